@@ -1,0 +1,1 @@
+//! InfoNCE and DDM.
