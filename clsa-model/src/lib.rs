@@ -1,1 +1,20 @@
-//! ResNets.
+//! ResNets, projection head and momentum pair on Candle, with CPU kernels beside the portable operations.
+
+mod config;
+mod encoder;
+mod error;
+mod head;
+mod momentum;
+mod ops;
+mod params;
+mod portable;
+mod resnet;
+mod storage;
+
+pub use config::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
+pub use encoder::{Encoder, Pass};
+pub use error::{ModelError, Result};
+pub use momentum::MomentumPair;
+pub use ops::Mode;
+pub use params::{Buffer, Gradients, Parameter};
+pub use resnet::Stage;
