@@ -10,6 +10,7 @@ mod params;
 mod portable;
 mod resnet;
 mod storage;
+mod update;
 
 pub use config::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
 pub use encoder::{Encoder, Pass};
@@ -18,3 +19,4 @@ pub use momentum::MomentumPair;
 pub use ops::Mode;
 pub use params::{Buffer, Gradients, Parameter};
 pub use resnet::Stage;
+pub use update::SgdUpdate;

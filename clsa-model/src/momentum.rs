@@ -3,8 +3,8 @@
 use crate::config::{Compute, ModelConfig};
 use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
-use crate::storage;
-use candle_core::{DType, Device};
+use crate::update::moving_average;
+use candle_core::Device;
 
 /// Query encoder θ and key encoder ξ of the same shape.
 #[derive(Debug)]
@@ -40,21 +40,9 @@ impl MomentumPair {
     /// # Errors
     /// A tensor operation fails.
     pub fn update_key(&self) -> Result<()> {
-        let m = self.momentum;
         for (key, query) in self.key.parameters().iter().zip(self.query.parameters()) {
-            let (key, query) = (&key.var, &query.var);
-            if key.device().is_cpu() && key.dtype() == DType::F32 {
-                storage::read_f32(query, |q| storage::write_f32(key, |k| ema(k, q, m as f32)))??;
-            } else {
-                key.set(&((key.as_detached_tensor() * m)? + (query.as_detached_tensor() * (1.0 - m))?)?)?;
-            }
+            moving_average(&key.var, &query.var, self.momentum)?;
         }
         Ok(())
-    }
-}
-
-fn ema(key: &mut [f32], query: &[f32], m: f32) {
-    for (k, q) in key.iter_mut().zip(query) {
-        *k = *k * m + *q * (1.0 - m);
     }
 }

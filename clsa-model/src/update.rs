@@ -1,0 +1,72 @@
+//! The two updates of a training step, in place: momentum SGD on the query encoder, the moving average of the key encoder.
+
+use crate::error::Result;
+use crate::storage::{read_f32, write_f32};
+use candle_core::{DType, Tensor, Var};
+use rayon::prelude::*;
+
+/// Elements that one thread updates at a time: small enough to share, large enough to be worth handing over.
+const CHUNK: usize = 1 << 16;
+
+/// What momentum SGD does to a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdUpdate {
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum (paper: 0.9).
+    pub momentum: f64,
+    /// Weight decay (paper: 1e-4).
+    pub weight_decay: f64,
+}
+
+impl SgdUpdate {
+    /// `v ← momentum·v + (g + weight_decay·w)`, `w ← w - lr·v` (torch's SGD), in place. `velocity` starts at zero and
+    /// has the parameter's shape and type.
+    ///
+    /// # Errors
+    /// Shapes, types or devices differ.
+    pub fn apply(&self, weight: &Var, velocity: &Var, gradient: &Tensor) -> Result<()> {
+        if in_place(weight) {
+            let (lr, momentum, decay) = (self.lr as f32, self.momentum as f32, self.weight_decay as f32);
+            let update = |w: &mut [f32], v: &mut [f32], g: &[f32]| {
+                let chunks = w.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
+                chunks.for_each(|((w, v), g)| {
+                    for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
+                        *v = momentum * *v + (g + decay * *w);
+                        *w -= lr * *v;
+                    }
+                });
+            };
+            read_f32(&gradient.contiguous()?, |g| write_f32(velocity, |v| write_f32(weight, |w| update(w, v, g))))???;
+        } else {
+            let w = weight.as_detached_tensor();
+            let decayed = (gradient + (&w * self.weight_decay)?)?;
+            let v = ((velocity.as_detached_tensor() * self.momentum)? + decayed)?;
+            weight.set(&(w - (&v * self.lr)?)?)?;
+            velocity.set(&v)?;
+        }
+        Ok(())
+    }
+}
+
+/// `key ← m·key + (1-m)·query`, in place.
+pub(crate) fn moving_average(key: &Var, query: &Var, m: f64) -> Result<()> {
+    if in_place(key) {
+        let (m, rest) = (m as f32, (1.0 - m) as f32);
+        let update = |k: &mut [f32], q: &[f32]| {
+            k.par_chunks_mut(CHUNK).zip(q.par_chunks(CHUNK)).for_each(|(k, q)| {
+                for (k, q) in k.iter_mut().zip(q) {
+                    *k = *k * m + q * rest;
+                }
+            });
+        };
+        read_f32(query, |q| write_f32(key, |k| update(k, q)))??;
+    } else {
+        key.set(&((key.as_detached_tensor() * m)? + (query.as_detached_tensor() * (1.0 - m))?)?)?;
+    }
+    Ok(())
+}
+
+fn in_place(var: &Var) -> bool {
+    var.device().is_cpu() && var.dtype() == DType::F32 && var.is_contiguous()
+}
