@@ -1,0 +1,97 @@
+//! What can be wrong with a call.
+
+use candle_core::{DType, Shape};
+
+/// Why a loss was not computed or a bank not made. Every message names the argument at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum LossError {
+    /// A temperature is zero, negative, infinite or not a number.
+    #[error("`{argument}` is {value}: a temperature must be finite and above zero")]
+    Temperature {
+        /// `temperature` or `ddm_temperature`.
+        argument: &'static str,
+        /// The value given.
+        value: f64,
+    },
+    /// The weight of the DDM term is negative, infinite or not a number.
+    #[error("`alpha` is {value}: the weight of the DDM term must be finite and at least zero")]
+    Alpha {
+        /// The value given.
+        value: f64,
+    },
+    /// A tensor has the wrong shape.
+    #[error("`{argument}` has shape {got:?}, where {expected} is needed")]
+    Shape {
+        /// The argument, for example `strong[2]`.
+        argument: String,
+        /// What would have been right.
+        expected: String,
+        /// What was given.
+        got: Shape,
+    },
+    /// A tensor has a dtype that is not supported here, or not the one of the other arguments.
+    #[error("`{argument}` is {got:?}, where {expected} is needed")]
+    DType {
+        /// The argument, for example `weak[0]`.
+        argument: String,
+        /// What would have been right.
+        expected: String,
+        /// What was given.
+        got: DType,
+    },
+    /// A tensor is on another device than the other arguments, or than the implementation runs on.
+    #[error("`{argument}` is on {got}, where {expected} is needed")]
+    Device {
+        /// The argument, for example `keys`.
+        argument: String,
+        /// What would have been right.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// A tensor holds an infinite value or one that is not a number.
+    #[error("`{argument}` holds a value that is infinite or not a number")]
+    NotFinite {
+        /// The argument, for example `weak[0]`.
+        argument: String,
+    },
+    /// There is nothing to compare with: no keys and an empty bank, or none.
+    #[error("`keys` has no rows and `bank` is empty: there is no candidate to compare with")]
+    NoCandidates,
+    /// In-batch comparison needs a second weak view, which holds the positives.
+    #[error("`weak` holds {got} views: in-batch candidates need at least 2, each the positive of the others")]
+    TooFewViews {
+        /// The number of weak views given.
+        got: usize,
+    },
+    /// The positive columns reach beyond the keys.
+    #[error(
+        "`first_positive` is {first_positive}: with a batch of {batch}, `keys` needs at least {} rows and has {keys}",
+        first_positive.saturating_add(*batch)
+    )]
+    Positive {
+        /// The column of the first sample's positive.
+        first_positive: usize,
+        /// Samples in the batch.
+        batch: usize,
+        /// Rows of `keys`.
+        keys: usize,
+    },
+    /// The write position of a bank lies outside its rows.
+    #[error("`pointer` is {pointer}: a bank of {rows} rows needs a pointer below that")]
+    Pointer {
+        /// The value given.
+        pointer: usize,
+        /// Rows of the bank.
+        rows: usize,
+    },
+    /// `CLSA_KERNELS` names no kernels that exist here.
+    #[error("CLSA_KERNELS is `{value}`: use `avx512`, `avx2` or `scalar`, and none that this processor lacks")]
+    Kernels {
+        /// The value found.
+        value: String,
+    },
+    /// Candle failed, for example for want of memory.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,235 @@
+//! The CLSA loss: InfoNCE for weak views, DDM for pairs of weak and strong views.
+
+use candle_core::{DType, Tensor};
+
+use crate::statistics::{Queries, Statistics};
+use crate::views::Views;
+use crate::{CandidateSet, Candidates, LossError, in_batch, portable};
+
+/// The CLSA loss with its three constants (paper section 3.3; the default is the paper's).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClsaLoss {
+    /// τ of the contrastive term; finite and above zero.
+    pub temperature: f64,
+    /// τ₂ of the DDM term; finite and above zero. One pass serves both terms where it equals `temperature`.
+    pub ddm_temperature: f64,
+    /// α, the weight of the DDM term: finite, at least zero. With zero, DDM is still computed and reported.
+    pub alpha: f64,
+    /// What computes the pass over the candidates.
+    pub implementation: Implementation,
+}
+
+/// What computes the pass over keys and bank.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Implementation {
+    /// `Cpu` for tensors on the CPU, `Portable` for others.
+    #[default]
+    Auto,
+    /// Candle operations: any device and dtype.
+    Portable,
+    /// The operation for CPUs, which streams the candidates through the cache.
+    Cpu,
+}
+
+impl Default for ClsaLoss {
+    fn default() -> Self {
+        Self { temperature: 0.2, ddm_temperature: 0.2, alpha: 1.0, implementation: Implementation::Auto }
+    }
+}
+
+/// The loss of one batch, and its parts.
+#[derive(Clone, Debug)]
+pub struct LossOutput {
+    /// `contrastive + alpha * ddm`: a scalar of the views' dtype (F32 for F16 and BF16 views), whose `backward()` reaches every weak
+    /// and strong tensor.
+    pub loss: Tensor,
+    /// The same value.
+    pub total: f64,
+    /// The contrastive terms, summed over weak views.
+    pub contrastive: f64,
+    /// The DDM terms, summed over pairs of a weak and a strong view, before their weight.
+    pub ddm: f64,
+    /// The contrastive term of each weak view.
+    pub contrastive_per_view: Vec<f64>,
+    /// The DDM terms of each strong view, summed over weak views.
+    pub ddm_per_view: Vec<f64>,
+    /// Percentage of samples whose positive is the nearest candidate to the first weak view; not a number without weak views.
+    pub acc1: f64,
+    /// Percentage of samples whose positive is among the five nearest candidates.
+    pub acc5: f64,
+}
+
+/// The terms of the loss, and the gradient of `contrastive + alpha * ddm`.
+pub(crate) struct Terms {
+    pub contrastive_per_view: Vec<f64>,
+    pub ddm_per_view: Vec<f64>,
+    /// For each sample of the first weak view, the number of candidates nearer than its positive.
+    pub above_positive: Vec<u32>,
+    /// ((W + S) * N, D), as the views.
+    pub gradient: Tensor,
+}
+
+impl ClsaLoss {
+    /// The loss of W weak and S strong views of N samples, each view (N, D) with unit rows, against `candidates`:
+    /// [`Candidates`] (keys and bank) or [`InBatch`](crate::InBatch).
+    ///
+    /// With `B = [keys; bank]`, `contrastive` sums over weak views the cross-entropy of `weak_i · Bᵀ / τ` against the positive column
+    /// (InfoNCE), and `ddm` sums over pairs the cross-entropy from `softmax(weak_i · Bᵀ / τ₂)`, a target without gradient, to
+    /// `softmax(strong_j · Bᵀ / τ₂)`; both are means over samples. No strong views is MoCo v2.
+    ///
+    /// Rows need not be unit vectors: logits of any finite size are handled without overflow.
+    ///
+    /// # Errors
+    /// A [`LossError`] that names the argument: views that differ in shape, dtype or device, candidates that do not fit them, values
+    /// that are not finite, temperatures that are not above zero, nothing to compare with.
+    pub fn forward<'a>(
+        &self,
+        weak: &[Tensor],
+        strong: &[Tensor],
+        candidates: impl Into<CandidateSet<'a>>,
+    ) -> Result<LossOutput, LossError> {
+        self.check()?;
+        let candidates = candidates.into();
+        let views = Views::new(weak, strong)?;
+        match (candidates, views) {
+            (CandidateSet::Keys(candidates), Some(views)) => {
+                candidates.check(views.dim, views.device())?;
+                LossOutput::new(self, &views, self.terms(&views, candidates)?)
+            }
+            (CandidateSet::Keys(candidates), None) => {
+                candidates.check(candidates.keys.dims().last().copied().unwrap_or(0), candidates.keys.device())?;
+                LossOutput::without_views(candidates.keys)
+            }
+            (CandidateSet::InBatch, Some(views)) => LossOutput::new(self, &views, in_batch::terms(self, &views)?),
+            (CandidateSet::InBatch, None) => Err(LossError::TooFewViews { got: 0 }),
+        }
+    }
+
+    fn check(&self) -> Result<(), LossError> {
+        for (argument, value) in [("temperature", self.temperature), ("ddm_temperature", self.ddm_temperature)] {
+            // One over the smallest floating-point numbers is infinite.
+            if !(value > 0.0 && value.is_finite() && value.recip().is_finite()) {
+                return Err(LossError::Temperature { argument, value });
+            }
+        }
+        if !(self.alpha >= 0.0 && self.alpha.is_finite()) {
+            return Err(LossError::Alpha { value: self.alpha });
+        }
+        Ok(())
+    }
+
+    /// The terms against keys and bank.
+    ///
+    /// With μ_i the candidate expected under p_i, `DDM_ij = LSE(strong_j · Bᵀ / τ₂) - strong_j · μ_i / τ₂`: a weak view enters through
+    /// one mean, a strong view through one log-sum-exp, so that W · S pairs cost W + S passes over the candidates.
+    fn terms(&self, views: &Views, candidates: Candidates) -> Result<Terms, LossError> {
+        let Views { weak, strong, batch, dim, .. } = *views;
+        let z = views.embeddings.detach();
+        if weak == 0 {
+            return Ok(Terms {
+                contrastive_per_view: vec![],
+                ddm_per_view: vec![0.0; strong],
+                above_positive: vec![],
+                gradient: z.zeros_like()?,
+            });
+        }
+        let precision = self.precision(&z)?;
+        let (tau, tau2) = (self.temperature, self.ddm_temperature);
+        let exact = z.to_dtype(precision)?.reshape((weak + strong, batch, dim))?;
+        let weak_rows = exact.narrow(0, 0, weak)?;
+        let positives = candidates.positives(batch, precision)?;
+        let positive_logits = (weak_rows.broadcast_mul(&positives)?.sum(2)? / tau)?;
+
+        // Weak views at τ, then, where it differs, once more at τ₂, then strong views.
+        let shared = tau == tau2 || strong == 0;
+        let (rows, first_weak_at_tau2) =
+            if shared { (z, 0) } else { (Tensor::cat(&[&z.narrow(0, 0, weak * batch)?, &z], 0)?, weak * batch) };
+        let mut inverse_temperatures = vec![1.0 / tau; weak * batch];
+        inverse_temperatures.resize(rows.dims()[0], 1.0 / tau2);
+        let Statistics { log_sum_exp, mean, above_positive } = self.statistics(&Queries {
+            rows,
+            inverse_temperatures,
+            positive_logits: positive_logits.get(0)?.to_dtype(DType::F64)?.to_vec1()?,
+            candidates,
+        })?;
+
+        // InfoNCE: LSE - positive logit, and its gradient (mean - positive) / τ, over N samples.
+        let log_sum_exp_weak = log_sum_exp.narrow(0, 0, weak * batch)?.reshape((weak, batch))?;
+        let contrastive = (log_sum_exp_weak - positive_logits)?.mean(1)?;
+        let mean_weak = mean.narrow(0, 0, weak * batch)?.reshape((weak, batch, dim))?;
+        let mut gradient = (mean_weak.broadcast_sub(&positives)? / (tau * batch as f64))?;
+
+        // DDM: with M = Σ_i μ_i, Σ_i DDM_ij = W · LSE_j - strong_j · M / τ₂, and its gradient (W · mean_j - M) / τ₂.
+        let mut ddm = vec![];
+        if strong > 0 {
+            let targets = mean.narrow(0, first_weak_at_tau2, weak * batch)?.reshape((weak, batch, dim))?.sum(0)?;
+            let first_strong = first_weak_at_tau2 + weak * batch;
+            let log_sum_exp_strong = log_sum_exp.narrow(0, first_strong, strong * batch)?.reshape((strong, batch))?;
+            let mean_strong = mean.narrow(0, first_strong, strong * batch)?.reshape((strong, batch, dim))?;
+            let strong_rows = exact.narrow(0, weak, strong)?;
+            let expected_logits = (strong_rows.broadcast_mul(&targets)?.sum(2)? / tau2)?;
+            ddm = to_f64(&((log_sum_exp_strong * weak as f64)? - expected_logits)?.mean(1)?)?;
+            let gradient_strong =
+                ((mean_strong * weak as f64)?.broadcast_sub(&targets)? * (self.alpha / (tau2 * batch as f64)))?;
+            gradient = Tensor::cat(&[gradient, gradient_strong], 0)?;
+        }
+        Ok(Terms {
+            contrastive_per_view: to_f64(&contrastive)?,
+            ddm_per_view: ddm,
+            above_positive,
+            gradient: gradient.to_dtype(views.embeddings.dtype())?.reshape(((weak + strong) * batch, dim))?,
+        })
+    }
+
+    /// The dtype of everything that is computed from the statistics.
+    fn precision(&self, z: &Tensor) -> Result<DType, LossError> {
+        Ok(z.dtype())
+    }
+
+    fn statistics(&self, queries: &Queries) -> Result<Statistics, LossError> {
+        portable::statistics(queries)
+    }
+}
+
+impl LossOutput {
+    fn new(loss: &ClsaLoss, views: &Views, terms: Terms) -> Result<Self, LossError> {
+        let contrastive: f64 = terms.contrastive_per_view.iter().sum();
+        let ddm: f64 = terms.ddm_per_view.iter().sum();
+        let total = contrastive + loss.alpha * ddm;
+        // A scalar that has the value of the loss and, to Candle's backward pass, its gradient.
+        let linear = (&views.embeddings * terms.gradient)?.sum_all()?;
+        let tensor = (&linear - linear.detach())?.affine(1.0, total)?;
+        let within = |rank: u32| {
+            let hits = terms.above_positive.iter().filter(|&&above| above < rank).count();
+            100.0 * hits as f64 / terms.above_positive.len() as f64
+        };
+        Ok(Self {
+            loss: tensor,
+            total,
+            contrastive,
+            ddm,
+            acc1: within(1),
+            acc5: within(5),
+            contrastive_per_view: terms.contrastive_per_view,
+            ddm_per_view: terms.ddm_per_view,
+        })
+    }
+
+    /// The empty sum, on the device of the keys.
+    fn without_views(keys: &Tensor) -> Result<Self, LossError> {
+        Ok(Self {
+            loss: Tensor::zeros((), DType::F32, keys.device())?,
+            total: 0.0,
+            contrastive: 0.0,
+            ddm: 0.0,
+            contrastive_per_view: vec![],
+            ddm_per_view: vec![],
+            acc1: f64::NAN,
+            acc5: f64::NAN,
+        })
+    }
+}
+
+fn to_f64(values: &Tensor) -> candle_core::Result<Vec<f64>> {
+    values.to_dtype(DType::F64)?.to_vec1()
+}

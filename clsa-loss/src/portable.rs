@@ -1,0 +1,53 @@
+//! The pass over the candidates in Candle operations: any device, any dtype.
+
+use candle_core::{DType, Tensor};
+
+use crate::LossError;
+use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logit};
+
+/// Logits in memory at a time; 16 MiB in f32.
+const LOGITS: usize = 1 << 22;
+
+/// The log-sum-exp and mean of every row, in F64 for F64 rows and in F32 for others.
+pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
+    let dtype = queries.rows.dtype();
+    let device = queries.rows.device();
+    let (count, dim) = queries.rows.dims2()?;
+    let column = |values: Vec<f64>| -> candle_core::Result<Tensor> {
+        let length = values.len();
+        Tensor::from_vec(values, (length, 1), device)?.to_dtype(dtype)
+    };
+    let rows = queries.rows.broadcast_mul(&column(queries.inverse_temperatures.clone())?)?;
+    let tolerance = if dtype == DType::F64 { TOLERANCE_F64 } else { TOLERANCE_F32 };
+    let counted = queries.positive_logits.len();
+    let outranking = column(queries.positive_logits.iter().map(|&logit| outranking_logit(logit, tolerance)).collect())?;
+
+    let mut max = Tensor::full(f32::NEG_INFINITY, (count, 1), device)?.to_dtype(dtype)?;
+    let mut sum = Tensor::zeros((count, 1), dtype, device)?;
+    let mut weighted = Tensor::zeros((count, dim), dtype, device)?;
+    let mut above = Tensor::zeros(counted, DType::F32, device)?;
+    let block = (LOGITS / count).max(1);
+    let bank = queries.candidates.bank.map(|bank| bank.rows());
+    for source in [Some(queries.candidates.keys), bank].into_iter().flatten() {
+        let length = source.dims()[0];
+        for start in (0..length).step_by(block) {
+            let part = source.detach().narrow(0, start, block.min(length - start))?.to_dtype(dtype)?;
+            let logits = rows.matmul(&part.t()?)?;
+            let new_max = max.maximum(&logits.max_keepdim(1)?)?;
+            let decay = max.sub(&new_max)?.exp()?;
+            let exponentials = logits.broadcast_sub(&new_max)?.exp()?;
+            sum = (sum.mul(&decay)? + exponentials.sum_keepdim(1)?)?;
+            weighted = (weighted.broadcast_mul(&decay)? + exponentials.matmul(&part)?)?;
+            max = new_max;
+            if counted > 0 {
+                let ahead = logits.narrow(0, 0, counted)?.broadcast_gt(&outranking)?;
+                above = (above + ahead.to_dtype(DType::F32)?.sum(1)?)?;
+            }
+        }
+    }
+    Ok(Statistics {
+        log_sum_exp: (max + sum.log()?)?.squeeze(1)?,
+        mean: weighted.broadcast_div(&sum)?,
+        above_positive: above.to_vec1::<f32>()?.into_iter().map(|n| n as u32).collect(),
+    })
+}

@@ -1,0 +1,70 @@
+//! The embeddings of the views of one batch, checked and put together.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{LossError, check};
+
+/// All views of a batch of N samples as one matrix: weak views first, then strong views.
+pub(crate) struct Views {
+    /// ((W + S) * N, D), differentiable; F32 where the views are F16 or BF16.
+    pub embeddings: Tensor,
+    /// The number of weak views, W.
+    pub weak: usize,
+    /// The number of strong views, S.
+    pub strong: usize,
+    /// Samples in the batch, N.
+    pub batch: usize,
+    /// Components of an embedding, D.
+    pub dim: usize,
+}
+
+impl Views {
+    /// Checks the views against the first one and puts them together; `None` when there is no view at all.
+    pub fn new(weak: &[Tensor], strong: &[Tensor]) -> Result<Option<Self>, LossError> {
+        let Some(first) = weak.first().or(strong.first()) else {
+            return Ok(None);
+        };
+        let named = || {
+            let weak = weak.iter().enumerate().map(|(i, view)| (format!("weak[{i}]"), view));
+            let strong = strong.iter().enumerate().map(|(i, view)| (format!("strong[{i}]"), view));
+            weak.chain(strong)
+        };
+        for (argument, view) in named() {
+            check::matrix(&argument, view, None)?;
+            if view.dims() != first.dims() || first.dims()[0] == 0 {
+                return Err(LossError::Shape {
+                    argument,
+                    expected: format!("({}, {})", first.dims()[0].max(1), first.dims()[1]),
+                    got: view.shape().clone(),
+                });
+            }
+            if view.dtype() != first.dtype() {
+                return Err(LossError::DType {
+                    argument,
+                    expected: format!("{:?}, as the first view has,", first.dtype()),
+                    got: view.dtype(),
+                });
+            }
+            check::device(&argument, view, first.device())?;
+        }
+        let all: Vec<&Tensor> = weak.iter().chain(strong).collect();
+        let mut embeddings = Tensor::cat(&all, 0)?;
+        if !check::is_finite(&embeddings)? {
+            named().try_for_each(|(argument, view)| check::finite(&argument, view))?;
+        }
+        if matches!(embeddings.dtype(), DType::F16 | DType::BF16) {
+            embeddings = embeddings.to_dtype(DType::F32)?;
+        }
+        Ok(Some(Self {
+            embeddings,
+            weak: weak.len(),
+            strong: strong.len(),
+            batch: first.dims()[0],
+            dim: first.dims()[1],
+        }))
+    }
+
+    pub fn device(&self) -> &Device {
+        self.embeddings.device()
+    }
+}

@@ -1,0 +1,67 @@
+//! The portable implementation against the formula.
+
+mod reference;
+
+use candle_core::DType;
+use clsa_loss::{Candidates, ClsaLoss, Implementation, InBatch, MemoryBank};
+use proptest::prelude::*;
+use reference::{Batch, assert_agrees, computed, reference, reference_in_batch};
+
+fn portable() -> ClsaLoss {
+    ClsaLoss { implementation: Implementation::Portable, ..ClsaLoss::default() }
+}
+
+fn check(batch: &Batch, loss: &ClsaLoss, bound: f64) {
+    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+    let (output, gradients) = computed(batch, |weak, strong| {
+        loss.forward(weak, strong, &Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 })
+    });
+    assert_agrees(&output, &gradients, &reference(batch, loss, 0), loss, bound);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equals_the_formula_in_f64(
+        (w, s, n, d, k) in (1usize..=5, 0usize..=5, 1usize..=20, 1usize..=64, 0usize..=1500),
+        (tau, tau2, alpha) in (0.05f64..1.0, 0.05f64..1.0, 0.0f64..2.0),
+        seed in any::<u64>(),
+    ) {
+        let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..portable() };
+        check(&Batch::random(w, s, n, d, k, 1.0, seed), &loss, 1e-12);
+    }
+
+    #[test]
+    fn in_batch_equals_the_formula_in_f64(
+        (w, s, n, d) in (2usize..=4, 0usize..=3, 1usize..=8, 1usize..=16),
+        (tau, tau2, alpha) in (0.05f64..1.0, 0.05f64..1.0, 0.0f64..2.0),
+        same in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let tau2 = if same { tau } else { tau2 };
+        let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..portable() };
+        let batch = Batch::random(w, s, n, d, 0, 1.0, seed);
+        let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, InBatch));
+        assert_agrees(&output, &gradients, &reference_in_batch(&batch, &loss), &loss, 1e-12);
+    }
+}
+
+#[test]
+fn equals_the_formula_for_logits_of_ten_thousand() {
+    let loss = ClsaLoss { temperature: 0.2, ddm_temperature: 0.2, ..portable() };
+    check(&Batch::random(2, 2, 7, 33, 700, 2000.0, 1), &loss, 1e-12);
+}
+
+#[test]
+fn is_finite_in_f32_for_logits_of_ten_thousand() {
+    let batch = Batch::random(2, 2, 7, 33, 700, 2000.0, 1).to_dtype(DType::F32);
+    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+    let (output, gradients) = computed(&batch, |weak, strong| {
+        portable().forward(weak, strong, &Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 })
+    });
+    assert!(output.total.is_finite());
+    for gradient in gradients {
+        assert!(gradient.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap().is_finite());
+    }
+}

@@ -1,0 +1,207 @@
+//! The loss as the paper writes it, in f64 with every matrix and Candle's own gradients, for the tests to compare with.
+
+use candle_core::{D, DType, Device, Tensor, Var};
+use clsa_loss::{ClsaLoss, LossError, LossOutput};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Loss and gradients by the formula.
+pub struct Reference {
+    pub contrastive: Vec<f64>,
+    pub ddm: Vec<f64>,
+    pub total: f64,
+    pub gradients: Vec<Tensor>,
+}
+
+/// Views, keys and bank rows of one batch.
+#[derive(Clone)]
+pub struct Batch {
+    pub weak: Vec<Tensor>,
+    pub strong: Vec<Tensor>,
+    pub keys: Tensor,
+    pub bank: Tensor,
+}
+
+/// Rows of length `norm`, in f64 but with values that f32 holds.
+pub fn rows(count: usize, dim: usize, norm: f64, generator: &mut Xoshiro256PlusPlus) -> Tensor {
+    let mut values = Vec::with_capacity(count * dim);
+    for _ in 0..count {
+        let row: Vec<f64> = (0..dim).map(|_| generator.random_range(-1.0..1.0)).collect();
+        let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        values.extend(row.iter().map(|x| f64::from((x * norm / length) as f32)));
+    }
+    Tensor::from_vec(values, (count, dim), &Device::Cpu).unwrap()
+}
+
+impl Batch {
+    pub fn random(weak: usize, strong: usize, n: usize, d: usize, k: usize, norm: f64, seed: u64) -> Self {
+        let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut next = |count, norm| rows(count, d, norm, &mut generator);
+        let keys = next(n, 1.0);
+        // Weak views near their keys, as in training; strong views further away.
+        let mut near = |share: f64| {
+            let noise = next(n, 1.0);
+            let mixed = ((&keys * share).unwrap() + noise * (1.0 - share)).unwrap();
+            let length = mixed.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap();
+            let unit = mixed.broadcast_div(&length).unwrap();
+            (unit * norm).unwrap().to_dtype(DType::F32).unwrap().to_dtype(DType::F64).unwrap()
+        };
+        let weak = (0..weak).map(|_| near(0.55)).collect();
+        let strong = (0..strong).map(|_| near(0.3)).collect();
+        let bank = next(k, 1.0);
+        Self { weak, strong, keys, bank }
+    }
+
+    pub fn to_dtype(&self, dtype: DType) -> Self {
+        let cast = |tensors: &[Tensor]| tensors.iter().map(|t| t.to_dtype(dtype).unwrap()).collect();
+        Self {
+            weak: cast(&self.weak),
+            strong: cast(&self.strong),
+            keys: self.keys.to_dtype(dtype).unwrap(),
+            bank: self.bank.to_dtype(dtype).unwrap(),
+        }
+    }
+
+    pub fn views(&self) -> impl Iterator<Item = &Tensor> {
+        self.weak.iter().chain(&self.strong)
+    }
+}
+
+fn log_softmax(logits: &Tensor) -> Tensor {
+    let max = logits.max_keepdim(D::Minus1).unwrap();
+    let shifted = logits.broadcast_sub(&max.detach()).unwrap();
+    let sum = shifted.exp().unwrap().sum_keepdim(D::Minus1).unwrap();
+    shifted.broadcast_sub(&sum.log().unwrap()).unwrap()
+}
+
+fn variables(tensors: &[Tensor]) -> Vec<Var> {
+    tensors.iter().map(|t| Var::from_tensor(t).unwrap()).collect()
+}
+
+/// The formula, with `N x (N_global + K)` logits for every view and every pair, differentiated by Candle.
+pub fn reference(batch: &Batch, loss: &ClsaLoss, first_positive: usize) -> Reference {
+    let (weak, strong) = (variables(&batch.weak), variables(&batch.strong));
+    let columns = Tensor::cat(&[&batch.keys, &batch.bank], 0).unwrap();
+    let logits = |z: &Tensor| z.matmul(&columns.t().unwrap()).unwrap();
+    let mut total = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
+    let mut contrastive = vec![];
+    let mut ddm = vec![0.0; strong.len()];
+    for w in &weak {
+        let n = w.dims()[0];
+        let log_p = log_softmax(&(logits(w) / loss.temperature).unwrap());
+        let labels = Tensor::arange(first_positive as u32, (first_positive + n) as u32, &Device::Cpu).unwrap();
+        let picked = log_p.gather(&labels.unsqueeze(1).unwrap(), 1).unwrap();
+        let term = picked.mean_all().unwrap().neg().unwrap();
+        contrastive.push(term.to_scalar::<f64>().unwrap());
+        total = (total + term).unwrap();
+        let target = log_softmax(&(logits(w) / loss.ddm_temperature).unwrap()).exp().unwrap().detach();
+        for (j, s) in strong.iter().enumerate() {
+            let log_q = log_softmax(&(logits(s) / loss.ddm_temperature).unwrap());
+            let term = (&target * log_q).unwrap().sum(1).unwrap().mean_all().unwrap().neg().unwrap();
+            ddm[j] += term.to_scalar::<f64>().unwrap();
+            total = (total + (term * loss.alpha).unwrap()).unwrap();
+        }
+    }
+    finish(contrastive, ddm, total, &weak, &strong)
+}
+
+/// SimCLR's form, written with one logit at a time excluded or labelled.
+pub fn reference_in_batch(batch: &Batch, loss: &ClsaLoss) -> Reference {
+    let (weak, strong) = (variables(&batch.weak), variables(&batch.strong));
+    let n = weak[0].dims()[0];
+    let all: Vec<&Tensor> = weak.iter().map(|v| v.as_tensor()).collect();
+    let columns = Tensor::cat(&all, 0).unwrap();
+    let without = |sample: usize, view: usize| -> Tensor {
+        let kept: Vec<u32> = (0..(weak.len() * n) as u32).filter(|&c| c as usize != view * n + sample).collect();
+        let kept = Tensor::new(kept, &Device::Cpu).unwrap();
+        columns.index_select(&kept, 0).unwrap()
+    };
+    let mut total = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
+    let mut contrastive = vec![0.0; weak.len()];
+    let mut ddm = vec![0.0; strong.len()];
+    for (i, w) in weak.iter().enumerate() {
+        for sample in 0..n {
+            let others = without(sample, i);
+            let logits = |view: &Tensor, tau: f64| {
+                let row = view.narrow(0, sample, 1).unwrap();
+                (row.matmul(&others.t().unwrap()).unwrap() / tau).unwrap()
+            };
+            let log_p = log_softmax(&logits(w, loss.temperature));
+            for j in (0..weak.len()).filter(|&j| j != i) {
+                let column = j * n + sample - usize::from(j > i);
+                let term = (log_p.narrow(1, column, 1).unwrap().sum_all().unwrap()
+                    * (-1.0 / (n * (weak.len() - 1)) as f64))
+                    .unwrap();
+                contrastive[i] += term.to_scalar::<f64>().unwrap();
+                total = (total + term).unwrap();
+            }
+            let target = log_softmax(&logits(w, loss.ddm_temperature)).exp().unwrap().detach();
+            for (j, s) in strong.iter().enumerate() {
+                let log_q = log_softmax(&logits(s, loss.ddm_temperature));
+                let term = ((&target * log_q).unwrap().sum_all().unwrap() * (-1.0 / n as f64)).unwrap();
+                ddm[j] += term.to_scalar::<f64>().unwrap();
+                total = (total + (term * loss.alpha).unwrap()).unwrap();
+            }
+        }
+    }
+    finish(contrastive, ddm, total, &weak, &strong)
+}
+
+fn finish(contrastive: Vec<f64>, ddm: Vec<f64>, total: Tensor, weak: &[Var], strong: &[Var]) -> Reference {
+    let store = total.backward().unwrap();
+    let gradients =
+        weak.iter().chain(strong).map(|v| store.get(v).cloned().unwrap_or(v.zeros_like().unwrap())).collect();
+    Reference { contrastive, ddm, total: total.to_scalar::<f64>().unwrap(), gradients }
+}
+
+/// What the crate computes for the batch, with the gradient of every view in f64.
+pub fn computed(
+    batch: &Batch,
+    forward: impl Fn(&[Tensor], &[Tensor]) -> Result<LossOutput, LossError>,
+) -> (LossOutput, Vec<Tensor>) {
+    let (weak, strong) = (variables(&batch.weak), variables(&batch.strong));
+    let tensors = |vars: &[Var]| -> Vec<Tensor> { vars.iter().map(|v| v.as_tensor().clone()).collect() };
+    let output = forward(&tensors(&weak), &tensors(&strong)).unwrap();
+    let store = output.loss.backward().unwrap();
+    let gradients = weak.iter().chain(&strong).map(|v| store.get(v).unwrap().to_dtype(DType::F64).unwrap()).collect();
+    (output, gradients)
+}
+
+/// The largest difference of two tensors, relative to the largest value of the second (at least `floor`).
+pub fn distance(a: &Tensor, b: &Tensor, floor: f64) -> f64 {
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let (a, b) = (flat(a), flat(b));
+    let size = b.iter().fold(floor, |m, x| m.max(x.abs()));
+    // `max` of a number and one that is not is the number: that must not hide it.
+    a.iter()
+        .zip(&b)
+        .map(|(x, y)| (x - y).abs() / size)
+        .fold(0.0, |m, x| if x.is_nan() { f64::INFINITY } else { m.max(x) })
+}
+
+/// Asserts that value, parts and gradients agree. Gradients are compared per view, relative to the size that a single
+/// wrong candidate would have.
+pub fn assert_agrees(output: &LossOutput, gradients: &[Tensor], reference: &Reference, loss: &ClsaLoss, bound: f64) {
+    let close = |name: &str, got: f64, wanted: f64| {
+        let error = (got - wanted).abs() / wanted.abs().max(1.0);
+        assert!(error <= bound, "{name}: {got} is not {wanted} (relative {error:e})");
+    };
+    close("total", output.total, reference.total);
+    close("contrastive", output.contrastive, reference.contrastive.iter().sum());
+    close("ddm", output.ddm, reference.ddm.iter().sum());
+    assert_eq!(output.contrastive_per_view.len(), reference.contrastive.len());
+    assert_eq!(output.ddm_per_view.len(), reference.ddm.len());
+    for (i, (&got, &wanted)) in output.contrastive_per_view.iter().zip(&reference.contrastive).enumerate() {
+        close(&format!("contrastive {i}"), got, wanted);
+    }
+    for (j, (&got, &wanted)) in output.ddm_per_view.iter().zip(&reference.ddm).enumerate() {
+        close(&format!("ddm {j}"), got, wanted);
+    }
+    assert_eq!(gradients.len(), reference.gradients.len());
+    for (view, (got, wanted)) in gradients.iter().zip(&reference.gradients).enumerate() {
+        let n = wanted.dims()[0] as f64;
+        let floor = 1e-3 / (n * loss.temperature.max(loss.ddm_temperature));
+        let error = distance(got, wanted, floor);
+        assert!(error <= bound, "gradient of view {view}: relative {error:e}");
+    }
+}
