@@ -1,0 +1,234 @@
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::affine;
+use crate::blur::{BlurScratch, gaussian_blur};
+use crate::color;
+use crate::plan::{Normalize, View};
+use crate::planes::Planes;
+use crate::resize::{ResizeScratch, crop_resize};
+use crate::sharpness::sharpness;
+use crate::table::{self, Pending};
+use crate::{AugmentError, Op, ViewId};
+
+/// Order of the values that are written to a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// All red values, then all green, then all blue: (3, height, width).
+    ChannelsFirst,
+    /// The three values of a pixel together: (height, width, 3).
+    ChannelsLast,
+}
+
+/// Makes views. It holds scratch storage only, which is reused from view to view, so that a thread that keeps one
+/// allocates nothing once the largest image has been seen; what it makes does not depend on what it made before.
+#[derive(Debug)]
+pub struct Augmenter {
+    image: Planes,
+    spare: Planes,
+    pending: Pending,
+    resize: ResizeScratch,
+    blur: BlurScratch,
+    columns: Vec<u32>,
+}
+
+impl Default for Augmenter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Augmenter {
+    /// An augmenter with empty scratch storage.
+    pub fn new() -> Self {
+        Self {
+            image: Planes::default(),
+            spare: Planes::default(),
+            pending: Pending::new(),
+            resize: ResizeScratch::default(),
+            blur: BlurScratch::default(),
+            columns: Vec::new(),
+        }
+    }
+
+    /// The view of `image` that `id` stands for, as an image.
+    ///
+    /// # Errors
+    /// If the image has no pixels or the view has an impossible argument.
+    pub fn image(&mut self, image: &RgbImage, view: &View, id: ViewId) -> Result<RgbImage, AugmentError> {
+        self.apply(image, &view.draw(image.width(), image.height(), id)?)
+    }
+
+    /// Writes the view of `image` that `id` stands for, normalised, to `out`, which has [`View::values`] elements.
+    ///
+    /// # Errors
+    /// If the image has no pixels, the view has an impossible argument, or `out` has the wrong length.
+    pub fn write(
+        &mut self,
+        image: &RgbImage,
+        view: &View,
+        id: ViewId,
+        layout: Layout,
+        out: &mut [f32],
+    ) -> Result<(), AugmentError> {
+        let ops = view.draw(image.width(), image.height(), id)?;
+        self.apply_into(image, &ops, &view.normalize, layout, out)
+    }
+
+    /// Applies operations in turn and returns the resulting image.
+    ///
+    /// # Errors
+    /// If the image has no pixels, a crop does not lie inside it, or an argument is out of range.
+    pub fn apply(&mut self, image: &RgbImage, ops: &[Op]) -> Result<RgbImage, AugmentError> {
+        self.run(image, ops)?;
+        self.pending.flush(&mut self.image);
+        Ok(self.image.to_image())
+    }
+
+    /// Applies operations in turn and writes the result, normalised, to `out`.
+    ///
+    /// # Errors
+    /// As [`Augmenter::apply`], and if `out` does not have three values for each pixel of the result.
+    pub fn apply_into(
+        &mut self,
+        image: &RgbImage,
+        ops: &[Op],
+        normalize: &Normalize,
+        layout: Layout,
+        out: &mut [f32],
+    ) -> Result<(), AugmentError> {
+        self.run(image, ops)?;
+        let expected = self.image.data().len();
+        if out.len() != expected {
+            let size = self.image.width() as u32;
+            return Err(AugmentError::Buffer { size, expected, actual: out.len() });
+        }
+        self.pending.flush(&mut self.image);
+        match layout {
+            Layout::ChannelsFirst => {
+                let planes = out.chunks_exact_mut(expected / 3).zip(self.image.rgb());
+                for ((out, plane), (mean, std)) in planes.zip(normalize.mean.into_iter().zip(normalize.std)) {
+                    for (out, &value) in out.iter_mut().zip(plane) {
+                        *out = normalized(value, mean, std);
+                    }
+                }
+            }
+            Layout::ChannelsLast => {
+                let [r, g, b] = self.image.rgb();
+                let Normalize { mean, std } = normalize;
+                for (out, ((&r, &g), &b)) in out.chunks_exact_mut(3).zip(r.iter().zip(g).zip(b)) {
+                    out[0] = normalized(r, mean[0], std[0]);
+                    out[1] = normalized(g, mean[1], std[1]);
+                    out[2] = normalized(b, mean[2], std[2]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the result in `self.image`, but for the tables in `self.pending`.
+    fn run(&mut self, image: &RgbImage, ops: &[Op]) -> Result<(), AugmentError> {
+        let (width, height) = image.dimensions();
+        if width == 0 || height == 0 {
+            return Err(AugmentError::EmptyImage { width, height });
+        }
+        ops.iter().try_for_each(Op::validate)?;
+        self.pending.clear();
+        let rest = if let [Op::CropResize { crop, width: w, height: h }, rest @ ..] = ops {
+            crop.check(width, height)?;
+            crop_resize(image, *crop, *w as usize, *h as usize, &mut self.resize, &mut self.image);
+            rest
+        } else {
+            self.image.read(image, 0, 0, width as usize, height as usize);
+            ops
+        };
+        rest.iter().try_for_each(|op| self.step(*op))
+    }
+
+    fn step(&mut self, op: Op) -> Result<(), AugmentError> {
+        let pending = &mut self.pending;
+        match op {
+            Op::Identity => return Ok(()),
+            Op::Invert => pending.push(&table::table(|value| 255 - value)),
+            Op::Posterize(bits) => pending.push(&table::posterize(bits)),
+            Op::Solarize(threshold) => pending.push(&table::solarize(threshold)),
+            Op::SolarizeAdd(value) => pending.push(&table::solarize_add(value)),
+            Op::Brightness(factor) => pending.push(&table::brightness(factor)),
+            Op::Contrast(factor) => {
+                let mean = pending.mean_luma(&self.image);
+                pending.push(&table::contrast(mean, factor));
+            }
+            Op::AutoContrast => {
+                let [r, g, b] = pending.histograms(&self.image).map(|h| table::auto_contrast(&h));
+                pending.push_each([&r, &g, &b]);
+            }
+            Op::Equalize => {
+                let [r, g, b] = pending.histograms(&self.image).map(|h| table::equalize(&h));
+                pending.push_each([&r, &g, &b]);
+            }
+            Op::FlipHorizontal => affine::flip_horizontal(&mut self.image),
+            _ => {
+                self.pending.flush(&mut self.image);
+                return self.step_on_pixels(op);
+            }
+        }
+        Ok(())
+    }
+
+    /// The operations that look at more than one value at a time.
+    fn step_on_pixels(&mut self, op: Op) -> Result<(), AugmentError> {
+        let image = &mut self.image;
+        let matrix = match op {
+            Op::CropResize { crop, width, height } => {
+                crop.check(image.width() as u32, image.height() as u32)?;
+                let whole = image.to_image();
+                crop_resize(&whole, crop, width as usize, height as usize, &mut self.resize, image);
+                return Ok(());
+            }
+            Op::Color(factor) => {
+                color::saturation(image, factor);
+                return Ok(());
+            }
+            Op::Hue(turn) => {
+                color::hue(image, turn);
+                return Ok(());
+            }
+            Op::Grayscale => {
+                color::grayscale(image);
+                return Ok(());
+            }
+            Op::GaussianBlur(sigma) => {
+                gaussian_blur(image, sigma, &mut self.blur);
+                return Ok(());
+            }
+            Op::Sharpness(factor) => {
+                sharpness(image, factor, &mut self.spare);
+                std::mem::swap(&mut self.image, &mut self.spare);
+                return Ok(());
+            }
+            Op::Cutout { x0, y0, x1, y1 } => {
+                affine::cutout(image, [x0, y0, x1, y1]);
+                return Ok(());
+            }
+            Op::Rotate(degrees) => {
+                affine::rotate(image, degrees, &mut self.spare, &mut self.columns);
+                return Ok(());
+            }
+            Op::ShearX(factor) => [1.0, factor, 0.0, 0.0, 1.0, 0.0],
+            Op::ShearY(factor) => [1.0, 0.0, 0.0, factor, 1.0, 0.0],
+            Op::TranslateX(pixels) => [1.0, 0.0, pixels, 0.0, 1.0, 0.0],
+            Op::TranslateY(pixels) => [1.0, 0.0, 0.0, 0.0, 1.0, pixels],
+            _ => return self.step(op),
+        };
+        affine::transform(image, matrix, &mut self.spare, &mut self.columns);
+        std::mem::swap(&mut self.image, &mut self.spare);
+        Ok(())
+    }
+}
+
+/// torchvision's `ToTensor` and `Normalize` of one value, in single precision.
+#[inline(always)]
+fn normalized(value: u8, mean: f32, std: f32) -> f32 {
+    (f32::from(value) / 255.0 - mean) / std
+}

@@ -1,0 +1,83 @@
+use thiserror::Error;
+
+/// What can go wrong when a plan is checked or a view is made.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum AugmentError {
+    /// The image has no pixels.
+    #[error("the image is {width}x{height} and has no pixels to make a view of")]
+    EmptyImage {
+        /// Width of the image in pixels.
+        width: u32,
+        /// Height of the image in pixels.
+        height: u32,
+    },
+    /// A crop is empty or does not lie inside the image.
+    #[error(
+        "the crop of {crop_width}x{crop_height} at ({x}, {y}) does not lie inside the image of {width}x{height}"
+    )]
+    CropOutside {
+        /// Left edge of the crop.
+        x: u32,
+        /// Upper edge of the crop.
+        y: u32,
+        /// Width of the crop.
+        crop_width: u32,
+        /// Height of the crop.
+        crop_height: u32,
+        /// Width of the image.
+        width: u32,
+        /// Height of the image.
+        height: u32,
+    },
+    /// A resized image or a centre crop would be empty, too large, or larger than what it is cut from.
+    #[error("an image of {width}x{height} cannot be made {target_width}x{target_height}")]
+    Size {
+        /// Width of the image.
+        width: u32,
+        /// Height of the image.
+        height: u32,
+        /// Width asked for.
+        target_width: u32,
+        /// Height asked for.
+        target_height: u32,
+    },
+    /// The caller's buffer has the wrong number of elements.
+    #[error("the view of {size}x{size} needs a buffer of {expected} values, not {actual}")]
+    Buffer {
+        /// Side of the view.
+        size: u32,
+        /// Elements needed: `3 · size · size`.
+        expected: usize,
+        /// Elements given.
+        actual: usize,
+    },
+    /// An operation's argument is outside what Pillow accepts.
+    #[error("the operation {operation} does not accept {value}; it needs {needs}")]
+    Argument {
+        /// Name of the operation, as in [`Op`](crate::Op)'s text form.
+        operation: &'static str,
+        /// The value given.
+        value: String,
+        /// What would be right.
+        needs: &'static str,
+    },
+    /// The text of an operation names none that exists.
+    #[error("there is no operation called {name:?}; the operations are {known}")]
+    UnknownOperation {
+        /// The name given.
+        name: String,
+        /// All names.
+        known: &'static str,
+    },
+    /// A value in a [`ViewPlan`](crate::ViewPlan) is out of range.
+    #[error("{key} is {value}, but it must be {needs}")]
+    Plan {
+        /// Path of the key, e.g. `views.weak[1].scale`.
+        key: String,
+        /// The value found.
+        value: String,
+        /// What would be right.
+        needs: &'static str,
+    },
+}

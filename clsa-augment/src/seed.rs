@@ -1,0 +1,35 @@
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Says which view of which sample is made. A view's random choices depend on these four numbers and on the size of
+/// the image, on nothing else: not on the other views, the thread, or what was made before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ViewId {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Epoch, counted from 0.
+    pub epoch: u64,
+    /// Index of the sample in its data set.
+    pub sample: u64,
+    /// Index of the view in the order of [`ViewPlan::views`](crate::ViewPlan::views): key 0, then weak, then strong.
+    pub view: u32,
+}
+
+impl ViewId {
+    /// The generator of this view's random choices.
+    pub fn rng(&self) -> Xoshiro256PlusPlus {
+        let mut state = 0;
+        for word in [self.seed, self.epoch, self.sample, u64::from(self.view)] {
+            state = splitmix64(state ^ word);
+        }
+        Xoshiro256PlusPlus::seed_from_u64(state)
+    }
+}
+
+/// One step of SplitMix64 (Steele, Lea and Flood 2014): a bijection that spreads neighbouring inputs.
+fn splitmix64(x: u64) -> u64 {
+    let mut z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

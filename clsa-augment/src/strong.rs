@@ -1,0 +1,174 @@
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use crate::Op;
+
+/// The paper's stronger augmentation (section 4.1): several draws with replacement from a pool of operations, each
+/// applied with a probability at a level drawn uniformly from 1 to 9.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StrongPolicy {
+    /// Number of draws from the pool.
+    pub draws: u32,
+    /// Probability that a drawn operation is applied.
+    pub probability: f64,
+    /// The operations that are drawn from, all equally likely: `"paper"`, `"extended"` or a list of names.
+    #[serde(deserialize_with = "pool")]
+    pub pool: Vec<StrongOp>,
+}
+
+impl Default for StrongPolicy {
+    fn default() -> Self {
+        Self { draws: 5, probability: 0.5, pool: StrongOp::PAPER.to_vec() }
+    }
+}
+
+impl StrongPolicy {
+    /// The default policy over the extended pool, which adds Invert, Cutout and SolarizeAdd.
+    pub fn extended() -> Self {
+        Self { pool: StrongOp::EXTENDED.to_vec(), ..Self::default() }
+    }
+
+    /// Draws the operations for one view of `side` pixels and appends those that are applied to `ops`.
+    pub fn draw(&self, side: u32, rng: &mut impl Rng, ops: &mut Vec<Op>) {
+        for _ in 0..self.draws {
+            let op = self.pool[rng.random_range(0..self.pool.len())];
+            let level = rng.random_range(1..=9);
+            if rng.random_bool(self.probability) {
+                ops.push(op.at_level(level, side, rng));
+            }
+        }
+    }
+}
+
+/// An operation of a strong policy's pool; its argument follows from the level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrongOp {
+    /// [`Op::AutoContrast`].
+    AutoContrast,
+    /// [`Op::Brightness`] with factor `0.09·v + 0.05`.
+    Brightness,
+    /// [`Op::Color`] with factor `0.09·v + 0.05`.
+    Color,
+    /// [`Op::Contrast`] with factor `0.09·v + 0.05`.
+    Contrast,
+    /// [`Op::Equalize`].
+    Equalize,
+    /// [`Op::Identity`].
+    Identity,
+    /// [`Op::Posterize`] to `⌊0.4·v⌋ + 4` bits.
+    Posterize,
+    /// [`Op::Rotate`] by `⌊3·v⌋` degrees to either side.
+    Rotate,
+    /// [`Op::Sharpness`] with factor `0.09·v + 0.05`.
+    Sharpness,
+    /// [`Op::ShearX`] by `0.03·v` to either side.
+    ShearX,
+    /// [`Op::ShearY`] by `0.03·v` to either side.
+    ShearY,
+    /// [`Op::Solarize`] from `256 - ⌊25.6·v⌋` upwards.
+    Solarize,
+    /// [`Op::TranslateX`] by `⌊0.03·v·side⌋` pixels to either side.
+    TranslateX,
+    /// [`Op::TranslateY`] by `⌊0.03·v·side⌋` pixels to either side.
+    TranslateY,
+    /// [`Op::Invert`].
+    Invert,
+    /// [`Op::Cutout`] of a square of `⌊0.02·v·side⌋` pixels around a random point.
+    Cutout,
+    /// [`Op::SolarizeAdd`] of `⌊11·v⌋`, added or subtracted.
+    SolarizeAdd,
+}
+
+impl StrongOp {
+    /// The paper's pool of 14.
+    pub const PAPER: [Self; 14] = [
+        Self::AutoContrast,
+        Self::Brightness,
+        Self::Color,
+        Self::Contrast,
+        Self::Equalize,
+        Self::Identity,
+        Self::Posterize,
+        Self::Rotate,
+        Self::Sharpness,
+        Self::ShearX,
+        Self::ShearY,
+        Self::Solarize,
+        Self::TranslateX,
+        Self::TranslateY,
+    ];
+
+    /// The paper's pool with Invert, Cutout and SolarizeAdd (those of FixMatch's RandAugment that the paper leaves out).
+    pub const EXTENDED: [Self; 17] = {
+        let mut pool = [Self::Invert; 17];
+        let mut i = 0;
+        while i < 14 {
+            pool[i] = Self::PAPER[i];
+            i += 1;
+        }
+        pool[15] = Self::Cutout;
+        pool[16] = Self::SolarizeAdd;
+        pool
+    };
+
+    /// The operation at `level` (1 to 9) on a view of `side` pixels. Signs and places are drawn from `rng`.
+    pub fn at_level(self, level: u32, side: u32, rng: &mut impl Rng) -> Op {
+        let factor = 0.09 * f64::from(level) + 0.05;
+        match self {
+            Self::AutoContrast => Op::AutoContrast,
+            Self::Brightness => Op::Brightness(factor),
+            Self::Color => Op::Color(factor),
+            Self::Contrast => Op::Contrast(factor),
+            Self::Equalize => Op::Equalize,
+            Self::Identity => Op::Identity,
+            Self::Posterize => Op::Posterize(4 + 4 * level / 10),
+            Self::Rotate => Op::Rotate(either_sign(3.0 * f64::from(level), rng)),
+            Self::Sharpness => Op::Sharpness(factor),
+            Self::ShearX => Op::ShearX(either_sign(0.03 * f64::from(level), rng)),
+            Self::ShearY => Op::ShearY(either_sign(0.03 * f64::from(level), rng)),
+            Self::Solarize => Op::Solarize(256 - 256 * level / 10),
+            Self::TranslateX => Op::TranslateX(either_sign(f64::from(3 * level * side / 100), rng)),
+            Self::TranslateY => Op::TranslateY(either_sign(f64::from(3 * level * side / 100), rng)),
+            Self::Invert => Op::Invert,
+            Self::Cutout => cutout(2 * level * side / 100, side, rng),
+            Self::SolarizeAdd => Op::SolarizeAdd(either_sign(f64::from(11 * level), rng) as i32),
+        }
+    }
+}
+
+fn either_sign(value: f64, rng: &mut impl Rng) -> f64 {
+    if rng.random() { value } else { -value }
+}
+
+/// A square of `length` pixels around a uniformly drawn point, cut off at the image's edges.
+fn cutout(length: u32, side: u32, rng: &mut impl Rng) -> Op {
+    let mut span = || {
+        let start = rng.random_range(0..side).saturating_sub(length / 2);
+        (start, (start + length.max(1)).min(side) - 1)
+    };
+    let ((x0, x1), (y0, y1)) = (span(), span());
+    Op::Cutout { x0: x0.into(), y0: y0.into(), x1: x1.into(), y1: y1.into() }
+}
+
+/// Reads a pool: a name for one of the two known ones, or a list of operations.
+fn pool<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<StrongOp>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Known {
+        Paper,
+        Extended,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected \"paper\", \"extended\" or a list of operation names")]
+    enum Pool {
+        Known(Known),
+        List(Vec<StrongOp>),
+    }
+    Ok(match Pool::deserialize(deserializer)? {
+        Pool::Known(Known::Paper) => StrongOp::PAPER.to_vec(),
+        Pool::Known(Known::Extended) => StrongOp::EXTENDED.to_vec(),
+        Pool::List(list) => list,
+    })
+}
