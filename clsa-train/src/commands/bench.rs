@@ -1,0 +1,222 @@
+//! `cargo xtask bench`.
+
+use super::device;
+use crate::{Failure, request};
+use anyhow::{Context, anyhow};
+use clap::{Subcommand, ValueEnum};
+use clsa_augment::ViewPlan;
+use clsa_model::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
+use clsa_train::bench::{AugmentBench, LossBench, StepBench};
+use std::path::PathBuf;
+
+/// Measure the code that training runs; prints one line with the medians.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask bench step --arch resnet50 --batch 8 --key 224 --weak 224 --strong 96 --bank 65536 --json
+  cargo xtask bench loss --batch 32 --weak 5 --strong 5 --json
+  cargo xtask bench augment --preset single --threads 1 --images 200 photos/*.jpg --json")]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// One training step on random views: forward, loss, backward, update
+    Step(Step),
+    /// The loss on random embeddings: forward and backward
+    Loss(Loss),
+    /// JPEG bytes to the views of a preset
+    Augment(Augment),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BenchPrecision {
+    F32,
+    Bf16,
+}
+
+impl From<BenchPrecision> for Precision {
+    fn from(precision: BenchPrecision) -> Self {
+        match precision {
+            BenchPrecision::F32 => Self::F32,
+            BenchPrecision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BenchStem {
+    Imagenet,
+    Cifar,
+}
+
+#[derive(clap::Args)]
+struct Step {
+    #[arg(long, default_value = "resnet50")]
+    arch: String,
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Side of the key view
+    #[arg(long, default_value_t = 224)]
+    key: usize,
+    /// Sides of the weak views
+    #[arg(long, num_args = 1.., default_values_t = [224])]
+    weak: Vec<usize>,
+    /// Sides of the strong views
+    #[arg(long, num_args = 0.., default_values_t = [96])]
+    strong: Vec<usize>,
+    #[arg(long, default_value_t = 65_536)]
+    bank: usize,
+    #[arg(long, default_value = "imagenet")]
+    stem: BenchStem,
+    /// Multiple of the base width
+    #[arg(long, default_value_t = 1.0)]
+    width: f64,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Measured steps, after one that is not
+    #[arg(long, default_value_t = 5)]
+    steps: usize,
+    #[arg(long, default_value = "f32")]
+    precision: BenchPrecision,
+    /// Portable operations instead of the CPU kernels
+    #[arg(long)]
+    portable: bool,
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Prints a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Loss {
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Number of weak views
+    #[arg(long, default_value_t = 5)]
+    weak: usize,
+    /// Number of strong views
+    #[arg(long, default_value_t = 5)]
+    strong: usize,
+    #[arg(long, default_value_t = 65_536)]
+    bank: usize,
+    #[arg(long, default_value_t = 128)]
+    dim: usize,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Measured steps, after one that is not
+    #[arg(long, default_value_t = 5)]
+    steps: usize,
+    /// Storage of the bank
+    #[arg(long, default_value = "f32")]
+    precision: BenchPrecision,
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Prints a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Augment {
+    /// JPEG files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Which views
+    #[arg(long, default_value = "single")]
+    preset: Plan,
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Images to make views of, the files in turn
+    #[arg(long, default_value_t = 200)]
+    images: usize,
+    /// Prints a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Plan {
+    Single,
+    Multi,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    match args.what {
+        What::Step(step) => run_step(step),
+        What::Loss(loss) => run_loss(loss),
+        What::Augment(augment) => run_augment(augment),
+    }
+}
+
+fn run_step(args: Step) -> Result<(), Failure> {
+    at_least_one(&[("--batch", args.batch), ("--steps", args.steps), ("--weak", args.weak.len())])?;
+    device::set_threads(args.threads)?;
+    let arch: Arch = args.arch.parse().map_err(request)?;
+    let stem = match args.stem {
+        BenchStem::Imagenet => Stem::Imagenet,
+        BenchStem::Cifar => Stem::Cifar,
+    };
+    let backend = if args.portable { Backend::Portable } else { Backend::Auto };
+    let bench = StepBench {
+        model: ModelConfig { arch, stem, width: args.width, ..ModelConfig::default() },
+        compute: Compute { backend, precision: args.precision.into(), bn_splits: 1 },
+        batch: args.batch,
+        key: args.key,
+        weak: args.weak,
+        strong: args.strong,
+        bank: args.bank,
+        steps: args.steps,
+    };
+    print(&bench.run(&device::open(&args.device)?)?, args.json)
+}
+
+fn run_loss(args: Loss) -> Result<(), Failure> {
+    at_least_one(&[("--batch", args.batch), ("--bank", args.bank), ("--dim", args.dim), ("--steps", args.steps)])?;
+    device::set_threads(args.threads)?;
+    let bench = LossBench {
+        batch: args.batch,
+        weak: args.weak,
+        strong: args.strong,
+        bank: args.bank,
+        dim: args.dim,
+        steps: args.steps,
+        precision: args.precision.into(),
+    };
+    print(&bench.run(&device::open(&args.device)?)?, args.json)
+}
+
+fn run_augment(args: Augment) -> Result<(), Failure> {
+    at_least_one(&[("--images", args.images), ("--threads", args.threads)])?;
+    device::set_threads(args.threads)?;
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());
+    let files = args.files.iter().map(read).collect::<anyhow::Result<Vec<_>>>().map_err(Failure::Request)?;
+    let plan = match args.preset {
+        Plan::Single => ViewPlan::single(),
+        Plan::Multi => ViewPlan::multi(),
+    };
+    print(&AugmentBench { files, plan, images: args.images }.run()?, args.json)
+}
+
+fn at_least_one(values: &[(&str, usize)]) -> Result<(), Failure> {
+    match values.iter().find(|(_, value)| *value == 0) {
+        Some((name, _)) => Err(request(anyhow!("{name} 0: use at least 1"))),
+        None => Ok(()),
+    }
+}
+
+fn print(result: &impl serde::Serialize, json: bool) -> Result<(), Failure> {
+    let value = serde_json::to_value(result)?;
+    match value.as_object() {
+        Some(fields) if !json => {
+            for (name, value) in fields {
+                println!("{name:<16}{value}");
+            }
+        }
+        _ => println!("{value}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! `cargo xtask data`.
+
+use crate::{Failure, request};
+use std::path::PathBuf;

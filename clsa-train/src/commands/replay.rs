@@ -1,0 +1,66 @@
+//! `cargo xtask replay`.
+
+use super::device;
+use crate::{Failure, request};
+use anyhow::Context;
+use clap::ValueEnum;
+use clsa_model::{Backend, Compute, Precision};
+use clsa_train::replay::{Case, replay};
+use std::path::PathBuf;
+
+/// Replay a recorded trajectory through the training code and print it as JSON.
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  cargo xtask replay clsa-train/tests/golden/single-r18-f64.json --precision f64 --backend portable")]
+pub struct Args {
+    /// The case
+    case: PathBuf,
+    /// Arithmetic [default: f64 with the portable backend, f32 with the CPU kernels]
+    #[arg(long)]
+    precision: Option<ReplayPrecision>,
+    /// Implementation of the operations
+    #[arg(long, default_value = "portable")]
+    backend: ReplayBackend,
+    /// Threads that compute [default: one for each core]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    /// cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ReplayPrecision {
+    F32,
+    F64,
+    Bf16,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum ReplayBackend {
+    Portable,
+    Cpu,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let name = args.case.display().to_string();
+    let text = std::fs::read_to_string(&args.case).with_context(|| name.clone()).map_err(Failure::Request)?;
+    let case: Case = serde_json::from_str(&text).with_context(|| format!("{name}: not a case")).map_err(request)?;
+    device::set_threads(args.threads)?;
+    let backend = match args.backend {
+        ReplayBackend::Portable => Backend::Portable,
+        ReplayBackend::Cpu => Backend::Cpu,
+    };
+    let precision = match args.precision {
+        Some(ReplayPrecision::F32) => Precision::F32,
+        Some(ReplayPrecision::F64) => Precision::F64,
+        Some(ReplayPrecision::Bf16) => Precision::Bf16,
+        None if backend == Backend::Portable => Precision::F64,
+        None => Precision::F32,
+    };
+    let compute = Compute { backend, precision, bn_splits: 1 };
+    let trajectory = replay(&case, compute, &device::open(&args.device)?).with_context(|| name)?;
+    println!("{}", serde_json::to_string_pretty(&trajectory)?);
+    Ok(())
+}

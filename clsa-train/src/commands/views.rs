@@ -1,0 +1,65 @@
+//! `cargo xtask views`.
+
+use crate::{Failure, request};
+use anyhow::{Context, anyhow};
+use clsa_augment::{Augmenter, ViewId};
+use clsa_train::config::Config;
+use clsa_train::view_grid::grid;
+use std::path::PathBuf;
+
+/// Draw the key, weak and strong views of an image, labelled, as one picture.
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  cargo xtask views photo.jpg --preset imagenet-multi-200 --seed 1 --out grid.png")]
+pub struct Args {
+    /// The image
+    image: PathBuf,
+    /// A preset or a .toml file
+    #[arg(long, default_value = "imagenet-single-200")]
+    preset: String,
+    /// Changes a configuration key; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Seed of the views
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How many times the views are drawn, a row each
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    rows: u64,
+    /// The picture
+    #[arg(long, default_value = "views.png")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let config = Config::load(&args.preset, &args.overrides).map_err(request)?;
+    config.validate().map_err(request)?;
+    let named = || args.image.display().to_string();
+    let decoded = image::ImageReader::open(&args.image).with_context(named).map_err(Failure::Request)?;
+    let decoded = decoded.with_guessed_format().with_context(named).map_err(Failure::Request)?;
+    let image = clsa_augment::to_rgb(&decoded.decode().with_context(named).map_err(Failure::Request)?);
+    let plan = &config.views;
+    let names = ["key".to_owned()].into_iter();
+    let names = names.chain((0..plan.weak.len()).map(|i| format!("weak {i}")));
+    let names: Vec<String> = names.chain((0..plan.strong.len()).map(|i| format!("strong {i}"))).collect();
+    let mut augmenter = Augmenter::new();
+    let mut rows = Vec::new();
+    for epoch in 0..args.rows {
+        let mut row = Vec::new();
+        for (i, (view, name)) in plan.views().zip(&names).enumerate() {
+            let id = ViewId { seed: args.seed, epoch, sample: 0, view: i as u32 };
+            let picture = augmenter.image(&image, view, id).map_err(request)?;
+            row.push((format!("{name} {}px", view.size), picture));
+        }
+        rows.push(row);
+    }
+    let picture = grid(&image, &rows);
+    let format = image::ImageFormat::from_path(&args.out);
+    let format = format.map_err(|_| request(anyhow!("--out {}: name a .png or .jpg file", args.out.display())))?;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).with_context(|| args.out.display().to_string())?;
+    clsa_train::checkpoint::write_whole(&args.out, bytes.get_ref())?;
+    println!("{}", args.out.display());
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The method on one page: one training step of CLSA (Wang & Qi 2021, section 3).
+
+use crate::communicator::Communicator;
+use crate::config::{MethodConfig, StrongLoss};
+use crate::optimizer::MomentumSgd;
+use crate::shuffle_bn::Shuffle;
+use anyhow::Result;
+use candle_core::{Tensor, Var};
+use clsa_loss::{Candidates, ClsaLoss, LossOutput, MemoryBank};
+use clsa_model::{Encoder, Gradients, Mode, MomentumPair, Pass};
+use thiserror::Error;
+
+/// The views of a batch of N images, each (N, 3, H, W) with the view's own H and W.
+#[derive(Debug)]
+pub struct Views {
+    /// The key view.
+    pub key: Tensor,
+    /// The weak views, at least one.
+    pub weak: Vec<Tensor>,
+    /// The strong views; none for MoCo v2.
+    pub strong: Vec<Tensor>,
+}
+
+/// What a step measured, before its update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// `contrastive + alpha * ddm`.
+    pub loss: f64,
+    /// Sum of the weak views' InfoNCE terms.
+    pub contrastive: f64,
+    /// Sum of the pairs' DDM terms.
+    pub ddm: f64,
+    /// Percentage of the first weak view's samples whose positive has the highest logit.
+    pub acc1: f64,
+}
+
+/// A view whose embedding or loss is not a finite number.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the {0} is not finite")]
+pub struct NotFinite(pub String);
+
+/// Everything that training changes: both encoders, bank and optimiser.
+pub struct Clsa {
+    /// Query encoder θ and key encoder ξ.
+    pub pair: MomentumPair,
+    /// The last K keys.
+    pub bank: MemoryBank,
+    /// Momentum SGD on θ.
+    pub optimizer: MomentumSgd,
+    /// The gradients of the last step.
+    pub gradients: Gradients,
+    /// Steps taken, which is also the stream of ShuffleBN.
+    pub steps: u64,
+    /// The other ranks.
+    pub communicator: Box<dyn Communicator>,
+    loss: ClsaLoss,
+    method: MethodConfig,
+    seed: u64,
+}
+
+impl Clsa {
+    /// Puts the parts together. `seed` draws ShuffleBN's permutations and is the same on all ranks.
+    pub fn new(
+        pair: MomentumPair,
+        bank: MemoryBank,
+        optimizer: MomentumSgd,
+        method: &MethodConfig,
+        communicator: Box<dyn Communicator>,
+        seed: u64,
+    ) -> Self {
+        let loss = ClsaLoss {
+            temperature: method.temperature,
+            ddm_temperature: method.ddm_temperature,
+            alpha: method.alpha,
+            ..ClsaLoss::default()
+        };
+        let gradients = Gradients::new(pair.query.parameters().len());
+        Self { pair, bank, optimizer, gradients, steps: 0, communicator, loss, method: method.clone(), seed }
+    }
+
+    /// One step on a batch: loss, gradients, bank and update.
+    ///
+    /// # Errors
+    /// [`NotFinite`] names the view at fault; then neither the weights nor the bank have changed. Any other error is a
+    /// batch of the wrong shape or a tensor operation that failed.
+    pub fn step(&mut self, views: &Views, lr: f64) -> Result<StepReport> {
+        // 1. Queries: every view is its own pass with its own batch statistics, weak views first, in order.
+        let weak = self.queries("weak", &views.weak)?;
+        let strong = self.queries("strong", &views.strong)?;
+        let symmetric = if self.method.symmetric { Some(self.query("key", 0, &views.key)?) } else { None };
+        // 2. ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN.
+        self.pair.update_key()?;
+        let keys = self.keys(&views.key)?;
+        // 3.-6. InfoNCE of every weak view, DDM of every pair (weak, strong), against B = [keys of all ranks ; bank].
+        let terms = self.terms(refs(&weak), refs(&strong), &keys)?;
+        let mut report = report(&terms);
+        let mut loss = terms.loss;
+        if let Some(key_query) = &symmetric {
+            let first_weak_keys = self.keys(&views.weak[0])?;
+            let queries = refs(&weak[1..]).into_iter().chain([key_query]).collect();
+            let other = self.terms(queries, refs(&strong), &first_weak_keys)?;
+            loss = (loss + &other.loss)?;
+            report.loss += other.total;
+            report.contrastive += other.contrastive;
+            report.ddm += other.ddm;
+        }
+        self.gradients.zero()?;
+        let mut gradients = loss.backward()?;
+        for query in weak.into_iter().chain(strong).chain(symmetric) {
+            if let Some(gradient) = gradients.remove(&query.embedding) {
+                query.pass.backward(&gradient, &mut self.gradients)?;
+            }
+        }
+        self.communicator.average(&mut self.gradients)?;
+        // 7. The keys of the global batch enter the bank, after the logits were formed; SGD moves θ.
+        self.bank.push(&keys)?;
+        self.optimizer.step(self.pair.query.parameters(), &self.gradients, lr)?;
+        self.steps += 1;
+        Ok(report)
+    }
+
+    fn queries(&self, kind: &str, images: &[Tensor]) -> Result<Vec<Query>> {
+        images.iter().enumerate().map(|(i, images)| self.query(kind, i, images)).collect()
+    }
+
+    fn query(&self, kind: &str, i: usize, images: &Tensor) -> Result<Query> {
+        let pass = self.pair.query.forward(images)?;
+        finite(&format!("embedding of {kind} view {i}"), pass.embedding())?;
+        Ok(Query { embedding: Var::from_tensor(pass.embedding())?, pass })
+    }
+
+    /// The keys (world_size * N, dim) of all ranks in order, embedded by ξ from the shuffled global batch.
+    fn keys(&self, images: &Tensor) -> Result<Tensor> {
+        let encoder: &Encoder = &self.pair.key;
+        let (rank, world) = (self.communicator.rank(), self.communicator.world_size());
+        let keys = if world * encoder.compute().bn_splits > 1 {
+            let n = images.dim(0)?;
+            let shuffle = Shuffle::new(world * n, self.seed, self.steps);
+            let place = |order: &[u32]| Tensor::from_slice(order, order.len(), images.device());
+            let mine = place(&shuffle.order[rank * n..][..n])?;
+            let shuffled = self.communicator.all_gather(images)?.index_select(&mine, 0)?;
+            let keys = self.communicator.all_gather(&encoder.embed(&shuffled, Mode::Train)?)?;
+            keys.index_select(&place(&shuffle.restore)?, 0)?
+        } else {
+            encoder.embed(images, Mode::Train)?
+        };
+        finite("embedding of the key view", &keys)?;
+        Ok(keys.detach())
+    }
+
+    /// The loss of queries against keys and bank. The positive of sample n of this rank is column rank·N + n.
+    fn terms(&self, weak: Vec<&Query>, strong: Vec<&Query>, keys: &Tensor) -> Result<LossOutput> {
+        let tensors = |queries: Vec<&Query>| queries.into_iter().map(|q| q.embedding.as_tensor().clone()).collect();
+        let (mut weak, mut strong): (Vec<Tensor>, Vec<Tensor>) = (tensors(weak), tensors(strong));
+        if self.method.strong_loss == StrongLoss::InfoNce {
+            // The ablation: strong views are asked for the same one-hot answer as weak ones.
+            weak.append(&mut strong);
+        }
+        let samples = keys.dim(0)? / self.communicator.world_size();
+        let candidates =
+            Candidates { keys, bank: Some(&self.bank), first_positive: self.communicator.rank() * samples };
+        let terms = self.loss.forward(&weak, &strong, &candidates)?;
+        let views = terms.contrastive_per_view.iter().map(|&value| ("contrastive term of weak", value));
+        let ddm = terms.ddm_per_view.iter().map(|&value| ("DDM term of strong", value));
+        for (i, (kind, value)) in views.enumerate().chain(ddm.enumerate()) {
+            if !value.is_finite() {
+                return Err(NotFinite(format!("{kind} view {i}")).into());
+            }
+        }
+        Ok(terms)
+    }
+}
+
+/// A view's pass, and its embedding as a leaf for the loss.
+struct Query {
+    embedding: Var,
+    pass: Pass,
+}
+
+fn refs(queries: &[Query]) -> Vec<&Query> {
+    queries.iter().collect()
+}
+
+fn report(terms: &LossOutput) -> StepReport {
+    StepReport { loss: terms.total, contrastive: terms.contrastive, ddm: terms.ddm, acc1: terms.acc1 }
+}
+
+/// A sum is finite only if every part of it is.
+fn finite(what: &str, tensor: &Tensor) -> Result<()> {
+    let sum = tensor.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+    if sum.is_finite() { Ok(()) } else { Err(NotFinite(what.to_owned()).into()) }
+}

@@ -1,0 +1,269 @@
+//! Replays a trajectory of the original implementation through the code that training uses.
+//!
+//! A case names architecture, sizes and hyper-parameters; weights, bank and images are rebuilt from a hash-seeded
+//! generator, so that a case is a small JSON file. Case format: `clsa-train/tests/golden/`.
+
+use crate::communicator::SingleProcess;
+use crate::config::{MethodConfig, StrongLoss};
+use crate::method::{Clsa, Views};
+use crate::optimizer::MomentumSgd;
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use clsa_loss::MemoryBank;
+use clsa_model::{Compute, Encoder, ModelConfig, MomentumPair, Precision};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Gradients printed where the case does not name its own.
+const GRADIENTS: [&str; 5] =
+    ["conv1.weight", "layer1.0.conv1.weight", "layer4.1.bn2.weight", "fc.0.weight", "fc.2.bias"];
+
+/// Tensors summarised at the end where the case does not name its own, of both encoders, and the bank.
+const FINAL: [&str; 11] = [
+    "conv1.weight",
+    "bn1.weight",
+    "bn1.bias",
+    "bn1.running_mean",
+    "bn1.running_var",
+    "layer1.0.conv1.weight",
+    "layer2.0.downsample.1.running_var",
+    "layer4.1.conv2.weight",
+    "fc.0.weight",
+    "fc.2.weight",
+    "fc.2.bias",
+];
+
+/// A case file. Fields that only describe how it was made are passed over.
+#[derive(Debug, Deserialize)]
+pub struct Case {
+    /// What to run.
+    pub config: CaseConfig,
+    /// The recorded steps; their gradient names say which to print.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// The recorded end; its names say which tensors to summarise.
+    #[serde(default, rename = "final")]
+    pub last: BTreeMap<String, Summary>,
+    /// The recorded pointer of the bank.
+    pub queue_ptr: Option<usize>,
+}
+
+/// Architecture, sizes and hyper-parameters of a case.
+#[derive(Debug, Deserialize)]
+pub struct CaseConfig {
+    /// torchvision's name.
+    pub arch: String,
+    /// Images in a batch.
+    pub n: usize,
+    /// Size of the bank.
+    pub k: usize,
+    /// Size of the embedding.
+    pub dim: usize,
+    /// Momentum of the key encoder.
+    pub m: f64,
+    /// Temperature of InfoNCE.
+    pub t: f64,
+    /// Temperature of DDM.
+    pub t2: f64,
+    /// Weight of DDM.
+    pub alpha: f64,
+    /// Learning rate, constant.
+    pub lr: f64,
+    /// Weight decay.
+    pub wd: f64,
+    /// Side of the key view.
+    pub key: usize,
+    /// Sides of the weak views.
+    pub weak: Vec<usize>,
+    /// Sides of the strong views.
+    pub strong: Vec<usize>,
+    /// Number of steps.
+    pub steps: usize,
+}
+
+/// One step of a trajectory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// `contrastive + alpha * ddm`.
+    pub loss: f64,
+    /// Sum of the InfoNCE terms.
+    pub contrastive: f64,
+    /// Sum of the DDM terms.
+    pub ddm: f64,
+    /// Percentage of first-weak-view samples that retrieve their key.
+    pub acc1: f64,
+    /// L2 norms of gradients by parameter name.
+    pub grad_norms: BTreeMap<String, f64>,
+}
+
+/// A tensor in short.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// L2 norm.
+    pub norm: f64,
+    /// Sum of the elements.
+    pub sum: f64,
+    /// The first four elements.
+    pub head: Vec<f64>,
+}
+
+/// A replayed trajectory, in the form of the case files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trajectory {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// Weights, statistics and bank at the end.
+    #[serde(rename = "final")]
+    pub last: BTreeMap<String, Summary>,
+    /// Where the next keys would enter the bank.
+    pub queue_ptr: usize,
+}
+
+/// Runs a case.
+///
+/// # Errors
+/// The case names an unknown architecture or tensor, or a value out of range.
+pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajectory> {
+    let config = &case.config;
+    ensure!(config.n > 0 && !config.weak.is_empty(), "the case needs n > 0 and at least one weak view");
+    let model = ModelConfig { arch: config.arch.parse()?, dim: config.dim, ..ModelConfig::default() };
+    let dtype = if compute.precision == Precision::F64 { DType::F64 } else { DType::F32 };
+    let pair = MomentumPair::new(&model, compute, config.m, 0, device)?;
+    for encoder in [&pair.query, &pair.key] {
+        set_weights(encoder)?;
+    }
+    let bank = MemoryBank::from_rows(bank_rows(config.k, config.dim)?.to_dtype(dtype)?.to_device(device)?, 0)?;
+    let method = MethodConfig {
+        bank: config.k,
+        momentum: config.m,
+        temperature: config.t,
+        ddm_temperature: config.t2,
+        alpha: config.alpha,
+        symmetric: false,
+        strong_loss: StrongLoss::Ddm,
+    };
+    let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, config.wd)?;
+    let mut clsa = Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 0);
+
+    let gradient_names: Vec<String> = match case.steps.first() {
+        Some(step) => step.grad_norms.keys().cloned().collect(),
+        None => GRADIENTS.map(str::to_owned).to_vec(),
+    };
+    let mut steps = Vec::new();
+    for s in 0..config.steps {
+        let view = |name: String, side: usize| -> Result<Tensor> {
+            Ok(images(&format!("step{s}:{name}"), config.n, side)?.to_dtype(dtype)?.to_device(device)?)
+        };
+        let all = |kind: &str, sides: &[usize]| -> Result<Vec<Tensor>> {
+            sides.iter().enumerate().map(|(i, &side)| view(format!("{kind}{i}"), side)).collect()
+        };
+        let views = Views {
+            key: view("key".to_owned(), config.key)?,
+            weak: all("weak", &config.weak)?,
+            strong: all("strong", &config.strong)?,
+        };
+        let report = clsa.step(&views, config.lr).with_context(|| format!("step {s}"))?;
+        let norms = gradient_norms(&clsa, &gradient_names, case.steps.is_empty())?;
+        let (loss, contrastive, ddm, acc1) = (report.loss, report.contrastive, report.ddm, report.acc1);
+        steps.push(Step { loss, contrastive, ddm, acc1, grad_norms: norms });
+    }
+    Ok(Trajectory { steps, last: summaries(&clsa, case)?, queue_ptr: clsa.bank.pointer() })
+}
+
+/// `lenient` passes over names that this architecture does not have.
+fn gradient_norms(clsa: &Clsa, names: &[String], lenient: bool) -> Result<BTreeMap<String, f64>> {
+    let mut norms = BTreeMap::new();
+    for name in names {
+        let Some(parameter) = clsa.pair.query.parameters().iter().find(|p| p.name == *name) else {
+            ensure!(lenient, "the case asks for the gradient of {name}, which this architecture does not have");
+            continue;
+        };
+        let gradient = clsa.gradients.get(parameter.index).with_context(|| format!("{name} has no gradient"))?;
+        norms.insert(name.clone(), summary(gradient)?.norm);
+    }
+    Ok(norms)
+}
+
+fn summaries(clsa: &Clsa, case: &Case) -> Result<BTreeMap<String, Summary>> {
+    let mut all = BTreeMap::new();
+    for (prefix, encoder) in [("encoder_q", &clsa.pair.query), ("encoder_k", &clsa.pair.key)] {
+        let state = encoder.state_dict()?;
+        for name in state.keys() {
+            let full = format!("{prefix}.{name}");
+            let wanted =
+                if case.last.is_empty() { FINAL.contains(&name.as_str()) } else { case.last.contains_key(&full) };
+            if wanted {
+                all.insert(full, summary(&state[name])?);
+            }
+        }
+    }
+    all.insert("queue".to_owned(), summary(clsa.bank.rows())?);
+    if let Some(missing) = case.last.keys().find(|name| !all.contains_key(*name)) {
+        anyhow::bail!("the case asks for {missing}, which this architecture does not have");
+    }
+    Ok(all)
+}
+
+fn summary(tensor: &Tensor) -> Result<Summary> {
+    let values = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    Ok(Summary {
+        norm: values.iter().map(|v| v * v).sum::<f64>().sqrt(),
+        sum: values.iter().sum(),
+        head: values.iter().take(4).copied().collect(),
+    })
+}
+
+/// Element i is splitmix64 of `fnv1a64(name) + (i+1)·0x9E37_79B9_7F4A_7C15`, mapped to [-1, 1).
+fn uniform(name: &str, n: usize) -> Vec<f64> {
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let element = |i: usize| {
+        let mut z = hash.wrapping_add((i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (z >> 11) as f64 * 2f64.powi(-53) * 2.0 - 1.0
+    };
+    (0..n).map(element).collect()
+}
+
+/// Convolutions scaled by √(6/fan_in), linears (weight and bias) by √(1/fan_in), norms at 1 and 0.
+fn set_weights(encoder: &Encoder) -> Result<()> {
+    let fan_in_of = |name: &str| -> Option<usize> {
+        let weight = name.replace(".bias", ".weight");
+        encoder.parameters().iter().find(|p| p.name == weight).map(|p| p.var.dims()[1..].iter().product())
+    };
+    for parameter in encoder.parameters() {
+        let (name, dims) = (&parameter.name, parameter.var.dims());
+        let scale = match (dims.len(), name.starts_with("fc."), fan_in_of(name)) {
+            (4, _, Some(fan_in)) => (6.0 / fan_in as f64).sqrt(),
+            (_, true, Some(fan_in)) => (1.0 / fan_in as f64).sqrt(),
+            _ => continue,
+        };
+        let values = uniform(&format!("init:{name}"), dims.iter().product());
+        let values: Vec<f64> = values.into_iter().map(|v| v * scale).collect();
+        let tensor = Tensor::from_vec(values, dims, &Device::Cpu)?;
+        parameter.var.set(&tensor.to_dtype(parameter.var.dtype())?.to_device(parameter.var.device())?)?;
+    }
+    Ok(())
+}
+
+fn bank_rows(k: usize, dim: usize) -> Result<Tensor> {
+    let mut values = uniform("init:queue", k * dim);
+    for row in values.chunks_mut(dim) {
+        let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
+        row.iter_mut().for_each(|v| *v /= length);
+    }
+    Ok(Tensor::from_vec(values, (k, dim), &Device::Cpu)?)
+}
+
+/// `0.5·uniform(name) + 1.5·uniform(name:offset)`, one offset for each sample and channel.
+fn images(name: &str, n: usize, side: usize) -> Result<Tensor> {
+    let mut values = uniform(name, n * 3 * side * side);
+    let offsets = uniform(&format!("{name}:offset"), n * 3);
+    for (channel, offset) in values.chunks_mut(side * side).zip(offsets) {
+        channel.iter_mut().for_each(|v| *v = 0.5 * *v + 1.5 * offset);
+    }
+    Ok(Tensor::from_vec(values, (n, 3, side, side), &Device::Cpu)?)
+}
