@@ -1,0 +1,202 @@
+//! `cifar-bin:PATH`: CIFAR-10 and CIFAR-100 in their binary version, as a folder or as the tar.gz that is distributed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+use image::RgbImage;
+
+use crate::dataset::{Dataset, Label, Split};
+use crate::error::{DataError, SampleError};
+
+const SIDE: u32 = 32;
+const PIXELS: usize = (SIDE * SIDE) as usize;
+/// The largest file that belongs to either data set has 153,700,000 bytes.
+const MAX_FILE: u64 = 200_000_000;
+
+/// How one of the two data sets is stored.
+struct Form {
+    train: &'static [&'static str],
+    test: &'static [&'static str],
+    names: &'static str,
+    classes: usize,
+    /// Bytes before the pixels; the last of them is the label (CIFAR-100 has the coarse label before it).
+    label_bytes: usize,
+}
+
+const CIFAR_10: Form = Form {
+    train: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
+    test: &["test_batch.bin"],
+    names: "batches.meta.txt",
+    classes: 10,
+    label_bytes: 1,
+};
+
+const CIFAR_100: Form =
+    Form { train: &["train.bin"], test: &["test.bin"], names: "fine_label_names.txt", classes: 100, label_bytes: 2 };
+
+/// One split of CIFAR in memory.
+pub(crate) struct Cifar {
+    classes: Vec<String>,
+    labels: Vec<u8>,
+    /// Records of three planes of 32x32.
+    planes: Vec<u8>,
+    file: String,
+}
+
+impl Cifar {
+    pub(crate) fn open(path: &Path, split: Split) -> Result<Self, DataError> {
+        let mut files = if path.is_dir() { read_folder(path, split)? } else { read_archive(path, split)? };
+        let form = [CIFAR_10, CIFAR_100].into_iter().find(|form| {
+            let wanted = if split == Split::Train { form.train } else { form.test };
+            wanted.iter().any(|name| files.contains_key(*name))
+        });
+        let Some(form) = form else {
+            return Err(DataError::refused(
+                path,
+                format!(
+                    "has none of the {split} files of CIFAR-10 (data_batch_1.bin …) or CIFAR-100 (train.bin, test.bin)"
+                ),
+            ));
+        };
+        let record = form.label_bytes + 3 * PIXELS;
+        let (mut labels, mut planes) = (Vec::new(), Vec::new());
+        for &name in if split == Split::Train { form.train } else { form.test } {
+            let Some(bytes) = files.remove(name) else {
+                return Err(DataError::refused(path, format!("lacks the file {name}")));
+            };
+            if bytes.is_empty() || bytes.len() % record != 0 {
+                return Err(DataError::refused(
+                    path,
+                    format!("{name} has {} bytes, not a multiple of the {record} of a record", bytes.len()),
+                ));
+            }
+            for (index, record) in bytes.chunks_exact(record).enumerate() {
+                let label = record[form.label_bytes - 1];
+                if usize::from(label) >= form.classes {
+                    let last = form.classes - 1;
+                    return Err(DataError::refused(
+                        path,
+                        format!("record {index} of {name} has label {label}, above the last class {last}"),
+                    ));
+                }
+                labels.push(label);
+                planes.extend_from_slice(&record[form.label_bytes..]);
+            }
+        }
+        let classes = match files.remove(form.names) {
+            Some(text) => class_names(path, &form, &text)?,
+            None => (0..form.classes).map(|class| class.to_string()).collect(),
+        };
+        Ok(Self { classes, labels, planes, file: path.display().to_string() })
+    }
+}
+
+fn class_names(path: &Path, form: &Form, text: &[u8]) -> Result<Vec<String>, DataError> {
+    let names: Vec<String> = String::from_utf8_lossy(text)
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(String::from)
+        .collect();
+    if names.len() != form.classes {
+        return Err(DataError::refused(
+            path,
+            format!("{} names {} classes, not {}", form.names, names.len(), form.classes),
+        ));
+    }
+    Ok(names)
+}
+
+/// Whether a file is needed for a split of either data set.
+fn is_wanted(name: &str, split: Split) -> bool {
+    [CIFAR_10, CIFAR_100]
+        .iter()
+        .any(|form| form.names == name || if split == Split::Train { form.train } else { form.test }.contains(&name))
+}
+
+fn read_limited(reader: impl Read, path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(DataError::io(path))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(DataError::refused(path, "is larger than any file of CIFAR"));
+    }
+    Ok(bytes)
+}
+
+/// Files of `split` in a folder, or in the folder below it that the archive unpacks to.
+fn read_folder(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, DataError> {
+    let mut files = HashMap::new();
+    for folder in [path.join("cifar-10-batches-bin"), path.join("cifar-100-binary"), path.to_path_buf()] {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let entry = entry.map_err(DataError::io(&folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if is_wanted(&name, split) {
+                let file = File::open(entry.path()).map_err(DataError::io(&entry.path()))?;
+                files.insert(name, read_limited(file, &entry.path())?);
+            }
+        }
+        if !files.is_empty() {
+            break;
+        }
+    }
+    Ok(files)
+}
+
+/// Files of `split` in a tar archive, gzipped or not.
+fn read_archive(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, DataError> {
+    let open = || File::open(path).map(BufReader::new).map_err(DataError::io(path));
+    let mut magic = [0; 2];
+    open()?.read_exact(&mut magic).map_err(|_| DataError::refused(path, "is empty"))?;
+    let reader: Box<dyn Read> =
+        if magic == [0x1f, 0x8b] { Box::new(GzDecoder::new(open()?)) } else { Box::new(open()?) };
+    let mut files = HashMap::new();
+    let broken = |error: std::io::Error| DataError::refused(path, format!("is not a whole tar archive: {error}"));
+    for entry in tar::Archive::new(reader).entries().map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let name = entry.path().map_err(broken)?.file_name().map(|name| name.to_string_lossy().into_owned());
+        if let Some(name) = name.filter(|name| is_wanted(name, split)) {
+            let size = entry.size();
+            let bytes = read_limited(entry, path)?;
+            if bytes.len() as u64 != size {
+                return Err(DataError::refused(path, format!("ends in the middle of {name}")));
+            }
+            files.insert(name, bytes);
+        }
+    }
+    Ok(files)
+}
+
+impl Dataset for Cifar {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> Label {
+        Label::Class(self.labels[index].into())
+    }
+
+    fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
+        let planes = &self.planes[index * 3 * PIXELS..(index + 1) * 3 * PIXELS];
+        let mut image = RgbImage::new(SIDE, SIDE);
+        for (at, pixel) in image.pixels_mut().enumerate() {
+            pixel.0 = [planes[at], planes[PIXELS + at], planes[2 * PIXELS + at]];
+        }
+        Ok(image)
+    }
+
+    fn dimensions(&self, _index: usize) -> Result<(u32, u32), SampleError> {
+        Ok((SIDE, SIDE))
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("{}#{index}", self.file)
+    }
+}

@@ -1,0 +1,112 @@
+//! From the bytes of an image file to RGB, as Pillow's `Image.open(…).convert("RGB")` gives it.
+//!
+//! The format is read from the content, not from the name. Alpha is dropped, grey is repeated, 16-bit channels keep
+//! their high byte, an animation gives its first frame, and an EXIF orientation is not applied.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+
+use crate::error::SampleError;
+
+/// What a single sample may cost. Anything beyond is refused before it is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most pixels (width times height). Default 89,478,485, as Pillow's `MAX_IMAGE_PIXELS`.
+    pub max_pixels: u64,
+    /// Most bytes of the encoded file. Default 256 MiB.
+    pub max_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_pixels: 89_478_485, max_bytes: 256 << 20 }
+    }
+}
+
+impl Limits {
+    /// Checks the size of an encoded file.
+    pub(crate) fn check_bytes(&self, name: &str, bytes: u64) -> Result<(), SampleError> {
+        if bytes > self.max_bytes {
+            return Err(SampleError::TooManyBytes { name: name.into(), bytes, limit: self.max_bytes });
+        }
+        Ok(())
+    }
+}
+
+fn decode_error(name: &str, reason: impl ToString) -> SampleError {
+    SampleError::Decode { name: name.into(), reason: reason.to_string() }
+}
+
+/// A decoder whose header has been read and whose dimensions are within the limits.
+fn open<'a>(bytes: &'a [u8], name: &str, limits: &Limits) -> Result<impl ImageDecoder + 'a, SampleError> {
+    limits.check_bytes(name, bytes.len() as u64)?;
+    if bytes.is_empty() {
+        return Err(decode_error(name, "the file is empty"));
+    }
+    let mut reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| decode_error(name, error))?;
+    if reader.format().is_none() {
+        return Err(decode_error(name, "its first bytes are of no known image format"));
+    }
+    let mut allowed = image::Limits::default();
+    // Bytes for the decoder's own buffers: 8 per pixel is 16-bit RGBA; twice that leaves room for a second copy.
+    allowed.max_alloc = Some(limits.max_pixels.saturating_mul(16));
+    reader.limits(allowed);
+    let decoder = reader.into_decoder().map_err(|error| decode_error(name, error))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(decode_error(name, format!("its size is {width}x{height}")));
+    }
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(SampleError::TooManyPixels { name: name.into(), width, height, limit: limits.max_pixels });
+    }
+    Ok(decoder)
+}
+
+/// Runs a decoder; a panic inside it becomes an error of this sample.
+fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, SampleError>) -> Result<R, SampleError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(decode_error(name, "the decoder panicked")))
+}
+
+/// Decodes an image file; `name` is for messages only.
+///
+/// # Errors
+/// [`SampleError`] if the bytes are beyond the limits or cannot be decoded.
+pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, SampleError> {
+    guarded(name, || {
+        let decoder = open(bytes, name, limits)?;
+        DynamicImage::from_decoder(decoder).map(to_rgb).map_err(|error| decode_error(name, error))
+    })
+}
+
+/// Width and height in pixels of an image file, from its header; `name` is for messages only.
+///
+/// # Errors
+/// As for [`decode`].
+pub fn dimensions(bytes: &[u8], name: &str, limits: &Limits) -> Result<(u32, u32), SampleError> {
+    guarded(name, || open(bytes, name, limits).map(|decoder| decoder.dimensions()))
+}
+
+/// Eight bits per channel, three channels.
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    let high = |value: u16| (value >> 8) as u8;
+    match image {
+        DynamicImage::ImageRgb8(image) => image,
+        DynamicImage::ImageRgb16(image) => {
+            RgbImage::from_fn(image.width(), image.height(), |x, y| image::Rgb(image.get_pixel(x, y).0.map(high)))
+        }
+        DynamicImage::ImageRgba16(image) => RgbImage::from_fn(image.width(), image.height(), |x, y| {
+            let [r, g, b, _] = image.get_pixel(x, y).0;
+            image::Rgb([high(r), high(g), high(b)])
+        }),
+        DynamicImage::ImageLuma16(image) => {
+            RgbImage::from_fn(image.width(), image.height(), |x, y| image::Rgb([high(image.get_pixel(x, y).0[0]); 3]))
+        }
+        DynamicImage::ImageLumaA16(image) => {
+            RgbImage::from_fn(image.width(), image.height(), |x, y| image::Rgb([high(image.get_pixel(x, y).0[0]); 3]))
+        }
+        other => other.into_rgb8(),
+    }
+}

@@ -1,0 +1,88 @@
+//! A source of images, named by one string `KIND:PATH`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::dataset::{Dataset, Split};
+use crate::decode::Limits;
+use crate::error::DataError;
+use crate::procedural::{Procedural, ProceduralOptions};
+use crate::{cifar, flat, imagefolder};
+
+/// Where images come from. Parsed from, and displayed as, one string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `imagefolder:PATH`: `train/CLASS/…` and `val/CLASS/…` or `test/CLASS/…`; a folder with the classes directly in
+    /// it is a training split only.
+    ImageFolder(PathBuf),
+    /// `cifar-bin:PATH`: CIFAR-10 or CIFAR-100 in the binary version, a folder or the distributed tar.gz.
+    CifarBin(PathBuf),
+    /// `flat:PATH`: images without labels, searched recursively.
+    Flat(PathBuf),
+    /// `procedural` or `procedural:KEY=VALUE,…` with the keys `classes`, `train`, `test`, `side` and `seed`.
+    Procedural(ProceduralOptions),
+}
+
+/// The forms that a source can have, for messages.
+const FORMS: &str = "imagefolder:PATH, cifar-bin:PATH, flat:PATH, procedural";
+
+impl Source {
+    /// Opens a split with the default [`Limits`].
+    ///
+    /// # Errors
+    /// [`DataError`] if the source is wrong as a whole or has no such split; the message names the path.
+    pub fn open(&self, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
+        self.open_with(split, Limits::default())
+    }
+
+    /// Opens a split; samples beyond `limits` will be bad samples.
+    ///
+    /// # Errors
+    /// As for [`Source::open`].
+    pub fn open_with(&self, split: Split, limits: Limits) -> Result<Arc<dyn Dataset>, DataError> {
+        Ok(match self {
+            Source::ImageFolder(path) => Arc::new(imagefolder::ImageFolder::open(path, split, limits)?),
+            Source::CifarBin(path) => Arc::new(cifar::Cifar::open(path, split)?),
+            Source::Flat(path) => Arc::new(flat::Flat::open(path, split, limits)?),
+            Source::Procedural(options) => Arc::new(Procedural::new(options, split)),
+        })
+    }
+}
+
+impl FromStr for Source {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        let refuse = |reason: String| DataError::Source { text: text.into(), reason };
+        let (kind, rest) = match text.split_once(':') {
+            Some((kind, rest)) => (kind, Some(rest)),
+            None => (text, None),
+        };
+        if kind == "procedural" {
+            return ProceduralOptions::parse(rest.unwrap_or("")).map(Source::Procedural).map_err(refuse);
+        }
+        let with_path: fn(PathBuf) -> Source = match kind {
+            "imagefolder" => Source::ImageFolder,
+            "cifar-bin" => Source::CifarBin,
+            "flat" => Source::Flat,
+            _ => return Err(refuse(format!("is no known kind; a source is one of {FORMS}"))),
+        };
+        match rest {
+            Some(path) if !path.is_empty() => Ok(with_path(path.into())),
+            _ => Err(refuse(format!("needs a path: {kind}:PATH"))),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::ImageFolder(path) => write!(f, "imagefolder:{}", path.display()),
+            Source::CifarBin(path) => write!(f, "cifar-bin:{}", path.display()),
+            Source::Flat(path) => write!(f, "flat:{}", path.display()),
+            Source::Procedural(options) => write!(f, "{options}"),
+        }
+    }
+}
