@@ -11,6 +11,7 @@ mod portable;
 mod resnet;
 mod storage;
 mod update;
+pub mod weights;
 
 pub use config::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
 pub use encoder::{Encoder, Pass};
