@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use crate::statistics::{Queries, Statistics};
 use crate::views::Views;
-use crate::{CandidateSet, Candidates, LossError, in_batch, portable};
+use crate::{CandidateSet, Candidates, LossError, cpu, in_batch, portable};
 
 /// The CLSA loss with its three constants (paper section 3.3; the default is the paper's).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -133,7 +133,8 @@ impl ClsaLoss {
                 gradient: z.zeros_like()?,
             });
         }
-        let precision = self.precision(&z)?;
+        let on_cpu = self.on_cpu(views)?;
+        let precision = if on_cpu { DType::F64 } else { z.dtype() };
         let (tau, tau2) = (self.temperature, self.ddm_temperature);
         let exact = z.to_dtype(precision)?.reshape((weak + strong, batch, dim))?;
         let weak_rows = exact.narrow(0, 0, weak)?;
@@ -146,12 +147,10 @@ impl ClsaLoss {
             if shared { (z, 0) } else { (Tensor::cat(&[&z.narrow(0, 0, weak * batch)?, &z], 0)?, weak * batch) };
         let mut inverse_temperatures = vec![1.0 / tau; weak * batch];
         inverse_temperatures.resize(rows.dims()[0], 1.0 / tau2);
-        let Statistics { log_sum_exp, mean, above_positive } = self.statistics(&Queries {
-            rows,
-            inverse_temperatures,
-            positive_logits: positive_logits.get(0)?.to_dtype(DType::F64)?.to_vec1()?,
-            candidates,
-        })?;
+        let queries =
+            Queries { rows, inverse_temperatures, positive_logits: to_f64(&positive_logits.get(0)?)?, candidates };
+        let Statistics { log_sum_exp, mean, above_positive } =
+            if on_cpu { cpu::statistics(&queries)? } else { portable::statistics(&queries)? };
 
         // InfoNCE: LSE - positive logit, and its gradient (mean - positive) / τ, over N samples.
         let log_sum_exp_weak = log_sum_exp.narrow(0, 0, weak * batch)?.reshape((weak, batch))?;
@@ -181,13 +180,18 @@ impl ClsaLoss {
         })
     }
 
-    /// The dtype of everything that is computed from the statistics.
-    fn precision(&self, z: &Tensor) -> Result<DType, LossError> {
-        Ok(z.dtype())
-    }
-
-    fn statistics(&self, queries: &Queries) -> Result<Statistics, LossError> {
-        portable::statistics(queries)
+    /// Whether the operation for CPUs computes the pass.
+    fn on_cpu(&self, views: &Views) -> Result<bool, LossError> {
+        match self.implementation {
+            Implementation::Auto => Ok(views.device().is_cpu()),
+            Implementation::Portable => Ok(false),
+            Implementation::Cpu if views.device().is_cpu() => Ok(true),
+            Implementation::Cpu => Err(LossError::Device {
+                argument: "implementation".to_string(),
+                expected: "the CPU".to_string(),
+                got: format!("{:?}", views.device().location()),
+            }),
+        }
     }
 }
 

@@ -61,10 +61,6 @@ impl Batch {
             bank: self.bank.to_dtype(dtype).unwrap(),
         }
     }
-
-    pub fn views(&self) -> impl Iterator<Item = &Tensor> {
-        self.weak.iter().chain(&self.strong)
-    }
 }
 
 fn log_softmax(logits: &Tensor) -> Tensor {

@@ -1,0 +1,304 @@
+//! AVX-512 with and without bf16 pairs, and AVX2.
+
+use std::arch::x86_64::*;
+
+use super::scalar::EXP2;
+use super::stream::{Arithmetic, Block, PackedQueries, Scratch, Sums, add_block};
+
+/// # Safety
+/// As `add_block`, with the instructions named.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+pub(super) unsafe fn add_block_avx512_bf16(
+    queries: &PackedQueries,
+    block: &Block,
+    scratch: &mut Scratch,
+    sums: &mut Sums,
+) {
+    // SAFETY: the caller's.
+    unsafe { add_block::<Avx512Pairs, 8>(queries, block, scratch, sums) }
+}
+
+/// # Safety
+/// As `add_block`, with the instructions named.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) unsafe fn add_block_avx512(queries: &PackedQueries, block: &Block, scratch: &mut Scratch, sums: &mut Sums) {
+    // SAFETY: the caller's.
+    unsafe { add_block::<Avx512, 8>(queries, block, scratch, sums) }
+}
+
+/// # Safety
+/// As `add_block`, with the instructions named.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn add_block_avx2(queries: &PackedQueries, block: &Block, scratch: &mut Scratch, sums: &mut Sums) {
+    // SAFETY: the caller's.
+    unsafe { add_block::<Avx2, 4>(queries, block, scratch, sums) }
+}
+
+/// Sixteen f32 values.
+struct Avx512;
+
+/// Sixteen pairs of bf16 values, or f32 sums of their products.
+struct Avx512Pairs;
+
+/// Eight f32 values.
+struct Avx2;
+
+// SAFETY of all functions below: inlined into the three functions above, which enable the instructions; the pointers are the
+// caller's.
+impl Arithmetic for Avx512 {
+    type Vector = __m512;
+    const LANES: usize = 16;
+    const PAIRED: bool = false;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const u32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut u32, value: __m512) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(to.cast(), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sum: __m512, left: __m512, right: *const u32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_fmadd_ps(left, _mm512_set1_ps(right.cast::<f32>().read_unaligned()), sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2(x: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let whole = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+            let rest = _mm512_sub_ps(x, whole);
+            let mut sum = _mm512_set1_ps(EXP2[6]);
+            for i in (0..6).rev() {
+                sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(EXP2[i]));
+            }
+            _mm512_scalef_ps(sum, whole)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn max_magnitude(largest: __m512, x: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_max_ps(largest, _mm512_abs_ps(x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn count_above(count: __m512, x: __m512, threshold: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, threshold);
+            _mm512_mask_add_ps(count, above, count, _mm512_set1_ps(1.0))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_weights(to: *mut u32, stride: usize, first: __m512, second: __m512, sum: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            Self::store(to, first);
+            Self::store(to.add(stride), second);
+            Self::add(sum, Self::add(first, second))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+}
+
+impl Arithmetic for Avx512Pairs {
+    type Vector = __m512;
+    const LANES: usize = 16;
+    const PAIRED: bool = true;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::splat(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const u32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut u32, value: __m512) {
+        // SAFETY: as above.
+        unsafe { Avx512::store(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::add(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sum: __m512, left: __m512, right: *const u32) -> __m512 {
+        // SAFETY: as above; the transmutations are between vectors of the same size.
+        unsafe {
+            let right = _mm512_set1_epi32(right.cast::<i32>().read_unaligned());
+            _mm512_dpbf16_ps(
+                sum,
+                std::mem::transmute::<__m512, __m512bh>(left),
+                std::mem::transmute::<__m512i, __m512bh>(right),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2(x: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::exp2(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn max_magnitude(largest: __m512, x: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::max_magnitude(largest, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn count_above(count: __m512, x: __m512, threshold: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::count_above(count, x, threshold) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_weights(to: *mut u32, _: usize, first: __m512, second: __m512, sum: __m512) -> __m512 {
+        const fn interleave() -> [i16; 32] {
+            let mut index = [0; 32];
+            let mut i = 0;
+            while i < 16 {
+                index[2 * i] = i as i16;
+                index[2 * i + 1] = 16 + i as i16;
+                i += 1;
+            }
+            index
+        }
+        static INTERLEAVE: [i16; 32] = interleave();
+        // SAFETY: as above; the transmutations are between vectors of the same size.
+        unsafe {
+            let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+            let index = _mm512_loadu_epi16(INTERLEAVE.as_ptr());
+            let pairs = _mm512_permutexvar_epi16(index, halves);
+            _mm512_storeu_si512(to.cast(), pairs);
+            let ones = _mm512_set1_epi32(0x3f80_3f80);
+            _mm512_dpbf16_ps(
+                sum,
+                std::mem::transmute::<__m512i, __m512bh>(pairs),
+                std::mem::transmute::<__m512i, __m512bh>(ones),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: as above.
+        unsafe { Avx512::prefetch(address) }
+    }
+}
+
+impl Arithmetic for Avx2 {
+    type Vector = __m256;
+    const LANES: usize = 8;
+    const PAIRED: bool = false;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const u32) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut u32, value: __m256) {
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_ps(to.cast(), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sum: __m256, left: __m256, right: *const u32) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_fmadd_ps(left, _mm256_set1_ps(right.cast::<f32>().read_unaligned()), sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2(x: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe {
+            let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+            let rest = _mm256_sub_ps(x, whole);
+            let mut sum = _mm256_set1_ps(EXP2[6]);
+            for i in (0..6).rev() {
+                sum = _mm256_fmadd_ps(sum, rest, _mm256_set1_ps(EXP2[i]));
+            }
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127));
+            _mm256_mul_ps(sum, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn max_magnitude(largest: __m256, x: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_max_ps(largest, _mm256_andnot_ps(_mm256_set1_ps(-0.0), x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn count_above(count: __m256, x: __m256, threshold: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe {
+            let above = _mm256_cmp_ps::<_CMP_GT_OQ>(x, threshold);
+            _mm256_add_ps(count, _mm256_and_ps(above, _mm256_set1_ps(1.0)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_weights(to: *mut u32, stride: usize, first: __m256, second: __m256, sum: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe {
+            Self::store(to, first);
+            Self::store(to.add(stride), second);
+            Self::add(sum, Self::add(first, second))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+}
