@@ -120,11 +120,7 @@ impl<T: Transform> Loader<T> {
     ///
     /// # Errors
     /// [`DataError::Config`] if a setting is out of range or an epoch would have no batch.
-    pub fn new(
-        dataset: Arc<dyn Dataset>,
-        transform: impl Into<Arc<T>>,
-        config: LoaderConfig,
-    ) -> Result<Self, DataError> {
+    pub fn new(dataset: Arc<dyn Dataset>, transform: Arc<T>, config: LoaderConfig) -> Result<Self, DataError> {
         let refuse = |key, reason: String| Err(DataError::Config { key, reason });
         for (key, value) in
             [("batch_size", config.batch_size), ("prefetch", config.prefetch), ("world_size", config.world_size)]
@@ -165,7 +161,7 @@ impl<T: Transform> Loader<T> {
         let (recycle, recycled) = bounded(config.prefetch + 1);
         let shared = Shared {
             dataset,
-            transform: transform.into(),
+            transform,
             config,
             partition,
             pool,

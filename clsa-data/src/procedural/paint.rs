@@ -15,45 +15,54 @@ pub(super) fn uniform(generator: &mut Xoshiro256PlusPlus) -> f32 {
 
 type Colour = [f32; 3];
 
-/// Least difference in brightness between figure and ground, of 255.
-const LEAST_CONTRAST: f32 = 70.0;
+/// Vertices of a lattice of colours along one side of the image.
+const LATTICE: usize = 5;
 
-fn brightness([r, g, b]: Colour) -> f32 {
-    0.299 * r + 0.587 * g + 0.114 * b
+/// Strength of colours.
+const TINT: f32 = 80.0;
+
+/// A colour of brightness 0 whose channels are within about `strength` of it.
+fn tint(strength: f32, generator: &mut Xoshiro256PlusPlus) -> Colour {
+    let [r, g, b]: Colour = std::array::from_fn(|_| strength * (2.0 * uniform(generator) - 1.0));
+    let brightness = 0.299 * r + 0.587 * g + 0.114 * b;
+    [r - brightness, g - brightness, b - brightness]
 }
 
-fn colour(generator: &mut Xoshiro256PlusPlus) -> Colour {
-    std::array::from_fn(|_| 20.0 + 215.0 * uniform(generator))
-}
-
-/// A coloured surface: a waving, grainy or shaded variation of one colour.
+/// A surface whose colour changes from place to place, as much within an image as between images: what two crops of
+/// an image have in common is its structure, not its colour.
 struct Surface {
-    colour: Colour,
-    /// Amplitude, frequency vector and phase of a wave of brightness.
-    wave: [f32; 4],
-    /// Change of brightness over the image, along x and y.
-    slope: [f32; 2],
+    colours: [[Colour; LATTICE]; LATTICE],
     /// Amplitude of white noise.
     grain: f32,
 }
 
 impl Surface {
-    fn draw(colour: Colour, generator: &mut Xoshiro256PlusPlus) -> Self {
-        let mut between = |low: f32, high: f32| low + (high - low) * uniform(generator);
-        let (sin, cos) = between(0.0, TAU).sin_cos();
-        let frequency = TAU * between(0.5, 2.5);
-        Self {
-            colour,
-            wave: [between(0.0, 16.0), frequency * cos, frequency * sin, between(0.0, TAU)],
-            slope: [between(-40.0, 40.0), between(-40.0, 40.0)],
-            grain: between(0.0, 14.0),
-        }
+    /// A surface of brightness `level`, give or take `variation`.
+    fn draw(level: f32, variation: f32, generator: &mut Xoshiro256PlusPlus) -> Self {
+        let colours = std::array::from_fn(|_| {
+            std::array::from_fn(|_| {
+                let level = level + variation * (2.0 * uniform(generator) - 1.0);
+                tint(TINT, generator).map(|channel| channel + level)
+            })
+        });
+        Self { colours, grain: 12.0 * uniform(generator) }
     }
 
-    /// What is added to the colour at a point; `noise` is in -1..1.
-    fn shade(&self, x: f32, y: f32, noise: f32) -> f32 {
-        let [amplitude, fx, fy, phase] = self.wave;
-        amplitude * (fx * x + fy * y + phase).sin() + self.slope[0] * x + self.slope[1] * y + self.grain * noise
+    /// The colour at a point of the image (coordinates in -0.5..0.5); `noise` is in -1..1.
+    fn colour(&self, x: f32, y: f32, noise: f32) -> Colour {
+        let cells = (LATTICE - 1) as f32;
+        let place = |t: f32| {
+            let t = (t + 0.5) * cells;
+            let cell = (t as usize).min(LATTICE - 2);
+            (cell, t - cell as f32)
+        };
+        let ((column, fx), (row, fy)) = (place(x), place(y));
+        let (top, bottom) = (&self.colours[row], &self.colours[row + 1]);
+        std::array::from_fn(|channel| {
+            let upper = top[column][channel] + fx * (top[column + 1][channel] - top[column][channel]);
+            let lower = bottom[column][channel] + fx * (bottom[column + 1][channel] - bottom[column][channel]);
+            upper + fy * (lower - upper) + self.grain * noise
+        })
     }
 }
 
@@ -70,7 +79,8 @@ struct Clutter {
 
 impl Clutter {
     fn draw(generator: &mut Xoshiro256PlusPlus) -> Self {
-        let colour = colour(generator);
+        let level = 60.0 + 135.0 * uniform(generator);
+        let colour = tint(TINT, generator).map(|channel| channel + level);
         let mut between = |low: f32, high: f32| low + (high - low) * uniform(generator);
         let (sin, cos) = between(0.0, TAU).sin_cos();
         Self {
@@ -96,14 +106,11 @@ impl Clutter {
 /// Draws an image of `structure` with `side` x `side` pixels.
 pub(super) fn paint(structure: Structure, side: u32, generator: &mut Xoshiro256PlusPlus) -> RgbImage {
     let placed = Placed::draw(structure, generator);
-    let (figure, ground) = loop {
-        let (figure, ground) = (colour(generator), colour(generator));
-        if (brightness(figure) - brightness(ground)).abs() >= LEAST_CONTRAST {
-            break (figure, ground);
-        }
-    };
-    let figure = Surface::draw(figure, generator);
-    let ground = Surface::draw(ground, generator);
+    let contrast = 35.0 + 20.0 * uniform(generator);
+    let sign = if uniform(generator) < 0.5 { -1.0 } else { 1.0 };
+    let level = 118.0 + 20.0 * uniform(generator);
+    let figure = Surface::draw(level + sign * contrast, 15.0, generator);
+    let ground = Surface::draw(level - sign * contrast, 15.0, generator);
     let clutter: Vec<Clutter> = (0..generator.next_u64() % 4).map(|_| Clutter::draw(generator)).collect();
     let scale = side as f32;
     let mut image = RgbImage::new(side, side);
@@ -112,10 +119,8 @@ pub(super) fn paint(structure: Structure, side: u32, generator: &mut Xoshiro256P
         let y = (row as f32 + 0.5) / scale - 0.5;
         let noise = 2.0 * uniform(generator) - 1.0;
         let cover = (0.5 + placed.distance(x, y) * scale).clamp(0.0, 1.0);
-        let (front, back) = (figure.shade(x, y, noise), ground.shade(x, y, noise));
-        let mut value: Colour = std::array::from_fn(|channel| {
-            cover * (figure.colour[channel] + front) + (1.0 - cover) * (ground.colour[channel] + back)
-        });
+        let (front, back) = (figure.colour(x, y, noise), ground.colour(x, y, noise));
+        let mut value: Colour = std::array::from_fn(|channel| back[channel] + cover * (front[channel] - back[channel]));
         for piece in &clutter {
             let cover = piece.coverage(x, y, scale);
             for (channel, value) in value.iter_mut().enumerate() {

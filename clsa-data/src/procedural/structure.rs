@@ -249,7 +249,7 @@ impl Placed {
                 let (notch_sin, notch_cos) = (PI / 5.0).sin_cos();
                 let (tip, notch) = (1.15 * radius, 0.45 * radius);
                 let (ex, ey) = (notch * notch_cos - tip, notch * notch_sin);
-                (ex * py - ey * (px - tip)) / ex.hypot(ey) * -1.0
+                (ex * py - ey * (px - tip)) / ex.hypot(ey)
             }
             _ => {
                 let square = u.abs().max(v.abs());
