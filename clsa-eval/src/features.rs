@@ -1,0 +1,156 @@
+//! Images to features: by the backbone of an encoder, or by their bare pixels.
+
+use crate::{EvalError, EvalTransform};
+use candle_core::{DType, Tensor};
+use clsa_augment::{AugmentError, Augmenter, Crop, Layout, Normalize, Op};
+use clsa_data::Dataset;
+use clsa_model::{Encoder, Stage};
+use image::RgbImage;
+use rayon::prelude::*;
+use std::sync::mpsc::sync_channel;
+
+/// Feature vectors of labelled images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// The vectors, one after the other: `labels.len() x dim`.
+    pub values: Vec<f32>,
+    /// Length of a vector.
+    pub dim: usize,
+    /// Class of each image.
+    pub labels: Vec<u32>,
+}
+
+impl Features {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The vector of an image.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.dim..(index + 1) * self.dim]
+    }
+
+    /// One more than the largest class number.
+    pub fn classes(&self) -> usize {
+        self.labels.iter().max().map_or(0, |&class| class as usize + 1)
+    }
+
+    /// Checks what every protocol needs: samples, whole rows, finite values.
+    pub(crate) fn check(&self, split: &'static str) -> Result<(), EvalError> {
+        if self.is_empty() || self.dim == 0 {
+            return Err(EvalError::Empty(split));
+        }
+        if self.values.len() != self.len() * self.dim {
+            let (got, expected) = (self.values.len(), self.len() * self.dim);
+            return Err(EvalError::Size { what: "the feature buffer", got, expected });
+        }
+        match self.values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(EvalError::NotFinite { split, row: at / self.dim }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks that features of two splits can be learnt from and tested on.
+pub(crate) fn check_splits(train: &Features, test: &Features) -> Result<(), EvalError> {
+    train.check("training")?;
+    test.check("test")?;
+    if train.dim != test.dim {
+        return Err(EvalError::Size { what: "a test feature", got: test.dim, expected: train.dim });
+    }
+    let mut known = vec![false; train.classes()];
+    train.labels.iter().for_each(|&class| known[class as usize] = true);
+    if known.iter().filter(|&&known| known).count() < 2 {
+        return Err(EvalError::OneClass);
+    }
+    match test.labels.iter().find(|&&class| !known.get(class as usize).is_some_and(|&known| known)) {
+        Some(&class) => Err(EvalError::UnknownClass { class }),
+        None => Ok(()),
+    }
+}
+
+/// The pooled `layer4` features of the samples `indices`, by the encoder in evaluation mode, in batches of
+/// `batch_size`. `progress` is told after each batch how many samples are done.
+///
+/// # Errors
+/// A sample has no class, cannot be read or transformed, or the encoder fails.
+pub fn extract(
+    encoder: &Encoder,
+    dataset: &dyn Dataset,
+    indices: &[usize],
+    transform: &EvalTransform,
+    batch_size: usize,
+    progress: &dyn Fn(usize),
+) -> Result<Features, EvalError> {
+    if batch_size == 0 {
+        return Err(EvalError::Setting { key: "batch_size", value: "0".to_owned(), expected: "use at least 1" });
+    }
+    let labels = labels(dataset, indices)?;
+    let side = transform.crop as usize;
+    let write = |augmenter: &mut Augmenter, image: &RgbImage, out: &mut [f32]| {
+        transform.write(augmenter, image, Layout::ChannelsLast, out)
+    };
+    let mut values = Vec::new();
+    let mut done = 0;
+    std::thread::scope(|scope| {
+        // The next batch is decoded while the encoder works on this one.
+        let (sender, batches) = sync_channel(1);
+        scope.spawn(move || {
+            for batch in indices.chunks(batch_size) {
+                if sender.send(pixels(dataset, batch, transform.values(), &write)).is_err() {
+                    return;
+                }
+            }
+        });
+        for batch in batches {
+            let pixels = batch?;
+            let count = pixels.len() / transform.values();
+            let images = Tensor::from_vec(pixels, (count, side, side, 3), encoder.device())?.permute((0, 3, 1, 2))?;
+            let features = encoder.features(&images, Stage::Layer4)?;
+            values.extend(features.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
+            done += count;
+            progress(done);
+        }
+        Ok(Features { values, dim: encoder.config().feature_dim(), labels })
+    })
+}
+
+/// The baseline without an encoder: the pixels of the samples `indices`, each image resized (Pillow bilinear,
+/// antialiased) to `side` x `side` and normalised with ImageNet's statistics: `3 · side · side` values.
+///
+/// # Errors
+/// A sample has no class or cannot be read, or `side` is out of range.
+pub fn raw_pixels(dataset: &dyn Dataset, indices: &[usize], side: u32) -> Result<Features, EvalError> {
+    let labels = labels(dataset, indices)?;
+    let dim = 3 * side as usize * side as usize;
+    let write = |augmenter: &mut Augmenter, image: &RgbImage, out: &mut [f32]| {
+        let crop = Crop { x: 0, y: 0, width: image.width(), height: image.height() };
+        let resize = Op::CropResize { crop, width: side, height: side };
+        augmenter.apply_into(image, &[resize], &Normalize::IMAGENET, Layout::ChannelsFirst, out)
+    };
+    Ok(Features { values: pixels(dataset, indices, dim, &write)?, dim, labels })
+}
+
+fn labels(dataset: &dyn Dataset, indices: &[usize]) -> Result<Vec<u32>, EvalError> {
+    let label = |&i: &usize| dataset.label(i).class().ok_or_else(|| EvalError::NoClass { sample: dataset.name(i) });
+    indices.iter().map(label).collect()
+}
+
+type Write<'a> = &'a (dyn Fn(&mut Augmenter, &RgbImage, &mut [f32]) -> Result<(), AugmentError> + Sync);
+
+/// Decodes and transforms samples on all threads, each to `values` numbers.
+fn pixels(dataset: &dyn Dataset, indices: &[usize], values: usize, write: Write) -> Result<Vec<f32>, EvalError> {
+    let mut out = vec![0.0; indices.len() * values];
+    // A crop of no pixels is refused by the transform itself.
+    out.par_chunks_mut(values.max(1)).zip(indices).try_for_each_init(Augmenter::new, |augmenter, (out, &index)| {
+        let image = dataset.image(index)?;
+        write(augmenter, &image, out).map_err(|source| EvalError::Transform { sample: dataset.name(index), source })
+    })?;
+    Ok(out)
+}

@@ -1,0 +1,100 @@
+//! k-NN against the definition written out.
+
+use clsa_eval::{EvalError, Features, KnnConfig, knn};
+use proptest::prelude::*;
+
+fn features(rows: &[(&[f32], u32)]) -> Features {
+    Features {
+        values: rows.iter().flat_map(|(row, _)| row.iter().copied()).collect(),
+        dim: rows[0].0.len(),
+        labels: rows.iter().map(|(_, label)| *label).collect(),
+    }
+}
+
+/// All similarities, all sorted, votes as in the paper; no blocks, no threshold.
+fn by_definition(train: &Features, test: &Features, k: usize, temperature: f64) -> Vec<u32> {
+    let unit = |row: &[f32]| {
+        let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        row.iter().map(|x| f64::from(*x) / norm).collect::<Vec<_>>()
+    };
+    (0..test.len())
+        .map(|q| {
+            let query = unit(test.row(q));
+            let mut similarities: Vec<(f64, u32)> = (0..train.len())
+                .map(|i| (unit(train.row(i)).iter().zip(&query).map(|(a, b)| a * b).sum(), train.labels[i]))
+                .collect();
+            similarities.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let mut votes = vec![0.0; train.classes()];
+            for (similarity, class) in &similarities[..k] {
+                votes[*class as usize] += (similarity / temperature).exp();
+            }
+            (0..votes.len()).max_by(|&a, &b| votes[a].total_cmp(&votes[b])).unwrap() as u32
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn knn_equals_its_definition_for_any_sizes(
+        seed in 0u64..1000, train in 8usize..6000, test in 1usize..30, k in 1usize..250, dim in 2usize..20
+    ) {
+        let mut state = seed;
+        let mut random = |n: usize| -> Vec<f32> {
+            (0..n).map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+            }).collect()
+        };
+        let train = Features { values: random(train * dim), dim, labels: (0..train as u32).map(|i| i % 7).collect() };
+        let test = Features { values: random(test * dim), dim, labels: (0..test as u32).map(|i| i % 7).collect() };
+        let k = k.min(train.len());
+        let result = knn(&train, &test, &KnnConfig { k, temperature: 0.07 }).unwrap();
+        let first: Vec<u32> = result.predictions.ranked.iter().map(|r| r[0]).collect();
+        let expected = by_definition(&train, &test, k, 0.07);
+        // Single precision may decide a near tie otherwise.
+        let different = first.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        prop_assert!(different * 20 <= first.len(), "{different} of {}", first.len());
+    }
+}
+
+#[test]
+fn a_close_neighbour_outvotes_two_distant_ones() {
+    let train = features(&[(&[1.0, 0.0], 0), (&[0.0, 1.0], 1), (&[0.1, 1.0], 1)]);
+    let test = features(&[(&[2.0, 0.1], 0)]);
+    let result = knn(&train, &test, &KnnConfig { k: 3, temperature: 0.07 }).unwrap();
+    assert_eq!(result.predictions.ranked, [[0, 1]]);
+    let result = knn(&train, &test, &KnnConfig { k: 3, temperature: 100.0 }).unwrap();
+    assert_eq!(result.predictions.ranked, [[1, 0]], "at a high temperature every vote counts alike");
+}
+
+#[test]
+fn k_is_capped_by_the_training_set() {
+    let train = features(&[(&[1.0, 0.0], 0), (&[0.0, 1.0], 1)]);
+    let result = knn(&train, &train, &KnnConfig::default()).unwrap();
+    assert_eq!((result.k, result.top1), (2, 100.0));
+}
+
+#[test]
+fn a_class_without_votes_is_not_among_the_five() {
+    let train = features(&[(&[1.0, 0.0], 0), (&[0.0, 1.0], 1)]);
+    let test = features(&[(&[1.0, 0.0], 1)]);
+    let result = knn(&train, &test, &KnnConfig { k: 1, ..KnnConfig::default() }).unwrap();
+    assert_eq!((result.top1, result.top5), (0.0, 0.0));
+}
+
+#[test]
+fn wrong_inputs_are_refused() {
+    let two = features(&[(&[1.0, 0.0], 0), (&[0.0, 1.0], 1)]);
+    let one = features(&[(&[1.0, 0.0], 0), (&[0.0, 1.0], 0)]);
+    let other = features(&[(&[1.0, 0.0], 2)]);
+    let nan = features(&[(&[1.0, f32::NAN], 0), (&[0.0, 1.0], 1)]);
+    let wide = features(&[(&[1.0, 0.0, 0.0], 0)]);
+    let config = KnnConfig::default();
+    assert!(matches!(knn(&one, &two, &config), Err(EvalError::OneClass)));
+    assert!(matches!(knn(&two, &other, &config), Err(EvalError::UnknownClass { class: 2 })));
+    assert!(matches!(knn(&nan, &two, &config), Err(EvalError::NotFinite { row: 0, .. })));
+    assert!(matches!(knn(&two, &wide, &config), Err(EvalError::Size { .. })));
+    assert!(matches!(knn(&two, &two, &KnnConfig { k: 0, ..config }), Err(EvalError::Setting { .. })));
+    assert!(matches!(knn(&two, &two, &KnnConfig { temperature: 0.0, ..config }), Err(EvalError::Setting { .. })));
+}
