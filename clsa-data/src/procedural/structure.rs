@@ -113,6 +113,28 @@ pub(super) struct Placed {
     /// Rays, or arms of a spiral (negative: the other way round).
     count: f32,
     figures: Vec<Figure>,
+    warp: Warp,
+}
+
+/// A smooth displacement of the plane: no two stripes are quite straight or quite parallel.
+struct Warp {
+    amplitude: f32,
+    frequency: f32,
+    phases: [f32; 4],
+}
+
+impl Warp {
+    fn apply(&self, x: f32, y: f32) -> (f32, f32) {
+        let Self { amplitude, frequency, phases: [a, b, c, d] } = *self;
+        let wave = |t: f32, phase: f32| wave(t * frequency + phase);
+        (x + amplitude * (wave(y, a) + wave(x, b)), y + amplitude * (wave(x, c) + wave(y, d)))
+    }
+}
+
+/// A wave of period 1 between -1 and 1, close to a sine.
+fn wave(t: f32) -> f32 {
+    let t = 2.0 * (t - t.floor()) - 1.0;
+    4.0 * t * (1.0 - t.abs())
 }
 
 impl Placed {
@@ -124,19 +146,24 @@ impl Placed {
             structure,
             cos,
             sin,
-            x: between(-0.25, 0.25),
-            y: between(-0.25, 0.25),
-            period: between(0.2, 0.32),
+            x: between(-0.5, 0.5),
+            y: between(-0.5, 0.5),
+            period: between(0.18, 0.34),
             stroke: between(0.35, 0.6),
             count: 0.0,
             figures: Vec::new(),
+            warp: Warp {
+                amplitude: between(0.015, 0.04),
+                frequency: between(0.8, 1.3),
+                phases: std::array::from_fn(|_| between(0.0, 1.0)),
+            },
         };
         match structure {
             Structure::Grid | Structure::Bricks | Structure::Honeycomb => {
                 placed.period = between(0.24, 0.36);
                 placed.stroke = between(0.2, 0.34);
             }
-            Structure::Checkerboard => placed.period = between(0.14, 0.24),
+            Structure::Checkerboard => placed.period = between(0.14, 0.26),
             Structure::Zigzag => placed.period = between(0.22, 0.34),
             Structure::Sunburst => placed.count = between(7.0, 14.0).floor(),
             Structure::Spiral => placed.count = if between(0.0, 1.0) < 0.5 { -1.0 } else { 1.0 },
@@ -175,7 +202,7 @@ impl Placed {
                 let x = self.cos * u - self.sin * v + self.x;
                 let y = self.sin * u + self.cos * v + self.y;
                 let radius = size * between(0.85, 1.15);
-                if x.abs().max(y.abs()) < 0.5 + radius {
+                if x.abs().max(y.abs()) < 0.6 + radius {
                     self.figures.push(Figure { x, y, cos, sin, radius });
                 }
             }
@@ -184,6 +211,7 @@ impl Placed {
 
     /// Signed distance of a point to the outline, positive inside, in units of the image's side.
     pub(super) fn distance(&self, x: f32, y: f32) -> f32 {
+        let (x, y) = self.warp.apply(x, y);
         if self.is_scattered() {
             return self.figures.iter().fold(f32::NEG_INFINITY, |most, figure| most.max(self.figure(figure, x, y)));
         }
