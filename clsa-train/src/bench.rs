@@ -179,7 +179,8 @@ impl AugmentBench {
             thread_local! {
                 static BATCH: std::cell::RefCell<Option<crate::view_batch::ViewBatch>> = const { std::cell::RefCell::new(None) };
             }
-            let image = clsa_data::decode::rgb(&self.files[index % self.files.len()])?;
+            let image =
+                clsa_data::decode(&self.files[index % self.files.len()], "the file", &clsa_data::Limits::default())?;
             BATCH.with_borrow_mut(|batch| {
                 let batch = batch.get_or_insert_with(|| views.allocate(1));
                 let slot = views.slots(batch).pop().context("a batch of one has one slot")?;

@@ -87,7 +87,9 @@ pub fn save(folder: &Path, clsa: &Clsa, config: &Config, mut position: Position,
     let path = folder.join(format!("step-{:08}.safetensors", position.step));
     let tensors = tensors(clsa).map_err(|e| damaged(&path, e))?;
     for (name, tensor) in &tensors {
-        if tensor.dtype().is_float() && !tensor.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?.is_finite() {
+        if tensor.dtype().is_float()
+            && !tensor.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?.is_finite()
+        {
             return Err(damaged(&path, format!("is not written, because {name} holds numbers that are not finite")));
         }
     }

@@ -250,8 +250,9 @@ impl Config {
     pub fn load(preset: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         let text = match presets::text(preset) {
             Some(text) => text.to_owned(),
-            None if preset.ends_with(".toml") => std::fs::read_to_string(preset)
-                .map_err(|source| ConfigError::Io { path: preset.to_owned(), source })?,
+            None if preset.ends_with(".toml") => {
+                std::fs::read_to_string(preset).map_err(|source| ConfigError::Io { path: preset.to_owned(), source })?
+            }
             None => return Err(ConfigError::UnknownPreset(preset.to_owned())),
         };
         Self::parse(&format!("preset {preset}"), &text, overrides)
@@ -286,9 +287,8 @@ impl Config {
     /// # Errors
     /// Names the key at fault.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let wrong = |key, value: String, expected: &str| {
-            Err(ConfigError::Value { key, value, expected: expected.to_owned() })
-        };
+        let wrong =
+            |key, value: String, expected: &str| Err(ConfigError::Value { key, value, expected: expected.to_owned() });
         let method = &self.method;
         self.model.validate().map_err(|e| ConfigError::Parse { origin: "model".to_owned(), reason: e.to_string() })?;
         self.views.validate().map_err(|e| ConfigError::Parse { origin: "views".to_owned(), reason: e.to_string() })?;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+use syntaxdot_summary::SummaryWriter;
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +58,7 @@ impl Record {
 /// Writes both forms.
 pub struct Metrics {
     lines: BufWriter<File>,
-    events: tboard::EventWriter<File>,
+    events: SummaryWriter<File>,
 }
 
 impl Metrics {
@@ -69,9 +71,9 @@ impl Metrics {
         if path.exists() {
             let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             // A line that was cut off by a crash does not parse and goes too.
-            let kept = text.lines().filter(|line| {
-                serde_json::from_str::<Record>(line).is_ok_and(|record| record.step() <= step)
-            });
+            let kept = text
+                .lines()
+                .filter(|line| serde_json::from_str::<Record>(line).is_ok_and(|record| record.step() <= step));
             let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
             write_whole(&path, kept.as_bytes())?;
         }
@@ -79,7 +81,10 @@ impl Metrics {
         let file = file.with_context(|| path.display().to_string())?;
         let folder = run.join("tensorboard");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let events = tboard::EventWriter::create(&folder).with_context(|| folder.display().to_string())?;
+        // Unbuffered, so that TensorBoard sees a step when it is done.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros());
+        let path = folder.join(format!("events.out.tfevents.{now}"));
+        let events = File::create(&path).and_then(SummaryWriter::new).with_context(|| path.display().to_string())?;
         Ok(Self { lines: BufWriter::new(file), events })
     }
 
@@ -105,8 +110,8 @@ impl Metrics {
             Record::Knn { top1, top5, .. } => vec![("knn/top1", top1), ("knn/top5", top5)],
         };
         for (tag, value) in scalars {
-            self.events.write_scalar(step, tag, value as f32).context("TensorBoard events")?;
+            self.events.write_scalar(tag, step, value as f32).context("TensorBoard events")?;
         }
-        self.events.flush().context("TensorBoard events")
+        Ok(())
     }
 }

@@ -31,9 +31,8 @@ impl KnnMonitor {
     pub fn new(config: &Config, train: Arc<dyn Dataset>, test: Arc<dyn Dataset>) -> Result<Self> {
         let seed = config.train.seed;
         let knn = KnnConfig { k: config.knn.k, temperature: config.knn.temperature };
-        let view = &config.views.key;
-        let transform =
-            EvalTransform { resize: config.eval.resize, crop: config.eval.crop, mean: view.mean, std: view.std };
+        let normalize = config.views.key.normalize.clone();
+        let transform = EvalTransform { resize: config.eval.resize, crop: config.eval.crop, normalize };
         let train_indices = subset(train.as_ref(), config.knn.train_samples, seed);
         let test_indices = subset(test.as_ref(), config.knn.test_samples, seed);
         Ok(Self { train, test, train_indices, test_indices, transform, knn })

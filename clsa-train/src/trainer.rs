@@ -81,7 +81,7 @@ impl Trainer {
             ..LoaderConfig::default()
         };
         let views = MakeViews { plan: config.views.clone(), seed };
-        let loader = Loader::new(data.train.clone(), views, loader)?;
+        let loader = Loader::new(data.train.clone(), Arc::new(views), loader)?;
         let monitor = match &data.test {
             Some(test) if config.knn.every > 0 => Some(KnnMonitor::new(&config, data.train, test.clone())?),
             _ => None,
@@ -241,9 +241,9 @@ pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
         (0..probes).filter_map(|i| train.dimensions(i * n / probes).ok()).map(|(w, h)| w.min(h)).collect();
     sides.sort_unstable();
     let largest = config.views.views().map(|view| view.size).max().unwrap_or(0);
-    let median = *sides.get(sides.len() / 2).with_context(|| {
-        format!("data.source = {}: none of the images looked at could be read", config.data.source)
-    })?;
+    let median = *sides
+        .get(sides.len() / 2)
+        .with_context(|| format!("data.source = {}: none of the images looked at could be read", config.data.source))?;
     anyhow::ensure!(
         median >= largest,
         "views: a view of {largest} pixels is larger than the images of {} (short side {median}); use a preset for \

@@ -113,7 +113,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
         End::Finished { before, after } => {
             match (before, after) {
-                (Some(before), Some(after)) => eprintln!("k-NN accuracy: {before:.1} % before, {after:.1} % after training"),
+                (Some(before), Some(after)) => {
+                    eprintln!("k-NN accuracy: {before:.1} % before, {after:.1} % after training")
+                }
                 (None, Some(after)) => eprintln!("k-NN accuracy: {after:.1} % after training"),
                 _ => {}
             }

@@ -1,0 +1,361 @@
+//! The commands as a user runs them.
+
+use assert_cmd::Command;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A run of eight steps in two epochs that takes about a second.
+const TINY: [&str; 14] = [
+    "--set",
+    "data.source=procedural:classes=4,train=64,test=16,side=16",
+    "--set",
+    "model.width=0.125",
+    "--set",
+    "eval={resize=16, crop=16}",
+    "--set",
+    "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}",
+    "--set",
+    "knn={every=1, k=5, train_samples=64, test_samples=16}",
+    "--set",
+    "method.bank=32",
+    "--epochs=2",
+    "--batch-size=16",
+];
+
+fn clsa() -> Command {
+    Command::cargo_bin("clsa-train").unwrap()
+}
+
+fn pretrain(out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    clsa().arg("pretrain").args(TINY).arg("--out").arg(out).args(more).assert()
+}
+
+fn stderr(assert: &assert_cmd::assert::Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+fn checkpoint(run: &Path, step: u64) -> PathBuf {
+    run.join(format!("checkpoints/step-{step:08}.safetensors"))
+}
+
+fn records(run: &Path, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|record| record["kind"] == kind).collect()
+}
+
+/// Names and bytes of all tensors; the files themselves also hold their run's configuration.
+fn tensors(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<_> = file.tensors().into_iter().map(|(name, t)| (name, t.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// One sentence on the error stream that holds all of `words`, and the exit code.
+fn refused(assert: assert_cmd::assert::Assert, code: i32, words: &[&str]) {
+    let text = stderr(&assert);
+    let error = text.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("no error in {text}"));
+    for word in words {
+        assert!(error.contains(word), "{error:?} does not name {word:?}");
+    }
+    assert.code(code);
+}
+
+#[test]
+fn a_run_leaves_configuration_metrics_events_and_checkpoints() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let assert = pretrain(&run, &[]).success();
+    let text = stderr(&assert);
+    assert!(text.contains(&format!("cargo xtask eval --run {}", run.display())), "{text}");
+    assert!(text.contains("% before"), "{text}");
+    let config: toml::Table = fs::read_to_string(run.join("config.toml")).unwrap().parse().unwrap();
+    assert_eq!(config["train"]["batch_size"].as_integer(), Some(16));
+    let steps = records(&run, "step");
+    assert_eq!(steps.len(), 8);
+    for (i, step) in steps.iter().enumerate() {
+        assert_eq!(step["step"], i as u64 + 1);
+        assert_eq!(step["epoch"], i as u64 / 4);
+        for field in ["lr", "loss", "contrastive", "ddm", "acc1", "images_per_s", "data_wait_s"] {
+            assert!(step[field].is_f64(), "{field} in {step}");
+        }
+        let (loss, parts) = (&step["loss"], step["contrastive"].as_f64().unwrap() + step["ddm"].as_f64().unwrap());
+        assert!((loss.as_f64().unwrap() - parts).abs() < 1e-4);
+    }
+    assert_eq!(steps[0]["lr"], 0.06);
+    assert!((steps[4]["lr"].as_f64().unwrap() - 0.03).abs() < 1e-12, "cosine at half of the epochs");
+    assert_eq!(records(&run, "knn").len(), 3);
+    assert!(checkpoint(&run, 8).exists());
+    let events = fs::read_dir(run.join("tensorboard")).unwrap().next().unwrap().unwrap();
+    assert!(events.metadata().unwrap().len() > 8 * 7 * 30);
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one() {
+    let folder = TempDir::new().unwrap();
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    pretrain(&whole, &["--set", "checkpoint={every_steps=3, keep=10}"]).success();
+    copy(&whole, &cut);
+    for step in [4, 6, 8] {
+        fs::remove_file(checkpoint(&cut, step)).unwrap();
+    }
+    // Step 3 is within the first epoch.
+    let assert = clsa().arg("pretrain").arg("--resume").arg(&cut).assert().success();
+    assert!(stderr(&assert).contains("at step 3"));
+    assert_eq!(tensors(&checkpoint(&whole, 8)), tensors(&checkpoint(&cut, 8)));
+    let losses = |run: &Path| records(run, "step").iter().map(|r| r["loss"].clone()).collect::<Vec<_>>();
+    assert_eq!(losses(&whole), losses(&cut));
+}
+
+#[test]
+fn a_run_can_resume_from_a_checkpoint_file() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--set", "checkpoint={every_steps=3, keep=10}"]).success();
+    let before = tensors(&checkpoint(&run, 8));
+    clsa().arg("pretrain").arg("--resume").arg(checkpoint(&run, 6)).assert().success();
+    assert_eq!(before, tensors(&checkpoint(&run, 8)));
+    assert_eq!(records(&run, "step").len(), 8);
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let folder = TempDir::new().unwrap();
+    let ends = ["1", "2", "5"].map(|threads| {
+        let run = folder.path().join(threads);
+        pretrain(&run, &["--threads", threads]).success();
+        tensors(&checkpoint(&run, 8))
+    });
+    assert!(ends[0] == ends[1] && ends[1] == ends[2]);
+}
+
+#[test]
+fn another_seed_gives_another_run() {
+    let folder = TempDir::new().unwrap();
+    let ends = ["1", "2"].map(|seed| {
+        let run = folder.path().join(seed);
+        pretrain(&run, &["--seed", seed]).success();
+        tensors(&checkpoint(&run, 8))
+    });
+    assert!(ends[0] != ends[1]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminated_run_writes_a_checkpoint_and_goes_on_to_the_same_end() {
+    let folder = TempDir::new().unwrap();
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    let long = ["--epochs=30", "--set", "knn.every=0"];
+    pretrain(&whole, &long).success();
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa-train"))
+        .arg("pretrain")
+        .args(TINY)
+        .args(long)
+        .arg("--out")
+        .arg(&cut)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while fs::read_to_string(cut.join("metrics.jsonl")).map_or(0, |text| text.lines().count()) < 6 {
+        assert!(start.elapsed() < Duration::from_secs(60), "the run does not get going");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::process::Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    let output = child.wait_with_output_text();
+    assert!(output.contains(&format!("cargo xtask pretrain --resume {}", cut.display())), "{output}");
+    assert!(!checkpoint(&cut, 120).exists(), "the run was over before the signal came");
+    clsa().arg("pretrain").arg("--resume").arg(&cut).assert().success();
+    assert_eq!(tensors(&checkpoint(&whole, 120)), tensors(&checkpoint(&cut, 120)));
+}
+
+trait OutputText {
+    fn wait_with_output_text(&mut self) -> String;
+}
+
+impl OutputText for std::process::Child {
+    fn wait_with_output_text(&mut self) -> String {
+        let mut text = String::new();
+        std::io::Read::read_to_string(self.stderr.as_mut().unwrap(), &mut text).unwrap();
+        assert!(self.wait().unwrap().success(), "{text}");
+        text
+    }
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_by_name_and_the_one_before_is_used() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--set", "checkpoint.keep=2"]).success();
+    let (older, newer) = (checkpoint(&run, 4), checkpoint(&run, 8));
+    let whole = fs::read(&newer).unwrap();
+    let mut altered = whole.clone();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    for (bytes, reason) in [(&altered, "altered"), (&whole[..middle].to_vec(), "truncated"), (&Vec::new(), "truncated")]
+    {
+        fs::write(&newer, bytes).unwrap();
+        let assert = clsa().arg("pretrain").arg("--resume").arg(&newer).assert();
+        refused(assert, 2, &[&newer.display().to_string(), reason]);
+        let cut = folder.path().join(format!("{reason}-{}", bytes.len()));
+        copy(&run, &cut);
+        let assert = clsa().arg("pretrain").arg("--resume").arg(&cut).assert().success();
+        let text = stderr(&assert);
+        assert!(text.contains(&checkpoint(&cut, 8).display().to_string()) && text.contains(reason), "{text}");
+        assert!(text.contains("at step 4"), "{text}");
+    }
+    assert!(older.exists());
+}
+
+#[test]
+fn only_as_many_checkpoints_stay_as_asked() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--set", "checkpoint={every_steps=1, keep=2}"]).success();
+    let mut names: Vec<_> =
+        fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["step-00000007.safetensors", "step-00000008.safetensors"]);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let assert = pretrain(&run, &["--set", "optim.lr=1e30", "--set", "checkpoint.every_steps=1"]);
+    refused(assert, 1, &["step ", "1000000000000000000000000000000", "view 0 is not finite"]);
+    let kept = fs::read_dir(run.join("checkpoints")).unwrap().count();
+    for entry in fs::read_dir(run.join("checkpoints")).unwrap() {
+        for (name, bytes) in tensors(&entry.unwrap().path()) {
+            let finite = bytes.chunks_exact(4).all(|b| f32::from_le_bytes(b.try_into().unwrap()).is_finite());
+            assert!(finite || name.ends_with("num_batches_tracked"), "{name}");
+        }
+    }
+    assert!(kept <= 3);
+}
+
+#[test]
+fn wrong_requests_end_at_once_with_one_sentence() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let refuse = |more: &[&str], words: &[&str]| {
+        refused(pretrain(&run, more), 2, words);
+        assert!(!run.exists(), "{more:?} left a run behind");
+    };
+    refuse(&["--set", "optim.learning_rate=0.1"], &["optim.learning_rate", "unknown field", "lr"]);
+    refuse(&["--set", "colour=red"], &["colour"]);
+    refuse(&["--set", "optim.lr"], &["--set optim.lr", "KEY=VALUE"]);
+    refuse(&["--set", "optim.lr=fast"], &["--set optim.lr=fast"]);
+    refuse(&["--set", "optim.lr=-1"], &["optim.lr", "-1"]);
+    refuse(&["--set", "method.bank=8"], &["method.bank = 8", "16"]);
+    refuse(&["--set", "method.temperature=0"], &["method.temperature"]);
+    refuse(&["--set", "compute.bn_splits=3"], &["compute.bn_splits = 3", "16"]);
+    refuse(&["--set", "views.weak=[]"], &["views.weak"]);
+    refuse(&["--epochs", "0"], &["train.epochs"]);
+    refuse(&["--batch-size", "65", "--set", "method.bank=65"], &["train.batch_size = 65", "64"]);
+    refuse(&["--set", "views.key.size=64"], &["64", "16", "data.allow_upscaling"]);
+    refuse(&["--data", "imagefolder:/no/such/folder"], &["/no/such/folder"]);
+    refuse(&["--data", "tape:/dev/st0"], &["tape"]);
+    refuse(&["--preset", "imagenet-single-300"], &["imagenet-single-300", "imagenet-single-200"]);
+    refuse(&["--device", "tpu"], &["tpu", "cuda:N"]);
+}
+
+#[test]
+fn a_preset_without_data_asks_for_them() {
+    let assert = clsa().args(["pretrain", "--preset", "imagenet-single-200"]).assert();
+    refused(assert, 2, &["--data", "imagenet-single-200"]);
+}
+
+#[test]
+fn a_run_is_not_written_over() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs", "1"]).success();
+    refused(pretrain(&run, &[]), 2, &["--resume", &run.display().to_string()]);
+}
+
+#[test]
+fn every_preset_is_a_valid_configuration() {
+    for preset in clsa_train::presets::names().split(", ") {
+        clsa_train::config::Config::load(preset, &[]).unwrap().validate().unwrap();
+    }
+}
+
+#[test]
+fn replay_prints_the_trajectory_in_the_form_of_its_case() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/single-r18-f32.json");
+    let mut short: Value = serde_json::from_str(&fs::read_to_string(case).unwrap()).unwrap();
+    short["config"]["steps"] = 1.into();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("case.json");
+    fs::write(&path, short.to_string()).unwrap();
+    let output = clsa().arg("replay").arg(&path).args(["--precision", "f32"]).assert().success();
+    let got: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!(got["steps"].as_array().unwrap().len(), 1);
+    assert_eq!(got["queue_ptr"], 8);
+    let names = |value: &Value| value["final"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&got), names(&short));
+}
+
+#[test]
+fn views_draws_a_picture() {
+    let folder = TempDir::new().unwrap();
+    let (photo, out) = (folder.path().join("photo.png"), folder.path().join("grid.png"));
+    image::RgbImage::from_fn(300, 260, |x, y| image::Rgb([x as u8, y as u8, 128])).save(&photo).unwrap();
+    let run = |out: &Path| {
+        let args = ["--preset", "imagenet-multi-200", "--seed", "1", "--rows", "1", "--out"];
+        clsa().arg("views").arg(&photo).args(args).arg(out).assert().success();
+        image::open(out).unwrap().to_rgb8()
+    };
+    let grid = run(&out);
+    assert!(grid.width() > 224 + 2 * (224 + 192 + 160 + 128 + 96), "all eleven views and the original side by side");
+    assert_eq!(grid, run(&folder.path().join("again.png")));
+    refused(clsa().args(["views", "/no/such.jpg"]).assert(), 2, &["/no/such.jpg"]);
+}
+
+#[test]
+fn bench_prints_one_line_of_json() {
+    let step = ["bench", "step", "--arch", "resnet18", "--stem", "cifar", "--width", "0.125", "--batch", "2", "--key"];
+    let sizes = ["16", "--weak", "16", "--strong", "16", "--bank", "64", "--steps", "1", "--threads", "1", "--json"];
+    let loss = ["bench", "loss", "--batch", "4", "--bank", "64", "--dim", "8", "--steps", "1", "--json"];
+    let lines = [clsa().args(step).args(sizes).assert().success(), clsa().args(loss).assert().success()];
+    for (assert, field) in lines.iter().zip(["peak_rss_mb", "extra_peak_mb"]) {
+        let result: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        assert!(result["median_s"].as_f64().unwrap() > 0.0);
+        assert!(result[field].is_f64());
+    }
+}
+
+#[test]
+fn doctor_names_the_kernels() {
+    let assert = clsa().arg("doctor").assert().success();
+    let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("CPU kernels"), "{text}");
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in ["pretrain", "replay", "bench", "views", "data", "convert", "doctor"] {
+        let assert = clsa().args([command, "--help"]).assert().success();
+        let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        assert!(text.contains("Example"), "{command}: {text}");
+    }
+}

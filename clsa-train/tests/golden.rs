@@ -1,0 +1,90 @@
+//! The training code against trajectories recorded from the original implementation.
+
+use candle_core::Device;
+use clsa_model::{Backend, Compute, Precision};
+use clsa_train::replay::{Case, Summary, Trajectory, replay};
+use std::path::Path;
+
+fn case(name: &str) -> Case {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn run(case: &Case, backend: Backend, precision: Precision) -> Trajectory {
+    replay(case, Compute { backend, precision, bn_splits: 1 }, &Device::Cpu).unwrap()
+}
+
+fn assert_close(what: &str, got: f64, expected: f64, tolerance: f64) {
+    let error = (got - expected).abs() / expected.abs().max(1e-12);
+    assert!(error <= tolerance, "{what}: {got} instead of {expected}, relative error {error:e}");
+}
+
+/// Every loss, gradient norm, weight, statistic and the bank, over all steps.
+fn assert_follows_f64(name: &str) {
+    let case = case(name);
+    let got = run(&case, Backend::Portable, Precision::F64);
+    assert_eq!(got.steps.len(), case.steps.len());
+    for (s, (got, expected)) in got.steps.iter().zip(&case.steps).enumerate() {
+        assert_close(&format!("step {s} loss"), got.loss, expected.loss, 1e-9);
+        assert_close(&format!("step {s} contrastive"), got.contrastive, expected.contrastive, 1e-9);
+        assert_close(&format!("step {s} ddm"), got.ddm, expected.ddm, 1e-9);
+        assert_eq!(got.acc1, expected.acc1, "step {s} acc1");
+        assert_eq!(got.grad_norms.len(), expected.grad_norms.len());
+        for (parameter, norm) in &expected.grad_norms {
+            assert_close(&format!("step {s} gradient of {parameter}"), got.grad_norms[parameter], *norm, 1e-7);
+        }
+    }
+    assert_eq!(got.last.len(), case.last.len());
+    for (tensor, Summary { norm, sum, head }) in &case.last {
+        let got = &got.last[tensor];
+        assert_close(&format!("{tensor} norm"), got.norm, *norm, 1e-7);
+        assert_close(&format!("{tensor} sum"), got.sum, *sum, 1e-6);
+        for (got, expected) in got.head.iter().zip(head) {
+            assert!((got - expected).abs() < 1e-7, "{tensor} head: {got} instead of {expected}");
+        }
+    }
+    assert_eq!(Some(got.queue_ptr), case.queue_ptr);
+}
+
+/// The first step, where rounding has not yet been amplified by training.
+fn assert_starts_like_f32(name: &str, backend: Backend) {
+    let mut case = case(name);
+    case.config.steps = 1;
+    let got = &run(&case, backend, Precision::F32).steps[0];
+    let expected = &case.steps[0];
+    assert_close("loss", got.loss, expected.loss, 1e-5);
+    assert_close("contrastive", got.contrastive, expected.contrastive, 1e-5);
+    assert_close("ddm", got.ddm, expected.ddm, 1e-5);
+    for (parameter, norm) in &expected.grad_norms {
+        assert_close(&format!("gradient of {parameter}"), got.grad_norms[parameter], *norm, 5e-3);
+    }
+}
+
+#[test]
+fn single_resnet18_follows_the_original_in_f64() {
+    assert_follows_f64("single-r18-f64");
+}
+
+#[test]
+fn multi_resnet18_follows_the_original_in_f64() {
+    assert_follows_f64("multi-r18-f64");
+}
+
+#[test]
+fn single_resnet50_follows_the_original_in_f64() {
+    assert_follows_f64("single-r50-f64");
+}
+
+#[test]
+fn portable_operations_start_like_the_original_in_f32() {
+    for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32"] {
+        assert_starts_like_f32(name, Backend::Portable);
+    }
+}
+
+#[test]
+fn cpu_kernels_start_like_the_original_in_f32() {
+    for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32"] {
+        assert_starts_like_f32(name, Backend::Cpu);
+    }
+}

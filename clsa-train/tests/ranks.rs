@@ -1,0 +1,196 @@
+//! Several ranks, `bn_splits` and the loss's variants, through the training step.
+
+use candle_core::{DType, Device, Tensor};
+use clsa_loss::MemoryBank;
+use clsa_model::{Arch, Backend, Compute, Gradients, ModelConfig, MomentumPair, Precision, Stem};
+use clsa_train::communicator::{Communicator, SingleProcess};
+use clsa_train::config::{MethodConfig, StrongLoss};
+use clsa_train::method::{Clsa, StepReport, Views};
+use clsa_train::optimizer::MomentumSgd;
+use std::sync::{Arc, Barrier, Mutex};
+
+const SIDE: usize = 8;
+const DIM: usize = 16;
+const BANK: usize = 24;
+
+fn method() -> MethodConfig {
+    MethodConfig { bank: BANK, momentum: 0.9, alpha: 0.7, ..MethodConfig::default() }
+}
+
+fn clsa(bn_splits: usize, method: &MethodConfig, communicator: Box<dyn Communicator>) -> Clsa {
+    let model =
+        ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, dim: DIM, ..ModelConfig::default() };
+    let compute = Compute { backend: Backend::Portable, precision: Precision::F64, bn_splits };
+    let pair = MomentumPair::new(&model, compute, method.momentum, 1, &Device::Cpu).unwrap();
+    let bank = MemoryBank::random(BANK, DIM, 1, DType::F64, &Device::Cpu).unwrap();
+    let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-4).unwrap();
+    Clsa::new(pair, bank, optimizer, method, communicator, 5)
+}
+
+fn images(samples: usize, seed: usize) -> Tensor {
+    let value = |i: usize| (((i * 7919 + seed * 104_729) % 1009) as f64 / 504.5 - 1.0) * (1.0 + (i / 192 % 5) as f64);
+    let values: Vec<f64> = (0..samples * 3 * SIDE * SIDE).map(value).collect();
+    Tensor::from_vec(values, (samples, 3, SIDE, SIDE), &Device::Cpu).unwrap()
+}
+
+fn views(samples: usize, step: usize) -> Views {
+    let image = |i: usize| images(samples, 10 * step + i);
+    Views { key: image(0), weak: vec![image(1), image(2)], strong: vec![image(3)] }
+}
+
+fn part(views: &Views, rank: usize, samples: usize) -> Views {
+    let part = |t: &Tensor| t.narrow(0, rank * samples, samples).unwrap();
+    Views {
+        key: part(&views.key),
+        weak: views.weak.iter().map(part).collect(),
+        strong: views.strong.iter().map(part).collect(),
+    }
+}
+
+/// Ranks as threads of one process, exchanging tensors through shared places.
+#[derive(Clone)]
+struct Threads {
+    rank: usize,
+    places: Arc<Vec<Mutex<Option<Tensor>>>>,
+    barrier: Arc<Barrier>,
+}
+
+impl Threads {
+    fn group(world: usize) -> Vec<Self> {
+        let places = Arc::new((0..world).map(|_| Mutex::new(None)).collect::<Vec<_>>());
+        let barrier = Arc::new(Barrier::new(world));
+        (0..world).map(|rank| Self { rank, places: places.clone(), barrier: barrier.clone() }).collect()
+    }
+
+    fn exchange(&self, tensor: &Tensor) -> Vec<Tensor> {
+        *self.places[self.rank].lock().unwrap() = Some(tensor.detach());
+        self.barrier.wait();
+        let all = self.places.iter().map(|place| place.lock().unwrap().clone().unwrap()).collect();
+        self.barrier.wait();
+        all
+    }
+}
+
+impl Communicator for Threads {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world_size(&self) -> usize {
+        self.places.len()
+    }
+
+    fn all_gather(&self, tensor: &Tensor) -> candle_core::Result<Tensor> {
+        Tensor::cat(&self.exchange(tensor), 0)
+    }
+
+    fn average(&self, gradients: &mut Gradients) -> candle_core::Result<()> {
+        for index in 0..gradients.iter().count() {
+            let Some(mine) = gradients.get(index).cloned() else { continue };
+            let all = self.exchange(&mine);
+            let mut sum = all[0].clone();
+            for other in &all[1..] {
+                sum = (sum + other)?;
+            }
+            gradients.set(index, (sum / self.world_size() as f64)?);
+        }
+        Ok(())
+    }
+}
+
+fn weights(clsa: &Clsa) -> Vec<f64> {
+    let flat = |p: &clsa_model::Parameter| p.var.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    clsa.pair.query.parameters().iter().chain(clsa.pair.key.parameters()).flat_map(flat).collect()
+}
+
+fn assert_equal(a: &[f64], b: &[f64], tolerance: f64) {
+    assert_eq!(a.len(), b.len());
+    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst <= tolerance, "the largest difference is {worst:e}");
+}
+
+#[test]
+fn two_ranks_equal_one_process_with_two_batch_norm_splits() {
+    let (samples, steps) = (4, 3);
+    let mut alone = clsa(2, &method(), Box::new(SingleProcess));
+    let reports: Vec<StepReport> = (0..steps).map(|s| alone.step(&views(2 * samples, s), 0.05).unwrap()).collect();
+
+    let ranks: Vec<_> = Threads::group(2)
+        .into_iter()
+        .map(|communicator| {
+            std::thread::spawn(move || {
+                let rank = communicator.rank;
+                let mut clsa = clsa(1, &method(), Box::new(communicator));
+                let step = |s| clsa.step(&part(&views(2 * samples, s), rank, samples), 0.05).unwrap().loss;
+                let losses: Vec<f64> = (0..steps).map(step).collect();
+                let bank = clsa.bank.rows().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                (losses, weights(&clsa), bank)
+            })
+        })
+        .collect();
+    let ranks: Vec<_> = ranks.into_iter().map(|thread| thread.join().unwrap()).collect();
+
+    for (s, report) in reports.iter().enumerate() {
+        let mean = (ranks[0].0[s] + ranks[1].0[s]) / 2.0;
+        assert!((mean - report.loss).abs() < 1e-9, "step {s}: {mean} instead of {}", report.loss);
+    }
+    let bank = alone.bank.rows().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    for (_, rank_weights, rank_bank) in &ranks {
+        assert_equal(rank_weights, &weights(&alone), 1e-9);
+        assert_equal(rank_bank, &bank, 1e-9);
+    }
+}
+
+#[test]
+fn batch_norm_splits_change_the_result() {
+    let loss = |splits| clsa(splits, &method(), Box::new(SingleProcess)).step(&views(8, 0), 0.05).unwrap().loss;
+    assert_ne!(loss(1), loss(2));
+}
+
+#[test]
+fn without_alpha_the_strong_views_leave_the_weights_alone() {
+    let method = MethodConfig { alpha: 0.0, ..method() };
+    let mut with = clsa(1, &method, Box::new(SingleProcess));
+    let mut without = clsa(1, &method, Box::new(SingleProcess));
+    with.step(&views(6, 0), 0.05).unwrap();
+    without.step(&Views { strong: Vec::new(), ..views(6, 0) }, 0.05).unwrap();
+    assert_equal(&weights(&with), &weights(&without), 1e-12);
+}
+
+#[test]
+fn strong_views_in_info_nce_count_as_weak_ones() {
+    let ablation = MethodConfig { strong_loss: StrongLoss::InfoNce, ..method() };
+    let Views { key, mut weak, mut strong } = views(6, 0);
+    let ablated = clsa(1, &ablation, Box::new(SingleProcess)).step(&views(6, 0), 0.05).unwrap();
+    weak.append(&mut strong);
+    let weak_only = clsa(1, &method(), Box::new(SingleProcess)).step(&Views { key, weak, strong }, 0.05).unwrap();
+    assert!((ablated.loss - weak_only.loss).abs() < 1e-12);
+    assert_eq!(ablated.ddm, 0.0);
+}
+
+#[test]
+fn the_symmetric_loss_is_both_directions() {
+    let symmetric = MethodConfig { symmetric: true, momentum: 0.0, ..method() };
+    let plain = MethodConfig { momentum: 0.0, ..method() };
+    // With momentum 0 the key encoder equals the query encoder, so the other direction can be written as a plain step
+    // whose key view is the first weak view and whose weak views are the others and the key view.
+    let total = clsa(1, &symmetric, Box::new(SingleProcess)).step(&views(6, 0), 0.05).unwrap();
+    let one = clsa(1, &plain, Box::new(SingleProcess)).step(&views(6, 0), 0.05).unwrap();
+    let Views { key, weak, strong } = views(6, 0);
+    let turned = Views { key: weak[0].clone(), weak: vec![weak[1].clone(), key], strong };
+    let other = clsa(1, &plain, Box::new(SingleProcess)).step(&turned, 0.05).unwrap();
+    assert!((total.loss - one.loss - other.loss).abs() < 1e-9);
+    assert!((total.ddm - one.ddm - other.ddm).abs() < 1e-9);
+}
+
+#[test]
+fn a_view_that_is_not_finite_is_named_and_changes_nothing() {
+    let mut clsa = clsa(1, &method(), Box::new(SingleProcess));
+    let before = weights(&clsa);
+    let mut broken = views(6, 0);
+    broken.strong[0] = (&broken.strong[0] * f64::NAN).unwrap();
+    let error = clsa.step(&broken, 0.05).unwrap_err();
+    assert_eq!(error.to_string(), "the embedding of strong view 0 is not finite");
+    assert_eq!(before, weights(&clsa));
+    assert_eq!(clsa.bank.pointer(), 0);
+}
