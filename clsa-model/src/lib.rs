@@ -1,9 +1,11 @@
 //! ResNets, projection head and momentum pair on Candle, with CPU kernels beside the portable operations.
 
 mod config;
+mod cpu;
 mod encoder;
 mod error;
 mod head;
+pub mod kernels;
 mod momentum;
 mod ops;
 mod params;

@@ -1,0 +1,331 @@
+//! The two register-blocked micro-kernels under every convolution: [`Product`], whose left rows are addressed through
+//! offsets (so that a convolution needs no im2col), and [`OuterProduct`], which sums over pixels.
+
+use super::simd::{Kernel, Simd};
+use std::ops::Range;
+
+/// A run of consecutive elements along the summed dimension: where it starts from a row's base, and its length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub offset: usize,
+    pub len: usize,
+}
+
+/// One row of a product: offset of its base in the left operand, offset of its result.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Point {
+    pub a: usize,
+    pub c: usize,
+}
+
+/// What becomes of a finished row of results.
+#[derive(Clone, Copy)]
+pub(super) enum Store {
+    Write,
+    /// Added to what is there.
+    Add,
+    /// Written, and its moments gathered: `pivot`, sum and sum of squares of the distance to the pivot, one array of
+    /// `stride` elements (a multiple of two vectors) after the other.
+    Moments {
+        moments: *mut f32,
+        stride: usize,
+    },
+    /// Written as `relu?(result · scale + bias + residual?)`; `scale` and `bias` are padded to whole vectors, `residual`
+    /// is laid out as the result or null.
+    Finish {
+        scale: *const f32,
+        bias: *const f32,
+        residual: *const f32,
+        relu: bool,
+    },
+}
+
+/// `c[point] = Σ_k a[point, k] · b[k]` for a range of column panels.
+///
+/// A panel is two vectors wide (the last one vector where that is enough); `b` holds the panels one after the other,
+/// each as `k` rows, zero beyond `columns`.
+pub(super) struct Product<'a> {
+    pub a: *const f32,
+    pub points: &'a [Point],
+    pub runs: &'a [Run],
+    pub b: *const f32,
+    pub k: usize,
+    pub panels: Range<usize>,
+    pub columns: usize,
+    pub c: *mut f32,
+    pub store: Store,
+}
+
+/// Columns of a panel.
+pub(super) fn panel_width(lanes: usize) -> usize {
+    2 * lanes
+}
+
+/// `n` items in balanced parts of at most `most`.
+#[inline(always)]
+pub(super) fn balanced(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = n.div_ceil(most);
+    (0..parts).map(move |i| n * i / parts..n * (i + 1) / parts)
+}
+
+/// Calls `$f::<V, ROWS, VECTORS>` with the constants that the run-time values name.
+macro_rules! with_tile {
+    ($rows:expr, $vectors:expr, $f:ident::<$V:ident> $args:tt, [$($m:literal)*]) => {
+        match ($rows, $vectors) {
+            $(($m, 1) => $f::<$V, $m, 1> $args,
+              ($m, _) => $f::<$V, $m, 2> $args,)*
+            _ => {}
+        }
+    };
+}
+
+impl Kernel for Product<'_> {
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let width = panel_width(V::LANES);
+        for panel in self.panels.clone() {
+            let column = panel * width;
+            let left = self.columns - column;
+            let vectors = if left > V::LANES { 2 } else { 1 };
+            for tile in balanced(self.points.len(), V::ROWS) {
+                let first = tile.start == 0;
+                let points = &self.points[tile];
+                // SAFETY: the constructor of a `Product` answers for its pointers; `column` is within `columns`.
+                unsafe {
+                    let b = self.b.add(column * self.k);
+                    with_tile!(points.len(), vectors, product_tile::<V>(&self, points, b, column, first),
+                        [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn product_tile<V: Simd, const M: usize, const N: usize>(
+    product: &Product<'_>,
+    points: &[Point],
+    mut b: *const f32,
+    column: usize,
+    first: bool,
+) {
+    // SAFETY: every run of every point is within `a`; `b` has `k` rows of `N` vectors; columns beyond `columns` are
+    // never written to `c`.
+    unsafe {
+        let mut acc = [[V::zero(); N]; M];
+        for run in product.runs {
+            let mut rows = [product.a; M];
+            for i in 0..M {
+                rows[i] = product.a.add(points[i].a + run.offset);
+            }
+            let mut k = 0;
+            while k + 4 <= run.len {
+                for u in 0..4 {
+                    let mut right = [V::zero(); N];
+                    for j in 0..N {
+                        right[j] = V::load(b.add((u * N + j) * V::LANES));
+                    }
+                    for i in 0..M {
+                        let left = V::splat(*rows[i].add(k + u));
+                        for j in 0..N {
+                            acc[i][j] = left.mul_add(right[j], acc[i][j]);
+                        }
+                    }
+                }
+                b = b.add(4 * N * V::LANES);
+                k += 4;
+            }
+            while k < run.len {
+                let mut right = [V::zero(); N];
+                for j in 0..N {
+                    right[j] = V::load(b.add(j * V::LANES));
+                }
+                for i in 0..M {
+                    let left = V::splat(*rows[i].add(k));
+                    for j in 0..N {
+                        acc[i][j] = left.mul_add(right[j], acc[i][j]);
+                    }
+                }
+                b = b.add(N * V::LANES);
+                k += 1;
+            }
+        }
+
+        // One vector of columns at a time, by constant indices, so that the accumulators stay in registers.
+        let mut left = [V::zero(); M];
+        for i in 0..M {
+            left[i] = acc[i][0];
+        }
+        finish_column::<V, M>(product, points, left, column, first);
+        if N == 2 {
+            let mut right = [V::zero(); M];
+            for i in 0..M {
+                right[i] = acc[i][N - 1];
+            }
+            finish_column::<V, M>(product, points, right, column + V::LANES, first);
+        }
+    }
+}
+
+/// Does to one vector of columns of a tile what the product's `store` says.
+#[inline(always)]
+unsafe fn finish_column<V: Simd, const M: usize>(
+    product: &Product<'_>,
+    points: &[Point],
+    mut acc: [V; M],
+    column: usize,
+    first: bool,
+) {
+    // SAFETY: as for `product_tile`.
+    unsafe {
+        let lanes = product.columns - column;
+        let whole = lanes >= V::LANES;
+        match product.store {
+            Store::Write => {}
+            Store::Add => {
+                for i in 0..M {
+                    let c = product.c.add(points[i].c + column);
+                    let old = if whole { V::load(c) } else { V::load_first(c, lanes) };
+                    acc[i] = acc[i].add(old);
+                }
+            }
+            Store::Moments { moments, stride } => {
+                let pivot = moments.add(column);
+                let sum = pivot.add(stride);
+                let squares = sum.add(stride);
+                if first {
+                    let mut total = V::zero();
+                    for i in 0..M {
+                        total = total.add(acc[i]);
+                    }
+                    total.mul(V::splat(1.0 / M as f32)).store(pivot);
+                    V::zero().store(sum);
+                    V::zero().store(squares);
+                }
+                let p = V::load(pivot);
+                let mut s = V::load(sum);
+                let mut q = V::load(squares);
+                for i in 0..M {
+                    let distance = acc[i].sub(p);
+                    s = s.add(distance);
+                    q = distance.mul_add(distance, q);
+                }
+                s.store(sum);
+                q.store(squares);
+            }
+            Store::Finish { scale, bias, residual, relu } => {
+                let scale = V::load(scale.add(column));
+                let bias = V::load(bias.add(column));
+                for i in 0..M {
+                    acc[i] = acc[i].mul_add(scale, bias);
+                    if !residual.is_null() {
+                        let r = residual.add(points[i].c + column);
+                        acc[i] = acc[i].add(if whole { V::load(r) } else { V::load_first(r, lanes) });
+                    }
+                    if relu {
+                        acc[i] = acc[i].max(V::zero());
+                    }
+                }
+            }
+        }
+        for i in 0..M {
+            let c = product.c.add(points[i].c + column);
+            if whole { acc[i].store(c) } else { acc[i].store_first(c, lanes) }
+        }
+    }
+}
+
+/// A grid of pixels in an operand: base, then the steps between its images, rows and columns.
+#[derive(Clone, Copy)]
+pub(super) struct Grid {
+    pub base: *const f32,
+    pub image: usize,
+    pub row: usize,
+    pub column: usize,
+}
+
+/// Some consecutive rows of the result of an [`OuterProduct`], and where their left factors are from a pixel's base.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tap {
+    pub a: usize,
+    pub len: usize,
+    /// First row of the result.
+    pub c: usize,
+}
+
+/// `c[i, j] += Σ_pixel a[pixel, i] · b[pixel, j]`, the weight gradient of a convolution. All columns are whole vectors.
+pub(super) struct OuterProduct<'a> {
+    pub a: Grid,
+    pub b: Grid,
+    pub images: usize,
+    pub rows: usize,
+    pub columns: usize,
+    pub taps: &'a [Tap],
+    /// Width of `c` in elements, a multiple of the vector.
+    pub width: usize,
+    /// Distance between rows of `c`.
+    pub stride: usize,
+    pub c: *mut f32,
+    /// Whether to replace `c` rather than add to it.
+    pub first: bool,
+}
+
+impl Kernel for OuterProduct<'_> {
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        for start in (0..self.width).step_by(panel_width(V::LANES)) {
+            let vectors = if self.width - start > V::LANES { 2 } else { 1 };
+            for tap in self.taps {
+                for part in balanced(tap.len, V::ROWS) {
+                    // SAFETY: the constructor of an `OuterProduct` answers for its pointers.
+                    unsafe {
+                        let a = self.a.base.add(tap.a + part.start);
+                        let b = self.b.base.add(start);
+                        let c = self.c.add((tap.c + part.start) * self.stride + start);
+                        with_tile!(part.len(), vectors, outer_tile::<V>(&self, a, b, c),
+                            [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn outer_tile<V: Simd, const M: usize, const N: usize>(
+    product: &OuterProduct<'_>,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+) {
+    // SAFETY: both grids are readable at M and N vectors' elements from every pixel; `c` is writable at M rows.
+    unsafe {
+        let mut acc = [[V::zero(); N]; M];
+        for row in 0..product.images * product.rows {
+            let (image, y) = (row / product.rows, row % product.rows);
+            let mut a = a.add(image * product.a.image + y * product.a.row);
+            let mut b = b.add(image * product.b.image + y * product.b.row);
+            for _ in 0..product.columns {
+                let mut right = [V::zero(); N];
+                for j in 0..N {
+                    right[j] = V::load(b.add(j * V::LANES));
+                }
+                for i in 0..M {
+                    let left = V::splat(*a.add(i));
+                    for j in 0..N {
+                        acc[i][j] = left.mul_add(right[j], acc[i][j]);
+                    }
+                }
+                a = a.wrapping_add(product.a.column);
+                b = b.wrapping_add(product.b.column);
+            }
+        }
+        for i in 0..M {
+            for j in 0..N {
+                let c = c.add(i * product.stride + j * V::LANES);
+                let sum = if product.first { acc[i][j] } else { acc[i][j].add(V::load(c)) };
+                sum.store(c);
+            }
+        }
+    }
+}

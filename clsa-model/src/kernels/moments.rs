@@ -1,0 +1,50 @@
+//! Mean and variance of each channel over a group of the batch, joined from parts in a fixed order.
+
+/// Mean and sum of squared distances to it, for every group and channel, in f64.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    channels: usize,
+    counts: Vec<usize>,
+    mean: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Moments {
+    pub(super) fn new(groups: usize, channels: usize) -> Self {
+        let n = groups * channels;
+        Self { channels, counts: vec![0; groups], mean: vec![0.0; n], squares: vec![0.0; n] }
+    }
+
+    /// Joins a part of `count` values per channel, given as sum and sum of squares of their distances to a pivot
+    /// (Chan, Golub and LeVeque 1979).
+    pub(super) fn join(&mut self, group: usize, count: usize, pivot: &[f32], sum: &[f32], squares: &[f32]) {
+        let (n, before) = (count as f64, self.counts[group] as f64);
+        let range = group * self.channels..(group + 1) * self.channels;
+        let channels = self.mean[range.clone()].iter_mut().zip(&mut self.squares[range]);
+        for (((mean, m2), &pivot), (&sum, &squares)) in channels.zip(pivot).zip(sum.iter().zip(squares)) {
+            let offset = f64::from(sum) / n;
+            let part_mean = f64::from(pivot) + offset;
+            let part_m2 = (f64::from(squares) - offset * f64::from(sum)).max(0.0);
+            let delta = part_mean - *mean;
+            *mean += delta * n / (before + n);
+            *m2 += part_m2 + delta * delta * before * n / (before + n);
+        }
+        self.counts[group] += count;
+    }
+
+    /// Values per channel in a group.
+    pub fn count(&self) -> usize {
+        self.counts[0]
+    }
+
+    /// Means, (groups, channels).
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// Biased variances, (groups, channels).
+    pub fn variance(&self) -> Vec<f64> {
+        let count = self.counts[0] as f64;
+        self.squares.iter().map(|m2| m2 / count).collect()
+    }
+}

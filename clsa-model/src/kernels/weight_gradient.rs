@@ -1,0 +1,228 @@
+//! The gradient of a convolution's weight: for every tap, a sum over the output's pixels of outer products.
+//!
+//! Tasks own parts of the result (blocks of input channels times blocks of output channels), and where the result is
+//! small also a part of the pixels; parts of pixels are added up in their order.
+
+use super::conv::pixel_distance;
+use super::memory::{Pool, Shared, with_scratch};
+use super::micro::{Grid, OuterProduct, Tap};
+use super::shape::ConvShape;
+use super::simd::{Isa, dispatch};
+use super::source::{Fill, Source};
+use rayon::prelude::*;
+
+/// Tasks that a product is cut into at least, where the shape allows.
+const TASKS: usize = 8;
+/// Pixels of a chunk, over which sums stay in registers.
+const PIXELS: usize = 192;
+
+/// Adds the weight's gradient to `out` (c_out, c_in, kernel, kernel), from the convolution's input (of `groups` groups
+/// of images, where it is normalised while it is read) and its output's gradient (N, H', W', c_out).
+pub fn backward_weight(
+    isa: Isa,
+    pool: &Pool,
+    shape: ConvShape,
+    groups: usize,
+    input: Source<'_>,
+    gradient: &[f32],
+    out: &mut [f32],
+) {
+    assert_eq!(out.len(), shape.weight_len());
+    assert_eq!(input.stored().len(), shape.input_len());
+    assert_eq!(gradient.len(), shape.output_len());
+    let images_per_group = shape.batch / groups;
+    let flat = shape.flattened(groups);
+    let images_per_group = if flat == shape { images_per_group } else { 1 };
+    let ConvShape { c_in, c_out, kernel, .. } = flat;
+    let (rows, columns) = (flat.out_height(), flat.out_width());
+    let padded = c_out.next_multiple_of(isa.lanes());
+
+    // Chunks of pixels: some images of a group, or some rows of an image.
+    let mut chunks = Vec::new();
+    let most_rows = (PIXELS / columns).max(1);
+    if most_rows < rows {
+        let parts = rows.div_ceil(most_rows);
+        for image in 0..flat.batch {
+            chunks.extend((0..parts).map(|p| (image, 1, rows * p / parts, rows * (p + 1) / parts)));
+        }
+    } else {
+        let most = (PIXELS / (rows * columns)).clamp(1, images_per_group);
+        for group in 0..flat.batch / images_per_group {
+            let start = group * images_per_group;
+            let firsts = (0..images_per_group).step_by(most);
+            chunks.extend(firsts.map(|f| (start + f, most.min(images_per_group - f), 0, rows)));
+        }
+    }
+
+    let mut in_block = if kernel == 1 { 256 } else { 128 }.min(c_in);
+    let mut out_block = 256.min(padded);
+    let blocks = |i: usize, o: usize| c_in.div_ceil(i) * padded.div_ceil(o);
+    while blocks(in_block, out_block) < TASKS && in_block > 64 {
+        in_block = (in_block / 2).next_multiple_of(16);
+    }
+    while blocks(in_block, out_block) < TASKS && out_block > 128 {
+        out_block = (out_block / 2).next_multiple_of(16);
+    }
+    let (in_blocks, out_blocks) = (c_in.div_ceil(in_block), padded.div_ceil(out_block));
+    let parts = TASKS.div_ceil(in_blocks * out_blocks).min(chunks.len());
+
+    let k = kernel * kernel * c_in;
+    let mut partial = pool.take(parts * k * padded);
+    let result = Shared::new(&mut partial);
+    (0..parts * in_blocks * out_blocks).into_par_iter().with_max_len(1).for_each(|task| {
+        let (part, block) = (task / (in_blocks * out_blocks), task % (in_blocks * out_blocks));
+        let i0 = block / out_blocks * in_block;
+        let i1 = (i0 + in_block).min(c_in);
+        let o0 = block % out_blocks * out_block;
+        let o1 = (o0 + out_block).min(padded);
+        // SAFETY: inside `partial`; no other task has this part and these rows and columns.
+        let c = unsafe { result.get().add(part * k * padded + o0) };
+        let owned = &chunks[chunks.len() * part / parts..chunks.len() * (part + 1) / parts];
+        let owner = Owner { isa, shape: flat, images_per_group, input, gradient, padded };
+        owner.run(owned, (i0, i1), (o0, o1), c);
+    });
+    add_transposed(&partial, parts, flat, padded, out);
+}
+
+/// (first image, images, first output row, end of output rows).
+type Chunk = (usize, usize, usize, usize);
+
+/// What the tasks of one product share.
+struct Owner<'a> {
+    isa: Isa,
+    shape: ConvShape,
+    images_per_group: usize,
+    input: Source<'a>,
+    gradient: &'a [f32],
+    padded: usize,
+}
+
+impl Owner<'_> {
+    /// Sums over the chunks into the rows of input channels `i0..i1` and the columns of output channels `o0..o1` at `c`.
+    fn run(&self, chunks: &[Chunk], (i0, i1): (usize, usize), (o0, o1): (usize, usize), c: *mut f32) {
+        let ConvShape { height, width, c_in, c_out, kernel, stride, padding, .. } = self.shape;
+        let pointwise = kernel == 1 && padding == 0;
+        let (gather, step) = if pointwise { (stride, 1) } else { (1, stride) };
+        let (out_rows, out_columns) = (self.shape.out_height(), self.shape.out_width());
+        let channels = i1 - i0;
+        let pixel = pixel_distance(channels);
+        let out_pixel = pixel_distance(o1 - o0);
+        let columns = (out_columns - 1) * step + kernel;
+        let taps: Vec<Tap> = if channels == c_in && pixel == c_in {
+            (0..kernel).map(|r| Tap { a: r * columns * pixel, len: kernel * c_in, c: r * kernel * c_in }).collect()
+        } else {
+            let all = (0..kernel * kernel).map(|t| (t, t / kernel, t % kernel));
+            all.map(|(t, r, s)| Tap { a: (r * columns + s) * pixel, len: channels, c: t * c_in + i0 }).collect()
+        };
+        for (index, &(image, images, row0, row1)) in chunks.iter().enumerate() {
+            let rows = (row1 - row0 - 1) * step + kernel;
+            let seen = Fill {
+                source: self.input,
+                image: (height, width, c_in),
+                first: image,
+                group: image / self.images_per_group,
+                images,
+                top: (row0 * step * gather) as isize - padding as isize,
+                left: -(padding as isize),
+                gather,
+                rows,
+                columns,
+                channels: (i0, i1),
+                pixel,
+                clear: false,
+                out: std::ptr::null_mut(),
+            };
+            let given = Fill {
+                source: Source::Plain(self.gradient),
+                image: (out_rows, out_columns, c_out),
+                first: image,
+                group: 0,
+                images,
+                top: row0 as isize,
+                left: 0,
+                gather: 1,
+                rows: row1 - row0,
+                columns: out_columns,
+                channels: (o0, o1.min(c_out)),
+                pixel: out_pixel,
+                clear: o1 > c_out,
+                out: std::ptr::null_mut(),
+            };
+            let seen_len = seen.len().next_multiple_of(16);
+            with_scratch(seen_len + given.len(), |scratch| {
+                let (a, b) = scratch.split_at_mut(seen_len);
+                seen.to(self.isa, a);
+                given.to(self.isa, b);
+                let mut a = Grid {
+                    base: a.as_ptr(),
+                    image: rows * columns * pixel,
+                    row: step * columns * pixel,
+                    column: step * pixel,
+                };
+                let mut b = Grid {
+                    base: b.as_ptr(),
+                    image: (row1 - row0) * out_columns * out_pixel,
+                    row: out_columns * out_pixel,
+                    column: out_pixel,
+                };
+                let (mut grid_rows, mut grid_columns) = (row1 - row0, out_columns);
+                if grid_columns == 1 {
+                    // The inner loop is over columns.
+                    (grid_rows, grid_columns) = (1, grid_rows);
+                    (a.column, b.column) = (a.row, b.row);
+                }
+                dispatch(
+                    self.isa,
+                    OuterProduct {
+                        a,
+                        b,
+                        images,
+                        rows: grid_rows,
+                        columns: grid_columns,
+                        taps: &taps,
+                        width: o1 - o0,
+                        stride: self.padded,
+                        c,
+                        first: index == 0,
+                    },
+                );
+            });
+        }
+    }
+}
+
+/// Adds parts of (kernel, kernel, c_in, padded c_out) to (c_out, c_in, kernel, kernel).
+pub(super) fn add_transposed(partial: &[f32], parts: usize, shape: ConvShape, padded: usize, out: &mut [f32]) {
+    const SIDE: usize = 16;
+    let (c_in, taps) = (shape.c_in, shape.kernel * shape.kernel);
+    let part_len = taps * c_in * padded;
+    out.par_chunks_mut(SIDE * c_in * taps).enumerate().for_each(|(block, out)| {
+        let first = block * SIDE;
+        let n = out.len() / (c_in * taps);
+        let mut tile = vec![0.0f32; SIDE * SIDE * taps];
+        for start in (0..c_in).step_by(SIDE) {
+            let m = SIDE.min(c_in - start);
+            for i in 0..m {
+                for tap in 0..taps {
+                    let at = (tap * c_in + start + i) * padded + first;
+                    let mut sum = [0.0f32; SIDE];
+                    sum[..n].copy_from_slice(&partial[at..at + n]);
+                    for part in 1..parts {
+                        for (sum, x) in sum.iter_mut().zip(&partial[part * part_len + at..][..n]) {
+                            *sum += x;
+                        }
+                    }
+                    for (j, x) in sum.into_iter().enumerate().take(n) {
+                        tile[(j * m + i) * taps + tap] = x;
+                    }
+                }
+            }
+            for j in 0..n {
+                let row = &mut out[(j * c_in + start) * taps..][..m * taps];
+                for (out, x) in row.iter_mut().zip(&tile[j * m * taps..]) {
+                    *out += x;
+                }
+            }
+        }
+    });
+}
