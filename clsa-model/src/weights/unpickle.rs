@@ -84,7 +84,7 @@ pub(super) struct StridedView {
 }
 
 impl StridedView {
-    /// Checks that the view is inside its storage and names no element twice more than the storage could hold.
+    /// Checks that the view is inside its storage and has no more elements than it.
     pub fn new(storage: Storage, offset: u64, shape: Vec<usize>, stride: Vec<usize>) -> Result<Self, Refusal> {
         let damaged = || Refusal::new("is damaged: a tensor reaches beyond its storage");
         if shape.len() != stride.len() || shape.len() > MAX_RANK {
@@ -98,8 +98,11 @@ impl StridedView {
             let reach = (dim as u64).saturating_sub(1).checked_mul(step as u64).ok_or_else(damaged)?;
             last = last.checked_add(reach).ok_or_else(damaged)?;
         }
-        if elements > len || (elements > 0 && last >= len) {
+        if elements > 0 && last >= len {
             return Err(damaged());
+        }
+        if elements > len {
+            return refuse("has a tensor that repeats its elements, as expand() makes: save its contiguous() copy");
         }
         Ok(Self { storage, offset, shape, stride })
     }

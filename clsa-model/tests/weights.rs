@@ -1,0 +1,308 @@
+//! Weight files that PyTorch wrote (fixtures, by make_weights.py) are read right, and what is written comes back.
+
+use candle_core::{DType, Device, Tensor};
+use clsa_model::weights::{self, Container, Format};
+use clsa_model::{Arch, Backend, Compute, Encoder, ModelConfig, Stage, Stem};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// As uniform.py, rounded to f32 as make_weights.py does.
+fn uniform(name: &str, count: usize) -> Vec<f32> {
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    (1..=count as u64)
+        .map(|i| {
+            let z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let u = ((z ^ (z >> 31)) >> 11) as f64 * 2f64.powi(-53) * 2.0 - 1.0;
+            (if name.ends_with("running_var") { u.abs() + 0.5 } else { u }) as f32
+        })
+        .collect()
+}
+
+/// The network of the fixtures.
+fn config() -> ModelConfig {
+    ModelConfig { arch: Arch::Resnet10, width: 4.0 / 64.0, dim: 8, ..ModelConfig::default() }
+}
+
+fn encoder(config: &ModelConfig) -> Encoder {
+    let compute = Compute { backend: Backend::Portable, ..Compute::default() };
+    Encoder::new(config, compute, 0, &Device::Cpu).unwrap()
+}
+
+/// The tensors of the fixtures, by make_weights.py's rule.
+fn expected(salt: &str, dtype: DType) -> HashMap<String, Tensor> {
+    let values = |(name, like): (String, Tensor)| {
+        let tensor = if name.ends_with("num_batches_tracked") {
+            Tensor::new(7_i64, &Device::Cpu).unwrap()
+        } else {
+            let values = uniform(&format!("{salt}{name}"), like.elem_count());
+            Tensor::from_vec(values, like.dims(), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+        };
+        (name, tensor)
+    };
+    encoder(&config()).state_dict().unwrap().into_iter().map(values).collect()
+}
+
+fn assert_same(ours: &HashMap<String, Tensor>, theirs: &HashMap<String, Tensor>) {
+    let names = |tensors: &HashMap<String, Tensor>| {
+        let mut names: Vec<_> = tensors.keys().cloned().collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(ours), names(theirs));
+    for (name, tensor) in ours {
+        assert_equal(name, tensor, &theirs[name]);
+    }
+}
+
+fn assert_equal(name: &str, ours: &Tensor, theirs: &Tensor) {
+    assert_eq!((ours.dims(), ours.dtype()), (theirs.dims(), theirs.dtype()), "{name}");
+    let values = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    assert_eq!(values(ours), values(theirs), "{name}");
+}
+
+fn refusal(name: &str) -> String {
+    let error = weights::read(&fixture(name)).expect_err(name).to_string();
+    assert!(error.contains(name), "the message names no file: {error}");
+    error
+}
+
+#[test]
+fn state_dicts_are_read_in_all_three_forms_of_torch_save() {
+    let forms = [
+        ("resnet10_zip.pth", Container::TorchZip),
+        ("resnet10_legacy.pth", Container::TorchLegacy),
+        ("resnet10_tar.pth", Container::TorchTar),
+    ];
+    for (name, container) in forms {
+        let file = weights::read(&fixture(name)).unwrap();
+        assert_eq!(file.container, container);
+        assert_same(&file.tensors, &expected("", DType::F32));
+        assert!(file.key.is_none() && file.bank.is_none());
+        assert_eq!(weights::infer_config(&file.tensors).unwrap(), config());
+        encoder(&config()).load_state_dict(&file.tensors).unwrap();
+    }
+}
+
+#[test]
+fn moco_and_clsa_checkpoints_give_both_encoders_and_the_bank() {
+    for (name, dtype) in [("moco_zip.pth.tar", DType::F16), ("moco_legacy.pth.tar", DType::BF16)] {
+        let file = weights::read(&fixture(name)).unwrap();
+        assert_same(&file.tensors, &expected("q:", dtype));
+        assert_same(&file.key.unwrap(), &expected("k:", dtype));
+        let queue = Tensor::from_vec(uniform("queue", 8 * 24), (8, 24), &Device::Cpu).unwrap();
+        assert_equal("bank", &file.bank.unwrap(), &queue.t().unwrap());
+        assert_eq!(weights::infer_config(&file.tensors).unwrap(), config());
+    }
+}
+
+#[test]
+fn views_strides_parameters_and_scalars_are_read_as_pytorch_means_them() {
+    for name in ["views_zip.pth", "views_legacy.pth"] {
+        let tensors = weights::read(&fixture(name)).unwrap().tensors;
+        let flat = Tensor::from_vec(uniform("flat", 120), 120, &Device::Cpu).unwrap();
+        let part = |start, len| flat.narrow(0, start, len).unwrap();
+        assert_equal("part", &tensors["part"], &part(7, 12).reshape((3, 4)).unwrap());
+        assert_equal("transposed", &tensors["transposed"], &part(0, 12).reshape((3, 4)).unwrap().t().unwrap());
+        assert_equal("channels_last", &tensors["channels_last"], &flat.reshape((4, 3, 5, 2)).unwrap());
+        let even = flat.reshape((60, 2)).unwrap().narrow(1, 0, 1).unwrap().squeeze(1).unwrap();
+        assert_equal("every_second", &tensors["every_second"], &even);
+        assert_equal("parameter", &tensors["parameter"], &part(0, 4));
+        assert_equal("scalar", &tensors["scalar"], &Tensor::new(2.5_f64, &Device::Cpu).unwrap());
+        assert_eq!(tensors["empty"].dims(), [0, 3]);
+    }
+}
+
+#[test]
+fn a_pickle_that_asks_for_a_function_is_refused_and_names_it() {
+    for name in ["harmful_zip.pth", "harmful_legacy.pth"] {
+        let error = refusal(name);
+        assert!(error.contains("posix.system") && error.contains("nothing in the file was run"), "{error}");
+    }
+    assert!(refusal("module.pth").contains("asks for torch.nn.modules.linear.Linear"));
+}
+
+#[test]
+fn files_without_weights_are_refused_with_what_they_hold() {
+    assert!(refusal("no_weights.pth").contains("these entries are no tensors: epoch, loss"));
+    assert!(refusal("plain_pickle.pth").contains("not of torch.save"));
+    assert!(refusal("expanded.pth").contains("repeats its elements"));
+    assert!(refusal("uniform.py").contains("neither a PyTorch file nor safetensors"));
+}
+
+#[test]
+fn a_file_that_is_not_what_its_name_says_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let misnamed = folder.path().join("weights.safetensors");
+    std::fs::copy(fixture("resnet10_zip.pth"), &misnamed).unwrap();
+    let error = weights::read(&misnamed).unwrap_err().to_string();
+    assert!(error.contains("weights.safetensors: is a PyTorch file"), "{error}");
+
+    let safetensors = folder.path().join("a.safetensors");
+    weights::write(&safetensors, &expected("", DType::F32), Format::Safetensors).unwrap();
+    let misnamed = folder.path().join("weights.pth");
+    std::fs::rename(safetensors, &misnamed).unwrap();
+    let error = weights::read(&misnamed).unwrap_err().to_string();
+    assert!(error.contains("is a safetensors file"), "{error}");
+
+    std::fs::write(&misnamed, b"").unwrap();
+    assert!(weights::read(&misnamed).unwrap_err().to_string().contains("is empty"));
+    assert!(matches!(weights::read(&folder.path().join("none.pth")), Err(clsa_model::ModelError::Io { .. })));
+}
+
+#[test]
+fn truncated_files_are_refused_at_every_length() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["views_zip.pth", "views_legacy.pth", "resnet10_tar.pth", "resnet10_legacy.pth", "moco_zip.pth.tar"] {
+        let bytes = std::fs::read(fixture(name)).unwrap();
+        let path = folder.path().join(name);
+        // The tar ends in padding that holds nothing.
+        let end = if name == "resnet10_tar.pth" { bytes.len() - 11_000 } else { bytes.len() };
+        for len in (0..end).step_by((end / 97).max(1)) {
+            std::fs::write(&path, &bytes[..len]).unwrap();
+            let error = weights::read(&path).expect_err(&format!("{name} cut to {len} bytes")).to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}
+
+#[test]
+fn checkpoints_of_a_run_give_both_encoders_and_the_bank() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("step-00000010.safetensors");
+    let (query, key) = (expected("q:", DType::F32), expected("k:", DType::F32));
+    let bank = Tensor::from_vec(uniform("bank", 80), (10, 8), &Device::Cpu).unwrap();
+    let mut all = HashMap::from([("bank.rows".to_owned(), bank.clone())]);
+    all.extend(query.iter().map(|(n, t)| (format!("query.{n}"), t.clone())));
+    all.extend(key.iter().map(|(n, t)| (format!("key.{n}"), t.clone())));
+    all.extend(query.iter().map(|(n, t)| (format!("optimizer.{n}"), t.clone())));
+    let save = |all: &HashMap<String, Tensor>, format: &str| {
+        let metadata = HashMap::from([("format".to_owned(), format.to_owned())]);
+        safetensors::serialize_to_file(all, Some(metadata), &path).unwrap();
+    };
+    save(&all, "clsa-checkpoint-1");
+    let file = weights::read(&path).unwrap();
+    assert_same(&file.tensors, &query);
+    assert_same(&file.key.unwrap(), &key);
+    assert_equal("bank", &file.bank.unwrap(), &bank);
+
+    save(&all, "clsa-checkpoint-2");
+    assert!(weights::read(&path).unwrap_err().to_string().contains("version 2"));
+
+    all.insert("other.weight".to_owned(), bank);
+    save(&all, "clsa-checkpoint-1");
+    assert!(weights::read(&path).unwrap_err().to_string().contains("belong to no part of it: other.weight"));
+}
+
+#[test]
+fn written_state_dicts_come_back_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+        let tensors = expected("", dtype);
+        for format in [Format::Safetensors, Format::Pth] {
+            let path = folder.path().join(format!("weights.{}", format.extension()));
+            weights::write(&path, &tensors, format).unwrap();
+            assert_same(&weights::read(&path).unwrap().tensors, &tensors);
+            let first = std::fs::read(&path).unwrap();
+            weights::write(&path, &tensors, format).unwrap();
+            assert!(first == std::fs::read(&path).unwrap(), "{format:?} differs between two writes");
+        }
+    }
+    // Nothing but the files is left.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn conversion_keeps_the_features_of_every_known_network() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arch, stem) in
+        [(Arch::Resnet18, Stem::Cifar), (Arch::Resnet50, Stem::Imagenet), (Arch::WideResnet50x2, Stem::Imagenet)]
+    {
+        let config = ModelConfig { arch, stem, width: 0.25, dim: 20, ..ModelConfig::default() };
+        let original = encoder(&config);
+        let first = folder.path().join("first.safetensors");
+        let second = folder.path().join("second.pth");
+        weights::write(&first, &original.state_dict().unwrap(), Format::Safetensors).unwrap();
+        weights::convert(&first, &second, Format::Pth).unwrap();
+        let tensors = weights::read(&second).unwrap().tensors;
+        assert_eq!(weights::infer_config(&tensors).unwrap(), config);
+        let converted = encoder(&config);
+        converted.load_state_dict(&tensors).unwrap();
+        let images = Tensor::from_vec(uniform("images", 3 * 33 * 30), (1, 3, 33, 30), &Device::Cpu).unwrap();
+        let features = |e: &Encoder| e.features(&images, Stage::Layer4).unwrap();
+        assert_equal("features", &features(&converted), &features(&original));
+    }
+}
+
+#[test]
+fn every_architecture_is_told_from_its_shapes() {
+    for arch in Arch::ALL {
+        let config = ModelConfig { arch, width: 0.0625, ..ModelConfig::default() };
+        let mut tensors = encoder(&config).state_dict().unwrap();
+        assert_eq!(weights::infer_config(&tensors).unwrap(), config);
+        // A supervised classifier, or none, in place of the projection head.
+        tensors.retain(|name, _| !name.starts_with("fc."));
+        assert_eq!(weights::infer_config(&tensors).unwrap(), config);
+    }
+}
+
+#[test]
+fn conversion_lists_missing_unexpected_and_misshapen_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.pth"));
+    let mut tensors = expected("", DType::F32);
+    tensors.remove("layer2.0.bn1.weight");
+    tensors.insert("layer9.weight".to_owned(), tensors["bn1.bias"].clone());
+    tensors.insert("bn1.bias".to_owned(), Tensor::zeros(5, DType::F32, &Device::Cpu).unwrap());
+    weights::write(&input, &tensors, Format::Safetensors).unwrap();
+    let error = weights::convert(&input, &output, Format::Pth).unwrap_err().to_string();
+    for part in [
+        "in.safetensors",
+        "layer2.0.bn1.weight is missing",
+        "layer9.weight is unexpected",
+        "bn1.bias has shape [5] instead of [4]",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!output.exists());
+
+    tensors.insert("layer3.0.conv2.weight".to_owned(), Tensor::zeros((9, 9, 3, 3), DType::F32, &Device::Cpu).unwrap());
+    tensors.remove("layer4.0.conv2.weight");
+    weights::write(&input, &tensors, Format::Safetensors).unwrap();
+    let error = weights::convert(&input, &output, Format::Pth).unwrap_err().to_string();
+    assert!(error.contains("layer3.0.conv2.weight has shape [9, 9, 3, 3] instead of [16, 16, 3, 3]"), "{error}");
+    assert!(error.contains("layer4.0.conv2.weight is missing"), "{error}");
+
+    tensors.remove("layer4.0.conv1.weight");
+    let error = weights::infer_config(&tensors).unwrap_err().to_string();
+    assert!(error.contains("no known network has 1-1-1-0 basic blocks"), "{error}");
+}
+
+#[test]
+fn an_output_of_the_wrong_name_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.bin");
+    for format in Format::ALL {
+        let error = weights::convert(&fixture("resnet10_zip.pth"), &output, format).unwrap_err().to_string();
+        assert!(error.contains(&format!("let its name end in .{}", format.extension())), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert!(weights::convert(&fixture("resnet10_zip.pth"), &folder.path().join("no/out.pth"), Format::Pth).is_err());
+}
+
+/// check_with_pytorch.py has read a file of these bytes with Python's pickle and found every array in its place.
+#[test]
+fn detectron2_files_are_those_that_python_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("resnet10.pkl");
+    weights::convert(&fixture("resnet10_zip.pth"), &output, Format::Detectron2).unwrap();
+    let digest = Sha256::digest(std::fs::read(&output).unwrap());
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digest, include_str!("fixtures/resnet10_detectron2.sha256").trim());
+}
