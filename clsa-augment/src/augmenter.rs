@@ -1,15 +1,16 @@
 use image::RgbImage;
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 use crate::affine;
 use crate::blur::{BlurScratch, gaussian_blur};
 use crate::color;
 use crate::plan::{Normalize, View};
-use crate::planes::Planes;
+use crate::planes::{Planes, Rows};
 use crate::resize::{ResizeScratch, crop_resize};
 use crate::sharpness::sharpness;
 use crate::table::{self, Pending};
-use crate::{AugmentError, Op, ViewId};
+use crate::{AugmentError, Crop, Op, ViewId};
 
 /// Order of the values that are written to a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ impl Augmenter {
         Self {
             image: Planes::default(),
             spare: Planes::default(),
-            pending: Pending::new(),
+            pending: Pending::default(),
             resize: ResizeScratch::default(),
             blur: BlurScratch::default(),
             columns: Vec::new(),
@@ -106,23 +107,8 @@ impl Augmenter {
         }
         self.pending.flush(&mut self.image);
         match layout {
-            Layout::ChannelsFirst => {
-                let planes = out.chunks_exact_mut(expected / 3).zip(self.image.rgb());
-                for ((out, plane), (mean, std)) in planes.zip(normalize.mean.into_iter().zip(normalize.std)) {
-                    for (out, &value) in out.iter_mut().zip(plane) {
-                        *out = normalized(value, mean, std);
-                    }
-                }
-            }
-            Layout::ChannelsLast => {
-                let [r, g, b] = self.image.rgb();
-                let Normalize { mean, std } = normalize;
-                for (out, ((&r, &g), &b)) in out.chunks_exact_mut(3).zip(r.iter().zip(g).zip(b)) {
-                    out[0] = normalized(r, mean[0], std[0]);
-                    out[1] = normalized(g, mean[1], std[1]);
-                    out[2] = normalized(b, mean[2], std[2]);
-                }
-            }
+            Layout::ChannelsFirst => write_channels_first(&self.image, normalize, out),
+            Layout::ChannelsLast => write_channels_last(&self.image, normalize, out),
         }
         Ok(())
     }
@@ -134,13 +120,13 @@ impl Augmenter {
             return Err(AugmentError::EmptyImage { width, height });
         }
         ops.iter().try_for_each(Op::validate)?;
-        self.pending.clear();
+        self.pending = Pending::default();
         let rest = if let [Op::CropResize { crop, width: w, height: h }, rest @ ..] = ops {
             crop.check(width, height)?;
             crop_resize(image, *crop, *w as usize, *h as usize, &mut self.resize, &mut self.image);
             rest
         } else {
-            self.image.read(image, 0, 0, width as usize, height as usize);
+            self.image.read(Rows::of(image, Crop { x: 0, y: 0, width, height }));
             ops
         };
         rest.iter().try_for_each(|op| self.step(*op))
@@ -154,10 +140,10 @@ impl Augmenter {
             Op::Posterize(bits) => pending.push(&table::posterize(bits)),
             Op::Solarize(threshold) => pending.push(&table::solarize(threshold)),
             Op::SolarizeAdd(value) => pending.push(&table::solarize_add(value)),
-            Op::Brightness(factor) => pending.push(&table::brightness(factor)),
+            Op::Brightness(factor) => pending.push_blend(0, factor as f32),
             Op::Contrast(factor) => {
-                let mean = pending.mean_luma(&self.image);
-                pending.push(&table::contrast(mean, factor));
+                pending.flush(&mut self.image);
+                pending.push_blend(color::mean_luma(&self.image), factor as f32);
             }
             Op::AutoContrast => {
                 let [r, g, b] = pending.histograms(&self.image).map(|h| table::auto_contrast(&h));
@@ -224,6 +210,26 @@ impl Augmenter {
         affine::transform(image, matrix, &mut self.spare, &mut self.columns);
         std::mem::swap(&mut self.image, &mut self.spare);
         Ok(())
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn write_channels_first(image: &Planes, normalize: &Normalize, out: &mut [f32]) {
+    let planes = image.rgb();
+    for (channel, out) in out.chunks_exact_mut(planes[0].len()).enumerate() {
+        let (mean, std) = (normalize.mean[channel], normalize.std[channel]);
+        for (out, &value) in out.iter_mut().zip(planes[channel]) {
+            *out = normalized(value, mean, std);
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn write_channels_last(image: &Planes, normalize: &Normalize, out: &mut [f32]) {
+    let Normalize { mean, std } = *normalize;
+    let [r, g, b] = image.rgb();
+    for (((out, &r), &g), &b) in out.as_chunks_mut::<3>().0.iter_mut().zip(r).zip(g).zip(b) {
+        *out = [normalized(r, mean[0], std[0]), normalized(g, mean[1], std[1]), normalized(b, mean[2], std[2])];
     }
 }
 

@@ -1,4 +1,7 @@
 use image::RgbImage;
+use multiversion::multiversion;
+
+use crate::Crop;
 
 /// An 8-bit RGB image as three planes, one after the other. Every operation works on this form: a loop over a plane
 /// (or over three planes side by side) becomes vector code as it stands, where interleaved RGB would need shuffles.
@@ -46,20 +49,14 @@ impl Planes {
         [r, g, b]
     }
 
-    /// Takes the rectangle of `image` that starts at `(x, y)` and has the given size.
-    pub fn read(&mut self, image: &RgbImage, x: usize, y: usize, width: usize, height: usize) {
-        self.reshape(width, height);
-        let stride = 3 * image.width() as usize;
-        let raw: &[u8] = image.as_raw();
+    /// Takes over an interleaved image.
+    pub fn read(&mut self, source: Rows<'_>) {
+        let width = source.width;
+        self.reshape(width, source.height);
         let [r, g, b] = self.rgb_mut();
-        for row in 0..height {
-            let start = (y + row) * stride + 3 * x;
-            let source = &raw[start..start + 3 * width];
-            let line = row * width..(row + 1) * width;
-            let targets = r[line.clone()].iter_mut().zip(&mut g[line.clone()]).zip(&mut b[line]);
-            for (pixel, ((r, g), b)) in source.chunks_exact(3).zip(targets) {
-                (*r, *g, *b) = (pixel[0], pixel[1], pixel[2]);
-            }
+        for y in 0..source.height {
+            let line = y * width..(y + 1) * width;
+            split(source.row(y), &mut r[line.clone()], &mut g[line.clone()], &mut b[line]);
         }
     }
 
@@ -72,5 +69,51 @@ impl Planes {
         }
         RgbImage::from_raw(self.width as u32, self.height as u32, raw)
             .expect("three bytes for each pixel were allocated")
+    }
+}
+
+/// Splits interleaved pixels into their channels.
+#[multiversion(targets("x86_64+avx2"))]
+fn split(pixels: &[u8], r: &mut [u8], g: &mut [u8], b: &mut [u8]) {
+    for (((pixel, r), g), b) in pixels.as_chunks::<3>().0.iter().zip(r).zip(g).zip(b) {
+        [*r, *g, *b] = *pixel;
+    }
+}
+
+/// Interleaved RGB pixels in rows, or a rectangle of such an image.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    /// From the first pixel on.
+    pub data: &'a [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    pub height: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// The part of `image` under `crop`, which lies inside it.
+    pub fn of(image: &'a RgbImage, crop: Crop) -> Self {
+        let stride = 3 * image.width() as usize;
+        let data = &image.as_raw()[crop.y as usize * stride + 3 * crop.x as usize..];
+        Self { data, stride, width: crop.width as usize, height: crop.height as usize }
+    }
+
+    /// All of an image.
+    pub fn whole(data: &'a [u8], width: usize, height: usize) -> Self {
+        Self { data, stride: 3 * width, width, height }
+    }
+
+    /// Row `y`: `3 · width` bytes.
+    #[inline(always)]
+    pub fn row(&self, y: usize) -> &'a [u8] {
+        &self.data[y * self.stride..][..3 * self.width]
+    }
+
+    /// Row `y` and the byte after it, unless the data end there.
+    #[inline(always)]
+    pub fn row_and_one(&self, y: usize) -> Option<&'a [u8]> {
+        self.data[y * self.stride..].get(..3 * self.width + 1)
     }
 }

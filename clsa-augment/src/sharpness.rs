@@ -1,3 +1,5 @@
+use multiversion::multiversion;
+
 use crate::color::blend;
 use crate::planes::Planes;
 
@@ -15,15 +17,22 @@ pub(crate) fn sharpness(image: &Planes, factor: f64, out: &mut Planes) {
     let alpha = factor as f32;
     for (source, target) in image.rgb().into_iter().zip(out.rgb_mut()) {
         for y in 1..height - 1 {
-            let row = |y: usize| &source[y * width..(y + 1) * width];
-            let (above, here, below) = (row(y - 1), row(y), row(y + 1));
-            let windows = above.windows(3).zip(here.windows(3)).zip(below.windows(3));
-            for (out, ((a, h), b)) in target[y * width + 1..(y + 1) * width - 1].iter_mut().zip(windows) {
-                let sum = |w: &[u8]| u32::from(w[0]) + u32::from(w[1]) + u32::from(w[2]);
-                let weighted = sum(a) + sum(h) + sum(b) + 4 * u32::from(h[1]);
-                let smooth = (2 * weighted + 13) / 26;
-                *out = blend(smooth as u8, h[1], alpha);
-            }
+            let row = |y: usize| &source[y * width..][..width];
+            sharpen_row([row(y - 1), row(y), row(y + 1)], alpha, &mut target[y * width..][..width]);
         }
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn sharpen_row(rows: [&[u8]; 3], alpha: f32, out: &mut [u8]) {
+    let n = out.len() - 2;
+    let [above, here, below] = rows.map(|row| [&row[..n], &row[1..][..n], &row[2..][..n]]);
+    for (x, value) in out[1..][..n].iter_mut().enumerate() {
+        let sum = |row: [&[u8]; 3]| u16::from(row[0][x]) + u16::from(row[1][x]) + u16::from(row[2][x]);
+        let center = here[1][x];
+        let weighted = u32::from(sum(above) + sum(here) + sum(below) + 4 * u16::from(center));
+        // (2·weighted + 13) / 26, the sum over 13 rounded, as a multiplication.
+        let smooth = ((2 * weighted + 13) * 161_320) >> 22;
+        *value = blend(smooth as u8, center, alpha);
     }
 }

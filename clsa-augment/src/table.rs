@@ -1,6 +1,6 @@
 //! Operations on single values: look-up tables, which compose, and the statistics that some of them need.
 
-use crate::color::{blend, luma};
+use crate::color::{blend, blend_from};
 use crate::planes::Planes;
 
 /// What each value of one channel becomes.
@@ -58,92 +58,81 @@ pub(crate) fn equalize(histogram: &Histogram) -> Table {
     })
 }
 
-/// `ImageEnhance.Contrast` of an image whose mean luma is `mean`.
-pub(crate) fn contrast(mean: u8, factor: f64) -> Table {
-    table(|value| blend(mean, value, factor as f32))
-}
-
-/// `ImageEnhance.Brightness`.
-pub(crate) fn brightness(factor: f64) -> Table {
-    table(|value| blend(0, value, factor as f32))
-}
-
-/// Tables that wait to be applied to the three channels, so that a run of such operations costs one pass.
-#[derive(Clone, Debug)]
-pub(crate) struct Pending {
-    tables: [Table; 3],
-    identity: bool,
+/// What waits to be done to the values of the three channels, so that a run of such operations costs one pass.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Pending {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// One blend, which needs no table.
+    Blend {
+        /// The value blended from.
+        from: u8,
+        /// How far to go to the image's value.
+        alpha: f32,
+    },
+    /// Tables, by channel.
+    Tables(Box<[Table; 3]>),
 }
 
 impl Pending {
-    pub fn new() -> Self {
-        Self { tables: [table(|value| value); 3], identity: true }
+    /// Puts a blend after what is pending.
+    pub fn push_blend(&mut self, from: u8, alpha: f32) {
+        match self {
+            Self::Nothing => *self = Self::Blend { from, alpha },
+            _ => self.push(&table(|value| blend(from, value, alpha))),
+        }
     }
 
-    pub fn clear(&mut self) {
-        *self = Self::new();
-    }
-
-    /// Puts `next` after what is pending, for all channels.
+    /// Puts a table after what is pending, for all channels.
     pub fn push(&mut self, next: &Table) {
         self.push_each([next, next, next]);
     }
 
+    /// Puts a table for each channel after what is pending.
     pub fn push_each(&mut self, next: [&Table; 3]) {
-        for (table, next) in self.tables.iter_mut().zip(next) {
+        let mut tables = self.tables();
+        for (table, next) in tables.iter_mut().zip(next) {
             *table = table.map(|value| next[value as usize]);
         }
-        self.identity = false;
+        *self = Self::Tables(Box::new(tables));
+    }
+
+    /// What is pending in the form of tables.
+    pub fn tables(&self) -> [Table; 3] {
+        match self {
+            Self::Nothing => [table(|value| value); 3],
+            Self::Blend { from, alpha } => [table(|value| blend(*from, value, *alpha)); 3],
+            Self::Tables(tables) => **tables,
+        }
     }
 
     /// Applies what is pending to the image and forgets it.
     pub fn flush(&mut self, image: &mut Planes) {
-        if self.identity {
-            return;
-        }
-        for (plane, table) in image.rgb_mut().into_iter().zip(&self.tables) {
-            for value in plane {
-                *value = table[*value as usize];
+        match std::mem::take(self) {
+            Self::Nothing => {}
+            Self::Blend { from, alpha } => blend_from(image, from, alpha),
+            Self::Tables(tables) => {
+                for (plane, table) in image.rgb_mut().into_iter().zip(&*tables) {
+                    for value in plane {
+                        *value = table[*value as usize];
+                    }
+                }
             }
         }
-        self.clear();
     }
 
     /// The histogram of each channel as it will be once what is pending has been applied.
     pub fn histograms(&self, image: &Planes) -> [Histogram; 3] {
+        let tables = self.tables();
         let planes = image.rgb();
         std::array::from_fn(|channel| {
-            let before = histogram(planes[channel]);
-            if self.identity {
-                return before;
-            }
             let mut after = [0; 256];
-            for (count, &value) in before.iter().zip(&self.tables[channel]) {
+            for (count, &value) in histogram(planes[channel]).iter().zip(&tables[channel]) {
                 after[value as usize] += count;
             }
             after
         })
-    }
-
-    /// The mean luma as `ImageEnhance.Contrast` rounds it, once what is pending has been applied.
-    pub fn mean_luma(&self, image: &Planes) -> u8 {
-        let [r, g, b] = image.rgb();
-        let pixels = r.iter().zip(g).zip(b);
-        let sum: u64 = if self.identity {
-            // Rows of 4096 keep the inner sum in 32 bits.
-            let rows = r.chunks(4096).zip(g.chunks(4096)).zip(b.chunks(4096));
-            rows.map(|((r, g), b)| {
-                let sum: u32 = r.iter().zip(g).zip(b).map(|((&r, &g), &b)| u32::from(luma(r, g, b))).sum();
-                u64::from(sum)
-            })
-            .sum()
-        } else {
-            let [tr, tg, tb] = &self.tables;
-            pixels
-                .map(|((&r, &g), &b)| u64::from(luma(tr[r as usize], tg[g as usize], tb[b as usize])))
-                .sum()
-        };
-        (sum as f64 / r.len() as f64 + 0.5) as u8
     }
 }
 
