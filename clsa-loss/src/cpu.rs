@@ -16,6 +16,9 @@ const PARTS: usize = 32;
 /// Least candidates in a part.
 const PART: usize = 4 * BLOCK;
 
+/// So few negatives that single-precision errors do not average out, and that double precision costs nothing.
+const FEW: usize = 2 * BLOCK;
+
 /// The log-sum-exp and mean of every row, in F64.
 pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
     let dim = queries.rows.dims()[1];
@@ -64,7 +67,9 @@ impl CustomOp1 for CpuPass<'_> {
             row.iter_mut().for_each(|x| *x *= scale);
         }
         let in_f32 = match rows {
-            Matrix::F32(..) => self.in_f32(&scaled, dim, &positives, &negatives),
+            Matrix::F32(..) if negatives.iter().map(|part| part.rows.len()).sum::<usize>() > FEW => {
+                self.in_f32(&scaled, dim, &positives, &negatives)
+            }
             _ => None,
         };
         let result = in_f32.unwrap_or_else(|| {

@@ -200,9 +200,9 @@ impl LossOutput {
         let contrastive: f64 = terms.contrastive_per_view.iter().sum();
         let ddm: f64 = terms.ddm_per_view.iter().sum();
         let total = contrastive + loss.alpha * ddm;
-        // A scalar that has the value of the loss and, to Candle's backward pass, its gradient.
-        let linear = (&views.embeddings * terms.gradient)?.sum_all()?;
-        let tensor = (&linear - linear.detach())?.affine(1.0, total)?;
+        // A scalar that has the value of the loss and, to Candle's backward pass, its gradient: the difference is zero.
+        let difference = (&views.embeddings - views.embeddings.detach())?;
+        let tensor = (difference * terms.gradient)?.sum_all()?.affine(1.0, total)?;
         let within = |rank: u32| {
             let hits = terms.above_positive.iter().filter(|&&above| above < rank).count();
             100.0 * hits as f64 / terms.above_positive.len() as f64

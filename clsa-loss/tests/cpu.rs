@@ -2,8 +2,8 @@
 
 mod reference;
 
-use candle_core::DType;
-use clsa_loss::{Candidates, ClsaLoss, Implementation, MemoryBank};
+use candle_core::{DType, Device, Tensor, Var};
+use clsa_loss::{Candidates, ClsaLoss, Implementation, LossOutput, MemoryBank};
 use proptest::prelude::*;
 use reference::{Batch, assert_agrees, computed, reference};
 
@@ -23,11 +23,11 @@ fn check(batch: &Batch, dtype: DType, bank: DType, loss: &ClsaLoss, bound: f64) 
 }
 
 fn shapes() -> impl Strategy<Value = (usize, usize, usize, usize, usize)> {
-    (1usize..=5, 0usize..=5, 1usize..=70, 1usize..=200, 0usize..=5000)
+    (0usize..=5, 0usize..=5, 1usize..=70, 1usize..=200, 0usize..=5000)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn f32_equals_the_formula(
@@ -65,4 +65,162 @@ proptest! {
     ) {
         check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::BF16, &cpu(), 1e-2);
     }
+}
+
+#[test]
+fn gradients_equal_finite_differences() {
+    let batch = Batch::random(2, 2, 3, 5, 40, 1.0, 9);
+    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let loss = ClsaLoss { temperature: 0.2, ddm_temperature: 0.3, alpha: 0.7, ..cpu() };
+    let (_, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, &candidates));
+    // The target of DDM takes no gradient, so a weak view's difference is taken of the contrastive term alone.
+    let value = |batch: &Batch, view: usize| -> f64 {
+        let output = loss.forward(&batch.weak, &batch.strong, &candidates).unwrap();
+        if view < batch.weak.len() { output.contrastive } else { output.total }
+    };
+    let step = 1e-5;
+    for view in 0..4 {
+        let wanted = gradients[view].flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for (at, &wanted) in wanted.iter().enumerate() {
+            let moved = |by: f64| {
+                let mut moved = batch.clone();
+                let tensor = if view < 2 { &mut moved.weak[view] } else { &mut moved.strong[view - 2] };
+                let mut values = tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                values[at] += by;
+                *tensor = Tensor::from_vec(values, (3, 5), &Device::Cpu).unwrap();
+                value(&moved, view)
+            };
+            let difference = (moved(step) - moved(-step)) / (2.0 * step);
+            assert!((difference - wanted).abs() < 1e-8, "view {view} at {at}: {difference} is not {wanted}");
+        }
+    }
+}
+
+/// Loss and gradients of an f32 batch large enough for many parts, as bits.
+fn bits(threads: usize, bank: DType, norm: f64) -> Vec<u32> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let batch = Batch::random(2, 2, 20, 48, 6000, norm, 5).to_dtype(DType::F32);
+    let bank = MemoryBank::from_rows(batch.bank.to_dtype(bank).unwrap(), 0).unwrap();
+    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let (output, gradients) =
+        pool.install(|| computed(&batch, |weak, strong| cpu().forward(weak, strong, &candidates)));
+    let mut bits: Vec<u32> = vec![output.loss.to_scalar::<f32>().unwrap().to_bits()];
+    for gradient in gradients {
+        let values = gradient.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        bits.extend(values.iter().map(|x| x.to_bits()));
+    }
+    bits
+}
+
+#[test]
+fn bits_do_not_depend_on_the_number_of_threads() {
+    for (bank, norm) in [(DType::F32, 1.0), (DType::BF16, 1.0), (DType::F32, 2000.0)] {
+        let one = bits(1, bank, norm);
+        for threads in [2, 3, 7] {
+            assert!(one == bits(threads, bank, norm), "{threads} threads, {bank:?}, norm {norm}");
+        }
+    }
+}
+
+#[test]
+fn f16_and_bf16_views_take_gradients() {
+    let batch = Batch::random(2, 1, 6, 16, 300, 1.0, 2);
+    for dtype in [DType::F16, DType::BF16] {
+        let halves = batch.to_dtype(dtype);
+        let exact = halves.to_dtype(DType::F64);
+        let bank = MemoryBank::from_rows(halves.bank.clone(), 0).unwrap();
+        let candidates = Candidates { keys: &halves.keys, bank: Some(&bank), first_positive: 0 };
+        let (output, gradients) = computed(&halves, |weak, strong| cpu().forward(weak, strong, &candidates));
+        assert_agrees(&output, &gradients, &reference(&exact, &cpu(), 0), &cpu(), 1e-2);
+        assert_eq!(output.loss.dtype(), DType::F32);
+    }
+}
+
+#[test]
+fn positives_of_a_rank_start_at_its_column() {
+    let mut batch = Batch::random(2, 2, 8, 12, 100, 1.0, 4);
+    for view in batch.weak.iter_mut().chain(&mut batch.strong) {
+        *view = view.narrow(0, 4, 4).unwrap().contiguous().unwrap();
+    }
+    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 4 };
+    let (output, gradients) = computed(&batch, |weak, strong| cpu().forward(weak, strong, &candidates));
+    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), 1e-12);
+    // In f32, the keys of other ranks are in another pass than the rank's own.
+    let single = batch.to_dtype(DType::F32);
+    let candidates = Candidates { keys: &single.keys, bank: Some(&bank), first_positive: 4 };
+    let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, &candidates));
+    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), 1e-6);
+}
+
+#[test]
+fn accuracy_counts_the_candidates_nearer_than_the_positive() {
+    let batch = Batch::random(1, 0, 60, 8, 90, 1.0, 6);
+    let logits = batch.weak[0].matmul(&Tensor::cat(&[&batch.keys, &batch.bank], 0).unwrap().t().unwrap()).unwrap();
+    let logits = logits.to_vec2::<f64>().unwrap();
+    let within = |rank: usize| -> f64 {
+        let hits = logits.iter().enumerate().filter(|(n, row)| row.iter().filter(|&&x| x > row[*n]).count() < rank);
+        100.0 * hits.count() as f64 / 60.0
+    };
+    assert!(within(1) > 0.0 && within(1) < within(5) && within(5) < 100.0);
+    for implementation in [Implementation::Cpu, Implementation::Portable] {
+        for dtype in [DType::F32, DType::F64] {
+            let batch = batch.to_dtype(dtype);
+            let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+            let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+            let loss = ClsaLoss { implementation, ..cpu() };
+            let output = loss.forward(&batch.weak, &[], &candidates).unwrap();
+            assert_eq!((output.acc1, output.acc5), (within(1), within(5)), "{implementation:?} {dtype:?}");
+        }
+    }
+}
+
+#[test]
+fn keys_without_a_bank_are_candidates_enough() {
+    let batch = Batch::random(2, 2, 9, 6, 0, 1.0, 8);
+    let single = batch.to_dtype(DType::F32);
+    let candidates = Candidates { keys: &single.keys, bank: None, first_positive: 0 };
+    let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, &candidates));
+    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 0), &cpu(), 1e-6);
+}
+
+#[test]
+fn without_alpha_strong_views_are_reported_but_take_no_gradient() {
+    let batch = Batch::random(1, 2, 5, 6, 50, 1.0, 8);
+    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let loss = ClsaLoss { alpha: 0.0, ..cpu() };
+    let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, &candidates));
+    assert!(output.ddm > 0.0 && output.total == output.contrastive);
+    assert!(
+        gradients[1..].iter().all(|g| g.flatten_all().unwrap().to_vec1::<f64>().unwrap().iter().all(|&x| x == 0.0))
+    );
+}
+
+#[test]
+fn the_empty_sum_is_zero() {
+    let batch = Batch::random(0, 2, 5, 6, 50, 1.0, 8);
+    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let is_zero = |output: &LossOutput| output.total == 0.0 && output.acc1.is_nan();
+    let strong_only = cpu().forward(&[], &batch.strong, &candidates).unwrap();
+    assert!(is_zero(&strong_only) && strong_only.ddm_per_view == [0.0, 0.0]);
+    let nothing = cpu().forward(&[], &[], &candidates).unwrap();
+    assert!(is_zero(&nothing) && nothing.loss.to_vec0::<f32>().unwrap() == 0.0);
+}
+
+#[test]
+fn gradients_reach_what_made_the_views() {
+    let batch = Batch::random(1, 1, 4, 6, 50, 1.0, 8);
+    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let scale = Var::from_tensor(&Tensor::ones((1, 6), DType::F64, &Device::Cpu).unwrap()).unwrap();
+    let scaled = |view: &Tensor| view.broadcast_mul(&scale).unwrap();
+    let output = cpu().forward(&[scaled(&batch.weak[0])], &[scaled(&batch.strong[0])], &candidates).unwrap();
+    // By the chain rule, from the gradients of the views themselves.
+    let (_, views) = computed(&batch, |weak, strong| cpu().forward(weak, strong, &candidates));
+    let wanted = ((&views[0] * &batch.weak[0]).unwrap() + (&views[1] * &batch.strong[0]).unwrap()).unwrap();
+    let got = (output.loss * 3.0).unwrap().backward().unwrap().get(&scale).cloned().unwrap();
+    assert!(reference::distance(&got, &(wanted.sum_keepdim(0).unwrap() * 3.0).unwrap(), 1e-9) < 1e-12);
 }

@@ -3,9 +3,9 @@
 mod reference;
 
 use candle_core::DType;
-use clsa_loss::{Candidates, ClsaLoss, Implementation, InBatch, MemoryBank};
+use clsa_loss::{Candidates, ClsaLoss, Implementation, MemoryBank};
 use proptest::prelude::*;
-use reference::{Batch, assert_agrees, computed, reference, reference_in_batch};
+use reference::{Batch, assert_agrees, computed, reference};
 
 fn portable() -> ClsaLoss {
     ClsaLoss { implementation: Implementation::Portable, ..ClsaLoss::default() }
@@ -20,30 +20,16 @@ fn check(batch: &Batch, loss: &ClsaLoss, bound: f64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn equals_the_formula_in_f64(
-        (w, s, n, d, k) in (1usize..=5, 0usize..=5, 1usize..=20, 1usize..=64, 0usize..=1500),
+        (w, s, n, d, k) in (0usize..=5, 0usize..=5, 1usize..=70, 1usize..=200, 0usize..=5000),
         (tau, tau2, alpha) in (0.05f64..1.0, 0.05f64..1.0, 0.0f64..2.0),
         seed in any::<u64>(),
     ) {
         let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..portable() };
         check(&Batch::random(w, s, n, d, k, 1.0, seed), &loss, 1e-12);
-    }
-
-    #[test]
-    fn in_batch_equals_the_formula_in_f64(
-        (w, s, n, d) in (2usize..=4, 0usize..=3, 1usize..=8, 1usize..=16),
-        (tau, tau2, alpha) in (0.05f64..1.0, 0.05f64..1.0, 0.0f64..2.0),
-        same in any::<bool>(),
-        seed in any::<u64>(),
-    ) {
-        let tau2 = if same { tau } else { tau2 };
-        let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..portable() };
-        let batch = Batch::random(w, s, n, d, 0, 1.0, seed);
-        let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, InBatch));
-        assert_agrees(&output, &gradients, &reference_in_batch(&batch, &loss), &loss, 1e-12);
     }
 }
 

@@ -99,3 +99,98 @@ impl Kernels {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+
+    fn available() -> Vec<Kernels> {
+        let all = [Kernels::Scalar, Kernels::Avx2, Kernels::Avx512, Kernels::Avx512Bf16];
+        let best = all.iter().position(|&kernels| kernels == Kernels::best()).unwrap();
+        all[..=best].to_vec()
+    }
+
+    /// Compares one block with the sums written out; `units` holds the numbers that `candidates` has, as the kernels take them.
+    fn check(kernels: Kernels, paired: bool, queries: usize, dim: usize, count: usize) {
+        let mut generator = Xoshiro256PlusPlus::seed_from_u64((queries * 31 + dim * 7 + count) as u64);
+        let mut random = |n: usize, size: f32| -> Vec<f64> {
+            let exact = |x: f32| if paired { bf16::from_f32(x).to_f64() } else { f64::from(x) };
+            (0..n).map(|_| exact(generator.random_range(-size..size))).collect()
+        };
+        let (rows, candidates) = (random(queries * dim, (dim as f32).sqrt().recip()), random(count * dim, 1.0));
+        let score = |q: usize, c: usize| -> f64 { (0..dim).map(|d| rows[q * dim + d] * candidates[c * dim + d]).sum() };
+        let group = kernels.group();
+        let thresholds = vec![0.125; queries.min(3)];
+        let packed = PackedQueries::new(&rows, 1.0, &thresholds, group, dim, paired);
+        let stride = if paired { dim.div_ceil(2) } else { dim };
+        let mut units = vec![0u32; BLOCK * stride];
+        for (row, to) in candidates.chunks(dim).zip(units.chunks_mut(stride)) {
+            if paired {
+                for (pair, to) in row.chunks(2).zip(to) {
+                    let bits = |x: f64| u32::from(bf16::from_f64(x).to_bits());
+                    *to = bits(pair[0]) | pair.get(1).map_or(0, |&x| bits(x)) << 16;
+                }
+            } else {
+                row.iter().zip(to).for_each(|(&x, to)| *to = (x as f32).to_bits());
+            }
+        }
+        let mut scratch = Scratch::new(group, dim);
+        let mut sums = Sums::new(&packed, group);
+        let block = Block { rows: &units, stride, paired, count, next: &[] };
+        kernels.add_block(&packed, &block, &mut scratch, &mut sums);
+
+        assert!(!sums.beyond_limit);
+        let components = dim.next_multiple_of(TILE);
+        for q in 0..queries {
+            let weights: Vec<f64> = (0..count).map(|c| score(q, c).exp2()).collect();
+            let total: f64 = weights.iter().sum();
+            let context = format!("{kernels:?} paired {paired} queries {queries} dim {dim} count {count} query {q}");
+            assert!((sums.exponentials[q] / total - 1.0).abs() < 2e-6, "{context}: sum");
+            let bound = if paired { 4e-3 } else { 2e-6 };
+            assert!((sums.weights[q] / total - 1.0).abs() < bound, "{context}: sum of weights");
+            for d in 0..dim {
+                let wanted: f64 = (0..count).map(|c| weights[c] * candidates[c * dim + d]).sum();
+                let got = f64::from(sums.weighted[(q / group * components + d) * group + q % group]);
+                assert!((got - wanted).abs() < bound * total, "{context}: component {d}: {got} is not {wanted}");
+            }
+            if q < thresholds.len() {
+                let above = (0..count).filter(|&c| score(q, c) > 0.125).count();
+                assert!(above.abs_diff(sums.above[q] as usize) <= 1, "{context}: above");
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_sums_a_block() {
+        for kernels in available() {
+            for (queries, dim, count) in
+                [(1, 1, 1), (3, 8, 128), (16, 7, 9), (33, 33, 127), (70, 128, 64), (40, 200, 5)]
+            {
+                check(kernels, false, queries, dim, count);
+                if kernels.multiplies_bf16() {
+                    check(kernels, true, queries, dim, count);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_notices_large_and_undefined_scores() {
+        for kernels in available() {
+            for score in [100.0, -100.0, f64::MAX] {
+                let (group, dim) = (kernels.group(), 3);
+                let packed = PackedQueries::new(&[score, 0.0, 0.0], 1.0, &[], group, dim, false);
+                let mut units = vec![0; BLOCK * dim];
+                units[5 * dim] = 1f32.to_bits();
+                let block = Block { rows: &units, stride: dim, paired: false, count: 6, next: &[] };
+                let mut sums = Sums::new(&packed, group);
+                kernels.add_block(&packed, &block, &mut Scratch::new(group, dim), &mut sums);
+                assert!(sums.beyond_limit, "{kernels:?} takes {score}");
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ pub(super) struct Scalar;
 
 /// Coefficients of 2^x on [-1/2, 1/2], lowest first: relative error below 2e-9 (least maximum, found by reweighted least squares).
 pub(super) const EXP2: [f32; 7] =
-    [1.0, 0.693_147_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993_1, 0.000_153_458_12];
+    [1.0, std::f32::consts::LN_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993_1, 0.000_153_458_12];
 
 // SAFETY of the functions: plain Rust, whose pointers the caller vouches for.
 impl Arithmetic for Scalar {

@@ -224,7 +224,7 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
                 for v in 0..2 {
                     for pair in 0..M / 2 {
                         let mut p = [A::splat(0.0); 2];
-                        for half in 0..2 {
+                        for (half, p) in p.iter_mut().enumerate() {
                             let m = 2 * pair + half;
                             if first + m >= block.count {
                                 continue;
@@ -234,7 +234,7 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
                             if counted {
                                 above[v] = A::count_above(above[v], score, thresholds[v]);
                             }
-                            p[half] = A::exp2(score);
+                            *p = A::exp2(score);
                         }
                         exponentials[v] = A::add(exponentials[v], A::add(p[0], p[1]));
                         let row = (first + 2 * pair) / if A::PAIRED { 2 } else { 1 };
@@ -327,26 +327,47 @@ unsafe fn pack_columns<A: Arithmetic, const M: usize>(
         for tile in 0..components / M {
             let first = tile * M;
             let to = columns.add(tile * terms * M);
-            let whole = first + M <= dim;
+            // Components of this tile that exist; the others stay zero.
+            let width = dim.saturating_sub(first).min(M);
+            if width < M {
+                to.write_bytes(0, terms * M);
+            }
             for term in 0..terms {
                 let to = to.add(term * M);
                 if A::PAIRED {
                     let low = rows.add(2 * term * stride).cast::<u16>().add(first);
                     let high = rows.add((2 * term + 1) * stride).cast::<u16>().add(first);
-                    for m in 0..M {
-                        *to.add(m) = if whole || first + m < dim {
-                            u32::from(*low.add(m)) | u32::from(*high.add(m)) << 16
-                        } else {
-                            0
-                        };
+                    if width == M {
+                        // Of known length, so that the compiler takes whole vectors.
+                        interleave::<M>(low, high, to);
+                    } else {
+                        for m in 0..width {
+                            interleave::<1>(low.add(m), high.add(m), to.add(m));
+                        }
                     }
                 } else {
                     let from = rows.add(term * stride + first);
-                    for m in 0..M {
-                        *to.add(m) = if whole || first + m < dim { *from.add(m) } else { 0 };
+                    if width == M {
+                        from.copy_to_nonoverlapping(to, M);
+                    } else {
+                        from.copy_to_nonoverlapping(to, width);
                     }
                 }
             }
         }
+    }
+}
+
+/// Writes `N` pairs of 16-bit numbers.
+#[inline(always)]
+unsafe fn interleave<const N: usize>(low: *const u16, high: *const u16, to: *mut u32) {
+    // SAFETY: the caller gives pointers to `N` numbers.
+    unsafe {
+        let (low, high) = (low.cast::<[u16; N]>().read_unaligned(), high.cast::<[u16; N]>().read_unaligned());
+        let mut pairs = [0; N];
+        for m in 0..N {
+            pairs[m] = u32::from(low[m]) | u32::from(high[m]) << 16;
+        }
+        to.cast::<[u32; N]>().write_unaligned(pairs);
     }
 }

@@ -1,4 +1,5 @@
 //! The loss as the paper writes it, in f64 with every matrix and Candle's own gradients, for the tests to compare with.
+#![allow(dead_code)] // Each test binary uses its part.
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use clsa_loss::{ClsaLoss, LossError, LossOutput};
@@ -63,14 +64,14 @@ impl Batch {
     }
 }
 
-fn log_softmax(logits: &Tensor) -> Tensor {
+pub fn log_softmax(logits: &Tensor) -> Tensor {
     let max = logits.max_keepdim(D::Minus1).unwrap();
     let shifted = logits.broadcast_sub(&max.detach()).unwrap();
     let sum = shifted.exp().unwrap().sum_keepdim(D::Minus1).unwrap();
     shifted.broadcast_sub(&sum.log().unwrap()).unwrap()
 }
 
-fn variables(tensors: &[Tensor]) -> Vec<Var> {
+pub fn variables(tensors: &[Tensor]) -> Vec<Var> {
     tensors.iter().map(|t| Var::from_tensor(t).unwrap()).collect()
 }
 
@@ -101,49 +102,8 @@ pub fn reference(batch: &Batch, loss: &ClsaLoss, first_positive: usize) -> Refer
     finish(contrastive, ddm, total, &weak, &strong)
 }
 
-/// SimCLR's form, written with one logit at a time excluded or labelled.
-pub fn reference_in_batch(batch: &Batch, loss: &ClsaLoss) -> Reference {
-    let (weak, strong) = (variables(&batch.weak), variables(&batch.strong));
-    let n = weak[0].dims()[0];
-    let all: Vec<&Tensor> = weak.iter().map(|v| v.as_tensor()).collect();
-    let columns = Tensor::cat(&all, 0).unwrap();
-    let without = |sample: usize, view: usize| -> Tensor {
-        let kept: Vec<u32> = (0..(weak.len() * n) as u32).filter(|&c| c as usize != view * n + sample).collect();
-        let kept = Tensor::new(kept, &Device::Cpu).unwrap();
-        columns.index_select(&kept, 0).unwrap()
-    };
-    let mut total = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
-    let mut contrastive = vec![0.0; weak.len()];
-    let mut ddm = vec![0.0; strong.len()];
-    for (i, w) in weak.iter().enumerate() {
-        for sample in 0..n {
-            let others = without(sample, i);
-            let logits = |view: &Tensor, tau: f64| {
-                let row = view.narrow(0, sample, 1).unwrap();
-                (row.matmul(&others.t().unwrap()).unwrap() / tau).unwrap()
-            };
-            let log_p = log_softmax(&logits(w, loss.temperature));
-            for j in (0..weak.len()).filter(|&j| j != i) {
-                let column = j * n + sample - usize::from(j > i);
-                let term = (log_p.narrow(1, column, 1).unwrap().sum_all().unwrap()
-                    * (-1.0 / (n * (weak.len() - 1)) as f64))
-                    .unwrap();
-                contrastive[i] += term.to_scalar::<f64>().unwrap();
-                total = (total + term).unwrap();
-            }
-            let target = log_softmax(&logits(w, loss.ddm_temperature)).exp().unwrap().detach();
-            for (j, s) in strong.iter().enumerate() {
-                let log_q = log_softmax(&logits(s, loss.ddm_temperature));
-                let term = ((&target * log_q).unwrap().sum_all().unwrap() * (-1.0 / n as f64)).unwrap();
-                ddm[j] += term.to_scalar::<f64>().unwrap();
-                total = (total + (term * loss.alpha).unwrap()).unwrap();
-            }
-        }
-    }
-    finish(contrastive, ddm, total, &weak, &strong)
-}
-
-fn finish(contrastive: Vec<f64>, ddm: Vec<f64>, total: Tensor, weak: &[Var], strong: &[Var]) -> Reference {
+/// Loss and gradients of a total that Candle can differentiate.
+pub fn finish(contrastive: Vec<f64>, ddm: Vec<f64>, total: Tensor, weak: &[Var], strong: &[Var]) -> Reference {
     let store = total.backward().unwrap();
     let gradients =
         weak.iter().chain(strong).map(|v| store.get(v).cloned().unwrap_or(v.zeros_like().unwrap())).collect();
@@ -196,7 +156,7 @@ pub fn assert_agrees(output: &LossOutput, gradients: &[Tensor], reference: &Refe
     assert_eq!(gradients.len(), reference.gradients.len());
     for (view, (got, wanted)) in gradients.iter().zip(&reference.gradients).enumerate() {
         let n = wanted.dims()[0] as f64;
-        let floor = 1e-3 / (n * loss.temperature.max(loss.ddm_temperature));
+        let floor = 1e-2 / (n * loss.temperature.max(loss.ddm_temperature));
         let error = distance(got, wanted, floor);
         assert!(error <= bound, "gradient of view {view}: relative {error:e}");
     }

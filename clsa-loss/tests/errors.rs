@@ -1,0 +1,83 @@
+//! What is refused, and that the message names it.
+
+use candle_core::{DType, Device, Tensor};
+use clsa_loss::{Candidates, ClsaLoss, InBatch, LossError, LossOutput, MemoryBank};
+
+fn ones(rows: usize, dim: usize) -> Tensor {
+    Tensor::ones((rows, dim), DType::F32, &Device::Cpu).unwrap()
+}
+
+fn with(loss: ClsaLoss, weak: &[Tensor], strong: &[Tensor], keys: &Tensor) -> Result<LossOutput, LossError> {
+    let bank = MemoryBank::random(5, 3, 0, DType::F32, &Device::Cpu).unwrap();
+    loss.forward(weak, strong, &Candidates { keys, bank: Some(&bank), first_positive: 0 })
+}
+
+fn assert_names(result: Result<LossOutput, LossError>, argument: &str) {
+    let message = result.unwrap_err().to_string();
+    assert!(message.contains(&format!("`{argument}`")), "{message:?} does not name {argument}");
+}
+
+#[test]
+fn temperatures_must_be_finite_and_above_zero() {
+    for value in [0.0, -0.2, f64::NAN, f64::INFINITY] {
+        let tau = ClsaLoss { temperature: value, ..ClsaLoss::default() };
+        assert_names(with(tau, &[ones(2, 3)], &[], &ones(2, 3)), "temperature");
+        let tau2 = ClsaLoss { ddm_temperature: value, ..ClsaLoss::default() };
+        assert_names(with(tau2, &[ones(2, 3)], &[], &ones(2, 3)), "ddm_temperature");
+    }
+    for value in [-1.0, f64::NAN, f64::INFINITY] {
+        let alpha = ClsaLoss { alpha: value, ..ClsaLoss::default() };
+        assert_names(with(alpha, &[ones(2, 3)], &[], &ones(2, 3)), "alpha");
+    }
+}
+
+#[test]
+fn views_must_agree_in_shape_and_dtype() {
+    let loss = ClsaLoss::default();
+    assert_names(with(loss, &[ones(2, 3), ones(3, 3)], &[], &ones(2, 3)), "weak[1]");
+    assert_names(with(loss, &[ones(2, 3)], &[ones(2, 3), ones(2, 4)], &ones(2, 3)), "strong[1]");
+    assert_names(with(loss, &[ones(0, 3)], &[], &ones(2, 3)), "weak[0]");
+    assert_names(with(loss, &[ones(2, 3).unsqueeze(0).unwrap()], &[], &ones(2, 3)), "weak[0]");
+    assert_names(with(loss, &[ones(2, 3)], &[ones(2, 3).to_dtype(DType::F64).unwrap()], &ones(2, 3)), "strong[0]");
+    assert_names(with(loss, &[ones(2, 3).to_dtype(DType::U8).unwrap()], &[], &ones(2, 3)), "weak[0]");
+}
+
+#[test]
+fn candidates_must_fit_the_views() {
+    let loss = ClsaLoss::default();
+    assert_names(with(loss, &[ones(2, 3)], &[], &ones(2, 4)), "keys");
+    assert_names(with(loss, &[ones(2, 3)], &[], &ones(2, 3).to_dtype(DType::I64).unwrap()), "keys");
+    assert_names(with(loss, &[ones(2, 4)], &[], &ones(2, 4)), "bank");
+    assert_names(with(loss, &[ones(3, 3)], &[], &ones(2, 3)), "first_positive");
+    let last = Candidates { keys: &ones(4, 3), bank: None, first_positive: usize::MAX };
+    assert_names(loss.forward(&[ones(2, 3)], &[], &last), "first_positive");
+}
+
+#[test]
+fn values_must_be_finite() {
+    let loss = ClsaLoss::default();
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let bad = Tensor::new(&[[1.0, value, 0.0], [0.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+        assert_names(with(loss, &[ones(2, 3), bad.clone()], &[ones(2, 3)], &ones(2, 3)), "weak[1]");
+        assert_names(with(loss, &[ones(2, 3)], &[bad.clone()], &ones(2, 3)), "strong[0]");
+        assert_names(with(loss, &[ones(2, 3)], &[], &bad), "keys");
+    }
+}
+
+#[test]
+fn there_must_be_a_candidate() {
+    let loss = ClsaLoss::default();
+    let keys = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap();
+    let none = Candidates { keys: &keys, bank: None, first_positive: 0 };
+    assert!(matches!(loss.forward(&[ones(2, 3)], &[], &none), Err(LossError::NoCandidates)));
+    let bank = MemoryBank::from_rows(keys.clone(), 0).unwrap();
+    let empty = Candidates { keys: &keys, bank: Some(&bank), first_positive: 0 };
+    assert!(matches!(loss.forward(&[ones(2, 3)], &[ones(2, 3)], &empty), Err(LossError::NoCandidates)));
+}
+
+#[test]
+fn in_batch_needs_two_weak_views() {
+    let loss = ClsaLoss::default();
+    assert_names(loss.forward(&[ones(2, 3)], &[ones(2, 3)], InBatch), "weak");
+    assert_names(loss.forward(&[], &[], InBatch), "weak");
+}

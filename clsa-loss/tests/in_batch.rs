@@ -1,0 +1,96 @@
+//! The batch's own views as candidates, against the formula.
+
+mod reference;
+
+use candle_core::{DType, Device, Tensor};
+use clsa_loss::{ClsaLoss, InBatch};
+use proptest::prelude::*;
+use reference::{Batch, Reference, assert_agrees, computed, finish, log_softmax, variables};
+
+/// SimCLR's form, written with one logit at a time excluded or labelled.
+fn by_sample(batch: &Batch, loss: &ClsaLoss) -> Reference {
+    let (weak, strong) = (variables(&batch.weak), variables(&batch.strong));
+    let n = weak[0].dims()[0];
+    let all: Vec<&Tensor> = weak.iter().map(|v| v.as_tensor()).collect();
+    let columns = Tensor::cat(&all, 0).unwrap();
+    let without = |sample: usize, view: usize| -> Tensor {
+        let kept: Vec<u32> = (0..(weak.len() * n) as u32).filter(|&c| c as usize != view * n + sample).collect();
+        let kept = Tensor::new(kept, &Device::Cpu).unwrap();
+        columns.index_select(&kept, 0).unwrap()
+    };
+    let mut total = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
+    let mut contrastive = vec![0.0; weak.len()];
+    let mut ddm = vec![0.0; strong.len()];
+    for (i, w) in weak.iter().enumerate() {
+        for sample in 0..n {
+            let others = without(sample, i);
+            let logits = |view: &Tensor, tau: f64| {
+                let row = view.narrow(0, sample, 1).unwrap();
+                (row.matmul(&others.t().unwrap()).unwrap() / tau).unwrap()
+            };
+            let log_p = log_softmax(&logits(w, loss.temperature));
+            for j in (0..weak.len()).filter(|&j| j != i) {
+                let column = j * n + sample - usize::from(j > i);
+                let term = (log_p.narrow(1, column, 1).unwrap().sum_all().unwrap()
+                    * (-1.0 / (n * (weak.len() - 1)) as f64))
+                    .unwrap();
+                contrastive[i] += term.to_scalar::<f64>().unwrap();
+                total = (total + term).unwrap();
+            }
+            let target = log_softmax(&logits(w, loss.ddm_temperature)).exp().unwrap().detach();
+            for (j, s) in strong.iter().enumerate() {
+                let log_q = log_softmax(&logits(s, loss.ddm_temperature));
+                let term = ((&target * log_q).unwrap().sum_all().unwrap() * (-1.0 / n as f64)).unwrap();
+                ddm[j] += term.to_scalar::<f64>().unwrap();
+                total = (total + (term * loss.alpha).unwrap()).unwrap();
+            }
+        }
+    }
+    finish(contrastive, ddm, total, &weak, &strong)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn equals_the_formula_in_f64(
+        (w, s, n, d) in (2usize..=4, 0usize..=3, 1usize..=8, 1usize..=16),
+        (tau, tau2, alpha) in (0.05f64..1.0, 0.05f64..1.0, 0.0f64..2.0),
+        same in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let tau2 = if same { tau } else { tau2 };
+        let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..ClsaLoss::default() };
+        let batch = Batch::random(w, s, n, d, 0, 1.0, seed);
+        let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, InBatch));
+        assert_agrees(&output, &gradients, &by_sample(&batch, &loss), &loss, 1e-12);
+    }
+}
+
+/// SimCLR's NT-Xent is the mean over both views; here views are summed.
+#[test]
+fn two_views_give_twice_nt_xent() {
+    let batch = Batch::random(2, 0, 3, 4, 0, 1.0, 1);
+    let rows = Tensor::cat(&batch.weak, 0).unwrap();
+    let similarity = (rows.matmul(&rows.t().unwrap()).unwrap() / 0.5).unwrap().to_vec2::<f64>().unwrap();
+    let nt_xent: f64 = (0..6)
+        .map(|i| {
+            let others: f64 = (0..6).filter(|&j| j != i).map(|j| similarity[i][j].exp()).sum();
+            others.ln() - similarity[i][(i + 3) % 6]
+        })
+        .sum::<f64>()
+        / 6.0;
+    let loss = ClsaLoss { temperature: 0.5, ..ClsaLoss::default() };
+    let output = loss.forward(&batch.weak, &[], InBatch).unwrap();
+    assert!((output.total - 2.0 * nt_xent).abs() < 1e-12, "{} is not twice {nt_xent}", output.total);
+}
+
+#[test]
+fn f32_is_finite_for_logits_of_ten_thousand() {
+    let batch = Batch::random(2, 2, 7, 33, 0, 45.0, 1).to_dtype(DType::F32);
+    let (output, gradients) = computed(&batch, |weak, strong| ClsaLoss::default().forward(weak, strong, InBatch));
+    assert!(output.total.is_finite());
+    for gradient in gradients {
+        assert!(gradient.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap().is_finite());
+    }
+}
