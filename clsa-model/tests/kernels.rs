@@ -6,6 +6,11 @@ use proptest::prelude::*;
 
 const EPS: f64 = 1e-5;
 
+/// What a convolution may differ by: Winograd's transforms cost a digit.
+fn eps_of(shape: ConvShape) -> f64 {
+    if shape.kernel == 3 && shape.stride == 1 { 1e-4 } else { EPS }
+}
+
 /// Numbers in -1..1 from a seed.
 fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -115,7 +120,7 @@ proptest! {
             (f64::from(z) * f64::from(scale[c]) + f64::from(shift[c])).max(0.0)
         }).collect();
         let plain: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
-        let pool = Pool::default();
+        let (pool, eps) = (Pool::default(), eps_of(shape));
         for isa in Isa::available() {
             let lazy = Source::Norm { z: &z, scale: &scale, shift: &shift, relu: true };
             for (source, x) in [(Source::Plain(&z), &plain), (lazy, &normed)] {
@@ -123,14 +128,14 @@ proptest! {
                 let mut out = vec![f32::NAN; shape.output_len()];
                 let got = forward(isa, &pool, shape, groups, source, &w, &mut out);
                 let error = difference(&out, &expected.out);
-                prop_assert!(error < EPS, "{isa:?} {shape:?}: output differs by {error:e}");
+                prop_assert!(error < eps, "{isa:?} {shape:?}: output differs by {error:e}");
 
                 for (group, z) in expected.out.chunks_exact(shape.output_len() / groups).enumerate() {
                     for (c, (mean, variance)) in moments(z, shape.c_out).into_iter().enumerate() {
                         let spread = variance.sqrt().max(1e-2);
-                        prop_assert!((got.mean()[group * shape.c_out + c] - mean).abs() < EPS * (mean.abs() + spread));
+                        prop_assert!((got.mean()[group * shape.c_out + c] - mean).abs() < eps * (mean.abs() + spread));
                         let error = (got.variance()[group * shape.c_out + c] - variance).abs();
-                        prop_assert!(error < 2.0 * EPS * spread * spread.max(1.0), "variance differs by {error:e}");
+                        prop_assert!(error < 2.0 * eps * spread * spread.max(1.0), "variance differs by {error:e}");
                     }
                 }
 
@@ -138,17 +143,17 @@ proptest! {
                 backward_weight(isa, &pool, shape, groups, source, &dy, &mut gradient);
                 let added: Vec<f64> = expected.weight_gradient.iter().map(|g| g + 0.5).collect();
                 let error = difference(&gradient, &added);
-                prop_assert!(error < EPS, "{isa:?} {shape:?}: weight gradient differs by {error:e}");
+                prop_assert!(error < eps, "{isa:?} {shape:?}: weight gradient differs by {error:e}");
 
                 let mut gradient = vec![f32::NAN; shape.input_len()];
                 backward_data(isa, &pool, shape, &dy, &w, &mut gradient, false);
                 let error = difference(&gradient, &expected.input_gradient);
-                prop_assert!(error < EPS, "{isa:?} {shape:?}: input gradient differs by {error:e}");
+                prop_assert!(error < eps, "{isa:?} {shape:?}: input gradient differs by {error:e}");
                 let mut twice = gradient.clone();
                 backward_data(isa, &pool, shape, &dy, &w, &mut twice, true);
                 let doubled: Vec<f64> = expected.input_gradient.iter().map(|g| 2.0 * g).collect();
                 let error = difference(&twice, &doubled);
-                prop_assert!(error < EPS, "{isa:?} {shape:?}: added input gradient differs by {error:e}");
+                prop_assert!(error < eps, "{isa:?} {shape:?}: added input gradient differs by {error:e}");
             }
 
             let (scale, bias) = (values(shape.c_out, seed + 5), values(shape.c_out, seed + 6));
@@ -162,7 +167,7 @@ proptest! {
                 (y * f64::from(scale[c]) + f64::from(bias[c]) + f64::from(r)).max(0.0)
             }).collect();
             let error = difference(&out, &expected);
-            prop_assert!(error < EPS, "{isa:?} {shape:?}: finished output differs by {error:e}");
+            prop_assert!(error < eps, "{isa:?} {shape:?}: finished output differs by {error:e}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! Convolution forward and backward to its input, as one walk over blocks of output pixels: a block's input window is
 //! copied into scratch, and every output pixel is a row of a product whose left operand is addressed in that window.
 
-use super::memory::{Pool, Shared, with_scratch};
+use super::memory::{Buffer, Pool, Shared, with_scratch};
 use super::micro::{Point, Product, Run, Store, panel_width};
 use super::moments::Moments;
 use super::shape::ConvShape;
 use super::simd::{Isa, dispatch};
 use super::source::{Fill, Source};
+use super::winograd;
 use rayon::prelude::*;
 
 /// Elements of a block's window: with a panel of weights it fills a good part of a 1 MiB second-level cache.
@@ -39,6 +40,9 @@ pub fn forward(
     weight: &[f32],
     out: &mut [f32],
 ) -> Moments {
+    if winograd::applies(shape) {
+        return winograd::forward(isa, pool, shape, groups, input, weight, out);
+    }
     let flat = shape.flattened(groups);
     let walk = Walk::forward(flat, groups, flat.batch / groups);
     let packed = walk.pack(isa, pool, weight, flat);
@@ -59,7 +63,6 @@ pub fn forward_finished(
 ) {
     let flat = shape.flattened(1);
     let walk = Walk::forward(flat, 1, flat.batch);
-    let packed = walk.pack(isa, pool, weight, flat);
     let pad = |values: &[f32]| {
         let mut padded = pool.zeros(walk.padded_columns(isa));
         padded[..shape.c_out].copy_from_slice(values);
@@ -67,6 +70,10 @@ pub fn forward_finished(
     };
     let (scale, bias) = (pad(finish.scale), pad(finish.bias));
     assert!(finish.residual.is_none_or(|r| r.len() == out.len()));
+    if winograd::applies(shape) {
+        return winograd::forward_finished(isa, pool, shape, input, weight, finish, out);
+    }
+    let packed = walk.pack(isa, pool, weight, flat);
     walk.run(isa, input, &packed, out, Output::Finish(Finish { scale: &scale, bias: &bias, ..finish }));
 }
 
@@ -80,6 +87,9 @@ pub fn backward_data(
     out: &mut [f32],
     add: bool,
 ) {
+    if winograd::applies(shape) {
+        return winograd::backward_data(isa, pool, shape, gradient, weight, out, add);
+    }
     let flat = shape.flattened(1);
     let walk = Walk::backward(flat);
     let packed = walk.pack(isa, pool, weight, flat);
@@ -135,7 +145,7 @@ struct Walk {
     pixel: usize,
     phases: Vec<Phase>,
     blocks: Vec<Block>,
-    backward: bool,
+    packing: Packing,
 }
 
 impl Walk {
@@ -164,7 +174,7 @@ impl Walk {
             pixel,
             phases: vec![Phase { y: 0, x: 0, runs, taps, k, k_before: 0 }],
             blocks: Vec::new(),
-            backward: false,
+            packing: Packing::Forward,
         };
         walk.cut(groups);
         walk
@@ -213,7 +223,7 @@ impl Walk {
             pixel,
             phases,
             blocks: Vec::new(),
-            backward: true,
+            packing: Packing::Backward,
         };
         walk.cut(1);
         walk
@@ -264,7 +274,7 @@ impl Walk {
     }
 
     /// The weights in panels of output columns, phase after phase.
-    fn pack(&self, isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape) -> super::memory::Buffer {
+    fn pack(&self, isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape) -> Buffer {
         let lanes = isa.lanes();
         let columns = self.output.2;
         let padded = columns.next_multiple_of(lanes);
@@ -277,15 +287,8 @@ impl Walk {
             part.par_chunks_mut(width * phase.k).enumerate().for_each(|(panel, out)| {
                 let first = panel * width;
                 let wide = width.min(padded - first);
-                let n = wide.min(columns - first);
-                if n < wide {
-                    out.fill(0.0);
-                }
-                if self.backward {
-                    pack_backward(weight, shape, &phase.taps, first, n, wide, out);
-                } else {
-                    pack_forward(weight, shape, first, n, wide, out);
-                }
+                let panel = (first, wide.min(columns - first), wide);
+                self.packing.pack(weight, shape, &phase.taps, (0, self.input.2), panel, out);
             });
         }
         packed
@@ -414,40 +417,58 @@ pub(super) fn pixel_distance(channels: usize) -> usize {
     if channels % 128 == 0 { channels + 16 } else { channels }
 }
 
-/// Output channels `first..first + n` as columns; rows in the order (r, s, c_in).
-fn pack_forward(weight: &[f32], shape: ConvShape, first: usize, n: usize, wide: usize, out: &mut [f32]) {
-    let (c_in, taps) = (shape.c_in, shape.kernel * shape.kernel);
-    for start in (0..c_in).step_by(16) {
-        let end = (start + 16).min(c_in);
-        for j in 0..n {
-            let from = &weight[((first + j) * c_in + start) * taps..((first + j) * c_in + end) * taps];
-            for (i, from) in from.chunks_exact(taps).enumerate() {
-                for (tap, &w) in from.iter().enumerate() {
-                    out[(tap * c_in + start + i) * wide + j] = w;
-                }
-            }
-        }
-    }
+/// How the weight becomes the right operand of a product.
+#[derive(Clone, Copy)]
+pub(super) enum Packing {
+    /// Columns are output channels, rows (tap, input channel).
+    Forward,
+    /// Columns are input channels, rows (tap, output channel).
+    Backward,
 }
 
-/// Input channels `first..first + n` as columns; rows in the order (tap, c_out).
-fn pack_backward(
-    weight: &[f32],
-    shape: ConvShape,
-    taps: &[(usize, usize)],
-    first: usize,
-    n: usize,
-    wide: usize,
-    out: &mut [f32],
-) {
-    let all = shape.kernel * shape.kernel;
-    for co in 0..shape.c_out {
-        let from = &weight[(co * shape.c_in + first) * all..(co * shape.c_in + first + n) * all];
-        for (t, (r, s)) in taps.iter().enumerate() {
-            let to = &mut out[(t * shape.c_out + co) * wide..][..n];
-            let tap = r * shape.kernel + s;
-            for (to, from) in to.iter_mut().zip(from.chunks_exact(all)) {
-                *to = from[tap];
+impl Packing {
+    /// Packs `n` of the rows' channels from `row`, for all taps, and `columns` = (first, how many, how wide the panel
+    /// is with its zeros).
+    pub fn pack(
+        self,
+        weight: &[f32],
+        shape: ConvShape,
+        taps: &[(usize, usize)],
+        (row, n): (usize, usize),
+        (first, filled, wide): (usize, usize, usize),
+        out: &mut [f32],
+    ) {
+        let all = shape.kernel * shape.kernel;
+        if filled < wide {
+            out.fill(0.0);
+        }
+        match self {
+            Self::Forward => {
+                // By few rows at a time, so that the lines that are written stay in the cache.
+                for start in (0..n).step_by(16) {
+                    let end = (start + 16).min(n);
+                    for j in 0..filled {
+                        let at = |i: usize| ((first + j) * shape.c_in + row + i) * all;
+                        let from = &weight[at(start)..at(end)];
+                        for (i, from) in from.chunks_exact(all).enumerate() {
+                            for (t, (r, s)) in taps.iter().enumerate() {
+                                out[(t * n + start + i) * wide + j] = from[r * shape.kernel + s];
+                            }
+                        }
+                    }
+                }
+            }
+            Self::Backward => {
+                for i in 0..n {
+                    let at = (row + i) * shape.c_in + first;
+                    let from = &weight[at * all..(at + filled) * all];
+                    for (t, (r, s)) in taps.iter().enumerate() {
+                        let to = &mut out[(t * n + i) * wide..][..filled];
+                        for (to, from) in to.iter_mut().zip(from.chunks_exact(all)) {
+                            *to = from[r * shape.kernel + s];
+                        }
+                    }
+                }
             }
         }
     }

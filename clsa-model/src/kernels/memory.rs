@@ -108,4 +108,13 @@ impl Shared {
     pub fn get(self) -> *mut f32 {
         self.0
     }
+
+    /// The pointer `n` elements on.
+    ///
+    /// # Safety
+    /// They belong to the same slice.
+    pub unsafe fn offset(self, n: usize) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { self.0.add(n) })
+    }
 }

@@ -21,6 +21,8 @@ mod shape;
 mod simd;
 mod source;
 mod weight_gradient;
+mod winograd;
+mod winograd_gradient;
 
 pub use batch_norm::{Affine, Gate, Sums, backward_apply, backward_sums, normalize};
 pub use conv::{Finish, backward_data, forward, forward_finished};

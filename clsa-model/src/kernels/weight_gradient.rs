@@ -9,10 +9,11 @@ use super::micro::{Grid, OuterProduct, Tap};
 use super::shape::ConvShape;
 use super::simd::{Isa, dispatch};
 use super::source::{Fill, Source};
+use super::{winograd, winograd_gradient};
 use rayon::prelude::*;
 
 /// Tasks that a product is cut into at least, where the shape allows.
-const TASKS: usize = 8;
+pub(super) const TASKS: usize = 8;
 /// Pixels of a chunk, over which sums stay in registers.
 const PIXELS: usize = 192;
 
@@ -30,6 +31,9 @@ pub fn backward_weight(
     assert_eq!(out.len(), shape.weight_len());
     assert_eq!(input.stored().len(), shape.input_len());
     assert_eq!(gradient.len(), shape.output_len());
+    if winograd::applies(shape) {
+        return winograd_gradient::backward_weight(isa, pool, shape, groups, input, gradient, out);
+    }
     let images_per_group = shape.batch / groups;
     let flat = shape.flattened(groups);
     let images_per_group = if flat == shape { images_per_group } else { 1 };
