@@ -15,7 +15,7 @@ fn check(batch: &Batch, dtype: DType, bank: DType, loss: &ClsaLoss, bound: f64) 
     let given = batch.to_dtype(dtype);
     let bank = MemoryBank::from_rows(batch.bank.to_dtype(bank).unwrap(), 0).unwrap();
     let (output, gradients) = computed(&given, |weak, strong| {
-        loss.forward(weak, strong, &Candidates { keys: &given.keys, bank: Some(&bank), first_positive: 0 })
+        loss.forward(weak, strong, Candidates { keys: &given.keys, bank: Some(&bank), first_positive: 0 })
     });
     let mut exact = batch.clone();
     exact.bank = bank.rows().to_dtype(DType::F64).unwrap();
@@ -73,15 +73,15 @@ fn gradients_equal_finite_differences() {
     let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
     let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
     let loss = ClsaLoss { temperature: 0.2, ddm_temperature: 0.3, alpha: 0.7, ..cpu() };
-    let (_, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, &candidates));
+    let (_, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, candidates));
     // The target of DDM takes no gradient, so a weak view's difference is taken of the contrastive term alone.
     let value = |batch: &Batch, view: usize| -> f64 {
-        let output = loss.forward(&batch.weak, &batch.strong, &candidates).unwrap();
+        let output = loss.forward(&batch.weak, &batch.strong, candidates).unwrap();
         if view < batch.weak.len() { output.contrastive } else { output.total }
     };
     let step = 1e-5;
-    for view in 0..4 {
-        let wanted = gradients[view].flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    for (view, wanted) in gradients.iter().enumerate() {
+        let wanted = wanted.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         for (at, &wanted) in wanted.iter().enumerate() {
             let moved = |by: f64| {
                 let mut moved = batch.clone();
@@ -104,7 +104,7 @@ fn bits(threads: usize, bank: DType, norm: f64) -> Vec<u32> {
     let bank = MemoryBank::from_rows(batch.bank.to_dtype(bank).unwrap(), 0).unwrap();
     let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
     let (output, gradients) =
-        pool.install(|| computed(&batch, |weak, strong| cpu().forward(weak, strong, &candidates)));
+        pool.install(|| computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates)));
     let mut bits: Vec<u32> = vec![output.loss.to_scalar::<f32>().unwrap().to_bits()];
     for gradient in gradients {
         let values = gradient.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -131,7 +131,7 @@ fn f16_and_bf16_views_take_gradients() {
         let exact = halves.to_dtype(DType::F64);
         let bank = MemoryBank::from_rows(halves.bank.clone(), 0).unwrap();
         let candidates = Candidates { keys: &halves.keys, bank: Some(&bank), first_positive: 0 };
-        let (output, gradients) = computed(&halves, |weak, strong| cpu().forward(weak, strong, &candidates));
+        let (output, gradients) = computed(&halves, |weak, strong| cpu().forward(weak, strong, candidates));
         assert_agrees(&output, &gradients, &reference(&exact, &cpu(), 0), &cpu(), 1e-2);
         assert_eq!(output.loss.dtype(), DType::F32);
     }
@@ -145,12 +145,12 @@ fn positives_of_a_rank_start_at_its_column() {
     }
     let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
     let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 4 };
-    let (output, gradients) = computed(&batch, |weak, strong| cpu().forward(weak, strong, &candidates));
+    let (output, gradients) = computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates));
     assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), 1e-12);
     // In f32, the keys of other ranks are in another pass than the rank's own.
     let single = batch.to_dtype(DType::F32);
     let candidates = Candidates { keys: &single.keys, bank: Some(&bank), first_positive: 4 };
-    let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, &candidates));
+    let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, candidates));
     assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), 1e-6);
 }
 
@@ -170,7 +170,7 @@ fn accuracy_counts_the_candidates_nearer_than_the_positive() {
             let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
             let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
             let loss = ClsaLoss { implementation, ..cpu() };
-            let output = loss.forward(&batch.weak, &[], &candidates).unwrap();
+            let output = loss.forward(&batch.weak, &[], candidates).unwrap();
             assert_eq!((output.acc1, output.acc5), (within(1), within(5)), "{implementation:?} {dtype:?}");
         }
     }
@@ -181,7 +181,7 @@ fn keys_without_a_bank_are_candidates_enough() {
     let batch = Batch::random(2, 2, 9, 6, 0, 1.0, 8);
     let single = batch.to_dtype(DType::F32);
     let candidates = Candidates { keys: &single.keys, bank: None, first_positive: 0 };
-    let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, &candidates));
+    let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, candidates));
     assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 0), &cpu(), 1e-6);
 }
 
@@ -191,7 +191,7 @@ fn without_alpha_strong_views_are_reported_but_take_no_gradient() {
     let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
     let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
     let loss = ClsaLoss { alpha: 0.0, ..cpu() };
-    let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, &candidates));
+    let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, candidates));
     assert!(output.ddm > 0.0 && output.total == output.contrastive);
     assert!(
         gradients[1..].iter().all(|g| g.flatten_all().unwrap().to_vec1::<f64>().unwrap().iter().all(|&x| x == 0.0))
@@ -204,9 +204,9 @@ fn the_empty_sum_is_zero() {
     let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
     let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
     let is_zero = |output: &LossOutput| output.total == 0.0 && output.acc1.is_nan();
-    let strong_only = cpu().forward(&[], &batch.strong, &candidates).unwrap();
+    let strong_only = cpu().forward(&[], &batch.strong, candidates).unwrap();
     assert!(is_zero(&strong_only) && strong_only.ddm_per_view == [0.0, 0.0]);
-    let nothing = cpu().forward(&[], &[], &candidates).unwrap();
+    let nothing = cpu().forward(&[], &[], candidates).unwrap();
     assert!(is_zero(&nothing) && nothing.loss.to_vec0::<f32>().unwrap() == 0.0);
 }
 
@@ -217,9 +217,9 @@ fn gradients_reach_what_made_the_views() {
     let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
     let scale = Var::from_tensor(&Tensor::ones((1, 6), DType::F64, &Device::Cpu).unwrap()).unwrap();
     let scaled = |view: &Tensor| view.broadcast_mul(&scale).unwrap();
-    let output = cpu().forward(&[scaled(&batch.weak[0])], &[scaled(&batch.strong[0])], &candidates).unwrap();
+    let output = cpu().forward(&[scaled(&batch.weak[0])], &[scaled(&batch.strong[0])], candidates).unwrap();
     // By the chain rule, from the gradients of the views themselves.
-    let (_, views) = computed(&batch, |weak, strong| cpu().forward(weak, strong, &candidates));
+    let (_, views) = computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates));
     let wanted = ((&views[0] * &batch.weak[0]).unwrap() + (&views[1] * &batch.strong[0]).unwrap()).unwrap();
     let got = (output.loss * 3.0).unwrap().backward().unwrap().get(&scale).cloned().unwrap();
     assert!(reference::distance(&got, &(wanted.sum_keepdim(0).unwrap() * 3.0).unwrap(), 1e-9) < 1e-12);

@@ -14,7 +14,7 @@ fn portable() -> ClsaLoss {
 fn check(batch: &Batch, loss: &ClsaLoss, bound: f64) {
     let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
     let (output, gradients) = computed(batch, |weak, strong| {
-        loss.forward(weak, strong, &Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 })
+        loss.forward(weak, strong, Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 })
     });
     assert_agrees(&output, &gradients, &reference(batch, loss, 0), loss, bound);
 }
@@ -44,7 +44,7 @@ fn is_finite_in_f32_for_logits_of_ten_thousand() {
     let batch = Batch::random(2, 2, 7, 33, 700, 2000.0, 1).to_dtype(DType::F32);
     let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
     let (output, gradients) = computed(&batch, |weak, strong| {
-        portable().forward(weak, strong, &Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 })
+        portable().forward(weak, strong, Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 })
     });
     assert!(output.total.is_finite());
     for gradient in gradients {
