@@ -14,6 +14,8 @@ use rayon::prelude::*;
 
 /// Tasks that a product is cut into at least, where the shape allows.
 pub(super) const TASKS: usize = 8;
+/// Elements of all parts of a result, where it is not itself larger.
+const PARTIAL: usize = 1 << 20;
 /// Pixels of a chunk, over which sums stay in registers.
 const PIXELS: usize = 192;
 
@@ -58,17 +60,20 @@ pub fn backward_weight(
         }
     }
 
+    // Parts of the pixels share no reading, blocks of channels do; but parts multiply the result's memory.
     let mut in_block = if kernel == 1 { 256 } else { 128 }.min(c_in);
     let mut out_block = 256.min(padded);
     let blocks = |i: usize, o: usize| c_in.div_ceil(i) * padded.div_ceil(o);
-    while blocks(in_block, out_block) < TASKS && in_block > 64 {
+    let parts_of = |blocks: usize| TASKS.div_ceil(blocks).min(chunks.len());
+    let fits = |blocks: usize| parts_of(blocks) * kernel * kernel * c_in * padded <= PARTIAL;
+    while blocks(in_block, out_block) < TASKS && in_block > 64 && !fits(blocks(in_block, out_block)) {
         in_block = (in_block / 2).next_multiple_of(16);
     }
-    while blocks(in_block, out_block) < TASKS && out_block > 128 {
+    while blocks(in_block, out_block) < TASKS && out_block > 128 && !fits(blocks(in_block, out_block)) {
         out_block = (out_block / 2).next_multiple_of(16);
     }
     let (in_blocks, out_blocks) = (c_in.div_ceil(in_block), padded.div_ceil(out_block));
-    let parts = TASKS.div_ceil(in_blocks * out_blocks).min(chunks.len());
+    let parts = parts_of(in_blocks * out_blocks);
 
     let k = kernel * kernel * c_in;
     let mut partial = pool.take(parts * k * padded);
