@@ -8,7 +8,14 @@ use crate::planes::Planes;
 #[inline(always)]
 pub(crate) fn blend(from: u8, to: u8, alpha: f32) -> u8 {
     let (from, to) = (f32::from(from), f32::from(to));
-    (from + alpha * (to - from)) as u8
+    truncate((from + alpha * (to - from)).max(0.0).min(255.0))
+}
+
+/// The whole part of a number from 0 to 255, taken from the last bits of a sum whose unit in the last place is 1:
+/// unlike `as u8`, which also has to think of numbers outside, this becomes vector code.
+#[inline(always)]
+fn truncate(value: f32) -> u8 {
+    (value.floor() + 8_388_608.0).to_bits() as u8
 }
 
 /// Pillow's `convert("L")`: ITU-R 601-2 luma in 16-bit fixed point.
@@ -113,19 +120,19 @@ fn turn_hue(r: &mut [u8; BLOCK], g: &mut [u8; BLOCK], b: &mut [u8; BLOCK], shift
     for (hue, &sixths) in hue.iter_mut().zip(&sixths) {
         let turns = f64::from(sixths) / 6.0 + 1.0;
         let turns = if turns >= 1.0 { turns - 1.0 } else { turns };
-        *hue = (f64::from(turns as f32) * 255.0) as u8;
+        *hue = truncate((f64::from(turns as f32) * 255.0).floor() as f32);
     }
     for i in 0..BLOCK {
         let [red, green, blue] = [r[i], g[i], b[i]].map(u32::from);
         let (max, min) = (red.max(green).max(blue), red.min(green).min(blue));
-        let saturation = u32::from(((255 * (max - min)) as f32 / max as f32) as u8);
+        let saturation = u32::from(truncate((255 * (max - min)) as f32 / max as f32));
         // Sector (0 to 6) and place in it (0 to 84).
         let double = 2 * u32::from(hue[i].wrapping_add(shift));
         let sector = (double * 772) >> 16;
         let place = double - 85 * sector;
         let slope = if sector & 1 == 1 { place } else { 85 - place };
         let low = divide_by_255(max * (255 - saturation)) as u8;
-        let middle = ((max * (255 * 85 - saturation * slope)) as f32 * (1.0 / (255.0 * 85.0)) + 0.5) as u8;
+        let middle = truncate((max * (255 * 85 - saturation * slope)) as f32 * (1.0 / (255.0 * 85.0)) + 0.5);
         let high = max as u8;
         let sector = sector as u8;
         r[i] = match sector {

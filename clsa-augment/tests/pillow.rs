@@ -1,0 +1,140 @@
+//! Every operation against the bytes that Pillow makes (`fixtures/make.py`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clsa_augment::{Augmenter, CenterCrop, Op, to_rgb};
+use image::RgbImage;
+
+fn fixture(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", name].iter().collect()
+}
+
+fn read(name: &str) -> RgbImage {
+    to_rgb(&image::open(fixture(name)).unwrap())
+}
+
+struct Case {
+    input: String,
+    ops: Vec<Op>,
+    width: u32,
+    height: u32,
+    crc: u32,
+}
+
+fn cases() -> Vec<Case> {
+    let text = std::fs::read_to_string(fixture("operations.txt")).unwrap();
+    text.lines()
+        .map(|line| {
+            let [input, ops, result]: [&str; 3] = line.split(" | ").collect::<Vec<_>>().try_into().unwrap();
+            let [width, height, crc]: [&str; 3] = result.split(' ').collect::<Vec<_>>().try_into().unwrap();
+            Case {
+                input: input.to_owned(),
+                ops: ops.split(' ').map(|op| op.parse().unwrap()).collect(),
+                width: width.parse().unwrap(),
+                height: height.parse().unwrap(),
+                crc: u32::from_str_radix(crc, 16).unwrap(),
+            }
+        })
+        .collect()
+}
+
+/// Runs the cases that `choose` selects with one augmenter, so that left-over scratch would show.
+fn check(choose: impl Fn(&Case) -> bool, at_least: usize) {
+    let mut images = BTreeMap::new();
+    let mut augmenter = Augmenter::new();
+    let mut count = 0;
+    for case in cases().into_iter().filter(choose) {
+        let image = images.entry(case.input.clone()).or_insert_with(|| read(&format!("{}.png", case.input)));
+        let result = augmenter.apply(image, &case.ops).unwrap();
+        let names: Vec<String> = case.ops.iter().map(Op::to_string).collect();
+        assert_eq!(result.dimensions(), (case.width, case.height), "{} {names:?}", case.input);
+        assert_eq!(crc32fast::hash(result.as_raw()), case.crc, "{} {names:?}", case.input);
+        count += 1;
+    }
+    assert!(count >= at_least, "only {count} cases were found");
+}
+
+/// One test for each operation, over all inputs and arguments of the fixtures.
+macro_rules! operation_tests {
+    ($($test:ident: $pattern:pat, $at_least:expr;)*) => {$(
+        #[test]
+        fn $test() {
+            check(|case| matches!(case.ops[..], [$pattern]), $at_least);
+        }
+    )*};
+}
+
+operation_tests! {
+    autocontrast_matches_pillow_bytes: Op::AutoContrast, 13;
+    equalize_matches_pillow_bytes: Op::Equalize, 13;
+    identity_matches_pillow_bytes: Op::Identity, 13;
+    invert_matches_pillow_bytes: Op::Invert, 13;
+    grayscale_matches_pillow_bytes: Op::Grayscale, 13;
+    horizontal_flip_matches_pillow_bytes: Op::FlipHorizontal, 13;
+    posterize_matches_pillow_bytes: Op::Posterize(_), 13 * 7;
+    solarize_matches_pillow_bytes: Op::Solarize(_), 13 * 11;
+    solarize_add_matches_pillow_bytes: Op::SolarizeAdd(_), 13 * 9;
+    brightness_matches_pillow_bytes: Op::Brightness(_), 13 * 13;
+    color_matches_pillow_bytes: Op::Color(_), 13 * 13;
+    contrast_matches_pillow_bytes: Op::Contrast(_), 13 * 13;
+    sharpness_matches_pillow_bytes: Op::Sharpness(_), 13 * 13;
+    hue_matches_pillow_bytes: Op::Hue(_), 13 * 8;
+    gaussian_blur_matches_pillow_bytes: Op::GaussianBlur(_), 13 * 13;
+    rotate_matches_pillow_bytes: Op::Rotate(_), 13 * 17;
+    shear_x_matches_pillow_bytes: Op::ShearX(_), 13 * 12;
+    shear_y_matches_pillow_bytes: Op::ShearY(_), 13 * 12;
+    translate_x_matches_pillow_bytes: Op::TranslateX(_), 13 * 4;
+    translate_y_matches_pillow_bytes: Op::TranslateY(_), 13;
+    cutout_matches_pillow_bytes: Op::Cutout { .. }, 13 * 4;
+    crop_resize_matches_pillow_bytes: Op::CropResize { .. }, 13 * 15;
+}
+
+#[test]
+fn chains_of_operations_match_pillow_bytes() {
+    check(|case| case.ops.len() > 1, 13 * 30);
+}
+
+#[test]
+fn converted_pixel_formats_match_pillow_bytes() {
+    for name in [
+        "grey.png",
+        "bilevel.png",
+        "grey_alpha.png",
+        "grey16.png",
+        "rgba.png",
+        "palette.png",
+        "palette_transparent.png",
+        "palette.gif",
+        "rgba.webp",
+        "rgb.bmp",
+    ] {
+        assert_eq!(read(&format!("convert_{name}")), read(&format!("convert_{name}.rgb.png")), "{name}");
+    }
+}
+
+/// The JPEG decoders themselves differ by a little, so that equality is not to be had here.
+#[test]
+fn grey_and_cmyk_jpeg_come_close_to_pillow() {
+    for (name, bound) in [("grey.jpg", 1), ("cmyk.jpg", 4)] {
+        let (ours, pillow) = (read(&format!("convert_{name}")), read(&format!("convert_{name}.rgb.png")));
+        assert_eq!(ours.dimensions(), pillow.dimensions());
+        let worst = ours.as_raw().iter().zip(pillow.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(worst <= bound, "{name}: a value is off by {worst}");
+    }
+}
+
+#[test]
+fn center_crop_is_resize_then_crop() {
+    let image = read("china.png");
+    let mut augmenter = Augmenter::new();
+    let whole = "crop_resize=0,0,240,180,85,64".parse().unwrap();
+    let middle = "crop_resize=14,4,56,56,56,56".parse().unwrap();
+    let expected = augmenter.apply(&augmenter_once(&image, whole), &[middle]).unwrap();
+    // (85 - 56) / 2 = 14.5 is rounded to even, as Python's round() does.
+    assert_eq!(CenterCrop::new(64, 56).image(&mut augmenter, &image).unwrap(), expected);
+}
+
+fn augmenter_once(image: &RgbImage, op: Op) -> RgbImage {
+    Augmenter::new().apply(image, &[op]).unwrap()
+}
