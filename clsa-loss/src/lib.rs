@@ -1,4 +1,5 @@
-//! InfoNCE and DDM in one streaming pass over the bank.
+#![doc = include_str!("../README.md")]
+
 mod bank;
 mod candidates;
 mod check;
