@@ -159,3 +159,73 @@ fn divide_by_255(value: u32) -> u32 {
     let value = value + 128;
     (value + (value >> 8)) >> 8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pillow's `convert("HSV")` of a pixel, in its mixture of precisions.
+    fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
+        let (max, min) = (r.max(g).max(b), r.min(g).min(b));
+        if max == min {
+            return [0, 0, max];
+        }
+        let chroma = f32::from(max - min);
+        let part = |value: u8| f32::from(max - value) / chroma;
+        let (rc, gc, bc) = (part(r), part(g), part(b));
+        let sixths = if r == max {
+            bc - gc
+        } else if g == max {
+            (2.0 + f64::from(rc) - f64::from(bc)) as f32
+        } else {
+            (4.0 + f64::from(gc) - f64::from(rc)) as f32
+        };
+        let hue = (f64::from(sixths) / 6.0 + 1.0).rem_euclid(1.0) as f32;
+        let saturation = chroma / f32::from(max);
+        [(f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, max]
+    }
+
+    /// Pillow's `convert("RGB")` of an HSV pixel.
+    fn hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
+        if s == 0 {
+            return [v; 3];
+        }
+        let sixths = f64::from(h) * 6.0 / 255.0;
+        let sector = sixths.floor();
+        let fraction = (sixths - sector) as f32;
+        let saturation = (f64::from(s) / 255.0) as f32;
+        let value = f64::from(v);
+        let p = (value * (1.0 - f64::from(saturation))).round() as u8;
+        let q = (value * (1.0 - f64::from(saturation * fraction))).round() as u8;
+        let t = (value * (1.0 - f64::from(saturation) * (1.0 - f64::from(fraction)))).round() as u8;
+        match sector as u8 % 6 {
+            0 => [v, t, p],
+            1 => [q, v, p],
+            2 => [p, v, t],
+            3 => [p, q, v],
+            4 => [t, p, v],
+            _ => [v, p, q],
+        }
+    }
+
+    #[test]
+    fn the_turned_hue_of_every_colour_is_pillows() {
+        for shift in [0, 25, 230] {
+            for r in 0..=255 {
+                for g in 0..=255 {
+                    for half in [0, 128] {
+                        let blue: [u8; BLOCK] = std::array::from_fn(|i| i as u8 + half);
+                        let mut turned = [[r; BLOCK], [g; BLOCK], blue];
+                        let [out_r, out_g, out_b] = &mut turned;
+                        turn_hue(out_r, out_g, out_b, shift);
+                        for (i, &b) in blue.iter().enumerate() {
+                            let [h, s, v] = rgb_to_hsv([r, g, b]);
+                            let expected = hsv_to_rgb([h.wrapping_add(shift), s, v]);
+                            assert_eq!(turned.map(|plane| plane[i]), expected, "{:?} by {shift}", [r, g, b]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -8,12 +8,8 @@ pub fn to_rgb(image: &DynamicImage) -> RgbImage {
     let high = |value: u16| (value >> 8) as u8;
     match image {
         DynamicImage::ImageRgb8(rgb) => rgb.clone(),
-        DynamicImage::ImageLuma16(grey) => {
-            map(image, grey.as_raw().iter().map(|&v| [v.min(255) as u8; 3]))
-        }
-        DynamicImage::ImageLumaA16(grey) => {
-            map(image, grey.as_raw().chunks_exact(2).map(|p| [high(p[0]); 3]))
-        }
+        DynamicImage::ImageLuma16(grey) => map(image, grey.as_raw().iter().map(|&v| [v.min(255) as u8; 3])),
+        DynamicImage::ImageLumaA16(grey) => map(image, grey.as_raw().chunks_exact(2).map(|p| [high(p[0]); 3])),
         DynamicImage::ImageRgb16(rgb) => {
             map(image, rgb.as_raw().chunks_exact(3).map(|p| [high(p[0]), high(p[1]), high(p[2])]))
         }

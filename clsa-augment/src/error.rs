@@ -13,9 +13,7 @@ pub enum AugmentError {
         height: u32,
     },
     /// A crop is empty or does not lie inside the image.
-    #[error(
-        "the crop of {crop_width}x{crop_height} at ({x}, {y}) does not lie inside the image of {width}x{height}"
-    )]
+    #[error("the crop of {crop_width}x{crop_height} at ({x}, {y}) does not lie inside the image of {width}x{height}")]
     CropOutside {
         /// Left edge of the crop.
         x: u32,

@@ -205,9 +205,11 @@ fn arguments<T: FromStr, const N: usize>(
 ) -> Result<[T; N], AugmentError> {
     let text = text.unwrap_or("");
     let numbers = text.split(',').map(|part| part.trim().parse().ok()).collect::<Option<Vec<T>>>();
-    numbers
-        .and_then(|numbers| numbers.try_into().ok())
-        .ok_or_else(|| AugmentError::Argument { operation, value: format!("{text:?}"), needs })
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| AugmentError::Argument {
+        operation,
+        value: format!("{text:?}"),
+        needs,
+    })
 }
 
 impl FromStr for Op {

@@ -158,9 +158,8 @@ impl View {
         let check = |ok: bool, field: &str, value: String, needs: &'static str| {
             if ok { Ok(()) } else { Err(AugmentError::Plan { key: format!("{key}.{field}"), value, needs }) }
         };
-        let probability = |field: &str, p: f64| {
-            check((0.0..=1.0).contains(&p), field, p.to_string(), "a probability from 0 to 1")
-        };
+        let probability =
+            |field: &str, p: f64| check((0.0..=1.0).contains(&p), field, p.to_string(), "a probability from 0 to 1");
         check((1..=MAX_SIDE).contains(&self.size), "size", self.size.to_string(), "from 1 to 16384 pixels")?;
         let (low, high) = self.scale;
         let ok = low > 0.0 && low <= high && high <= 1.0;
