@@ -4,6 +4,7 @@
 use super::memory::{Buffer, Pool, Shared, with_scratch};
 use super::micro::{Point, Product, Run, Store, panel_width};
 use super::moments::Moments;
+use super::packing::Packing;
 use super::shape::ConvShape;
 use super::simd::{Isa, dispatch};
 use super::source::{Fill, Source};
@@ -288,7 +289,7 @@ impl Walk {
                 let first = panel * width;
                 let wide = width.min(padded - first);
                 let panel = (first, wide.min(columns - first), wide);
-                self.packing.pack(weight, shape, &phase.taps, (0, self.input.2), panel, out);
+                self.packing.pack(isa, weight, shape, &phase.taps, (0, self.input.2), panel, out);
             });
         }
         packed
@@ -415,61 +416,4 @@ impl Walk {
 /// Pixels whose distance is a multiple of a cache's way would all fall into the same sets.
 pub(super) fn pixel_distance(channels: usize) -> usize {
     if channels % 128 == 0 { channels + 16 } else { channels }
-}
-
-/// How the weight becomes the right operand of a product.
-#[derive(Clone, Copy)]
-pub(super) enum Packing {
-    /// Columns are output channels, rows (tap, input channel).
-    Forward,
-    /// Columns are input channels, rows (tap, output channel).
-    Backward,
-}
-
-impl Packing {
-    /// Packs `n` of the rows' channels from `row`, for all taps, and `columns` = (first, how many, how wide the panel
-    /// is with its zeros).
-    pub fn pack(
-        self,
-        weight: &[f32],
-        shape: ConvShape,
-        taps: &[(usize, usize)],
-        (row, n): (usize, usize),
-        (first, filled, wide): (usize, usize, usize),
-        out: &mut [f32],
-    ) {
-        let all = shape.kernel * shape.kernel;
-        if filled < wide {
-            out.fill(0.0);
-        }
-        match self {
-            Self::Forward => {
-                // By few rows at a time, so that the lines that are written stay in the cache.
-                for start in (0..n).step_by(16) {
-                    let end = (start + 16).min(n);
-                    for j in 0..filled {
-                        let at = |i: usize| ((first + j) * shape.c_in + row + i) * all;
-                        let from = &weight[at(start)..at(end)];
-                        for (i, from) in from.chunks_exact(all).enumerate() {
-                            for (t, (r, s)) in taps.iter().enumerate() {
-                                out[(t * n + start + i) * wide + j] = from[r * shape.kernel + s];
-                            }
-                        }
-                    }
-                }
-            }
-            Self::Backward => {
-                for i in 0..n {
-                    let at = (row + i) * shape.c_in + first;
-                    let from = &weight[at * all..(at + filled) * all];
-                    for (t, (r, s)) in taps.iter().enumerate() {
-                        let to = &mut out[(t * n + i) * wide..][..filled];
-                        for (to, from) in to.iter_mut().zip(from.chunks_exact(all)) {
-                            *to = from[r * shape.kernel + s];
-                        }
-                    }
-                }
-            }
-        }
-    }
 }

@@ -16,6 +16,7 @@ mod conv;
 mod memory;
 mod micro;
 mod moments;
+mod packing;
 mod pool;
 mod shape;
 mod simd;

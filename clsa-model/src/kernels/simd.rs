@@ -56,6 +56,9 @@ impl Isa {
     }
 }
 
+/// Lanes of the widest vector.
+pub(super) const MOST_LANES: usize = 16;
+
 /// A vector of f32 lanes. The functions are unsafe because they may only run on a CPU with the instruction set (which
 /// [`dispatch`] sees to), and because of the pointers.
 pub(super) trait Simd: Copy {
@@ -79,6 +82,8 @@ pub(super) trait Simd: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// The lanes of `self` where `gate` is above zero, zero elsewhere.
     unsafe fn where_positive(self, gate: Self) -> Self;
+    /// Transposes the square of the first `LANES` vectors.
+    unsafe fn transpose(rows: &mut [Self; MOST_LANES]);
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -184,11 +189,20 @@ impl Simd for Lanes4 {
     unsafe fn where_positive(self, gate: Self) -> Self {
         self.zip(gate, |x, g| if g > 0.0 { x } else { 0.0 })
     }
+    #[inline(always)]
+    unsafe fn transpose(rows: &mut [Self; MOST_LANES]) {
+        for i in 0..4 {
+            for j in 0..i {
+                let (upper, lower) = (rows[j].0[i], rows[i].0[j]);
+                (rows[j].0[i], rows[i].0[j]) = (lower, upper);
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Simd;
+    use super::{MOST_LANES, Simd};
     use std::arch::x86_64::*;
 
     #[derive(Clone, Copy)]
@@ -249,6 +263,34 @@ mod x86 {
             unsafe {
                 let mask = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate.0, _mm512_setzero_ps());
                 Self(_mm512_maskz_mov_ps(mask, self.0))
+            }
+        }
+        #[inline(always)]
+        unsafe fn transpose(rows: &mut [Self; MOST_LANES]) {
+            unsafe {
+                // Within every group of four rows: 4x4 blocks of each 128-bit lane.
+                let mut blocks = *rows;
+                for g in (0..16).step_by(4) {
+                    let (a, b) = (rows[g].0, rows[g + 1].0);
+                    let (c, d) = (rows[g + 2].0, rows[g + 3].0);
+                    let low = |x, y| _mm512_castps_pd(_mm512_unpacklo_ps(x, y));
+                    let high = |x, y| _mm512_castps_pd(_mm512_unpackhi_ps(x, y));
+                    blocks[g] = Self(_mm512_castpd_ps(_mm512_unpacklo_pd(low(a, b), low(c, d))));
+                    blocks[g + 1] = Self(_mm512_castpd_ps(_mm512_unpackhi_pd(low(a, b), low(c, d))));
+                    blocks[g + 2] = Self(_mm512_castpd_ps(_mm512_unpacklo_pd(high(a, b), high(c, d))));
+                    blocks[g + 3] = Self(_mm512_castpd_ps(_mm512_unpackhi_pd(high(a, b), high(c, d))));
+                }
+                // Then the 128-bit lanes, a 4x4 transpose of blocks for each column of the 4x4 blocks.
+                for c in 0..4 {
+                    let even_low = _mm512_shuffle_f32x4::<0x88>(blocks[c].0, blocks[4 + c].0);
+                    let odd_low = _mm512_shuffle_f32x4::<0xdd>(blocks[c].0, blocks[4 + c].0);
+                    let even_high = _mm512_shuffle_f32x4::<0x88>(blocks[8 + c].0, blocks[12 + c].0);
+                    let odd_high = _mm512_shuffle_f32x4::<0xdd>(blocks[8 + c].0, blocks[12 + c].0);
+                    rows[c] = Self(_mm512_shuffle_f32x4::<0x88>(even_low, even_high));
+                    rows[8 + c] = Self(_mm512_shuffle_f32x4::<0xdd>(even_low, even_high));
+                    rows[4 + c] = Self(_mm512_shuffle_f32x4::<0x88>(odd_low, odd_high));
+                    rows[12 + c] = Self(_mm512_shuffle_f32x4::<0xdd>(odd_low, odd_high));
+                }
             }
         }
     }
@@ -314,6 +356,26 @@ mod x86 {
             unsafe {
                 let mask = _mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, _mm256_setzero_ps());
                 Self(_mm256_and_ps(mask, self.0))
+            }
+        }
+        #[inline(always)]
+        unsafe fn transpose(rows: &mut [Self; MOST_LANES]) {
+            unsafe {
+                let mut blocks = *rows;
+                for g in (0..8).step_by(4) {
+                    let (a, b) = (rows[g].0, rows[g + 1].0);
+                    let (c, d) = (rows[g + 2].0, rows[g + 3].0);
+                    let low = |x, y| _mm256_castps_pd(_mm256_unpacklo_ps(x, y));
+                    let high = |x, y| _mm256_castps_pd(_mm256_unpackhi_ps(x, y));
+                    blocks[g] = Self(_mm256_castpd_ps(_mm256_unpacklo_pd(low(a, b), low(c, d))));
+                    blocks[g + 1] = Self(_mm256_castpd_ps(_mm256_unpackhi_pd(low(a, b), low(c, d))));
+                    blocks[g + 2] = Self(_mm256_castpd_ps(_mm256_unpacklo_pd(high(a, b), high(c, d))));
+                    blocks[g + 3] = Self(_mm256_castpd_ps(_mm256_unpackhi_pd(high(a, b), high(c, d))));
+                }
+                for c in 0..4 {
+                    rows[c] = Self(_mm256_permute2f128_ps::<0x20>(blocks[c].0, blocks[4 + c].0));
+                    rows[4 + c] = Self(_mm256_permute2f128_ps::<0x31>(blocks[c].0, blocks[4 + c].0));
+                }
             }
         }
     }

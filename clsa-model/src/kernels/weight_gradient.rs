@@ -6,6 +6,7 @@
 use super::conv::pixel_distance;
 use super::memory::{Pool, Shared, with_scratch};
 use super::micro::{Grid, OuterProduct, Tap};
+use super::packing::add_transposed;
 use super::shape::ConvShape;
 use super::simd::{Isa, dispatch};
 use super::source::{Fill, Source};
@@ -90,7 +91,7 @@ pub fn backward_weight(
         let owner = Owner { isa, shape: flat, images_per_group, input, gradient, padded };
         owner.run(owned, (i0, i1), (o0, o1), c);
     });
-    add_transposed(&partial, parts, flat, padded, out);
+    add_transposed(isa, &partial, parts, flat, padded, out);
 }
 
 /// (first image, images, first output row, end of output rows).
@@ -198,40 +199,4 @@ impl Owner<'_> {
             });
         }
     }
-}
-
-/// Adds parts of (kernel, kernel, c_in, padded c_out) to (c_out, c_in, kernel, kernel).
-pub(super) fn add_transposed(partial: &[f32], parts: usize, shape: ConvShape, padded: usize, out: &mut [f32]) {
-    const SIDE: usize = 16;
-    let (c_in, taps) = (shape.c_in, shape.kernel * shape.kernel);
-    let part_len = taps * c_in * padded;
-    out.par_chunks_mut(SIDE * c_in * taps).enumerate().for_each(|(block, out)| {
-        let first = block * SIDE;
-        let n = out.len() / (c_in * taps);
-        let mut tile = vec![0.0f32; SIDE * SIDE * taps];
-        for start in (0..c_in).step_by(SIDE) {
-            let m = SIDE.min(c_in - start);
-            for i in 0..m {
-                for tap in 0..taps {
-                    let at = (tap * c_in + start + i) * padded + first;
-                    let mut sum = [0.0f32; SIDE];
-                    sum[..n].copy_from_slice(&partial[at..at + n]);
-                    for part in 1..parts {
-                        for (sum, x) in sum.iter_mut().zip(&partial[part * part_len + at..][..n]) {
-                            *sum += x;
-                        }
-                    }
-                    for (j, x) in sum.into_iter().enumerate().take(n) {
-                        tile[(j * m + i) * taps + tap] = x;
-                    }
-                }
-            }
-            for j in 0..n {
-                let row = &mut out[(j * c_in + start) * taps..][..m * taps];
-                for (out, x) in row.iter_mut().zip(&tile[j * m * taps..]) {
-                    *out += x;
-                }
-            }
-        }
-    });
 }

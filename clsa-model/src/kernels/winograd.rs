@@ -2,10 +2,11 @@
 //! 16 outputs where the direct sum takes 144. Every 6x6 window of the input and every kernel is transformed, the
 //! convolution is then one product for each of the 36 places, and the results are transformed back.
 
-use super::conv::{Packing, pixel_distance};
+use super::conv::pixel_distance;
 use super::memory::{Buffer, Pool, Shared, with_scratch};
 use super::micro::{Point, Product, Run, Store, panel_width};
 use super::moments::Moments;
+use super::packing::Packing;
 use super::shape::ConvShape;
 use super::simd::{Isa, Kernel, Simd, dispatch};
 use super::source::{Source, part};
@@ -162,7 +163,7 @@ fn transform_kernels(isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape, pa
         let first = panel * width;
         let wide = width.min(padded - first);
         with_scratch(9 * n * wide, |direct| {
-            packing.pack(weight, shape, &taps, (row, n), (first, wide.min(columns - first), wide), direct);
+            packing.pack(isa, weight, shape, &taps, (row, n), (first, wide.min(columns - first), wide), direct);
             let kernel = TransformKernels {
                 direct: direct.as_ptr(),
                 tap: n * wide,

@@ -5,10 +5,11 @@
 use super::conv::pixel_distance;
 use super::memory::{Pool, Shared, with_scratch};
 use super::micro::{Grid, OuterProduct, Tap};
+use super::packing::add_transposed;
 use super::shape::ConvShape;
 use super::simd::{Isa, Kernel, Simd, dispatch};
 use super::source::{Source, part};
-use super::weight_gradient::{TASKS, add_transposed};
+use super::weight_gradient::TASKS;
 use super::winograd::{InputTiles, PLACES, SEEN, TILE, Tiling};
 use rayon::prelude::*;
 
@@ -101,7 +102,7 @@ pub(super) fn backward_weight(
         };
         dispatch(isa, kernel);
     });
-    add_transposed(&direct, 1, shape, padded, out);
+    add_transposed(isa, &direct, 1, shape, padded, out);
 }
 
 /// `A g Aᵀ` of the tiles of the output's gradient, zero outside the image and beyond the channels.
