@@ -1,5 +1,6 @@
 //! What can go wrong in this crate.
 
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// An error of the evaluation crate.
@@ -64,6 +65,35 @@ pub enum EvalError {
         /// What the optimiser said.
         reason: String,
     },
+    /// Training a classifier left the finite numbers.
+    #[error(
+        "the loss of the linear classifier is not finite in epoch {epoch} at learning rate {lr}: use a smaller one"
+    )]
+    Diverged {
+        /// Learning rate.
+        lr: f64,
+        /// Epoch, 0-based.
+        epoch: u64,
+    },
+    /// A run, or a file of it, is not what it was named as.
+    #[error("{}: {reason}", path.display())]
+    Run {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A data set cannot be read.
+    #[error(transparent)]
+    Data(#[from] clsa_data::DataError),
     /// An image cannot be read.
     #[error(transparent)]
     Sample(#[from] clsa_data::SampleError),
@@ -81,4 +111,15 @@ pub enum EvalError {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl EvalError {
+    /// Whether what was asked for is at fault (weights, data, settings), rather than the machine or this program.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::Tensor(_) | Self::Io { .. } | Self::Optimizer { .. } | Self::Size { .. } => false,
+            Self::Model(error) => !matches!(error, clsa_model::ModelError::Tensor(_)),
+            _ => true,
+        }
+    }
 }

@@ -64,15 +64,32 @@ pub(crate) fn check_splits(train: &Features, test: &Features) -> Result<(), Eval
     if train.dim != test.dim {
         return Err(EvalError::Size { what: "a test feature", got: test.dim, expected: train.dim });
     }
-    let mut known = vec![false; train.classes()];
-    train.labels.iter().for_each(|&class| known[class as usize] = true);
+    check_classes(&train.labels, &test.labels)?;
+    Ok(())
+}
+
+/// Checks that there are two training classes or more and no other test classes; gives the number of classes, one more
+/// than the largest.
+fn check_classes(train: &[u32], test: &[u32]) -> Result<usize, EvalError> {
+    let classes = train.iter().max().map_or(0, |&class| class as usize + 1);
+    let mut known = vec![false; classes];
+    train.iter().for_each(|&class| known[class as usize] = true);
     if known.iter().filter(|&&known| known).count() < 2 {
         return Err(EvalError::OneClass);
     }
-    match test.labels.iter().find(|&&class| !known.get(class as usize).is_some_and(|&known| known)) {
+    match test.iter().find(|&&class| !known.get(class as usize).is_some_and(|&known| known)) {
         Some(&class) => Err(EvalError::UnknownClass { class }),
-        None => Ok(()),
+        None => Ok(classes),
     }
+}
+
+/// Checks two splits by their labels alone, before any image is read; gives the number of classes.
+///
+/// # Errors
+/// A sample has no class, the training images are all of one class, or a test class is not among theirs.
+pub fn check_labels(train: &dyn Dataset, test: &dyn Dataset) -> Result<usize, EvalError> {
+    let all = |dataset: &dyn Dataset| labels(dataset, &(0..dataset.len()).collect::<Vec<_>>());
+    check_classes(&all(train)?, &all(test)?)
 }
 
 /// The pooled `layer4` features of the samples `indices`, by the encoder in evaluation mode, in batches of

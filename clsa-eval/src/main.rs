@@ -1,0 +1,59 @@
+//! `clsa-eval`: the commands of CLSA that evaluate. `cargo xtask` builds and runs it.
+
+mod commands;
+
+use clap::{Parser, Subcommand};
+use clsa_eval::EvalError;
+use commands::eval;
+use std::process::ExitCode;
+
+/// Contrastive Learning with Stronger Augmentations.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Eval(eval::Args),
+}
+
+/// How a command failed: by itself, or because what was asked for is wrong.
+pub(crate) enum Failure {
+    /// Exit code 1.
+    Run(anyhow::Error),
+    /// Exit code 2.
+    Request(anyhow::Error),
+}
+
+impl From<EvalError> for Failure {
+    fn from(error: EvalError) -> Self {
+        if error.is_request() { Self::Request(error.into()) } else { Self::Run(error.into()) }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Run(error)
+    }
+}
+
+/// Marks an error as a wrong request.
+pub(crate) fn request(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Request(error.into())
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Eval(args) => eval::run(args),
+    };
+    let (error, code) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Run(error)) => (error, 1),
+        Err(Failure::Request(error)) => (error, 2),
+    };
+    eprintln!("error: {error:#}");
+    ExitCode::from(code)
+}

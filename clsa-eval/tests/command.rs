@@ -1,0 +1,159 @@
+//! The command as a user meets it: a run evaluated, and wrong requests refused.
+
+use assert_cmd::Command;
+use candle_core::{Device, Tensor};
+use clsa_eval::Evaluation;
+use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use std::collections::HashMap;
+use std::path::Path;
+
+const DATA: &str = "procedural:classes=4,train=80,test=40,side=16";
+
+fn model() -> ModelConfig {
+    ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() }
+}
+
+/// A run whose only checkpoint holds weights drawn from seed 7.
+fn run(folder: &Path, model: &ModelConfig) {
+    configure(folder);
+    std::fs::create_dir_all(folder.join("checkpoints")).unwrap();
+    let encoder = Encoder::new(model, Compute::default(), 7, &Device::Cpu).unwrap();
+    let mut tensors: HashMap<String, Tensor> = HashMap::new();
+    for (name, tensor) in encoder.state_dict().unwrap() {
+        tensors.insert(format!("query.{name}"), tensor.clone());
+        tensors.insert(format!("key.{name}"), tensor);
+    }
+    tensors.insert("bank.rows".into(), Tensor::zeros((16, 128), candle_core::DType::F32, &Device::Cpu).unwrap());
+    let metadata = HashMap::from([("format".to_owned(), "clsa-checkpoint-1".to_owned())]);
+    let file = folder.join("checkpoints/step-00000012.safetensors");
+    std::fs::write(file, safetensors::serialize(&tensors, Some(metadata)).unwrap()).unwrap();
+}
+
+fn configure(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let config = format!(
+        "[model]\narch = \"resnet10\"\nwidth = 0.125\nstem = \"cifar\"\n[train]\nseed = 3\n[data]\nsource = \"{DATA}\"\n\
+         [eval]\nresize = 16\ncrop = 16\n[knn]\nk = 20\ntemperature = 0.07\n[views]\nkey = {{ size = 16 }}\n"
+    );
+    std::fs::write(folder.join("config.toml"), config).unwrap();
+}
+
+fn eval(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clsa-eval"));
+    let output = command.current_dir(folder).arg("eval").args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The error line of a refused request, which must name `what` and leave nothing behind.
+fn refused(folder: &Path, args: &[&str], what: &str) {
+    let files = || walk(folder);
+    let before = files();
+    let (code, stdout, stderr) = eval(folder, args);
+    let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+    assert!(error.contains(what), "{args:?}: {stderr}");
+    assert_eq!(before, files(), "{args:?}");
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn without_options_the_newest_run_is_evaluated_beside_its_baselines() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let (code, stdout, stderr) = eval(folder.path(), &[]);
+    assert_eq!(code, 0, "{stderr}");
+    for word in ["knn", "linear-features", "trained", "untrained", "raw pixels", "chance"] {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
+    let path = folder.path().join("runs/one/eval.json");
+    let evaluation = Evaluation::read(&path).unwrap();
+    assert_eq!((evaluation.train_samples, evaluation.test_samples, evaluation.chance.top1), (80, 40, 25.0));
+    assert_eq!(evaluation.encoder_sha256.len(), 64);
+    let names: Vec<_> = evaluation.protocols.iter().map(|p| p.protocol.as_str()).collect();
+    assert_eq!(names, ["knn", "linear-features"]);
+    for protocol in &evaluation.protocols {
+        assert_eq!(protocol.results.len(), 3);
+        for result in &protocol.results {
+            let top1 = result.accuracy.top1;
+            assert!(top1.low <= top1.value && top1.value <= top1.high && top1.high <= 100.0);
+            assert_eq!(result.accuracy.per_class.len(), 4);
+        }
+    }
+
+    let (code, _, stderr) = eval(folder.path(), &["--protocol", "linear", "--epochs", "1", "--lr", "0.1"]);
+    assert_eq!(code, 0, "{stderr}");
+    let names: Vec<_> = Evaluation::read(&path).unwrap().protocols.into_iter().map(|p| p.protocol).collect();
+    assert_eq!(names, ["linear", "knn", "linear-features"], "the other protocols stay");
+}
+
+#[test]
+fn a_weight_file_is_evaluated_on_named_data() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let weights = "runs/one/checkpoints/step-00000012.safetensors";
+    let args = ["--weights", weights, "--data", DATA, "--protocol", "knn", "--out", "figures.json"];
+    let (code, _, stderr) = eval(folder.path(), &args);
+    assert_eq!(code, 0, "{stderr}");
+    let evaluation = Evaluation::read(&folder.path().join("figures.json")).unwrap();
+    assert_eq!(evaluation.protocols[0].settings["k"], 200);
+    assert!(stderr.contains("k is 80"), "the cap is told: {stderr}");
+}
+
+#[test]
+fn wrong_requests_end_with_one_sentence_and_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    refused(at, &[], "cargo xtask pretrain");
+    refused(at, &["--run", "nowhere"], "nowhere");
+    configure(&at.join("runs/empty"));
+    refused(at, &[], "no checkpoint");
+    run(&at.join("good"), &model());
+    run(&at.join("other"), &ModelConfig { arch: Arch::Resnet18, ..model() });
+    refused(at, &["--run", "other"], "step-00000012.safetensors");
+    std::fs::create_dir_all(at.join("broken/checkpoints")).unwrap();
+    configure(&at.join("broken"));
+    std::fs::write(at.join("broken/checkpoints/step-00000001.safetensors"), b"nonsense").unwrap();
+    refused(at, &["--run", "broken"], "step-00000001.safetensors");
+    refused(at, &["--run", "good", "--k", "81"], "80 training images");
+    refused(at, &["--run", "good", "--crop", "17"], "--crop 17");
+    refused(at, &["--run", "good", "--data", "imagefolder:missing"], "missing");
+    refused(at, &["--run", "good", "--data", "nonsense"], "nonsense");
+    refused(at, &["--run", "good", "--device", "tpu"], "--device tpu");
+
+    let image = |path: &str| {
+        let path = at.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::new(16, 16).save(path).unwrap();
+    };
+    for split in ["train", "test"] {
+        image(&format!("one/{split}/cat/a.png"));
+        image(&format!("unknown/{split}/cat/a.png"));
+        image(&format!("flat/{split}/a.png"));
+    }
+    image("unknown/train/dog/a.png");
+    image("unknown/test/eel/a.png");
+    refused(at, &["--run", "good", "--data", "imagefolder:one"], "one class");
+    refused(at, &["--run", "good", "--data", "imagefolder:unknown"], "eel");
+    refused(at, &["--run", "good", "--data", "flat:flat"], "flat");
+}
+
+#[test]
+fn help_shows_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, stdout, _) = eval(folder.path(), &["--help"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("cargo xtask eval --run runs/demo"), "{stdout}");
+}
