@@ -8,7 +8,7 @@ use crate::planes::Planes;
 #[inline(always)]
 pub(crate) fn blend(from: u8, to: u8, alpha: f32) -> u8 {
     let (from, to) = (f32::from(from), f32::from(to));
-    truncate((from + alpha * (to - from)).max(0.0).min(255.0))
+    truncate((from + alpha * (to - from)).clamp(0.0, 255.0))
 }
 
 /// The whole part of a number from 0 to 255, taken from the last bits of a sum whose unit in the last place is 1:

@@ -1,0 +1,92 @@
+//! Time of each operation on a view of 224 pixels, and of all views of a preset from a decoded photograph and from JPEG
+//! bytes, on one thread.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+
+use clsa_augment::{Augmenter, Layout, Normalize, Op, ViewId, ViewPlan, to_rgb};
+use criterion::{Criterion, criterion_group, criterion_main};
+use image::RgbImage;
+
+fn jpeg() -> Vec<u8> {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "china.jpg"].iter().collect();
+    std::fs::read(path).expect("the fixture is part of the crate")
+}
+
+fn decode(jpeg: &[u8]) -> RgbImage {
+    to_rgb(&image::load_from_memory(jpeg).expect("the fixture is a JPEG file"))
+}
+
+fn operations(criterion: &mut Criterion) {
+    let photo = decode(&jpeg());
+    let mut augmenter = Augmenter::new();
+    let resize: Op = "crop_resize=100,50,400,300,224,224".parse().expect("the operation exists");
+    let view = augmenter.apply(&photo, &[resize]).expect("the crop lies inside the photograph");
+    let mut out = vec![0.0; 3 * 224 * 224];
+    let mut group = criterion.benchmark_group("operation");
+    // "identity" is what reading the image and writing the normalised values take; it is part of all others.
+    for text in [
+        "identity",
+        "crop_resize=100,50,400,300,224,224",
+        "autocontrast",
+        "equalize",
+        "invert",
+        "posterize=5",
+        "solarize=100",
+        "solarize_add=40",
+        "brightness=0.7",
+        "contrast=0.7",
+        "color=0.7",
+        "hue=0.05",
+        "grayscale",
+        "sharpness=0.5",
+        "gaussian_blur=0.5",
+        "gaussian_blur=1.9",
+        "hflip",
+        "rotate=15",
+        "shear_x=0.15",
+        "shear_y=0.15",
+        "translate_x=10",
+        "translate_y=10",
+        "cutout=10,10,50,50",
+    ] {
+        let op: Op = text.parse().expect("the operation exists");
+        let image = if matches!(op, Op::CropResize { .. }) { &photo } else { &view };
+        group.bench_function(text, |bencher| {
+            bencher.iter(|| {
+                augmenter
+                    .apply_into(black_box(image), &[op], &Normalize::IMAGENET, Layout::ChannelsLast, &mut out)
+                    .expect("the operation suits the image");
+            });
+        });
+    }
+}
+
+fn presets(criterion: &mut Criterion) {
+    let jpeg = jpeg();
+    let photo = decode(&jpeg);
+    let mut augmenter = Augmenter::new();
+    let mut out = vec![0.0; 3 * 224 * 224];
+    let mut sample = 0;
+    let mut all_views = |plan: &ViewPlan, image: &RgbImage| {
+        sample += 1;
+        for (index, view) in plan.views().enumerate() {
+            let id = ViewId { seed: 0, epoch: 0, sample, view: index as u32 };
+            augmenter
+                .write(image, view, id, Layout::ChannelsLast, &mut out[..view.values()])
+                .expect("the plan suits the photograph");
+        }
+    };
+    let mut group = criterion.benchmark_group("preset");
+    group.sample_size(50);
+    group.bench_function("decode alone", |bencher| bencher.iter(|| decode(black_box(&jpeg))));
+    for (name, plan) in [("single", ViewPlan::single()), ("multi", ViewPlan::multi())] {
+        group.bench_function(format!("{name} from pixels"), |bencher| bencher.iter(|| all_views(&plan, &photo)));
+        group.bench_function(format!("{name} from JPEG"), |bencher| {
+            bencher.iter(|| all_views(&plan, &decode(black_box(&jpeg))));
+        });
+    }
+}
+
+criterion_group!(benches, operations, presets);
+criterion_main!(benches);
