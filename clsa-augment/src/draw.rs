@@ -8,11 +8,12 @@ impl View {
     /// their arguments, that make it. The first is [`Op::CropResize`].
     ///
     /// # Errors
-    /// [`AugmentError::EmptyImage`] if the image has no pixels.
+    /// [`AugmentError::EmptyImage`] if the image has no pixels, [`AugmentError::Plan`] as in [`View::validate`].
     pub fn draw(&self, width: u32, height: u32, id: ViewId) -> Result<Vec<Op>, AugmentError> {
         if width == 0 || height == 0 {
             return Err(AugmentError::EmptyImage { width, height });
         }
+        self.validate("view")?;
         let rng = &mut id.rng();
         let mut ops = Vec::with_capacity(16);
         let crop = random_crop(width, height, self.scale, self.ratio, rng);
@@ -20,13 +21,13 @@ impl View {
         if let Some(jitter) = &self.jitter {
             jitter.draw(rng, &mut ops);
         }
-        if rng.random_bool(self.grayscale) {
+        if chance(self.grayscale, rng) {
             ops.push(Op::Grayscale);
         }
         if let Some(blur) = &self.blur {
             blur.draw(rng, &mut ops);
         }
-        if rng.random_bool(self.flip) {
+        if chance(self.flip, rng) {
             ops.push(Op::FlipHorizontal);
         }
         if let Some(strong) = &self.strong {
@@ -39,7 +40,7 @@ impl View {
 impl ColorJitter {
     /// Draws whether and how a view is jittered and appends the operations to `ops`.
     pub fn draw(&self, rng: &mut impl Rng, ops: &mut Vec<Op>) {
-        if !rng.random_bool(self.probability) {
+        if !chance(self.probability, rng) {
             return;
         }
         // The order is a uniform permutation of four (Fisher and Yates).
@@ -65,10 +66,15 @@ impl ColorJitter {
 impl GaussianBlur {
     /// Draws whether and how much a view is blurred and appends the operation to `ops`.
     pub fn draw(&self, rng: &mut impl Rng, ops: &mut Vec<Op>) {
-        if rng.random_bool(self.probability) {
+        if chance(self.probability, rng) {
             ops.push(Op::GaussianBlur(uniform(self.sigma.0, self.sigma.1, rng)));
         }
     }
+}
+
+/// True with this probability.
+pub(crate) fn chance(probability: f64, rng: &mut impl Rng) -> bool {
+    rng.random::<f64>() < probability
 }
 
 fn uniform(low: f64, high: f64, rng: &mut impl Rng) -> f64 {
@@ -79,7 +85,6 @@ fn uniform(low: f64, high: f64, rng: &mut impl Rng) -> f64 {
 /// to ten times until they fit; failing that, the largest central crop within the ratio's range.
 ///
 /// `scale` is the range of the crop's area as a fraction of the image's, `ratio` that of its width over its height.
-/// The image must not be empty.
 pub fn random_crop(width: u32, height: u32, scale: (f64, f64), ratio: (f64, f64), rng: &mut impl Rng) -> Crop {
     let area = f64::from(width) * f64::from(height);
     let log_ratio = (ratio.0.ln(), ratio.1.ln());
@@ -103,6 +108,6 @@ pub fn random_crop(width: u32, height: u32, scale: (f64, f64), ratio: (f64, f64)
         (width, height)
     };
     // Rounding must not empty the crop or carry it over the edge.
-    let (w, h) = (w.clamp(1, width), h.clamp(1, height));
+    let (w, h) = (w.max(1).min(width), h.max(1).min(height));
     Crop { x: (width - w) / 2, y: (height - h) / 2, width: w, height: h }
 }

@@ -1,3 +1,5 @@
+use std::fmt::Debug;
+
 use serde::{Deserialize, Serialize};
 
 use crate::AugmentError;
@@ -155,18 +157,18 @@ impl View {
     /// # Errors
     /// [`AugmentError::Plan`] with the path of the first key that is out of range.
     pub fn validate(&self, key: &str) -> Result<(), AugmentError> {
-        let check = |ok: bool, field: &str, value: String, needs: &'static str| {
-            if ok { Ok(()) } else { Err(AugmentError::Plan { key: format!("{key}.{field}"), value, needs }) }
+        let check = |ok: bool, field: &str, value: &dyn Debug, needs: &'static str| {
+            let error = || AugmentError::Plan { key: format!("{key}.{field}"), value: format!("{value:?}"), needs };
+            if ok { Ok(()) } else { Err(error()) }
         };
-        let probability =
-            |field: &str, p: f64| check((0.0..=1.0).contains(&p), field, p.to_string(), "a probability from 0 to 1");
-        check((1..=MAX_SIDE).contains(&self.size), "size", self.size.to_string(), "from 1 to 16384 pixels")?;
+        let probability = |field: &str, p: f64| check((0.0..=1.0).contains(&p), field, &p, "a probability from 0 to 1");
+        check((1..=MAX_SIDE).contains(&self.size), "size", &self.size, "from 1 to 16384 pixels")?;
         let (low, high) = self.scale;
         let ok = low > 0.0 && low <= high && high <= 1.0;
-        check(ok, "scale", format!("{:?}", self.scale), "a range (low, high) with 0 < low <= high <= 1")?;
+        check(ok, "scale", &self.scale, "a range (low, high) with 0 < low <= high <= 1")?;
         let (low, high) = self.ratio;
         let ok = low > 0.0 && low <= high && high.is_finite();
-        check(ok, "ratio", format!("{:?}", self.ratio), "a range (low, high) with 0 < low <= high")?;
+        check(ok, "ratio", &self.ratio, "a range (low, high) with 0 < low <= high")?;
         if let Some(jitter) = &self.jitter {
             probability("jitter.probability", jitter.probability)?;
             for (field, strength) in [
@@ -174,28 +176,27 @@ impl View {
                 ("jitter.contrast", jitter.contrast),
                 ("jitter.saturation", jitter.saturation),
             ] {
-                let ok = strength >= 0.0 && strength.is_finite();
-                check(ok, field, strength.to_string(), "a strength of 0 or more")?;
+                check((0.0..=1e6).contains(&strength), field, &strength, "a strength of 0 or more")?;
             }
-            check((0.0..=0.5).contains(&jitter.hue), "jitter.hue", jitter.hue.to_string(), "from 0 to 0.5")?;
+            check((0.0..=0.5).contains(&jitter.hue), "jitter.hue", &jitter.hue, "from 0 to 0.5")?;
         }
         probability("grayscale", self.grayscale)?;
         if let Some(blur) = &self.blur {
             probability("blur.probability", blur.probability)?;
             let (low, high) = blur.sigma;
             let ok = low >= 0.0 && low <= high && high <= 1000.0;
-            check(ok, "blur.sigma", format!("{:?}", blur.sigma), "a range (low, high) with 0 <= low <= high <= 1000")?;
+            check(ok, "blur.sigma", &blur.sigma, "a range (low, high) with 0 <= low <= high <= 1000")?;
         }
         probability("flip", self.flip)?;
         if let Some(strong) = &self.strong {
             probability("strong.probability", strong.probability)?;
-            check(!strong.pool.is_empty(), "strong.pool", "empty".to_owned(), "a list of at least one operation")?;
-            check(strong.draws <= 1000, "strong.draws", strong.draws.to_string(), "at most 1000")?;
+            check(!strong.pool.is_empty(), "strong.pool", &strong.pool, "a list of at least one operation")?;
+            check(strong.draws <= 1000, "strong.draws", &strong.draws, "at most 1000")?;
         }
         let Normalize { mean, std } = self.normalize;
-        check(mean.iter().all(|m| m.is_finite()), "normalize.mean", format!("{mean:?}"), "three finite numbers")?;
+        check(mean.iter().all(|m| m.is_finite()), "normalize.mean", &mean, "three finite numbers")?;
         let ok = std.iter().all(|s| s.is_finite() && *s > 0.0);
-        check(ok, "normalize.std", format!("{std:?}"), "three numbers above 0")
+        check(ok, "normalize.std", &std, "three numbers above 0")
     }
 }
 

@@ -2,6 +2,8 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::Op;
+use crate::draw::chance;
+use crate::plan::MAX_SIDE;
 
 /// The paper's stronger augmentation (section 4.1): several draws with replacement from a pool of operations, each
 /// applied with a probability at a level drawn uniformly from 1 to 9.
@@ -31,10 +33,13 @@ impl StrongPolicy {
 
     /// Draws the operations for one view of `side` pixels and appends those that are applied to `ops`.
     pub fn draw(&self, side: u32, rng: &mut impl Rng, ops: &mut Vec<Op>) {
+        if self.pool.is_empty() {
+            return;
+        }
         for _ in 0..self.draws {
             let op = self.pool[rng.random_range(0..self.pool.len())];
             let level = rng.random_range(1..=9);
-            if rng.random_bool(self.probability) {
+            if chance(self.probability, rng) {
                 ops.push(op.at_level(level, side, rng));
             }
         }
@@ -113,8 +118,9 @@ impl StrongOp {
         pool
     };
 
-    /// The operation at `level` (1 to 9) on a view of `side` pixels. Signs and places are drawn from `rng`.
+    /// The operation at `level` (1 to 9, at most 10) on a view of `side` pixels. Signs and places are drawn from `rng`.
     pub fn at_level(self, level: u32, side: u32, rng: &mut impl Rng) -> Op {
+        let (level, side) = (level.min(10), side.clamp(1, MAX_SIDE));
         let factor = 0.09 * f64::from(level) + 0.05;
         match self {
             Self::AutoContrast => Op::AutoContrast,
