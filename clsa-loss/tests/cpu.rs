@@ -5,13 +5,13 @@ mod reference;
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::{Candidates, ClsaLoss, Implementation, LossOutput, MemoryBank};
 use proptest::prelude::*;
-use reference::{Batch, assert_agrees, computed, reference};
+use reference::{Batch, DOUBLE, HALF, SINGLE, assert_agrees, computed, reference};
 
 fn cpu() -> ClsaLoss {
     ClsaLoss { implementation: Implementation::Cpu, ..ClsaLoss::default() }
 }
 
-fn check(batch: &Batch, dtype: DType, bank: DType, loss: &ClsaLoss, bound: f64) {
+fn check(batch: &Batch, dtype: DType, bank: DType, loss: &ClsaLoss, bound: (f64, f64)) {
     let given = batch.to_dtype(dtype);
     let bank = MemoryBank::from_rows(batch.bank.to_dtype(bank).unwrap(), 0).unwrap();
     let (output, gradients) = computed(&given, |weak, strong| {
@@ -38,7 +38,7 @@ proptest! {
     ) {
         let tau2 = if same { tau } else { tau2 };
         let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..cpu() };
-        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::F32, &loss, 1e-6);
+        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::F32, &loss, SINGLE);
     }
 
     #[test]
@@ -47,7 +47,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let loss = cpu();
-        check(&Batch::random(w, s, n, d, k, 2000.0, seed), DType::F32, DType::F32, &loss, 1e-6);
+        check(&Batch::random(w, s, n, d, k, 2000.0, seed), DType::F32, DType::F32, &loss, SINGLE);
     }
 
     #[test]
@@ -55,7 +55,7 @@ proptest! {
         (w, s, n, d, k) in shapes(),
         seed in any::<u64>(),
     ) {
-        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F64, DType::F64, &cpu(), 1e-12);
+        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F64, DType::F64, &cpu(), DOUBLE);
     }
 
     #[test]
@@ -63,7 +63,7 @@ proptest! {
         (w, s, n, d, k) in shapes(),
         seed in any::<u64>(),
     ) {
-        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::BF16, &cpu(), 1e-2);
+        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::BF16, &cpu(), HALF);
     }
 }
 
@@ -103,8 +103,7 @@ fn bits(threads: usize, bank: DType, norm: f64) -> Vec<u32> {
     let batch = Batch::random(2, 2, 20, 48, 6000, norm, 5).to_dtype(DType::F32);
     let bank = MemoryBank::from_rows(batch.bank.to_dtype(bank).unwrap(), 0).unwrap();
     let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
-    let (output, gradients) =
-        pool.install(|| computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates)));
+    let (output, gradients) = pool.install(|| computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates)));
     let mut bits: Vec<u32> = vec![output.loss.to_scalar::<f32>().unwrap().to_bits()];
     for gradient in gradients {
         let values = gradient.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -132,7 +131,7 @@ fn f16_and_bf16_views_take_gradients() {
         let bank = MemoryBank::from_rows(halves.bank.clone(), 0).unwrap();
         let candidates = Candidates { keys: &halves.keys, bank: Some(&bank), first_positive: 0 };
         let (output, gradients) = computed(&halves, |weak, strong| cpu().forward(weak, strong, candidates));
-        assert_agrees(&output, &gradients, &reference(&exact, &cpu(), 0), &cpu(), 1e-2);
+        assert_agrees(&output, &gradients, &reference(&exact, &cpu(), 0), &cpu(), HALF);
         assert_eq!(output.loss.dtype(), DType::F32);
     }
 }
@@ -146,12 +145,12 @@ fn positives_of_a_rank_start_at_its_column() {
     let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
     let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 4 };
     let (output, gradients) = computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates));
-    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), 1e-12);
+    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), DOUBLE);
     // In f32, the keys of other ranks are in another pass than the rank's own.
     let single = batch.to_dtype(DType::F32);
     let candidates = Candidates { keys: &single.keys, bank: Some(&bank), first_positive: 4 };
     let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, candidates));
-    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), 1e-6);
+    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), SINGLE);
 }
 
 #[test]
@@ -182,7 +181,7 @@ fn keys_without_a_bank_are_candidates_enough() {
     let single = batch.to_dtype(DType::F32);
     let candidates = Candidates { keys: &single.keys, bank: None, first_positive: 0 };
     let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, candidates));
-    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 0), &cpu(), 1e-6);
+    assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 0), &cpu(), SINGLE);
 }
 
 #[test]
