@@ -358,7 +358,8 @@ fn bytes_mut(values: &mut [f32]) -> &mut [u8] {
 mod tests {
     use super::*;
     use crate::config::{Arch, ModelConfig, Stem};
-    use crate::params::Builder;
+    use crate::ops::Conv;
+    use crate::params::{Builder, Init};
     use crate::portable::Portable;
     use crate::resnet::{ResNet, Stage};
 
@@ -453,9 +454,101 @@ mod tests {
         agrees(Arch::Resnet18, Stem::Cifar, 0.25, 4, 32, 1);
     }
 
+    /// Stem, pooling, a bottleneck with projection and stride 2, one without: every operation, few layers deep.
+    fn shallow<O: Ops>(ops: &mut O, units: &[ConvBn], images: &Tensor) -> Result<Tensor> {
+        let x = ops.image(images)?;
+        let x = ops.conv_bn(&x, &units[0], None, true)?;
+        let x = ops.max_pool(&x)?;
+        let y = ops.conv_bn(&x, &units[1], None, true)?;
+        let y = ops.conv_bn(&y, &units[2], None, true)?;
+        let identity = ops.conv_bn(&x, &units[3], None, false)?;
+        let x = ops.conv_bn(&y, &units[4], Some(&identity), true)?;
+        let y = ops.conv_bn(&x, &units[5], None, true)?;
+        let y = ops.conv_bn(&y, &units[6], None, true)?;
+        let x = ops.conv_bn(&y, &units[7], Some(&x), true)?;
+        ops.global_avg_pool(&x)
+    }
+
+    fn shallow_units(dtype: DType) -> (Vec<ConvBn>, Builder) {
+        let mut builder = Builder::new(3, dtype, &Device::Cpu);
+        let shapes = [
+            (3, 20, 7, 2),
+            (20, 18, 1, 1),
+            (18, 24, 3, 2),
+            (20, 72, 1, 2),
+            (24, 72, 1, 1),
+            (72, 18, 1, 1),
+            (18, 24, 3, 1),
+            (24, 72, 1, 1),
+        ];
+        let unit = |(i, (c_in, c_out, kernel, stride)): (usize, (usize, usize, usize, usize))| {
+            let std = Init::Normal((2.0 / (c_out * kernel * kernel) as f64).sqrt());
+            let weight = builder.parameter(format!("{i}.weight"), &[c_out, c_in, kernel, kernel], std).unwrap();
+            let bn = BatchNorm {
+                weight: builder.parameter(format!("{i}.norm"), &[c_out], Init::Uniform(1.5)).unwrap(),
+                bias: builder.parameter(format!("{i}.bias"), &[c_out], Init::Uniform(0.5)).unwrap(),
+                running_mean: builder.buffer(format!("{i}.mean"), c_out, 0.0).unwrap(),
+                running_var: builder.buffer(format!("{i}.var"), c_out, 1.0).unwrap(),
+            };
+            ConvBn { conv: Conv { weight, c_in, c_out, kernel, stride, padding: kernel / 2 }, bn }
+        };
+        let units = shapes.into_iter().enumerate().map(unit).collect();
+        (units, builder)
+    }
+
     #[test]
     fn bottlenecks_and_pooling_agree_with_the_portable_operations() {
-        agrees(Arch::Resnet50, Stem::Imagenet, 0.25, 4, 65, 1);
+        let (single, singles) = shallow_units(DType::F32);
+        let (double, doubles) = shallow_units(DType::F64);
+        for (p, q) in doubles.parameters.iter().zip(&singles.parameters) {
+            p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
+        }
+        let mut tape = Tape::new(&Pool::default(), Mode::Train, 2, true);
+        let features = shallow(&mut tape, &single, &images(4, 67, DType::F32)).unwrap();
+        let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
+        let mut gradients = Gradients::new(singles.parameters.len());
+        tape.backward(&given, &mut gradients).unwrap();
+
+        let mut portable = Portable { mode: Mode::Train, bn_splits: 2, dtype: DType::F64, track: true };
+        let expected = shallow(&mut portable, &double, &images(4, 67, DType::F64)).unwrap();
+        let error = difference(&f64s(&features), &f64s(&expected));
+        assert!(error < 1e-5, "features differ by {error:e}");
+        let given = Tensor::from_vec(given, expected.dims(), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+        let store = (expected * given).unwrap().sum_all().unwrap().backward().unwrap();
+        for (p, q) in singles.parameters.iter().zip(&doubles.parameters) {
+            let error = difference(&f64s(gradients.get(p.index).unwrap()), &f64s(store.get(&q.var).unwrap()));
+            assert!(error < 1e-4, "the gradient of {} differs by {error:e}", p.name);
+        }
+    }
+
+    #[test]
+    fn a_resnet50s_gradient_points_where_that_of_f64_does() {
+        let config = ModelConfig { width: 0.25, ..ModelConfig::default() };
+        let (net, single) = network(&config, DType::F32);
+        let (reference, double) = network(&config, DType::F64);
+        for (p, q) in double.parameters.iter().zip(&single.parameters) {
+            p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
+        }
+        let mut tape = Tape::new(&Pool::default(), Mode::Train, 1, true);
+        let features = net.forward(&mut tape, &images(4, 65, DType::F32), Stage::Layer4).unwrap();
+        let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
+        let mut gradients = Gradients::new(single.parameters.len());
+        tape.backward(&given, &mut gradients).unwrap();
+        let given = Tensor::from_vec(given, features.dims(), &Device::Cpu).unwrap();
+        let (expected, expected_gradients) = portable_pass(&reference, &double, &images(4, 65, DType::F64), &given, 1);
+        assert!(difference(&f64s(&features), &expected) < 1e-4);
+        // Fifty layers deep some values near zero pass ReLU in one precision and not in the other, so that single
+        // parameters may differ by what one pixel contributes.
+        let (mut product, mut own, mut other) = (0.0, 0.0, 0.0);
+        for (p, expected) in single.parameters.iter().zip(&expected_gradients) {
+            let got = f64s(gradients.get(p.index).unwrap());
+            let scale = expected.iter().fold(1e-300, |sum, x| sum + x * x);
+            product += got.iter().zip(expected).map(|(a, b)| a * b).sum::<f64>() / scale;
+            own += got.iter().map(|a| a * a).sum::<f64>() / scale;
+            other += 1.0;
+        }
+        let cosine = product / (own * other).sqrt();
+        assert!(cosine > 0.999, "the cosine is {cosine}");
     }
 
     #[test]

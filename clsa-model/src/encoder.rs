@@ -1,13 +1,15 @@
 //! The encoder: backbone and projection head, its passes, and its state dictionary.
 
 use crate::config::{Backend, Compute, ModelConfig, Precision};
+use crate::cpu::Tape;
 use crate::error::{ModelError, Result};
 use crate::head::Head;
+use crate::kernels::Pool;
 use crate::ops::Mode;
 use crate::params::{Buffer, Builder, Gradients, Parameter};
 use crate::portable::Portable;
 use crate::resnet::{ResNet, Stage};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,13 +24,18 @@ pub struct Encoder {
     parameters: Vec<Parameter>,
     buffers: Vec<Buffer>,
     batches: AtomicU64,
+    /// Memory of the CPU kernels' activations, kept between passes.
+    pool: Pool,
 }
 
 /// A training pass of one view: its embedding, and what the way back needs.
 #[must_use = "a pass holds its activations until it is dropped or taken backward"]
 pub struct Pass {
     embedding: Tensor,
+    /// Candle's graph of the head, and with portable operations of the backbone too.
     graph: Tensor,
+    /// With CPU kernels: the features where the graph begins, and the tape that leads to them.
+    backbone: Option<(Var, Tape)>,
     parameters: Vec<Parameter>,
 }
 
@@ -54,6 +61,7 @@ impl Encoder {
             parameters: builder.parameters,
             buffers: builder.buffers,
             batches: AtomicU64::new(0),
+            pool: Pool::default(),
         })
     }
 
@@ -90,9 +98,17 @@ impl Encoder {
     pub fn forward(&self, images: &Tensor) -> Result<Pass> {
         self.check(images)?;
         self.batches.fetch_add(1, Ordering::Relaxed);
-        let features = self.backbone.forward(&mut self.portable(Mode::Train, true), images, Stage::Layer4)?;
+        let (features, backbone) = match self.compute.backend {
+            Backend::Cpu => {
+                let mut tape = self.tape(Mode::Train, true);
+                let features = self.backbone.forward(&mut tape, images, Stage::Layer4)?;
+                let features = Var::from_tensor(&features)?;
+                (features.as_tensor().clone(), Some((features, tape)))
+            }
+            _ => (self.backbone.forward(&mut self.portable(Mode::Train, true), images, Stage::Layer4)?, None),
+        };
         let graph = self.head.forward(&features, true)?;
-        Ok(Pass { embedding: graph.detach(), graph, parameters: self.parameters.clone() })
+        Ok(Pass { embedding: graph.detach(), graph, backbone, parameters: self.parameters.clone() })
     }
 
     /// Images (N, 3, H, W) to embeddings (N, dim) without gradient. In [`Mode::Train`], as the key encoder does, batch
@@ -105,8 +121,7 @@ impl Encoder {
         if mode == Mode::Train {
             self.batches.fetch_add(1, Ordering::Relaxed);
         }
-        let features = self.backbone.forward(&mut self.portable(mode, false), images, Stage::Layer4)?;
-        self.head.forward(&features, false)
+        self.head.forward(&self.pooled(images, mode, Stage::Layer4)?, false)
     }
 
     /// Images (N, 3, H, W) to the pooled features (N, C) of a stage in evaluation mode, with batch norm folded into the
@@ -116,7 +131,7 @@ impl Encoder {
     /// The images have another shape.
     pub fn features(&self, images: &Tensor, stage: Stage) -> Result<Tensor> {
         self.check(images)?;
-        self.backbone.forward(&mut self.portable(Mode::Eval, false), images, stage)
+        self.pooled(images, Mode::Eval, stage)
     }
 
     /// Parameters, running statistics and batch counts by torchvision's names, as `state_dict()` gives them.
@@ -199,6 +214,18 @@ impl Encoder {
             .map(|stem| format!("{stem}num_batches_tracked"))
     }
 
+    /// The backbone without gradient.
+    fn pooled(&self, images: &Tensor, mode: Mode, stage: Stage) -> Result<Tensor> {
+        match self.compute.backend {
+            Backend::Cpu => self.backbone.forward(&mut self.tape(mode, false), images, stage),
+            _ => self.backbone.forward(&mut self.portable(mode, false), images, stage),
+        }
+    }
+
+    fn tape(&self, mode: Mode, track: bool) -> Tape {
+        Tape::new(&self.pool, mode, self.compute.bn_splits, track)
+    }
+
     fn portable(&self, mode: Mode, track: bool) -> Portable {
         let dtype = match self.compute.precision {
             Precision::F32 => DType::F32,
@@ -244,24 +271,28 @@ impl Pass {
                 gradients.add(parameter.index, &gradient)?;
             }
         }
+        if let Some((features, tape)) = self.backbone
+            && let Some(gradient) = store.remove(&features)
+        {
+            let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
+            tape.backward(&gradient, gradients)?;
+        }
         Ok(())
     }
 }
 
 /// The implementation that `Auto` stands for, or an error where the one asked for cannot serve.
 fn resolve(compute: Compute, device: &Device) -> Result<Backend> {
-    let impossible = |expected: &str| ModelError::Config {
-        key: "compute.backend",
-        value: "cpu".to_owned(),
-        expected: expected.to_owned(),
-    };
+    let kernels = device.is_cpu() && compute.precision == Precision::F32;
     match compute.backend {
         Backend::Portable => Ok(Backend::Portable),
+        Backend::Auto if kernels => Ok(Backend::Cpu),
         Backend::Auto => Ok(Backend::Portable),
-        Backend::Cpu if !device.is_cpu() => Err(impossible("the CPU kernels need --device cpu")),
-        Backend::Cpu if compute.precision == Precision::F64 => {
-            Err(impossible("the CPU kernels compute in f32 and bf16; use the portable backend for f64"))
-        }
-        Backend::Cpu => Err(impossible("not built")),
+        Backend::Cpu if kernels => Ok(Backend::Cpu),
+        Backend::Cpu => Err(ModelError::Config {
+            key: "compute.backend",
+            value: "cpu".to_owned(),
+            expected: "the CPU kernels compute in f32 on the CPU; use portable for anything else".to_owned(),
+        }),
     }
 }
