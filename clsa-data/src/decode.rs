@@ -3,7 +3,7 @@
 //! The format is read from the content, not from the name. Alpha is dropped, grey is repeated, 16-bit channels keep
 //! their high byte, an animation gives its first frame, and an EXIF orientation is not applied.
 
-use std::io::Cursor;
+use std::io::{BufRead, Cursor, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
@@ -39,14 +39,21 @@ fn decode_error(name: &str, reason: impl ToString) -> SampleError {
     SampleError::Decode { name: name.into(), reason: reason.to_string() }
 }
 
+/// Bytes in memory or in a file. Behind one type, every decoder is compiled once, not once for each.
+trait BufReadSeek: BufRead + Seek {}
+
+impl<R: BufRead + Seek> BufReadSeek for R {}
+
 /// A decoder whose header has been read and whose dimensions are within the limits.
-fn open<'a>(bytes: &'a [u8], name: &str, limits: &Limits) -> Result<impl ImageDecoder + 'a, SampleError> {
-    limits.check_bytes(name, bytes.len() as u64)?;
-    if bytes.is_empty() {
+fn open<'a>(
+    mut bytes: Box<dyn BufReadSeek + 'a>,
+    name: &str,
+    limits: &Limits,
+) -> Result<impl ImageDecoder + 'a, SampleError> {
+    if bytes.fill_buf().map_err(|error| decode_error(name, error))?.is_empty() {
         return Err(decode_error(name, "the file is empty"));
     }
-    let mut reader =
-        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| decode_error(name, error))?;
+    let mut reader = ImageReader::new(bytes).with_guessed_format().map_err(|error| decode_error(name, error))?;
     if reader.format().is_none() {
         return Err(decode_error(name, "its first bytes are of no known image format"));
     }
@@ -75,10 +82,33 @@ fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, SampleError>) -> Resu
 /// # Errors
 /// [`SampleError`] if the bytes are beyond the limits or cannot be decoded.
 pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, SampleError> {
+    limits.check_bytes(name, bytes.len() as u64)?;
+    if bytes.starts_with(&[0xff, 0xd8]) && !jpeg_ends(bytes) {
+        // The decoder would fill the rest with grey.
+        return Err(decode_error(name, "it is cut short: a JPEG without its end-of-image marker"));
+    }
     guarded(name, || {
-        let decoder = open(bytes, name, limits)?;
+        let decoder = open(Box::new(Cursor::new(bytes)), name, limits)?;
         DynamicImage::from_decoder(decoder).map(to_rgb).map_err(|error| decode_error(name, error))
     })
+}
+
+/// Whether a JPEG has its end-of-image marker, which no compressed data can contain, after the header of a scan. A
+/// thumbnail within the metadata has one too, so these are passed over.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
+        let start_of_scan = 0xda;
+        match marker {
+            // A fill byte.
+            0xff => at += 1,
+            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+        }
+        if marker == start_of_scan {
+            return bytes.get(at..).is_some_and(|scan| scan.windows(2).rev().any(|pair| pair == [0xff, 0xd9]));
+        }
+    }
+    false
 }
 
 /// Width and height in pixels of an image file, from its header; `name` is for messages only.
@@ -86,7 +116,13 @@ pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, Sam
 /// # Errors
 /// As for [`decode`].
 pub fn dimensions(bytes: &[u8], name: &str, limits: &Limits) -> Result<(u32, u32), SampleError> {
-    guarded(name, || open(bytes, name, limits).map(|decoder| decoder.dimensions()))
+    limits.check_bytes(name, bytes.len() as u64)?;
+    header(Cursor::new(bytes), name, limits)
+}
+
+/// Width and height in pixels of the image file that a reader gives, from its header.
+pub(crate) fn header(bytes: impl BufRead + Seek, name: &str, limits: &Limits) -> Result<(u32, u32), SampleError> {
+    guarded(name, || open(Box::new(bytes), name, limits).map(|decoder| decoder.dimensions()))
 }
 
 /// Eight bits per channel, three channels.

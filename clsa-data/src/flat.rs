@@ -5,14 +5,13 @@ use std::path::Path;
 use image::RgbImage;
 
 use crate::dataset::{Dataset, Encoded, Label, Split};
-use crate::decode::{Limits, decode, dimensions};
+use crate::decode::Limits;
 use crate::error::{DataError, SampleError};
 use crate::listing::Listing;
 
 /// Images without labels.
 pub(crate) struct Flat {
     listing: Listing,
-    limits: Limits,
 }
 
 impl Flat {
@@ -23,11 +22,11 @@ impl Flat {
         if !root.is_dir() {
             return Err(DataError::refused(root, "is not a folder that can be read"));
         }
-        let mut listing = Listing::new(root);
+        let mut listing = Listing::new(root, limits);
         if listing.add_folder("")? == 0 {
             return Err(DataError::refused(root, "has no image files in it"));
         }
-        Ok(Self { listing, limits })
+        Ok(Self { listing })
     }
 }
 
@@ -45,18 +44,18 @@ impl Dataset for Flat {
     }
 
     fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
-        decode(&self.listing.read(index, &self.limits)?, self.listing.name(index), &self.limits)
+        self.listing.image(index)
     }
 
     fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
-        dimensions(&self.listing.read(index, &self.limits)?, self.listing.name(index), &self.limits)
+        self.listing.dimensions(index)
     }
 
     fn name(&self, index: usize) -> String {
-        self.listing.name(index).into()
+        self.listing.name(index)
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
-        self.listing.encoded(index, &self.limits).map(Some)
+        self.listing.encoded(index).map(Some)
     }
 }

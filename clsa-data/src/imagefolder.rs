@@ -5,7 +5,7 @@ use std::path::Path;
 use image::RgbImage;
 
 use crate::dataset::{Dataset, Encoded, Label, Split};
-use crate::decode::{Limits, decode, dimensions};
+use crate::decode::Limits;
 use crate::error::{DataError, SampleError};
 use crate::listing::{Listing, folders};
 
@@ -14,7 +14,6 @@ pub(crate) struct ImageFolder {
     listing: Listing,
     classes: Vec<String>,
     labels: Vec<u32>,
-    limits: Limits,
 }
 
 /// The folder of a split below `root`, if there is one.
@@ -47,7 +46,7 @@ impl ImageFolder {
         if classes.is_empty() {
             return Err(DataError::refused(train, "has no folders in it, one per class"));
         }
-        let mut listing = Listing::new(&folder);
+        let mut listing = Listing::new(&folder, limits);
         let mut labels = Vec::new();
         for class in folders(&folder)? {
             let Ok(label) = classes.binary_search(&class) else {
@@ -65,7 +64,7 @@ impl ImageFolder {
         if labels.is_empty() {
             return Err(DataError::refused(folder, "has no image files in it"));
         }
-        Ok(Self { listing, classes, labels, limits })
+        Ok(Self { listing, classes, labels })
     }
 }
 
@@ -83,18 +82,18 @@ impl Dataset for ImageFolder {
     }
 
     fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
-        decode(&self.listing.read(index, &self.limits)?, self.listing.name(index), &self.limits)
+        self.listing.image(index)
     }
 
     fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
-        dimensions(&self.listing.read(index, &self.limits)?, self.listing.name(index), &self.limits)
+        self.listing.dimensions(index)
     }
 
     fn name(&self, index: usize) -> String {
-        self.listing.root().join(self.listing.name(index)).display().to_string()
+        self.listing.name(index)
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
-        self.listing.encoded(index, &self.limits).map(Some)
+        self.listing.encoded(index).map(Some)
     }
 }

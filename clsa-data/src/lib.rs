@@ -9,19 +9,33 @@ mod cifar;
 mod dataset;
 mod decode;
 mod error;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 mod flat;
+pub mod idx;
 mod imagefolder;
+pub mod inspect;
 mod listing;
 mod loader;
 pub mod order;
+pub mod pack;
+#[cfg(feature = "parquet")]
+mod parquet_images;
+pub mod pattern;
 mod procedural;
+mod progress;
+pub mod shard_index;
 mod source;
 mod transform;
+pub mod verify;
+pub mod voc;
+mod wds;
 
 pub use dataset::{Dataset, Encoded, Label, Presence, Split};
 pub use decode::{Limits, decode, dimensions};
 pub use error::{DataError, SampleError};
 pub use loader::{BadSample, Batch, Batches, Loader, LoaderConfig, OnError};
 pub use procedural::{Procedural, ProceduralOptions, Structure};
+pub use progress::Progress;
 pub use source::Source;
 pub use transform::{Sample, Transform};

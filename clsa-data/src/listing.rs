@@ -1,13 +1,14 @@
 //! Lists of image files, held compactly: 1.3 million names take some 50 MB.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use walkdir::WalkDir;
 
 use crate::dataset::Encoded;
-use crate::decode::Limits;
+use crate::decode::{Limits, decode, header};
 use crate::error::{DataError, SampleError};
 
 /// Extensions, in lower case, of files that are taken for images.
@@ -29,24 +30,27 @@ pub(crate) struct Listing {
     names: String,
     /// End of each path in `names`.
     ends: Vec<u32>,
+    limits: Limits,
 }
 
 impl Listing {
-    pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.into(), names: String::new(), ends: Vec::new() }
+    pub(crate) fn new(root: &Path, limits: Limits) -> Self {
+        Self { root: root.into(), names: String::new(), ends: Vec::new(), limits }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    /// Path of a file.
+    pub(crate) fn path(&self, index: usize) -> PathBuf {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        self.root.join(&self.names[start..self.ends[index] as usize])
     }
 
-    pub(crate) fn name(&self, index: usize) -> &str {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        &self.names[start..self.ends[index] as usize]
+    /// Path of a file, for messages.
+    pub(crate) fn name(&self, index: usize) -> String {
+        self.path(index).display().to_string()
     }
 
     /// Adds one file by its path relative to the root.
@@ -98,22 +102,40 @@ impl Listing {
         Ok(found.len())
     }
 
-    /// Reads a file, up to the limit of bytes.
-    pub(crate) fn read(&self, index: usize, limits: &Limits) -> Result<Vec<u8>, SampleError> {
-        let name = self.name(index);
-        let failed = |error| SampleError::Read { name: name.into(), error };
-        let file = File::open(self.root.join(name)).map_err(failed)?;
+    fn open(&self, path: &Path) -> Result<(File, u64), SampleError> {
+        let failed = |error| SampleError::Read { name: path.display().to_string(), error };
+        let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
-        limits.check_bytes(name, size)?;
-        let mut bytes = Vec::with_capacity(size as usize);
-        file.take(limits.max_bytes).read_to_end(&mut bytes).map_err(failed)?;
+        self.limits.check_bytes(&path.display().to_string(), size)?;
+        Ok((file, size))
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, SampleError> {
+        let (file, size) = self.open(path)?;
+        let mut bytes = Vec::with_capacity(size as usize + 1);
+        let failed = |error| SampleError::Read { name: path.display().to_string(), error };
+        file.take(self.limits.max_bytes).read_to_end(&mut bytes).map_err(failed)?;
         Ok(bytes)
     }
 
+    /// Reads and decodes a file.
+    pub(crate) fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
+        let path = self.path(index);
+        decode(&self.read(&path)?, &path.display().to_string(), &self.limits)
+    }
+
+    /// Reads the header of a file.
+    pub(crate) fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
+        let path = self.path(index);
+        let (file, _) = self.open(&path)?;
+        header(BufReader::new(file), &path.display().to_string(), &self.limits)
+    }
+
     /// The file with the extension that its name has.
-    pub(crate) fn encoded(&self, index: usize, limits: &Limits) -> Result<Encoded, SampleError> {
-        let extension = self.name(index).rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
-        Ok(Encoded { bytes: self.read(index, limits)?, extension })
+    pub(crate) fn encoded(&self, index: usize) -> Result<Encoded, SampleError> {
+        let path = self.path(index);
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        Ok(Encoded { bytes: self.read(&path)?, extension })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::dataset::{Dataset, Split};
 use crate::decode::Limits;
 use crate::error::DataError;
 use crate::procedural::{Procedural, ProceduralOptions};
-use crate::{cifar, flat, imagefolder};
+use crate::{cifar, flat, idx, imagefolder, voc, wds};
 
 /// Where images come from. Parsed from, and displayed as, one string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,14 @@ pub enum Source {
     ImageFolder(PathBuf),
     /// `cifar-bin:PATH`: CIFAR-10 or CIFAR-100 in the binary version, a folder or the distributed tar.gz.
     CifarBin(PathBuf),
+    /// `idx:PATH`: a folder with the MNIST family's files, gzipped or not.
+    Idx(PathBuf),
+    /// `wds:PATTERN`: WebDataset tar shards: a folder, or a pattern with `{split}`, `{000..127}`, `{a,b}`, `*` and `?`.
+    Wds(String),
+    /// `parquet:PATTERN`: Hugging Face image data sets, named as for `wds`. Needs the feature `parquet`.
+    Parquet(String),
+    /// `voc2007:PATH`: PASCAL VOC 2007, with several labels for each image.
+    Voc2007(PathBuf),
     /// `flat:PATH`: images without labels, searched recursively.
     Flat(PathBuf),
     /// `procedural` or `procedural:KEY=VALUE,…` with the keys `classes`, `train`, `test`, `side` and `seed`.
@@ -26,7 +34,8 @@ pub enum Source {
 }
 
 /// The forms that a source can have, for messages.
-const FORMS: &str = "imagefolder:PATH, cifar-bin:PATH, flat:PATH, procedural";
+const FORMS: &str =
+    "imagefolder:PATH, cifar-bin:PATH, idx:PATH, wds:PATTERN, parquet:PATTERN, voc2007:PATH, flat:PATH, procedural";
 
 impl Source {
     /// Opens a split with the default [`Limits`].
@@ -45,6 +54,15 @@ impl Source {
         Ok(match self {
             Source::ImageFolder(path) => Arc::new(imagefolder::ImageFolder::open(path, split, limits)?),
             Source::CifarBin(path) => Arc::new(cifar::Cifar::open(path, split)?),
+            Source::Idx(path) => Arc::new(idx::Idx::open(path, split)?),
+            Source::Wds(pattern) => Arc::new(wds::Wds::open(pattern, split, limits)?),
+            #[cfg(feature = "parquet")]
+            Source::Parquet(pattern) => Arc::new(crate::parquet_images::ParquetImages::open(pattern, split, limits)?),
+            #[cfg(not(feature = "parquet"))]
+            Source::Parquet(_) => {
+                return Err(DataError::FeatureOff { source_text: self.to_string(), feature: "parquet" });
+            }
+            Source::Voc2007(path) => Arc::new(voc::Voc2007::open(path, split, limits)?),
             Source::Flat(path) => Arc::new(flat::Flat::open(path, split, limits)?),
             Source::Procedural(options) => Arc::new(Procedural::new(options, split)),
         })
@@ -63,14 +81,18 @@ impl FromStr for Source {
         if kind == "procedural" {
             return ProceduralOptions::parse(rest.unwrap_or("")).map(Source::Procedural).map_err(refuse);
         }
-        let with_path: fn(PathBuf) -> Source = match kind {
-            "imagefolder" => Source::ImageFolder,
-            "cifar-bin" => Source::CifarBin,
-            "flat" => Source::Flat,
+        let with_path: fn(&str) -> Source = match kind {
+            "imagefolder" => |path| Source::ImageFolder(path.into()),
+            "cifar-bin" => |path| Source::CifarBin(path.into()),
+            "idx" => |path| Source::Idx(path.into()),
+            "wds" => |pattern| Source::Wds(pattern.into()),
+            "parquet" => |pattern| Source::Parquet(pattern.into()),
+            "voc2007" => |path| Source::Voc2007(path.into()),
+            "flat" => |path| Source::Flat(path.into()),
             _ => return Err(refuse(format!("is no known kind; a source is one of {FORMS}"))),
         };
         match rest {
-            Some(path) if !path.is_empty() => Ok(with_path(path.into())),
+            Some(path) if !path.is_empty() => Ok(with_path(path)),
             _ => Err(refuse(format!("needs a path: {kind}:PATH"))),
         }
     }
@@ -81,6 +103,10 @@ impl fmt::Display for Source {
         match self {
             Source::ImageFolder(path) => write!(f, "imagefolder:{}", path.display()),
             Source::CifarBin(path) => write!(f, "cifar-bin:{}", path.display()),
+            Source::Idx(path) => write!(f, "idx:{}", path.display()),
+            Source::Wds(pattern) => write!(f, "wds:{pattern}"),
+            Source::Parquet(pattern) => write!(f, "parquet:{pattern}"),
+            Source::Voc2007(path) => write!(f, "voc2007:{}", path.display()),
             Source::Flat(path) => write!(f, "flat:{}", path.display()),
             Source::Procedural(options) => write!(f, "{options}"),
         }

@@ -1,0 +1,172 @@
+//! `idx:PATH`: a folder with the MNIST family's files, gzipped or not.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::GzDecoder;
+use image::RgbImage;
+
+use crate::dataset::{Dataset, Label, Split};
+use crate::error::{DataError, SampleError};
+
+/// The largest file of the family (EMNIST by class) has 548 MB.
+const MAX_FILE: u64 = 4 << 30;
+
+/// One split in memory.
+pub(crate) struct Idx {
+    classes: Vec<String>,
+    labels: Vec<u8>,
+    pixels: Vec<u8>,
+    width: u32,
+    height: u32,
+    file: String,
+}
+
+impl Idx {
+    /// Opens a split; the classes are the numbers up to the largest label of the training split.
+    pub(crate) fn open(folder: &Path, split: Split) -> Result<Self, DataError> {
+        if !folder.is_dir() {
+            return Err(DataError::refused(folder, "is not a folder that can be read"));
+        }
+        let image_file = find(folder, split, "images")?;
+        let label_file = find(folder, split, "labels")?;
+        let images = read(&image_file)?;
+        let (shape, pixels) = parse_idx(&images).map_err(|reason| DataError::refused(&image_file, reason))?;
+        let &[count, height, width] = shape.as_slice() else {
+            return Err(DataError::refused(image_file, format!("has {} dimensions, not 3", shape.len())));
+        };
+        if count == 0 || height == 0 || width == 0 {
+            return Err(DataError::refused(image_file, "has no pixels"));
+        }
+        let labels = read_labels(&label_file)?;
+        if labels.len() != count as usize {
+            return Err(DataError::refused(label_file, format!("has {} labels for {count} images", labels.len())));
+        }
+        let train =
+            if split == Split::Train { labels.clone() } else { read_labels(&find(folder, Split::Train, "labels")?)? };
+        let classes = usize::from(train.iter().copied().max().unwrap_or(0)) + 1;
+        if let Some(at) = labels.iter().position(|&label| usize::from(label) >= classes) {
+            let label = labels[at];
+            return Err(DataError::refused(label_file, format!("label {at} is {label}, a class not trained on")));
+        }
+        Ok(Self {
+            classes: (0..classes).map(|class| class.to_string()).collect(),
+            labels,
+            pixels: pixels.to_vec(),
+            width,
+            height,
+            file: image_file.display().to_string(),
+        })
+    }
+
+    fn plane(&self, index: usize) -> &[u8] {
+        let size = self.width as usize * self.height as usize;
+        &self.pixels[index * size..(index + 1) * size]
+    }
+}
+
+/// The one file of a folder that holds `what` (`images`, `labels`) of `split`.
+fn find(folder: &Path, split: Split, what: &str) -> Result<PathBuf, DataError> {
+    let splits: &[&str] = if split == Split::Train { &["train"] } else { &["t10k", "test"] };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
+        let path = entry.map_err(DataError::io(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = name.strip_suffix(".gz").unwrap_or(&name);
+        if stem.ends_with("-ubyte") && splits.iter().any(|split| stem.contains(&format!("{split}-{what}"))) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    // The same file gzipped and not is one; the unpacked one is read.
+    found.dedup_by(|gz, plain| gz.extension().is_some_and(|e| e == "gz") && gz.with_extension("") == *plain);
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(DataError::refused(folder, format!("has no file {}-{what}-idx?-ubyte, gzipped or not", splits[0]))),
+        [a, b, ..] => {
+            let (a, b) = (a.display(), b.display());
+            Err(DataError::refused(folder, format!("has more than one file of {split} {what}: {a} and {b}")))
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    let broken = |error: std::io::Error| DataError::refused(path, format!("cannot be read to its end: {error}"));
+    let file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
+    let mut bytes = Vec::new();
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        GzDecoder::new(file).take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(broken)?;
+    } else {
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(broken)?;
+    }
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(DataError::refused(path, format!("has more than {MAX_FILE} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn read_labels(path: &Path) -> Result<Vec<u8>, DataError> {
+    let bytes = read(path)?;
+    let (shape, labels) = parse_idx(&bytes).map_err(|reason| DataError::refused(path, reason))?;
+    if shape.len() != 1 {
+        return Err(DataError::refused(path, format!("has {} dimensions, not 1", shape.len())));
+    }
+    Ok(labels.to_vec())
+}
+
+/// Reads an IDX file of bytes: two zero bytes, the type (8 for bytes), the number of dimensions, each of these as a
+/// big-endian 32-bit number, then the values. Returns dimensions and values.
+///
+/// # Errors
+/// The reason for which these bytes are no such file.
+pub fn parse_idx(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), String> {
+    let [0, 0, kind, dimensions, rest @ ..] = bytes else {
+        return Err("does not begin as an IDX file".into());
+    };
+    if *kind != 8 {
+        return Err(format!("holds values of type {kind:#04x}, not of bytes (0x08)"));
+    }
+    let header = 4 * usize::from(*dimensions);
+    if *dimensions == 0 || rest.len() < header {
+        return Err("ends within its header".into());
+    }
+    let (sizes, values) = rest.split_at(header);
+    let shape: Vec<u32> =
+        sizes.chunks_exact(4).map(|size| u32::from_be_bytes([size[0], size[1], size[2], size[3]])).collect();
+    let expected = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size.into()));
+    if expected != Some(values.len() as u64) {
+        return Err(format!("states the dimensions {shape:?} but has {} values", values.len()));
+    }
+    Ok((shape, values))
+}
+
+impl Dataset for Idx {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> Label {
+        Label::Class(self.labels[index].into())
+    }
+
+    fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
+        let mut image = RgbImage::new(self.width, self.height);
+        for (pixel, &value) in image.pixels_mut().zip(self.plane(index)) {
+            pixel.0 = [value; 3];
+        }
+        Ok(image)
+    }
+
+    fn dimensions(&self, _index: usize) -> Result<(u32, u32), SampleError> {
+        Ok((self.width, self.height))
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("{}#{index}", self.file)
+    }
+}

@@ -1,0 +1,107 @@
+//! What is in a source: `data info`.
+
+use rayon::prelude::*;
+
+use crate::dataset::{Dataset, Label, Presence, Split};
+use crate::decode::Limits;
+use crate::error::DataError;
+use crate::source::Source;
+
+/// What is in a source.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct SourceInfo {
+    /// The source, as its string.
+    pub source: String,
+    /// The splits that it has.
+    pub splits: Vec<SplitInfo>,
+    /// Why it has no test split, where it has none.
+    pub no_test: Option<String>,
+}
+
+/// What is in a split.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct SplitInfo {
+    /// `train` or `test`.
+    pub split: String,
+    /// Number of samples.
+    pub samples: usize,
+    /// The classes in order; empty where samples have no labels.
+    pub classes: Vec<ClassInfo>,
+    /// Sizes of the images; `None` if no header that was looked at could be read.
+    pub sizes: Option<SizeInfo>,
+    /// Samples whose headers were looked at, spread evenly over the split.
+    pub headers_read: usize,
+    /// Of these, the ones that could not be read.
+    pub headers_bad: usize,
+}
+
+/// How often a class occurs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ClassInfo {
+    /// Name of the class.
+    pub name: String,
+    /// Samples of it (with several labels per sample: that show it and are not difficult).
+    pub samples: usize,
+    /// Samples that show only difficult objects of it.
+    pub difficult: usize,
+}
+
+/// Sizes of images as width and height in pixels.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SizeInfo {
+    /// The image with the fewest pixels.
+    pub smallest: (u32, u32),
+    /// The image with the median number of pixels.
+    pub median: (u32, u32),
+    /// The image with the most pixels.
+    pub largest: (u32, u32),
+    /// The least short side of an image.
+    pub least_short_side: u32,
+}
+
+/// Looks at a source: splits, counts per class, and the sizes of up to `most_headers` images per split.
+///
+/// # Errors
+/// [`DataError`] if the source has no training split that can be opened.
+pub fn inspect(source: &Source, limits: Limits, most_headers: usize) -> Result<SourceInfo, DataError> {
+    let mut info = SourceInfo { source: source.to_string(), splits: Vec::new(), no_test: None };
+    info.splits.push(inspect_split(&*source.open_with(Split::Train, limits)?, Split::Train, most_headers));
+    match source.open_with(Split::Test, limits) {
+        Ok(dataset) => info.splits.push(inspect_split(&*dataset, Split::Test, most_headers)),
+        Err(error) => info.no_test = Some(error.to_string()),
+    }
+    Ok(info)
+}
+
+fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> SplitInfo {
+    let samples = dataset.len();
+    let mut classes: Vec<ClassInfo> =
+        dataset.class_names().iter().map(|name| ClassInfo { name: name.clone(), samples: 0, difficult: 0 }).collect();
+    for index in 0..samples {
+        match dataset.label(index) {
+            Label::None => {}
+            Label::Class(class) => classes[class as usize].samples += 1,
+            Label::Multi(presence) => {
+                for (class, presence) in classes.iter_mut().zip(presence.iter()) {
+                    class.samples += usize::from(*presence == Presence::Present);
+                    class.difficult += usize::from(*presence == Presence::Difficult);
+                }
+            }
+        }
+    }
+    let headers_read = samples.min(most_headers);
+    let mut sizes: Vec<(u32, u32)> = (0..headers_read)
+        .into_par_iter()
+        .filter_map(|at| dataset.dimensions((at as u128 * samples as u128 / headers_read as u128) as usize).ok())
+        .collect();
+    let headers_bad = headers_read - sizes.len();
+    sizes.sort_by_key(|&(width, height)| (u64::from(width) * u64::from(height), width));
+    let least_short_side = sizes.iter().map(|&(width, height)| width.min(height)).min();
+    let sizes = least_short_side.map(|least_short_side| SizeInfo {
+        smallest: sizes[0],
+        median: sizes[sizes.len() / 2],
+        largest: sizes[sizes.len() - 1],
+        least_short_side,
+    });
+    SplitInfo { split: split.to_string(), samples, classes, sizes, headers_read, headers_bad }
+}

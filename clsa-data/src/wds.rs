@@ -1,0 +1,156 @@
+//! `wds:PATTERN`: WebDataset tar shards, by random access through an index.
+//!
+//! The loader reads shards in sequence when [`crate::LoaderConfig::shuffle_buffer`] is set.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use crate::dataset::{Dataset, Encoded, Label, Presence, Split};
+use crate::decode::{Limits, decode, dimensions};
+use crate::error::{DataError, SampleError};
+use crate::pattern;
+use crate::shard_index::{Labelling, ShardIndex, open_index};
+
+/// Name of the file beside the shards that names the classes, one per line.
+pub(crate) const CLASSES_FILE: &str = "classes.txt";
+
+/// Shards of one split.
+pub(crate) struct Wds {
+    shards: Vec<(PathBuf, ShardIndex)>,
+    /// For each shard, the number of samples up to its end.
+    ends: Vec<usize>,
+    classes: Vec<String>,
+    limits: Limits,
+}
+
+impl Wds {
+    pub(crate) fn open(pattern: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
+        let files = pattern::files(pattern, "tar", split)?;
+        let names = match files.first().map(|file| file.with_file_name(CLASSES_FILE)) {
+            Some(path) if path.is_file() => {
+                let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
+                text.lines().map(String::from).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut shards: Vec<(PathBuf, ShardIndex)> = Vec::with_capacity(files.len());
+        let mut ends = Vec::with_capacity(files.len());
+        let mut samples = 0;
+        for file in files {
+            let index = open_index(&file, &names)?;
+            if let Some((first, other)) = shards.first()
+                && other.labelling() != index.labelling()
+            {
+                let first = first.display();
+                return Err(DataError::refused(file, format!("is labelled otherwise than {first}")));
+            }
+            samples += index.len();
+            ends.push(samples);
+            shards.push((file, index));
+        }
+        let classes = match shards.first().map(|(_, index)| index.labelling()) {
+            None | Some(Labelling::None) => Vec::new(),
+            Some(Labelling::Class) => {
+                let largest =
+                    shards.iter().flat_map(|(_, index)| &index.labels).max().map_or(0, |&class| class as usize);
+                named(names, largest + 1, pattern)?
+            }
+            Some(Labelling::Multi(classes)) => named(names, classes as usize, pattern)?,
+        };
+        Ok(Self { shards, ends, classes, limits })
+    }
+
+    /// The shard of a sample, and its number there.
+    fn locate(&self, index: usize) -> (&(PathBuf, ShardIndex), usize) {
+        let shard = self.ends.partition_point(|&end| end <= index);
+        let start = if shard == 0 { 0 } else { self.ends[shard - 1] };
+        (&self.shards[shard], index - start)
+    }
+
+    fn read(&self, index: usize) -> Result<(Vec<u8>, String), SampleError> {
+        let name = self.name(index);
+        let ((path, shard), at) = self.locate(index);
+        let size = shard.sizes[at];
+        self.limits.check_bytes(&name, size.into())?;
+        let mut bytes = vec![0; size as usize];
+        let read = File::open(path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(shard.offsets[at]))?;
+            file.read_exact(&mut bytes)
+        });
+        match read {
+            Ok(()) => Ok((bytes, name)),
+            Err(error) => Err(SampleError::Read { name, error }),
+        }
+    }
+}
+
+/// Names for `count` classes: those given, or numbers.
+fn named(names: Vec<String>, count: usize, pattern: &str) -> Result<Vec<String>, DataError> {
+    if names.is_empty() {
+        return Ok((0..count).map(|class| class.to_string()).collect());
+    }
+    if names.len() < count {
+        return Err(DataError::refused(
+            pattern,
+            format!("has {count} classes, but {CLASSES_FILE} beside the shards names {}", names.len()),
+        ));
+    }
+    Ok(names)
+}
+
+impl Dataset for Wds {
+    fn len(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> Label {
+        let ((_, shard), at) = self.locate(index);
+        match shard.labels(at) {
+            [] => Label::None,
+            [class] => Label::Class(*class as u32),
+            several => Label::Multi(
+                several
+                    .iter()
+                    .map(|&value| match value {
+                        1 => Presence::Present,
+                        0 => Presence::Difficult,
+                        _ => Presence::Absent,
+                    })
+                    .collect::<Arc<[Presence]>>(),
+            ),
+        }
+    }
+
+    fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
+        let (bytes, name) = self.read(index)?;
+        decode(&bytes, &name, &self.limits)
+    }
+
+    fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
+        let (bytes, name) = self.read(index)?;
+        dimensions(&bytes, &name, &self.limits)
+    }
+
+    fn name(&self, index: usize) -> String {
+        let ((path, shard), at) = self.locate(index);
+        format!("{}/{}", path.display(), shard.name(at))
+    }
+
+    fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
+        let ((_, shard), at) = self.locate(index);
+        let extension = shard.name(at).rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
+        Ok(Some(Encoded { bytes: self.read(index)?.0, extension }))
+    }
+
+    fn shards(&self) -> Option<Vec<usize>> {
+        Some(self.shards.iter().map(|(_, index)| index.len()).collect())
+    }
+}

@@ -1,0 +1,191 @@
+//! Decoding: what Pillow gives, and what bad files give.
+
+use std::path::{Path, PathBuf};
+
+use clsa_data::{Limits, SampleError, decode, dimensions};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats")
+}
+
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(fixtures().join(name)).unwrap()
+}
+
+/// The image that Pillow makes of a fixture.
+fn pillow(name: &str) -> RgbImage {
+    let bytes = file(&format!("{name}.rgb"));
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    RgbImage::from_raw(word(0), word(4), bytes[8..].to_vec()).unwrap()
+}
+
+/// Decodes a fixture and returns the largest difference of a channel from Pillow's image.
+fn difference_from_pillow(name: &str) -> u8 {
+    let (ours, theirs) = (decode(&file(name), name, &Limits::default()).unwrap(), pillow(name));
+    assert_eq!(ours.dimensions(), theirs.dimensions(), "{name}");
+    ours.as_raw().iter().zip(theirs.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+#[test]
+fn lossless_formats_decode_to_pillow_bytes() {
+    for name in [
+        "rgb.png",
+        "grey.png",
+        "one_bit.png",
+        "palette.png",
+        "palette_transparent.png",
+        "alpha.png",
+        "grey_alpha.png",
+        "png_named.jpg",
+        "rgb.bmp",
+        "one_bit.bmp",
+        "rgb.ppm",
+        "grey.pgm",
+        "rgb.tiff",
+        "lossless.webp",
+    ] {
+        assert_eq!(difference_from_pillow(name), 0, "{name}");
+    }
+}
+
+#[test]
+fn an_animation_gives_its_first_frame() {
+    for name in ["animated.gif", "animated.webp"] {
+        assert_eq!(difference_from_pillow(name), 0, "{name}");
+    }
+}
+
+#[test]
+fn jpegs_decode_to_pillow_bytes_within_the_rounding_of_two_decoders() {
+    for name in ["baseline.jpg", "grey.jpg"] {
+        assert!(difference_from_pillow(name) <= 4, "{name}: {}", difference_from_pillow(name));
+    }
+    // Colour at half resolution is enlarged with other rounding.
+    for name in ["subsampled.jpg", "progressive.jpg"] {
+        assert!(difference_from_pillow(name) <= 6, "{name}: {}", difference_from_pillow(name));
+    }
+}
+
+#[test]
+fn cmyk_jpegs_decode_to_pillow_colours() {
+    assert!(difference_from_pillow("cmyk.jpg") <= 6, "{}", difference_from_pillow("cmyk.jpg"));
+}
+
+fn png(bytes: &[u8], side: u32, kind: ExtendedColorType) -> Vec<u8> {
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png).write_image(bytes, side, side, kind).unwrap();
+    png
+}
+
+#[test]
+fn sixteen_bit_channels_keep_their_high_byte() {
+    let values: [u16; 12] = [0, 255, 256, 511, 4660, 32767, 32768, 40000, 65279, 65280, 65534, 65535];
+    let native: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
+    let image = decode(&png(&native, 2, ExtendedColorType::Rgb16), "rgb16", &Limits::default()).unwrap();
+    assert_eq!(image.into_raw(), values.map(|value| (value >> 8) as u8));
+    let image = decode(&png(&native[..8], 2, ExtendedColorType::L16), "l16", &Limits::default()).unwrap();
+    let grey: Vec<u8> = values[..4].iter().flat_map(|value| [(value >> 8) as u8; 3]).collect();
+    assert_eq!(image.into_raw(), grey);
+}
+
+fn reason(bytes: &[u8]) -> String {
+    let error = decode(bytes, "some/file.jpg", &Limits::default()).unwrap_err().to_string();
+    assert!(error.starts_with("some/file.jpg: "), "{error}");
+    error
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    assert!(reason(&[]).contains("empty"));
+}
+
+#[test]
+fn a_file_of_no_image_format_is_refused() {
+    assert!(reason(b"this is only text, whatever its name says").contains("no known image format"));
+}
+
+#[test]
+fn truncated_files_are_refused_or_decoded_but_never_panic() {
+    for name in ["rgb.png", "rgb.bmp", "rgb.tiff", "lossless.webp", "animated.gif", "rgb.ppm", "alpha.png"] {
+        let bytes = file(name);
+        assert!(decode(&bytes[..bytes.len() / 2], name, &Limits::default()).is_err(), "{name}");
+    }
+    for name in ["baseline.jpg", "progressive.jpg", "cmyk.jpg", "one_bit.png"] {
+        let bytes = file(name);
+        (0..bytes.len()).for_each(|end| drop(decode(&bytes[..end], name, &Limits::default())));
+    }
+}
+
+#[test]
+fn a_jpeg_cut_in_the_middle_is_a_bad_sample() {
+    let noise = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 37 + y * 101) as u8, (x * y * 7) as u8, (x ^ y) as u8 * 4]));
+    let mut bytes = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 95).encode_image(&noise).unwrap();
+    assert!(decode(&bytes, "whole.jpg", &Limits::default()).is_ok());
+    for end in [bytes.len() / 10, bytes.len() / 2, bytes.len() - 100, bytes.len() - 1] {
+        assert!(decode(&bytes[..end], "cut.jpg", &Limits::default()).is_err(), "cut at {end}");
+    }
+    // The end of a thumbnail within the metadata is not the end of the image.
+    let with_thumbnail = [&bytes[..2], &[0xff, 0xe1, 0, 6, 1, 2, 0xff, 0xd9], &bytes[2..]].concat();
+    assert!(decode(&with_thumbnail, "whole.jpg", &Limits::default()).is_ok());
+    assert!(decode(&with_thumbnail[..with_thumbnail.len() / 2], "cut.jpg", &Limits::default()).is_err());
+    // Bytes after the end do no harm.
+    assert!(decode(&[&bytes[..], &[0; 100]].concat(), "padded.jpg", &Limits::default()).is_ok());
+}
+
+/// A PNG header that states a size.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut chunk = b"IHDR".to_vec();
+    chunk.extend(width.to_be_bytes());
+    chunk.extend(height.to_be_bytes());
+    chunk.extend([8, 2, 0, 0, 0]);
+    let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    bytes.extend(&chunk);
+    bytes.extend(crc32fast::hash(&chunk).to_be_bytes());
+    // The beginning of the pixels, so that the header is followed by what a decoder waits for.
+    bytes.extend(b"\0\0\0\x02IDAT\x78\x9c");
+    bytes.extend(crc32fast::hash(b"IDAT\x78\x9c").to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_bomb_is_refused_by_its_header() {
+    let error = decode(&png_header(30_000, 30_000), "bomb.png", &Limits::default()).unwrap_err();
+    assert!(matches!(error, SampleError::TooManyPixels { width: 30_000, height: 30_000, .. }), "{error}");
+    let error = dimensions(&png_header(30_000, 30_000), "bomb.png", &Limits::default()).unwrap_err();
+    assert!(matches!(error, SampleError::TooManyPixels { .. }), "{error}");
+    // A JPEG of 60000 x 60000 pixels by its frame header.
+    let mut jpeg = file("baseline.jpg");
+    let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0xea, 0x60, 0xea, 0x60]);
+    assert!(decode(&jpeg, "bomb.jpg", &Limits::default()).is_err());
+}
+
+#[test]
+fn an_image_of_no_pixels_is_refused() {
+    assert!(decode(&png_header(0, 10), "zero.png", &Limits::default()).is_err());
+    let mut bmp = file("rgb.bmp");
+    bmp[18..22].copy_from_slice(&[0; 4]);
+    assert!(decode(&bmp, "zero.bmp", &Limits::default()).is_err());
+    assert!(decode(b"P6 0 5 255\n", "zero.ppm", &Limits::default()).is_err());
+}
+
+#[test]
+fn the_limits_of_bytes_and_pixels_hold() {
+    let bytes = file("rgb.png");
+    let few_bytes = Limits { max_bytes: bytes.len() as u64 - 1, ..Limits::default() };
+    assert!(matches!(decode(&bytes, "a", &few_bytes), Err(SampleError::TooManyBytes { .. })));
+    let few_pixels = Limits { max_pixels: 24 * 18 - 1, ..Limits::default() };
+    assert!(matches!(decode(&bytes, "a", &few_pixels), Err(SampleError::TooManyPixels { .. })));
+    let enough = Limits { max_bytes: bytes.len() as u64, max_pixels: 24 * 18 };
+    assert!(decode(&bytes, "a", &enough).is_ok());
+}
+
+#[test]
+fn dimensions_come_from_the_header() {
+    for name in ["baseline.jpg", "rgb.png", "animated.gif", "lossless.webp", "rgb.tiff"] {
+        assert_eq!(dimensions(&file(name), name, &Limits::default()).unwrap(), (24, 18), "{name}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Fetching from a server in this process. Runs with `--features fetch`.
+#![cfg(feature = "fetch")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+
+use clsa_data::fetch::{FetchError, Fetchable, RemoteFile, fetch_file};
+use tempfile::TempDir;
+
+const CONTENT: &[u8] = b"twelve bytes";
+const MD5: &str = "c91fa94e14cf2fa5474beceff788c0dc";
+
+/// Serves `CONTENT` to `requests` requests, `send` bytes of each answer; sends the ranges that were asked for.
+fn serve(requests: usize, send: usize) -> (String, Receiver<Option<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/file.bin", listener.local_addr().unwrap());
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(requests) {
+            let mut stream = stream.unwrap();
+            let mut start = None;
+            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                let line = line.unwrap().to_ascii_lowercase();
+                if let Some(range) = line.strip_prefix("range: bytes=") {
+                    start = Some(range.trim_end_matches('-').parse().unwrap());
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            sender.send(start).unwrap();
+            let status = if start.is_some() { "206 Partial Content" } else { "200 OK" };
+            let rest = &CONTENT[start.unwrap_or(0)..];
+            write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", rest.len()).unwrap();
+            stream.write_all(&rest[..send.min(rest.len())]).unwrap();
+        }
+    });
+    (url, receiver)
+}
+
+fn remote(url: String, md5: &str) -> RemoteFile {
+    RemoteFile { url, name: "file.bin".into(), md5: md5.into() }
+}
+
+#[test]
+fn a_file_is_fetched_once_and_checked() {
+    let folder = TempDir::new().unwrap();
+    let (url, asked) = serve(1, 100);
+    let file = remote(url, MD5);
+    let mut last = None;
+    let path = fetch_file(&file, folder.path(), &mut |progress| last = Some(progress)).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), CONTENT);
+    assert_eq!(last.map(|progress| (progress.done, progress.total)), Some((12, 12)));
+    assert_eq!(asked.recv().unwrap(), None);
+    // The server is gone; the file is there.
+    fetch_file(&file, folder.path(), &mut |_| ()).unwrap();
+}
+
+#[test]
+fn an_interrupted_download_goes_on_where_it_ended() {
+    let folder = TempDir::new().unwrap();
+    let (url, _asked) = serve(1, 5);
+    let error = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ()).unwrap_err();
+    assert!(matches!(error, FetchError::Network { .. }), "{error}");
+    assert!(!folder.path().join("file.bin").exists());
+    let (url, asked) = serve(1, 100);
+    let path = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ()).unwrap();
+    assert_eq!(asked.recv().unwrap(), Some(5));
+    assert_eq!(std::fs::read(path).unwrap(), CONTENT);
+}
+
+#[test]
+fn a_file_with_another_digest_is_removed_and_refused() {
+    let folder = TempDir::new().unwrap();
+    let (url, _asked) = serve(1, 100);
+    let error = fetch_file(&remote(url, "0"), folder.path(), &mut |_| ()).unwrap_err();
+    assert!(matches!(&error, FetchError::Checksum { found, .. } if found == MD5), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn without_a_network_the_error_says_so_and_names_the_address() {
+    let folder = TempDir::new().unwrap();
+    // A port that was just given back: nobody listens.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = fetch_file(&remote(format!("http://{port}/x"), MD5), folder.path(), &mut |_| ()).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("http://{port}/x cannot be fetched: ")), "{error}");
+}
+
+#[test]
+fn an_unknown_data_set_is_refused_with_the_known_ones() {
+    let error = "imagenet".parse::<Fetchable>().unwrap_err().to_string();
+    assert!(error.contains("`imagenet`") && error.contains("cifar10"), "{error}");
+}
