@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// Without arguments: the preset `demo`, which generates its own images and takes about three minutes on two cores.
 #[derive(clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "Examples:
   cargo xtask pretrain
   cargo xtask pretrain --preset cifar10 --data imagefolder:/data/cifar10 --epochs 100 --set optim.lr=0.06

@@ -35,10 +35,9 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     let config = Config::load(&args.preset, &args.overrides).map_err(request)?;
     config.validate().map_err(request)?;
-    let named = || args.image.display().to_string();
-    let decoded = image::ImageReader::open(&args.image).with_context(named).map_err(Failure::Request)?;
-    let decoded = decoded.with_guessed_format().with_context(named).map_err(Failure::Request)?;
-    let image = clsa_augment::to_rgb(&decoded.decode().with_context(named).map_err(Failure::Request)?);
+    let name = args.image.display().to_string();
+    let bytes = std::fs::read(&args.image).with_context(|| name.clone()).map_err(Failure::Request)?;
+    let image = clsa_data::decode(&bytes, &name, &clsa_data::Limits::default()).map_err(request)?;
     let plan = &config.views;
     let names = ["key".to_owned()].into_iter();
     let names = names.chain((0..plan.weak.len()).map(|i| format!("weak {i}")));
