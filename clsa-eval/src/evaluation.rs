@@ -1,6 +1,6 @@
 //! `eval.json`: what was evaluated, how, and the figures.
 
-use crate::{Accuracy, EvalError, EvalTransform};
+use crate::{Accuracy, AveragePrecision, EvalError, EvalTransform, Figure, RetrievalPrecision};
 use clsa_model::Encoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,8 +14,10 @@ pub struct Evaluation {
     pub weights: String,
     /// [`encoder_hash`] of the trained encoder.
     pub encoder_sha256: String,
-    /// The data set.
+    /// The data set, as it was named.
     pub data: String,
+    /// Hash of its content, by which another evaluation is seen to be of the same images: [`crate::data_hash`].
+    pub data_sha256: String,
     /// Names of the classes.
     pub classes: Vec<String>,
     /// Training images.
@@ -24,8 +26,8 @@ pub struct Evaluation {
     pub test_samples: usize,
     /// How test images were cut and normalised.
     pub transform: EvalTransform,
-    /// Accuracy of guessing, percent.
-    pub chance: Chance,
+    /// Accuracy of guessing, percent; none where an image has not one class.
+    pub chance: Option<Chance>,
     /// One entry for each protocol.
     pub protocols: Vec<ProtocolResult>,
 }
@@ -50,7 +52,7 @@ impl Chance {
 /// The figures of one protocol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProtocolResult {
-    /// Name of the protocol, as on the command line.
+    /// Name of the protocol, as on the command line; `finetune` also says with which labels, as in `finetune 10%`.
     pub protocol: String,
     /// The settings that were given or defaults.
     pub settings: serde_json::Value,
@@ -63,13 +65,35 @@ pub struct ProtocolResult {
 /// One row of a protocol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderResult {
-    /// `trained`, `untrained` or `raw pixels`.
+    /// `trained`, `untrained`, `raw pixels`, or `chance` where that is no plain number of classes.
     pub encoder: String,
     /// What the protocol chose or found beside the figures.
     pub details: serde_json::Value,
     /// The figures.
     #[serde(flatten)]
-    pub accuracy: Accuracy,
+    pub figures: Figures,
+}
+
+/// What a protocol measures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Figures {
+    /// `knn`, `linear`, `linear-features`, `finetune`.
+    Accuracy(Accuracy),
+    /// `voc07`.
+    AveragePrecision(AveragePrecision),
+    /// `retrieval`.
+    Retrieval(RetrievalPrecision),
+}
+
+impl EncoderResult {
+    /// The accuracy, where the protocol classifies.
+    pub fn accuracy(&self) -> Option<&Accuracy> {
+        match &self.figures {
+            Figures::Accuracy(accuracy) => Some(accuracy),
+            _ => None,
+        }
+    }
 }
 
 impl Evaluation {
@@ -87,7 +111,7 @@ impl Evaluation {
     /// not.
     pub fn keep_others(&mut self, earlier: Self) {
         let same = self.encoder_sha256 == earlier.encoder_sha256
-            && self.data == earlier.data
+            && self.data_sha256 == earlier.data_sha256
             && self.transform == earlier.transform
             && (self.train_samples, self.test_samples) == (earlier.train_samples, earlier.test_samples);
         if same {
@@ -106,22 +130,86 @@ impl Evaluation {
         write_whole(path, text.as_bytes())
     }
 
-    /// The figures as a table of plain text.
+    /// The figures as tables of plain text, one for each kind of figure.
     pub fn table(&self) -> String {
-        let mut table =
-            format!("{:<17}{:<12}{:>8}  {:<16}{:>8}\n", "protocol", "encoder", "top-1 %", "95 %", "top-5 %");
+        let mut tables: Vec<(Columns, String)> = Vec::new();
         for protocol in &self.protocols {
-            for (row, result) in protocol.results.iter().enumerate() {
-                let name = if row == 0 { protocol.protocol.as_str() } else { "" };
-                let Accuracy { top1, top5, .. } = &result.accuracy;
-                let interval = format!("{:.1} to {:.1}", top1.low, top1.high);
-                let (encoder, top1, top5) = (&result.encoder, top1.value, top5.value);
-                table += &format!("{name:<17}{encoder:<12}{top1:>8.1}  {interval:<16}{top5:>8.1}\n");
+            let mut name = protocol.protocol.as_str();
+            for result in &protocol.results {
+                let Some((columns, first, second)) = result.figures.cells() else { continue };
+                let at = tables.iter().position(|(present, _)| *present == columns).unwrap_or_else(|| {
+                    tables.push((columns, line("protocol", "encoder", columns.0, "95 %", columns.1)));
+                    tables.len() - 1
+                });
+                let interval = format!("{:.1} to {:.1}", first.low, first.high);
+                let second = second.map_or(String::new(), |figure| format!("{:.1}", figure.value));
+                tables[at].1 += &line(name, &result.encoder, &format!("{:.1}", first.value), &interval, &second);
+                name = "";
             }
         }
-        let Chance { top1, top5 } = self.chance;
-        table + &format!("{:<17}{:<12}{top1:>8.1}  {:<16}{top5:>8.1}\n", "chance", "", "")
+        if let (Some(chance), Some((_, table))) =
+            (self.chance, tables.iter_mut().find(|(columns, _)| *columns == ACCURACY_COLUMNS))
+        {
+            *table += &line("chance", "", &format!("{:.1}", chance.top1), "", &format!("{:.1}", chance.top5));
+        }
+        tables.into_iter().map(|(_, table)| table).collect::<Vec<_>>().join("\n")
     }
+
+    /// The main figure of each class, one table of plain text for each protocol, one column for each encoder.
+    pub fn per_class_table(&self) -> String {
+        let mut table = String::new();
+        for protocol in &self.protocols {
+            let columns: Vec<_> = protocol.results.iter().map(|r| (&r.encoder, r.figures.per_class())).collect();
+            let mut classes: Vec<u32> = columns.iter().flat_map(|(_, figures)| figures.iter().map(|f| f.0)).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            if classes.is_empty() {
+                continue;
+            }
+            table += &format!("\n{:<28}", format!("{}, % by class", protocol.protocol));
+            columns.iter().for_each(|(encoder, _)| table += &format!("{encoder:>12}"));
+            for class in classes {
+                let name = self.classes.get(class as usize).map_or_else(|| class.to_string(), Clone::clone);
+                table += &format!("\n{name:<28}");
+                for (_, figures) in &columns {
+                    let value = figures.iter().find(|figure| figure.0 == class);
+                    table += &value.map_or(format!("{:>12}", ""), |(_, value)| format!("{value:>12.1}"));
+                }
+            }
+            table += "\n";
+        }
+        table
+    }
+}
+
+/// Headings of the two figures of a table.
+type Columns = (&'static str, &'static str);
+
+const ACCURACY_COLUMNS: Columns = ("top-1 %", "top-5 %");
+
+impl Figures {
+    /// The figure with its interval, and a second one, under the headings of their table.
+    fn cells(&self) -> Option<(Columns, Figure, Option<Figure>)> {
+        match self {
+            Self::Accuracy(a) => Some((ACCURACY_COLUMNS, a.top1, Some(a.top5))),
+            Self::AveragePrecision(p) => Some((("mAP %", "11-point"), p.mean, Some(p.mean_11_point))),
+            Self::Retrieval(r) => Some((("same class %", ""), r.precision?, None)),
+        }
+    }
+
+    /// The figure of each class that has one, percent.
+    fn per_class(&self) -> Vec<(u32, f64)> {
+        match self {
+            Self::Accuracy(a) => a.per_class.iter().map(|c| (c.class, c.top1)).collect(),
+            Self::AveragePrecision(p) => p.per_class.iter().map(|c| (c.class, c.area)).collect(),
+            Self::Retrieval(_) => Vec::new(),
+        }
+    }
+}
+
+fn line(protocol: &str, encoder: &str, first: &str, interval: &str, second: &str) -> String {
+    let line = format!("{protocol:<17}{encoder:<12}{first:>13}  {interval:<16}{second:>8}");
+    line.trim_end().to_owned() + "\n"
 }
 
 /// Writes a file so that it appears whole: a temporary file beside it, synced, then renamed.

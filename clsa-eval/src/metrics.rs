@@ -56,10 +56,27 @@ impl Figure {
             return Self { value, low: value, high: value };
         }
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut resampled: Vec<f64> =
-            (0..RESAMPLINGS).map(|_| percent((0..n).filter(|_| hits[rng.random_range(0..n)]).count())).collect();
-        resampled.sort_unstable_by(f64::total_cmp);
-        let at = |q: f64| resampled[(q * (RESAMPLINGS - 1) as f64).round() as usize];
+        let mut resampled = || percent((0..n).filter(|_| hits[rng.random_range(0..n)]).count());
+        Self::with_samples(value, (0..RESAMPLINGS).map(|_| resampled()).collect())
+    }
+
+    /// The mean of `values`, each from 0 to 1 and of one sample, in percent. The interval depends on `seed`.
+    pub(crate) fn mean(values: &[f64], seed: u64) -> Self {
+        let n = values.len();
+        let percent = |sum: f64| 100.0 * sum / n.max(1) as f64;
+        let value = percent(values.iter().sum());
+        if n == 0 {
+            return Self { value, low: value, high: value };
+        }
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut resampled = || percent((0..n).map(|_| values[rng.random_range(0..n)]).sum());
+        Self::with_samples(value, (0..RESAMPLINGS).map(|_| resampled()).collect())
+    }
+
+    /// A figure whose interval holds 95 % of `samples`, of which there is at least one.
+    pub(crate) fn with_samples(value: f64, mut samples: Vec<f64>) -> Self {
+        samples.sort_unstable_by(f64::total_cmp);
+        let at = |q: f64| samples[(q * (samples.len() - 1) as f64).round() as usize];
         Self { value, low: at(0.025), high: at(0.975) }
     }
 }

@@ -80,16 +80,17 @@ fn without_options_the_newest_run_is_evaluated_beside_its_baselines() {
     }
     let path = folder.path().join("runs/one/eval.json");
     let evaluation = Evaluation::read(&path).unwrap();
-    assert_eq!((evaluation.train_samples, evaluation.test_samples, evaluation.chance.top1), (80, 40, 25.0));
+    assert_eq!((evaluation.train_samples, evaluation.test_samples, evaluation.chance.unwrap().top1), (80, 40, 25.0));
     assert_eq!(evaluation.encoder_sha256.len(), 64);
     let names: Vec<_> = evaluation.protocols.iter().map(|p| p.protocol.as_str()).collect();
     assert_eq!(names, ["knn", "linear-features"]);
     for protocol in &evaluation.protocols {
         assert_eq!(protocol.results.len(), 3);
         for result in &protocol.results {
-            let top1 = result.accuracy.top1;
+            let accuracy = result.accuracy().unwrap();
+            let top1 = accuracy.top1;
             assert!(top1.low <= top1.value && top1.value <= top1.high && top1.high <= 100.0);
-            assert_eq!(result.accuracy.per_class.len(), 4);
+            assert_eq!(accuracy.per_class.len(), 4);
         }
     }
 

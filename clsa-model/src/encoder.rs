@@ -96,9 +96,20 @@ impl Encoder {
     /// # Errors
     /// The images have another shape, or the batch is too small for batch norm.
     pub fn forward(&self, images: &Tensor) -> Result<Pass> {
+        let pass = self.forward_features(images)?;
+        let graph = self.head.forward(&pass.graph, true)?;
+        Ok(Pass { embedding: graph.detach(), graph, ..pass })
+    }
+
+    /// As [`Self::forward`], but the pass ends at the pooled features (N, C) of `layer4`, before the projection head: for
+    /// a classifier that is trained together with the backbone. They take the place of the embedding.
+    ///
+    /// # Errors
+    /// The images have another shape, or the batch is too small for batch norm.
+    pub fn forward_features(&self, images: &Tensor) -> Result<Pass> {
         self.check(images)?;
         self.batches.fetch_add(1, Ordering::Relaxed);
-        let (features, backbone) = match self.compute.backend {
+        let (graph, backbone) = match self.compute.backend {
             Backend::Cpu => {
                 let mut tape = self.tape(Mode::Train, true);
                 let features = self.backbone.forward(&mut tape, images, Stage::Layer4)?;
@@ -107,7 +118,6 @@ impl Encoder {
             }
             _ => (self.backbone.forward(&mut self.portable(Mode::Train, true), images, Stage::Layer4)?, None),
         };
-        let graph = self.head.forward(&features, true)?;
         Ok(Pass { embedding: graph.detach(), graph, backbone, parameters: self.parameters.clone() })
     }
 

@@ -6,9 +6,9 @@ use candle_core::Device;
 use clap::ValueEnum;
 use clsa_data::{Dataset, Source, Split};
 use clsa_eval::{
-    Accuracy, Chance, EncoderResult, EvalTransform, Evaluation, Features, KnnConfig, LinearConfig,
-    LogisticRegressionConfig, Predictions, ProtocolResult, Run, check_labels, encoder_hash, extract, knn, linear,
-    logistic_regression, raw_pixels,
+    Accuracy, Chance, EncoderResult, EvalTransform, Evaluation, Features, Figures, KnnConfig, LinearConfig,
+    LogisticRegressionConfig, Predictions, ProtocolResult, Run, check_labels, data_hash, encoder_hash, extract, knn,
+    linear, logistic_regression, raw_pixels,
 };
 use clsa_model::{Compute, Encoder, ModelConfig, Stem, weights};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -138,11 +138,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
         weights: subject.weights.display().to_string(),
         encoder_sha256: encoder_hash(&trained)?,
         data: source.to_string(),
+        data_sha256: data_hash(&[train.as_ref(), test.as_ref()])?,
         classes: train.class_names().to_vec(),
         train_samples: train.len(),
         test_samples: test.len(),
         transform: subject.transform,
-        chance: Chance::of(classes),
+        chance: Some(Chance::of(classes)),
         protocols: Vec::new(),
     };
     eprintln!(
@@ -302,7 +303,7 @@ fn read(file: &Path) -> Result<std::collections::HashMap<String, candle_core::Te
 }
 
 fn row(encoder: &str, details: Value, accuracy: Accuracy) -> EncoderResult {
-    EncoderResult { encoder: encoder.to_owned(), details, accuracy }
+    EncoderResult { encoder: encoder.to_owned(), details, figures: Figures::Accuracy(accuracy) }
 }
 
 /// Name, training and test features of both encoders and of raw pixels.
