@@ -69,8 +69,10 @@ fn main() -> ExitCode {
 /// Builds a package's binary in release mode and runs it with the arguments as they are.
 fn run(package: &str, args: &[OsString]) -> Result<u8, String> {
     let wants_cuda = args.iter().any(|arg| arg.to_str().is_some_and(|a| a.contains("cuda")));
+    // Both binaries in one go: alone, each would have its own choice of features of shared dependencies, and the second
+    // command would build Candle once more.
     let mut build = cargo();
-    build.args(["build", "--release", "--package", package]);
+    build.args(["build", "--release"]).args(BINARIES.iter().flat_map(|(package, _)| ["--package", package]));
     if wants_cuda && let Some(features) = cuda::features() {
         build.args(["--features", features]);
     }
