@@ -5,13 +5,13 @@ mod reference;
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::{Candidates, ClsaLoss, Implementation, LossOutput, MemoryBank};
 use proptest::prelude::*;
-use reference::{Batch, DOUBLE, HALF, SINGLE, assert_agrees, computed, reference};
+use reference::{Batch, Bound, DOUBLE, HALF, SINGLE, SINGLE_STEEP, assert_agrees, computed, reference};
 
 fn cpu() -> ClsaLoss {
     ClsaLoss { implementation: Implementation::Cpu, ..ClsaLoss::default() }
 }
 
-fn check(batch: &Batch, dtype: DType, bank: DType, loss: &ClsaLoss, bound: (f64, f64)) {
+fn check(batch: &Batch, dtype: DType, bank: DType, loss: &ClsaLoss, bound: Bound) {
     let given = batch.to_dtype(dtype);
     let bank = MemoryBank::from_rows(batch.bank.to_dtype(bank).unwrap(), 0).unwrap();
     let (output, gradients) = computed(&given, |weak, strong| {
@@ -48,6 +48,15 @@ proptest! {
     ) {
         let loss = cpu();
         check(&Batch::random(w, s, n, d, k, 2000.0, seed), DType::F32, DType::F32, &loss, SINGLE);
+    }
+
+    #[test]
+    fn f32_is_near_the_formula_up_to_the_largest_logits_of_single_precision(
+        (w, s, n, d, k) in shapes(),
+        norm in 2.0f64..6.4,
+        seed in any::<u64>(),
+    ) {
+        check(&Batch::random(w, s, n, d, k, norm, seed), DType::F32, DType::F32, &cpu(), SINGLE_STEEP);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod reference;
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::{ClsaLoss, InBatch};
 use proptest::prelude::*;
-use reference::{Batch, DOUBLE, Reference, assert_agrees, computed, finish, log_softmax, variables};
+use reference::{Batch, DOUBLE, Reference, SINGLE_PORTABLE, assert_agrees, computed, finish, log_softmax, variables};
 
 /// SimCLR's form, written with one logit at a time excluded or labelled.
 fn by_sample(batch: &Batch, loss: &ClsaLoss) -> Reference {
@@ -64,6 +64,9 @@ proptest! {
         let batch = Batch::random(w, s, n, d, 0, 1.0, seed);
         let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, InBatch));
         assert_agrees(&output, &gradients, &by_sample(&batch, &loss), &loss, DOUBLE);
+        let single = batch.to_dtype(DType::F32);
+        let (output, gradients) = computed(&single, |weak, strong| loss.forward(weak, strong, InBatch));
+        assert_agrees(&output, &gradients, &by_sample(&batch, &loss), &loss, SINGLE_PORTABLE);
     }
 }
 

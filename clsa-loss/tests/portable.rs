@@ -5,16 +5,17 @@ mod reference;
 use candle_core::DType;
 use clsa_loss::{Candidates, ClsaLoss, Implementation, MemoryBank};
 use proptest::prelude::*;
-use reference::{Batch, DOUBLE, assert_agrees, computed, reference};
+use reference::{Batch, Bound, DOUBLE, DOUBLE_STEEP, SINGLE_PORTABLE, assert_agrees, computed, reference};
 
 fn portable() -> ClsaLoss {
     ClsaLoss { implementation: Implementation::Portable, ..ClsaLoss::default() }
 }
 
-fn check(batch: &Batch, loss: &ClsaLoss, bound: (f64, f64)) {
-    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
-    let (output, gradients) = computed(batch, |weak, strong| {
-        loss.forward(weak, strong, Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 })
+fn check(batch: &Batch, dtype: DType, loss: &ClsaLoss, bound: Bound) {
+    let given = batch.to_dtype(dtype);
+    let bank = MemoryBank::from_rows(given.bank.clone(), 0).unwrap();
+    let (output, gradients) = computed(&given, |weak, strong| {
+        loss.forward(weak, strong, Candidates { keys: &given.keys, bank: Some(&bank), first_positive: 0 })
     });
     assert_agrees(&output, &gradients, &reference(batch, loss, 0), loss, bound);
 }
@@ -29,14 +30,24 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..portable() };
-        check(&Batch::random(w, s, n, d, k, 1.0, seed), &loss, DOUBLE);
+        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F64, &loss, DOUBLE);
     }
-}
 
-#[test]
-fn equals_the_formula_for_logits_of_ten_thousand() {
-    let loss = ClsaLoss { temperature: 0.2, ddm_temperature: 0.2, ..portable() };
-    check(&Batch::random(2, 2, 7, 33, 700, 2000.0, 1), &loss, DOUBLE);
+    #[test]
+    fn equals_the_formula_for_logits_of_ten_thousand(
+        (w, s, n, d, k) in (0usize..=5, 0usize..=5, 1usize..=70, 1usize..=200, 0usize..=5000),
+        seed in any::<u64>(),
+    ) {
+        check(&Batch::random(w, s, n, d, k, 2000.0, seed), DType::F64, &portable(), DOUBLE_STEEP);
+    }
+
+    #[test]
+    fn f32_is_near_the_formula(
+        (w, s, n, d, k) in (0usize..=5, 0usize..=5, 1usize..=70, 1usize..=200, 0usize..=5000),
+        seed in any::<u64>(),
+    ) {
+        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, &portable(), SINGLE_PORTABLE);
+    }
 }
 
 #[test]
