@@ -1,13 +1,20 @@
 //! Applies operations to an image, with Pillow's arguments:
 //! `cargo run --release -p clsa-augment --example apply -- OP=ARG [OP=ARG ...] IN OUT.png`
 //!
-//! Exit codes: 0 done, 1 the input cannot be read or the output cannot be written, 2 the request is wrong.
+//! Exit codes: 0 done, 1 the input cannot be read or the output cannot be written, 2 the request was wrong.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clsa_augment::{AugmentError, Augmenter, Op, to_rgb};
 use image::{ImageFormat, ImageReader};
+
+const USAGE: &str = "usage: apply OP=ARG [OP=ARG ...] IN OUT.png
+operations: autocontrast equalize identity invert posterize=BITS solarize=T solarize_add=V brightness=F color=F contrast=F
+  sharpness=F hue=F grayscale hflip rotate=DEG shear_x=F shear_y=F translate_x=PX translate_y=PX gaussian_blur=SIGMA
+  cutout=X0,Y0,X1,Y1 crop_resize=X,Y,W,H,OUTW,OUTH
+example: apply crop_resize=10,20,200,150,224,224 posterize=4 rotate=-15 in.jpg out.png";
 
 enum Failure {
     Run(String),
@@ -22,7 +29,7 @@ impl From<AugmentError> for Failure {
 
 fn run(arguments: &[String]) -> Result<(), Failure> {
     let [ops @ .., input, output] = arguments else {
-        return Err(Failure::Request("usage: apply OP=ARG [OP=ARG ...] IN OUT.png".into()));
+        return Err(Failure::Request("an input and an output are needed; see apply --help".into()));
     };
     let ops = ops.iter().map(|text| text.parse()).collect::<Result<Vec<Op>, _>>()?;
     let output = Path::new(output);
@@ -34,7 +41,10 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     }
     let image = ImageReader::open(input)
         .and_then(ImageReader::with_guessed_format)
-        .map_err(|error| Failure::Run(format!("cannot read {input}: {error}")))?
+        .map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Failure::Request(format!("there is no file {input}")),
+            _ => Failure::Run(format!("cannot read {input}: {error}")),
+        })?
         .decode()
         .map_err(|error| Failure::Run(format!("cannot decode {input}: {error}")))?;
     let result = Augmenter::new().apply(&to_rgb(&image), &ops)?;
@@ -50,6 +60,10 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Run(message)) => {

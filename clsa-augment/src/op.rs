@@ -124,7 +124,7 @@ impl Op {
             if ok { Ok(()) } else { Err(AugmentError::Argument { operation, value: value.to_string(), needs }) }
         };
         let finite = |operation: &'static str, value: f64| {
-            argument(value.is_finite() && value.abs() <= 1e9, operation, &value, "a finite number")
+            argument(value.is_finite() && value.abs() <= 1e9, operation, &value, "a number from -1e9 to 1e9")
         };
         match *self {
             Self::CropResize { crop, width, height } => {
@@ -253,7 +253,16 @@ impl FromStr for Op {
                 let [x, y, w, h, width, height] = arguments("crop_resize", argument, needs)?;
                 Self::CropResize { crop: Crop { x, y, width: w, height: h }, width, height }
             }
-            _ => return Err(AugmentError::UnknownOperation { name: text.to_owned(), known: NAMES }),
+            _ => {
+                let takes_none = ["autocontrast", "equalize", "identity", "invert", "grayscale", "hflip"];
+                return Err(match takes_none.into_iter().find(|&known| known == name) {
+                    Some(operation) => {
+                        let value = format!("{:?}", argument.unwrap_or(""));
+                        AugmentError::Argument { operation, value, needs: "no argument" }
+                    }
+                    None => AugmentError::UnknownOperation { name: name.to_owned(), known: NAMES },
+                });
+            }
         };
         op.validate()?;
         Ok(op)
