@@ -7,10 +7,10 @@ use crate::blur::{BlurScratch, gaussian_blur};
 use crate::color;
 use crate::plan::{Normalize, View};
 use crate::planes::{Planes, Rows};
-use crate::resize::{ResizeScratch, crop_resize};
+use crate::resize::{ResizeScratch, resize};
 use crate::sharpness::sharpness;
 use crate::table::{self, Pending};
-use crate::{AugmentError, Crop, Op, ViewId};
+use crate::{AugmentError, Op, ViewId};
 
 /// Order of the values that are written to a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,12 +22,14 @@ pub enum Layout {
     ChannelsLast,
 }
 
-/// Makes views. It holds scratch storage only, which is reused from view to view, so that a thread that keeps one
-/// allocates nothing once the largest image has been seen; what it makes does not depend on what it made before.
+/// Makes views. It holds scratch storage only, which is reused from view to view: once the largest image has been seen,
+/// a thread that keeps one allocates a view's list of operations and its tables (a few kilobytes), no pixels. What it
+/// makes does not depend on what it made before.
 #[derive(Debug)]
 pub struct Augmenter {
     image: Planes,
     spare: Planes,
+    interleaved: Vec<u8>,
     pending: Pending,
     resize: ResizeScratch,
     blur: BlurScratch,
@@ -46,6 +48,7 @@ impl Augmenter {
         Self {
             image: Planes::default(),
             spare: Planes::default(),
+            interleaved: Vec::new(),
             pending: Pending::default(),
             resize: ResizeScratch::default(),
             blur: BlurScratch::default(),
@@ -123,10 +126,11 @@ impl Augmenter {
         self.pending = Pending::default();
         let rest = if let [Op::CropResize { crop, width: w, height: h }, rest @ ..] = ops {
             crop.check(width, height)?;
-            crop_resize(image, *crop, *w as usize, *h as usize, &mut self.resize, &mut self.image);
+            let source = Rows::part(image.as_raw(), width as usize, *crop);
+            resize(source, *w as usize, *h as usize, &mut self.resize, &mut self.image);
             rest
         } else {
-            self.image.read(Rows::of(image, Crop { x: 0, y: 0, width, height }));
+            self.image.read(Rows::whole(image.as_raw(), width as usize, height as usize));
             ops
         };
         rest.iter().try_for_each(|op| self.step(*op))
@@ -168,8 +172,9 @@ impl Augmenter {
         let matrix = match op {
             Op::CropResize { crop, width, height } => {
                 crop.check(image.width() as u32, image.height() as u32)?;
-                let whole = image.to_image();
-                crop_resize(&whole, crop, width as usize, height as usize, &mut self.resize, image);
+                image.write(&mut self.interleaved);
+                let source = Rows::part(&self.interleaved, image.width(), crop);
+                resize(source, width as usize, height as usize, &mut self.resize, image);
                 return Ok(());
             }
             Op::Color(factor) => {
@@ -213,7 +218,7 @@ impl Augmenter {
     }
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn write_channels_first(image: &Planes, normalize: &Normalize, out: &mut [f32]) {
     let planes = image.rgb();
     for (channel, out) in out.chunks_exact_mut(planes[0].len()).enumerate() {
@@ -224,7 +229,7 @@ fn write_channels_first(image: &Planes, normalize: &Normalize, out: &mut [f32]) 
     }
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn write_channels_last(image: &Planes, normalize: &Normalize, out: &mut [f32]) {
     let Normalize { mean, std } = *normalize;
     let [r, g, b] = image.rgb();

@@ -25,7 +25,7 @@ pub(crate) fn luma(r: u8, g: u8, b: u8) -> u8 {
 }
 
 /// torchvision `to_grayscale(3)`.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 pub(crate) fn grayscale(image: &mut Planes) {
     let [r, g, b] = image.rgb_mut();
     for ((r, g), b) in r.iter_mut().zip(g).zip(b) {
@@ -35,7 +35,7 @@ pub(crate) fn grayscale(image: &mut Planes) {
 }
 
 /// `ImageEnhance.Color`: a blend of the image's grey form with the image.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 pub(crate) fn saturation(image: &mut Planes, factor: f64) {
     let alpha = factor as f32;
     let [r, g, b] = image.rgb_mut();
@@ -48,7 +48,7 @@ pub(crate) fn saturation(image: &mut Planes, factor: f64) {
 }
 
 /// Blends every value with `from`: `ImageEnhance.Brightness` and, with the mean luma, `ImageEnhance.Contrast`.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 pub(crate) fn blend_from(image: &mut Planes, from: u8, alpha: f32) {
     for value in image.data_mut() {
         *value = blend(from, *value, alpha);
@@ -64,7 +64,7 @@ pub(crate) fn mean_luma(image: &Planes) -> u8 {
     (sum as f64 / r.len() as f64 + 0.5) as u8
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn sum_luma(r: &[u8], g: &[u8], b: &[u8]) -> u32 {
     r.iter().zip(g).zip(b).map(|((&r, &g), &b)| u32::from(luma(r, g, b))).sum()
 }
@@ -96,7 +96,7 @@ const BLOCK: usize = 128;
 /// Saturation and the way back are exact in whole numbers: Pillow's floating-point results never come near enough to a
 /// rounding boundary to fall on the other side. The hue does, so that its mixture of single and double precision is
 /// repeated as it is. (The tests go through every colour.)
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn turn_hue(r: &mut [u8; BLOCK], g: &mut [u8; BLOCK], b: &mut [u8; BLOCK], shift: u8) {
     // The hue in sixths of the circle, from -1 to 5; not a number for grey.
     let mut sixths = [0.0_f32; BLOCK];

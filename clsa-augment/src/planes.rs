@@ -60,20 +60,25 @@ impl Planes {
         }
     }
 
+    /// Gives the interleaved pixels to `out`, whose storage is kept.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.resize(self.data.len(), 0);
+        let [r, g, b] = self.rgb();
+        for (((pixel, &r), &g), &b) in out.as_chunks_mut::<3>().0.iter_mut().zip(r).zip(g).zip(b) {
+            *pixel = [r, g, b];
+        }
+    }
+
     /// The image in the interleaved form of the crate `image`.
     pub fn to_image(&self) -> RgbImage {
-        let mut raw = vec![0; self.data.len()];
-        let [r, g, b] = self.rgb();
-        for (pixel, ((&r, &g), &b)) in raw.chunks_exact_mut(3).zip(r.iter().zip(g).zip(b)) {
-            pixel.copy_from_slice(&[r, g, b]);
-        }
-        RgbImage::from_raw(self.width as u32, self.height as u32, raw)
-            .expect("three bytes for each pixel were allocated")
+        let mut raw = Vec::new();
+        self.write(&mut raw);
+        RgbImage::from_raw(self.width as u32, self.height as u32, raw).expect("every pixel became three bytes")
     }
 }
 
 /// Splits interleaved pixels into their channels.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn split(pixels: &[u8], r: &mut [u8], g: &mut [u8], b: &mut [u8]) {
     for (((pixel, r), g), b) in pixels.as_chunks::<3>().0.iter().zip(r).zip(g).zip(b) {
         [*r, *g, *b] = *pixel;
@@ -93,10 +98,10 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The part of `image` under `crop`, which lies inside it.
-    pub fn of(image: &'a RgbImage, crop: Crop) -> Self {
-        let stride = 3 * image.width() as usize;
-        let data = &image.as_raw()[crop.y as usize * stride + 3 * crop.x as usize..];
+    /// The part under `crop` of an image of `width` pixels; it lies inside the image.
+    pub fn part(data: &'a [u8], width: usize, crop: Crop) -> Self {
+        let stride = 3 * width;
+        let data = &data[crop.y as usize * stride + 3 * crop.x as usize..];
         Self { data, stride, width: crop.width as usize, height: crop.height as usize }
     }
 

@@ -1,9 +1,7 @@
 //! `Image.resize(size, BILINEAR)` of a crop: two separable passes in 22-bit fixed point, rounded to bytes in between.
 
-use image::RgbImage;
 use multiversion::multiversion;
 
-use crate::Crop;
 use crate::planes::{Planes, Rows};
 
 const PRECISION: u32 = 32 - 8 - 2;
@@ -75,17 +73,9 @@ fn clip(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Resizes `crop` of `image` to `width` × `height`. The crop lies inside the image and nothing is empty.
-pub(crate) fn crop_resize(
-    image: &RgbImage,
-    crop: Crop,
-    width: usize,
-    height: usize,
-    scratch: &mut ResizeScratch,
-    out: &mut Planes,
-) {
-    let source = Rows::of(image, crop);
-    let (crop_width, crop_height) = (crop.width as usize, crop.height as usize);
+/// Resizes `source`, the crop of an image, to `width` × `height`. Nothing is empty.
+pub(crate) fn resize(source: Rows<'_>, width: usize, height: usize, scratch: &mut ResizeScratch, out: &mut Planes) {
+    let (crop_width, crop_height) = (source.width, source.height);
     let ResizeScratch { horizontal, vertical, first, second, line } = scratch;
     let (wider, higher) = (crop_width != width, crop_height != height);
     if wider {
@@ -137,7 +127,7 @@ macro_rules! by_count {
 }
 
 /// Resamples along x.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn along_rows(source: &Rows, weights: &Weights, line: &mut Vec<u8>, out: &mut Vec<u8>) {
     let width = weights.first.len();
     // A pixel is written as four bytes, of which the next pixel overwrites the last.
@@ -174,7 +164,7 @@ fn resample_row<const COUNT: usize>(row: &[u8], weights: &Weights, target: &mut 
 }
 
 /// Resamples along y.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn along_columns(source: &Rows, weights: &Weights, out: &mut Vec<u8>) {
     let stride = 3 * source.width;
     let height = weights.first.len();
