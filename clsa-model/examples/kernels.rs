@@ -86,7 +86,11 @@ fn main() {
         },
     };
     let (batch, side) = (argument(1, 8), argument(2, 224));
-    let (isa, pool) = (Isa::best(), Pool::default());
+    let isa = Isa::chosen().unwrap_or_else(|value| {
+        eprintln!("CLSA_KERNELS is {value:?}: use avx512, avx2 or scalar");
+        std::process::exit(2);
+    });
+    let pool = Pool::default();
     let peak = peak();
     println!(
         "{isa:?}, {} threads, batch {batch}; a matrix product reaches {peak:.0} GFLOP/s",

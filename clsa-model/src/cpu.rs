@@ -96,8 +96,7 @@ pub(crate) struct Tape {
 
 impl Tape {
     /// A pass in f32 with batch norm over `groups` groups of the batch; with `track` it records what `backward` needs.
-    pub fn new(pool: &Pool, mode: Mode, groups: usize, track: bool) -> Self {
-        let isa = Isa::best();
+    pub fn new(isa: Isa, pool: &Pool, mode: Mode, groups: usize, track: bool) -> Self {
         Self { mode, groups, isa, pool: pool.clone(), track, records: Vec::new(), activations: 0 }
     }
 
@@ -407,6 +406,12 @@ mod tests {
     }
 
     fn agrees(arch: Arch, stem: Stem, width: f64, batch: usize, side: usize, groups: usize) {
+        for isa in Isa::available() {
+            agrees_with(isa, arch, stem, width, batch, side, groups);
+        }
+    }
+
+    fn agrees_with(isa: Isa, arch: Arch, stem: Stem, width: f64, batch: usize, side: usize, groups: usize) {
         let config = ModelConfig { arch, stem, width, ..ModelConfig::default() };
         let (net, single) = network(&config, DType::F32);
         let (reference, double) = network(&config, DType::F64);
@@ -417,7 +422,7 @@ mod tests {
         let (x32, x64) = (images(batch, side, DType::F32), images(batch, side, DType::F64));
         // The second pass works in the memory of the first.
         for pass in 0..2 {
-            let mut tape = Tape::new(&pool, Mode::Train, groups, true);
+            let mut tape = Tape::new(isa, &pool, Mode::Train, groups, true);
             let features = net.forward(&mut tape, &x32, Stage::Layer4).unwrap();
             let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
             let mut gradients = Gradients::new(single.parameters.len());
@@ -441,7 +446,7 @@ mod tests {
             let error = difference(&f64s(b.var.as_tensor()), &f64s(c.var.as_tensor()));
             assert!(error < 1e-4, "{} differs by {error:e}", b.name);
         }
-        let mut tape = Tape::new(&pool, Mode::Eval, groups, false);
+        let mut tape = Tape::new(isa, &pool, Mode::Eval, groups, false);
         let features = net.forward(&mut tape, &x32, Stage::Layer4).unwrap();
         let mut portable = Portable { mode: Mode::Eval, bn_splits: groups, dtype: DType::F64, track: false };
         let expected = reference.forward(&mut portable, &x64, Stage::Layer4).unwrap();
@@ -498,12 +503,16 @@ mod tests {
 
     #[test]
     fn bottlenecks_and_pooling_agree_with_the_portable_operations() {
+        Isa::available().into_iter().for_each(bottlenecks_agree_with);
+    }
+
+    fn bottlenecks_agree_with(isa: Isa) {
         let (single, singles) = shallow_units(DType::F32);
         let (double, doubles) = shallow_units(DType::F64);
         for (p, q) in doubles.parameters.iter().zip(&singles.parameters) {
             p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
         }
-        let mut tape = Tape::new(&Pool::default(), Mode::Train, 2, true);
+        let mut tape = Tape::new(isa, &Pool::default(), Mode::Train, 2, true);
         let features = shallow(&mut tape, &single, &images(4, 67, DType::F32)).unwrap();
         let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
         let mut gradients = Gradients::new(singles.parameters.len());
@@ -523,13 +532,17 @@ mod tests {
 
     #[test]
     fn a_resnet50s_gradient_points_where_that_of_f64_does() {
+        Isa::available().into_iter().for_each(resnet50_points_with);
+    }
+
+    fn resnet50_points_with(isa: Isa) {
         let config = ModelConfig { width: 0.25, ..ModelConfig::default() };
         let (net, single) = network(&config, DType::F32);
         let (reference, double) = network(&config, DType::F64);
         for (p, q) in double.parameters.iter().zip(&single.parameters) {
             p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
         }
-        let mut tape = Tape::new(&Pool::default(), Mode::Train, 1, true);
+        let mut tape = Tape::new(isa, &Pool::default(), Mode::Train, 1, true);
         let features = net.forward(&mut tape, &images(4, 65, DType::F32), Stage::Layer4).unwrap();
         let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
         let mut gradients = Gradients::new(single.parameters.len());

@@ -4,7 +4,7 @@ use crate::config::{Backend, Compute, ModelConfig, Precision};
 use crate::cpu::Tape;
 use crate::error::{ModelError, Result};
 use crate::head::Head;
-use crate::kernels::Pool;
+use crate::kernels::{Isa, Pool};
 use crate::ops::Mode;
 use crate::params::{Buffer, Builder, Gradients, Parameter};
 use crate::portable::Portable;
@@ -24,6 +24,8 @@ pub struct Encoder {
     parameters: Vec<Parameter>,
     buffers: Vec<Buffer>,
     batches: AtomicU64,
+    /// What the CPU kernels are computed with.
+    isa: Isa,
     /// Memory of the CPU kernels' activations, kept between passes.
     pool: Pool,
 }
@@ -48,6 +50,11 @@ impl Encoder {
     pub fn new(config: &ModelConfig, compute: Compute, seed: u64, device: &Device) -> Result<Self> {
         config.validate()?;
         let compute = Compute { backend: resolve(compute, device)?, ..compute };
+        let isa = Isa::chosen().map_err(|value| ModelError::Config {
+            key: "the environment variable CLSA_KERNELS",
+            value,
+            expected: "use avx512, avx2 or scalar, or leave it unset".to_owned(),
+        })?;
         let dtype = if compute.precision == Precision::F64 { DType::F64 } else { DType::F32 };
         let mut builder = Builder::new(seed, dtype, device);
         let backbone = ResNet::new(config, &mut builder)?;
@@ -61,6 +68,7 @@ impl Encoder {
             parameters: builder.parameters,
             buffers: builder.buffers,
             batches: AtomicU64::new(0),
+            isa,
             pool: Pool::default(),
         })
     }
@@ -233,7 +241,7 @@ impl Encoder {
     }
 
     fn tape(&self, mode: Mode, track: bool) -> Tape {
-        Tape::new(&self.pool, mode, self.compute.bn_splits, track)
+        Tape::new(self.isa, &self.pool, mode, self.compute.bn_splits, track)
     }
 
     fn portable(&self, mode: Mode, track: bool) -> Portable {

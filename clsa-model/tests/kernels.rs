@@ -307,7 +307,7 @@ proptest! {
 #[test]
 fn the_same_bits_for_one_two_and_five_threads() {
     let shapes = [(3, 64, 7, 2), (64, 64, 3, 1), (64, 96, 1, 1), (96, 40, 3, 2), (96, 160, 1, 2), (300, 70, 3, 1)];
-    for (c_in, c_out, kernel, stride) in shapes {
+    for (isa, (c_in, c_out, kernel, stride)) in Isa::available().into_iter().flat_map(|isa| shapes.map(|s| (isa, s))) {
         let shape = ConvShape { batch: 4, height: 23, width: 19, c_in, c_out, kernel, stride, padding: kernel / 2 };
         let (x, w) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
         let dy = values(shape.output_len(), 3);
@@ -315,7 +315,7 @@ fn the_same_bits_for_one_two_and_five_threads() {
         let run = |threads: usize| {
             let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             workers.install(|| {
-                let (isa, pool) = (Isa::best(), Pool::default());
+                let pool = Pool::default();
                 let mut z = vec![0.0; shape.output_len()];
                 let moments = forward(isa, &pool, shape, 2, Source::Plain(&x), &w, &mut z);
                 let affine = Affine::new(&moments, &gamma, &beta, 1e-5);
@@ -331,7 +331,33 @@ fn the_same_bits_for_one_two_and_five_threads() {
             })
         };
         let one = run(1);
-        assert!(one == run(2), "{shape:?} with 2 threads");
-        assert!(one == run(5), "{shape:?} with 5 threads");
+        assert!(one == run(2), "{isa:?} {shape:?} with 2 threads");
+        assert!(one == run(5), "{isa:?} {shape:?} with 5 threads");
     }
+}
+
+/// Run by the test below with `CLSA_KERNELS` set.
+#[test]
+fn the_chosen_set_is_one_of_this_machine() {
+    let chosen = Isa::chosen();
+    println!("chosen: {chosen:?}");
+    assert!(chosen.is_err() || Isa::available().contains(&chosen.unwrap()));
+}
+
+#[test]
+fn clsa_kernels_forces_a_lower_set() {
+    let chosen = |value: &str| {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_chosen_set_is_one_of_this_machine", "--nocapture"])
+            .env("CLSA_KERNELS", value)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(child.stdout).unwrap();
+        text.split_once("chosen: ").unwrap().1.lines().next().unwrap().to_owned()
+    };
+    let best = *Isa::available().last().unwrap();
+    for (value, most) in [("avx512", Isa::Avx512), ("avx2", Isa::Avx2), ("scalar", Isa::Scalar)] {
+        assert_eq!(chosen(value), format!("Ok({:?})", best.min(most)));
+    }
+    assert_eq!(chosen("neon"), "Err(\"neon\")");
 }

@@ -1,7 +1,5 @@
 //! One vector type per instruction set, behind one trait, and the run-time choice between them.
 
-use std::sync::OnceLock;
-
 /// The instruction sets for which the kernels are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
@@ -15,21 +13,19 @@ pub enum Isa {
 
 impl Isa {
     /// The best instruction set of this CPU, or the lower one that the environment variable `CLSA_KERNELS` (`avx512`,
-    /// `avx2` or `scalar`) asks for. Decided once per process.
+    /// `avx2` or `scalar`) asks for.
     ///
-    /// # Panics
-    /// `CLSA_KERNELS` has another value.
-    pub fn best() -> Self {
-        static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            let best = Self::available().last().copied().unwrap_or(Self::Scalar);
-            match std::env::var("CLSA_KERNELS").as_deref() {
-                Err(_) | Ok("" | "avx512") => best,
-                Ok("avx2") => best.min(Self::Avx2),
-                Ok("scalar") => Self::Scalar,
-                Ok(other) => panic!("CLSA_KERNELS is {other:?}: use avx512, avx2 or scalar"),
-            }
-        })
+    /// # Errors
+    /// `CLSA_KERNELS` has another value, which is returned.
+    pub fn chosen() -> Result<Self, String> {
+        let best = Self::available().last().copied().unwrap_or(Self::Scalar);
+        let most = match std::env::var("CLSA_KERNELS").as_deref() {
+            Err(_) | Ok("" | "avx512") => Self::Avx512,
+            Ok("avx2") => Self::Avx2,
+            Ok("scalar") => Self::Scalar,
+            Ok(other) => return Err(other.to_owned()),
+        };
+        Ok(best.min(most))
     }
 
     /// Lanes of a vector of f32.
