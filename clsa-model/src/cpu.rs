@@ -56,6 +56,7 @@ impl Act {
 }
 
 /// A step of the pass that can be taken back.
+#[allow(clippy::large_enum_variant)] // nearly all records are of the large kind
 enum Record {
     ConvBn {
         x: Act,
@@ -109,7 +110,7 @@ impl Tape {
     fn groups_of(&self, n: usize) -> Result<usize> {
         match self.mode {
             Mode::Eval => Ok(1),
-            Mode::Train if self.groups == 0 || n % self.groups != 0 => Err(ModelError::Config {
+            Mode::Train if self.groups == 0 || !n.is_multiple_of(self.groups) => Err(ModelError::Config {
                 key: "model.bn_splits",
                 value: self.groups.to_string(),
                 expected: format!("use a divisor of the batch, which has {n} images"),

@@ -78,12 +78,15 @@ pub fn normalize(
     });
 }
 
+/// A residual's own scale and shift, and whether ReLU follows.
+type OwnNorm = (*const f32, *const f32, bool);
+
 struct Normalize {
     channels: usize,
     pixels: usize,
     z: *const f32,
     affine: [*const f32; 2],
-    residual: Option<(*const f32, Option<(*const f32, *const f32, bool)>)>,
+    residual: Option<(*const f32, Option<OwnNorm>)>,
     relu: bool,
     to: *mut f32,
 }

@@ -415,5 +415,5 @@ impl Walk {
 
 /// Pixels whose distance is a multiple of a cache's way would all fall into the same sets.
 pub(super) fn pixel_distance(channels: usize) -> usize {
-    if channels % 128 == 0 { channels + 16 } else { channels }
+    if channels.is_multiple_of(128) { channels + 16 } else { channels }
 }
