@@ -99,14 +99,24 @@ impl AveragePrecision {
     }
 }
 
+/// Average precision of one class, from 0 to 1, by both definitions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Precisions {
+    /// Area under the precision-recall curve.
+    pub area: f64,
+    /// Mean of the highest precisions at eleven recalls.
+    pub eleven_point: f64,
+}
+
 /// Average precision of one class over `(score, positive)`: the area `Σ (R_n - R_{n-1}) · P_n` over falling thresholds
 /// (scikit-learn's `average_precision_score`), and VOC 2007's mean over eleven recalls 0, 0.1, …, 1 of the highest precision
 /// at that recall or more. Equal scores are one threshold. `None` without a positive.
-pub fn average_precision(scored: &[(f64, bool)]) -> Option<(f64, f64)> {
+pub fn average_precision(scored: &[(f64, bool)]) -> Option<Precisions> {
     let mut ranked: Vec<Item> =
         scored.iter().enumerate().map(|(image, &(score, positive))| Item { score, positive, image }).collect();
     sort(&mut ranked);
-    precisions(&ranked, &vec![1; scored.len()])
+    let (area, eleven_point) = precisions(&ranked, &vec![1; scored.len()])?;
+    Some(Precisions { area, eleven_point })
 }
 
 /// An image in the order of one class's scores.

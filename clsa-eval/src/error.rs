@@ -9,7 +9,8 @@ use thiserror::Error;
 pub enum EvalError {
     /// A sample has not exactly one class.
     #[error(
-        "{sample} has no class label: knn, linear, linear-features and finetune need labelled images in both splits"
+        "{sample} has not one class: knn, linear, linear-features and finetune need images with one class each in both \
+         splits, voc07 images with several; only retrieval needs no labels"
     )]
     NoClass {
         /// Name of the sample.
@@ -20,11 +21,20 @@ pub enum EvalError {
     OneClass,
     /// A test sample is of a class that no training sample has.
     #[error(
-        "class number {class} is in the test images but not in the training images: no protocol could ever name it"
+        "class {} is in the test images but not in the training images: no protocol could ever name it",
+        name.as_ref().map_or_else(|| format!("number {class}"), Clone::clone)
     )]
     UnknownClass {
         /// Number of the class.
         class: u32,
+        /// Its name, where that is known.
+        name: Option<String>,
+    },
+    /// A sample is not labelled as VOC's are.
+    #[error("{sample} is not labelled with the presence of every class: voc07 needs such images, as voc2007:PATH has")]
+    NotMultiLabel {
+        /// Name of the sample.
+        sample: String,
     },
     /// A set of features without samples.
     #[error("there are no {0} images to evaluate on")]
@@ -66,9 +76,7 @@ pub enum EvalError {
         reason: String,
     },
     /// Training a classifier left the finite numbers.
-    #[error(
-        "the loss of the linear classifier is not finite in epoch {epoch} at learning rate {lr}: use a smaller one"
-    )]
+    #[error("the loss is not finite in epoch {epoch} at learning rate {lr}: use a smaller one")]
     Diverged {
         /// Learning rate.
         lr: f64,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// The content of an `eval.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -218,18 +219,23 @@ fn line(protocol: &str, encoder: &str, first: &str, interval: &str, second: &str
 /// The folder cannot be written.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Readable as any new file is, not only by its owner as temporary files are.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut write = || -> std::io::Result<()> {
-        let mut file = builder.prefix(".writing-").tempfile_in(folder)?;
+    let write = || -> std::io::Result<()> {
+        let mut file = new_file_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
         Ok(())
     };
     write().map_err(|source| EvalError::Io { path: path.to_owned(), source })
+}
+
+/// A temporary file in a folder, to be renamed when it is whole.
+pub(crate) fn new_file_in(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // Readable as any new file is, not only by its owner as temporary files are.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(".writing-").tempfile_in(folder)
 }
 
 /// SHA-256 over names, shapes and values of the backbone's parameters and running statistics, as 64 hexadecimal

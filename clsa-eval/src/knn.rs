@@ -1,8 +1,8 @@
 //! Weighted k-nearest-neighbour classification of L2-normalised features (Wu et al. 2018, instance discrimination).
 
-use crate::features::check_splits;
+use crate::features::{FeatureRows, Labelled, check_labelled};
 use crate::metrics::rank;
-use crate::{EvalError, Features, Predictions};
+use crate::{EvalError, Predictions};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -44,13 +44,18 @@ pub struct KnnResult {
 
 /// Classifies each test feature by the votes of its `k` most similar (cosine) training features. Of equally similar
 /// features the earlier one is nearer, of classes with equal votes the lower one first, so that the result depends on
-/// nothing but the arguments.
+/// nothing but the arguments. Training features are read in blocks, test features are held in memory.
 ///
 /// # Errors
 /// A split is empty, has features that are not finite or of another length, the training images are all of one class,
 /// a test class is not among theirs, or a setting is out of range.
-pub fn knn(train: &Features, test: &Features, config: &KnnConfig) -> Result<KnnResult, EvalError> {
-    check_splits(train, test)?;
+pub fn knn<'a>(
+    train: impl Into<Labelled<'a>>,
+    test: impl Into<Labelled<'a>>,
+    config: &KnnConfig,
+) -> Result<KnnResult, EvalError> {
+    let (train, test) = (train.into(), test.into());
+    let classes = check_labelled(train, test)?;
     if config.k == 0 {
         return Err(EvalError::Setting { key: "knn.k", value: "0".to_owned(), expected: "use at least 1" });
     }
@@ -58,9 +63,8 @@ pub fn knn(train: &Features, test: &Features, config: &KnnConfig) -> Result<KnnR
         let value = config.temperature.to_string();
         return Err(EvalError::Setting { key: "knn.temperature", value, expected: "use a positive number" });
     }
-    let k = config.k.min(train.len());
-    let classes = train.classes();
-    let neighbours = nearest(train, test, k)?;
+    let k = config.k.min(train.labels.len());
+    let neighbours = nearest(train.rows, test.rows, k)?;
     let ranked: Vec<Vec<u32>> = neighbours
         .into_par_iter()
         .map(|nearest| {
@@ -77,8 +81,8 @@ pub fn knn(train: &Features, test: &Features, config: &KnnConfig) -> Result<KnnR
         })
         .collect();
     let share = |among: usize| {
-        let hits = ranked.iter().zip(&test.labels).filter(|(r, label)| r.iter().take(among).any(|c| c == *label));
-        100.0 * hits.count() as f64 / test.len() as f64
+        let hits = ranked.iter().zip(test.labels).filter(|(r, label)| r.iter().take(among).any(|c| c == *label));
+        100.0 * hits.count() as f64 / test.labels.len() as f64
     };
     Ok(KnnResult { top1: share(1), top5: share(5), k, predictions: Predictions { ranked } })
 }
@@ -93,14 +97,18 @@ pub(crate) struct Neighbour {
 }
 
 /// The `k` nearest training features of each test feature, nearest first.
-pub(crate) fn nearest(train: &Features, test: &Features, k: usize) -> Result<Vec<Vec<Neighbour>>, EvalError> {
+pub(crate) fn nearest(
+    train: &dyn FeatureRows,
+    test: &dyn FeatureRows,
+    k: usize,
+) -> Result<Vec<Vec<Neighbour>>, EvalError> {
     let queries: Vec<Tensor> = (0..test.len())
         .step_by(TEST_BLOCK)
-        .map(|start| unit_rows(test, start, TEST_BLOCK))
+        .map(|start| unit_rows("test", test, start, TEST_BLOCK))
         .collect::<Result<_, _>>()?;
     let mut nearest: Vec<Nearest> = (0..test.len()).map(|_| Nearest::new(k)).collect();
     for start in (0..train.len()).step_by(TRAIN_BLOCK) {
-        let rows = unit_rows(train, start, TRAIN_BLOCK)?.t()?;
+        let rows = unit_rows("training", train, start, TRAIN_BLOCK)?.t()?;
         for (queries, nearest) in queries.iter().zip(nearest.chunks_mut(TEST_BLOCK)) {
             let similarities = queries.matmul(&rows)?.flatten_all()?.to_vec1::<f32>()?;
             let columns = similarities.len() / nearest.len();
@@ -115,16 +123,19 @@ pub(crate) fn nearest(train: &Features, test: &Features, k: usize) -> Result<Vec
 }
 
 /// Up to `count` rows from `start` on, each divided by its length; (rows, dim). A row of zeros stays.
-fn unit_rows(features: &Features, start: usize, count: usize) -> Result<Tensor, EvalError> {
-    let end = (start + count).min(features.len());
-    let mut rows = features.values[start * features.dim..end * features.dim].to_vec();
-    rows.par_chunks_exact_mut(features.dim).for_each(|row| {
+fn unit_rows(split: &'static str, features: &dyn FeatureRows, start: usize, count: usize) -> Result<Tensor, EvalError> {
+    let (end, dim) = ((start + count).min(features.len()), features.dim());
+    let mut rows = features.rows(start..end)?.into_owned();
+    if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
+        return Err(EvalError::NotFinite { split, row: start + at / dim });
+    }
+    rows.par_chunks_exact_mut(dim).for_each(|row| {
         let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
         if norm > 0.0 {
             row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
         }
     });
-    Ok(Tensor::from_vec(rows, (end - start, features.dim), &Device::Cpu)?)
+    Ok(Tensor::from_vec(rows, (end - start, dim), &Device::Cpu)?)
 }
 
 /// The best `k` of the neighbours offered so far, among up to `2k`.

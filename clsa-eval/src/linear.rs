@@ -1,19 +1,16 @@
 //! The linear protocol of the paper: a classifier on a frozen backbone, trained with random crops and flips.
 
-use crate::evaluation::write_whole;
+use crate::classifier::{Classifier, cosine};
 use crate::features::check_labels;
+use crate::random_crops::{images, random_crops};
+use crate::stratified::hold_out;
+use crate::subset::Subset;
+use crate::training_state::{read_state, write_state};
 use crate::{EvalError, EvalTransform, Predictions, extract};
-use candle_core::{D, DType, Device, Tensor};
-use candle_nn::ops::{log_softmax, softmax};
-use clsa_augment::{Augmenter, Layout, View, ViewId};
-use clsa_data::{Dataset, Label, Loader, LoaderConfig, Sample, Transform};
-use clsa_model::{Encoder, Stage};
-use rand::SeedableRng;
-use rand_distr::{Distribution, Normal};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use candle_core::{DType, Tensor, Var};
+use clsa_data::{Dataset, LoaderConfig};
+use clsa_model::{Encoder, SgdUpdate, Stage};
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,8 +20,11 @@ use std::sync::Arc;
 pub struct LinearConfig {
     /// Passes over the training images. Default 100.
     pub epochs: u64,
-    /// Learning rate of the first epoch; epoch e has `lr · ½(1 + cos(π · e / epochs))`. Default 10.
-    pub lr: f64,
+    /// Learning rate of the first epoch; epoch e has `lr · ½(1 + cos(π · e / epochs))`. Of several the one is taken that
+    /// classifies a held-out part of the training images best; then all of them are trained on. Default 10.
+    pub lr: Vec<f64>,
+    /// Part of each class's training images that is held out while the learning rate is chosen. Default 0.2.
+    pub held_out: f64,
     /// Momentum of SGD. Default 0.9.
     pub momentum: f64,
     /// Weight decay. Default 0.
@@ -33,21 +33,32 @@ pub struct LinearConfig {
     pub batch_size: usize,
     /// Area range of the random crops, which are of the test crop's size. Default 0.08 to 1 (torchvision's).
     pub scale: (f64, f64),
-    /// Seed of weights, order and crops.
+    /// Seed of weights, order, crops and the held-out part.
     pub seed: u64,
 }
 
 impl Default for LinearConfig {
     fn default() -> Self {
-        Self { epochs: 100, lr: 10.0, momentum: 0.9, weight_decay: 0.0, batch_size: 256, scale: (0.08, 1.0), seed: 0 }
+        Self {
+            epochs: 100,
+            lr: vec![10.0],
+            held_out: 0.2,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            batch_size: 256,
+            scale: (0.08, 1.0),
+            seed: 0,
+        }
     }
 }
 
-/// How far [`linear`] has come.
+/// How far [`linear`] or [`crate::finetune`] has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LinearProgress {
-    /// Epochs finished.
+pub struct TrainingProgress {
+    /// Epochs finished, those in which a learning rate is chosen among them.
     pub epoch: u64,
+    /// Epochs in all.
+    pub epochs: u64,
     /// Batches of the next epoch that are done.
     pub batch: usize,
     /// Batches of an epoch.
@@ -61,6 +72,11 @@ pub struct LinearResult {
     pub predictions: Predictions,
     /// The true class of each test image.
     pub labels: Vec<u32>,
+    /// The learning rate that was used.
+    pub lr: f64,
+    /// Top-1 accuracy on the held-out part of the training images by learning rate, percent, 0 where training diverged;
+    /// empty where there was nothing to choose.
+    pub held_out: Vec<(f64, f64)>,
     /// Mean cross-entropy on the training images in the last epoch; none where that was trained before.
     pub train_loss: Option<f64>,
 }
@@ -69,7 +85,9 @@ pub struct LinearResult {
 /// flipped training images, the backbone in evaluation mode, and applies it to the test images.
 ///
 /// With `state`, the classifier is kept in that file after each epoch, and goes on from it if it is there: the result has
-/// the bits of an uninterrupted run. The file is of this encoder, data and settings alone, so its name should tell them.
+/// the bits of an uninterrupted run. While the learning rate is chosen, all candidates are trained at once on the same
+/// features, and kept in a second file whose name ends in `.sweep`. The files are of this encoder, data and settings
+/// alone, so their name should tell them.
 ///
 /// # Errors
 /// A sample has no class or cannot be read, the training images are all of one class, a test class is not among theirs,
@@ -81,177 +99,173 @@ pub fn linear(
     transform: &EvalTransform,
     config: &LinearConfig,
     state: Option<&Path>,
-    progress: &dyn Fn(LinearProgress),
+    progress: &dyn Fn(TrainingProgress),
 ) -> Result<LinearResult, EvalError> {
     check_settings(config)?;
     let classes = check_labels(train.as_ref(), test)?;
-    let crops = RandomCrops {
-        view: View { normalize: transform.normalize, ..View::crop_and_flip(transform.crop, config.scale) },
-        seed: config.seed,
+    let mut training = Training { encoder, transform, config, classes, progress, epochs_before: 0 };
+    let (lr, held_out) = match config.lr[..] {
+        [only] => (only, Vec::new()),
+        _ => training.choose(train, state)?,
     };
-    let loader_config =
-        LoaderConfig { batch_size: config.batch_size, seed: config.seed, drop_last: false, ..LoaderConfig::default() };
-    let loader = Loader::new(train.clone(), Arc::new(crops), loader_config)?;
-    let mut classifier = match state.filter(|path| path.exists()) {
-        Some(path) => Classifier::read(path, classes, encoder)?,
-        None => Classifier::new(classes, encoder, config.seed)?,
-    };
-    let mut train_loss = None;
-    while classifier.epochs < config.epochs {
-        let epoch = classifier.epochs;
-        let lr = config.lr * 0.5 * (1.0 + (std::f64::consts::PI * epoch as f64 / config.epochs as f64).cos());
-        let (mut sum, mut samples) = (0.0, 0);
-        for batch in loader.epoch(epoch, 0) {
-            let batch = batch?;
-            let n = batch.samples.len();
-            let side = transform.crop as usize;
-            let images =
-                Tensor::from_slice(batch.as_slice(), (n, side, side, 3), encoder.device())?.permute((0, 3, 1, 2))?;
-            let features = encoder.features(&images, Stage::Layer4)?.to_dtype(DType::F32)?;
-            let labels: Vec<u32> = batch.labels.iter().filter_map(Label::class).collect();
-            let loss = classifier.step(&features, &labels, lr, config)?;
-            if !loss.is_finite() {
-                return Err(EvalError::Diverged { lr, epoch });
-            }
-            sum += loss * n as f64;
-            samples += n;
-            progress(LinearProgress { epoch, batch: batch.index + 1, batches: loader.batches_per_epoch() });
-        }
-        classifier.epochs += 1;
-        train_loss = Some(sum / samples as f64);
-        if let Some(path) = state {
-            classifier.write(path)?;
-        }
+    let (classifiers, losses) = training.train(train.clone(), &[lr], state)?;
+    if let Some(epoch) = losses.diverged[0] {
+        return Err(EvalError::Diverged { lr, epoch });
     }
-    let indices: Vec<usize> = (0..test.len()).collect();
-    let features = extract(encoder, test, &indices, transform, config.batch_size, &|_| {})?;
-    features.check("test")?;
-    let rows = Tensor::from_slice(&features.values, (features.len(), features.dim), encoder.device())?;
-    let scores = classifier.logits(&rows)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-    let predictions = Predictions::from_scores(&scores, classes);
-    Ok(LinearResult { predictions, labels: features.labels, train_loss })
+    let (scores, labels) = training.scores(&classifiers, test)?;
+    let predictions = Predictions::from_scores(&scores[0], classes);
+    Ok(LinearResult { predictions, labels, lr, held_out, train_loss: losses.last })
 }
 
 fn check_settings(config: &LinearConfig) -> Result<(), EvalError> {
-    let wrong = |key, value: String, expected| Err(EvalError::Setting { key, value, expected });
-    if config.epochs == 0 {
-        return wrong("epochs", "0".to_owned(), "use at least 1");
+    check_training(config.epochs, config.batch_size)?;
+    if config.lr.is_empty() || config.lr.iter().any(|lr| !(lr.is_finite() && *lr > 0.0)) {
+        let value = format!("{:?}", config.lr);
+        return Err(EvalError::Setting { key: "lr", value, expected: "use one or more positive numbers" });
     }
-    if config.batch_size == 0 {
-        return wrong("batch_size", "0".to_owned(), "use at least 1");
-    }
-    if !(config.lr.is_finite() && config.lr > 0.0) {
-        return wrong("lr", config.lr.to_string(), "use a positive number");
+    if !(config.held_out > 0.0 && config.held_out < 1.0) {
+        let value = config.held_out.to_string();
+        return Err(EvalError::Setting { key: "held_out", value, expected: "use a part between 0 and 1" });
     }
     Ok(())
 }
 
-/// Random crops and flips, in the layout (N, side, side, 3).
-struct RandomCrops {
-    view: View,
-    seed: u64,
+pub(crate) fn check_training(epochs: u64, batch_size: usize) -> Result<(), EvalError> {
+    for (key, value) in [("epochs", epochs), ("batch_size", batch_size as u64)] {
+        if value == 0 {
+            return Err(EvalError::Setting { key, value: "0".to_owned(), expected: "use at least 1" });
+        }
+    }
+    Ok(())
 }
 
-impl Transform for RandomCrops {
-    type Batch = Vec<f32>;
-    type Slot<'a> = &'a mut [f32];
-
-    fn allocate(&self, samples: usize) -> Vec<f32> {
-        vec![0.0; samples * self.view.values()]
-    }
-
-    fn slots<'a>(&'a self, batch: &'a mut Vec<f32>) -> Vec<&'a mut [f32]> {
-        batch.chunks_exact_mut(self.view.values()).collect()
-    }
-
-    fn apply(&self, sample: &Sample<'_>, out: &mut [f32]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        thread_local!(static AUGMENTER: RefCell<Augmenter> = RefCell::new(Augmenter::new()));
-        let id = ViewId { seed: self.seed, epoch: sample.epoch, sample: sample.index as u64, view: 0 };
-        AUGMENTER.with_borrow_mut(|augmenter| {
-            augmenter.write(sample.image, &self.view, id, Layout::ChannelsLast, out).map_err(Into::into)
-        })
-    }
+/// What the choice of the learning rate and the training with it have in common.
+struct Training<'a> {
+    encoder: &'a Encoder,
+    transform: &'a EvalTransform,
+    config: &'a LinearConfig,
+    classes: usize,
+    progress: &'a dyn Fn(TrainingProgress),
+    epochs_before: u64,
 }
 
-/// `fc` and its optimiser. Weight (classes, dim), bias (classes).
-struct Classifier {
-    weight: Tensor,
-    bias: Tensor,
-    weight_velocity: Tensor,
-    bias_velocity: Tensor,
-    /// Epochs trained.
-    epochs: u64,
+struct Losses {
+    /// Mean loss of the first classifier in the last epoch, if that was trained now.
+    last: Option<f64>,
+    /// For each classifier, the epoch in which its loss was first not finite.
+    diverged: Vec<Option<u64>>,
 }
 
-impl Classifier {
-    fn new(classes: usize, encoder: &Encoder, seed: u64) -> Result<Self, EvalError> {
-        let (dim, device) = (encoder.config().feature_dim(), encoder.device());
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let normal = Normal::new(0.0f32, 0.01).expect("a positive deviation");
-        let weight: Vec<f32> = (0..classes * dim).map(|_| normal.sample(&mut rng)).collect();
-        let bias = Tensor::zeros(classes, DType::F32, device)?;
-        let weight = Tensor::from_vec(weight, (classes, dim), device)?;
-        Ok(Self { weight_velocity: weight.zeros_like()?, bias_velocity: bias.clone(), weight, bias, epochs: 0 })
+impl Training<'_> {
+    /// Trains a classifier with each learning rate on a part of the training images and takes the best on the others.
+    fn choose(&mut self, train: &Arc<dyn Dataset>, state: Option<&Path>) -> Result<(f64, Vec<(f64, f64)>), EvalError> {
+        let config = self.config;
+        let labels: Vec<u32> = (0..train.len()).filter_map(|i| train.label(i).class()).collect();
+        let (held_out, fitted) = hold_out(&labels, config.held_out, config.seed);
+        if held_out.is_empty() {
+            let value = format!("{:?}", config.lr);
+            let expected = "there is no class with two training images to choose by; give a single value";
+            return Err(EvalError::Setting { key: "lr", value, expected });
+        }
+        let fitted = Arc::new(Subset { dataset: train.clone(), indices: fitted });
+        let held_out = Subset { dataset: train.clone(), indices: held_out };
+        let state = state.map(|path| path.with_extension("sweep.safetensors"));
+        let (classifiers, losses) = self.train(fitted, &config.lr, state.as_deref())?;
+        self.epochs_before = config.epochs;
+        let (scores, labels) = self.scores(&classifiers, &held_out)?;
+        let tried: Vec<(f64, f64)> = (config.lr.iter().zip(scores).zip(&losses.diverged))
+            .map(|((&lr, scores), diverged)| {
+                let ranked = Predictions::from_scores(&scores, self.classes).ranked;
+                let right = ranked.iter().zip(&labels).filter(|(ranked, label)| ranked[0] == **label).count();
+                let top1 = 100.0 * right as f64 / labels.len() as f64;
+                (lr, if diverged.is_some() { 0.0 } else { top1 })
+            })
+            .collect();
+        let best = tried.iter().fold(tried[0], |best, at| if at.1 > best.1 { *at } else { best });
+        Ok((best.0, tried))
     }
 
-    fn logits(&self, features: &Tensor) -> Result<Tensor, EvalError> {
-        Ok(features.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?)
-    }
-
-    /// One step of SGD on the mean cross-entropy, which is returned.
-    fn step(&mut self, features: &Tensor, labels: &[u32], lr: f64, config: &LinearConfig) -> Result<f64, EvalError> {
-        let logits = self.logits(features)?;
-        let (n, classes) = logits.dims2()?;
-        let mut one_hot = vec![0f32; n * classes];
-        labels.iter().enumerate().for_each(|(row, &label)| one_hot[row * classes + label as usize] = 1.0);
-        let one_hot = Tensor::from_vec(one_hot, (n, classes), logits.device())?;
-        let loss = (log_softmax(&logits, D::Minus1)? * &one_hot)?.sum_all()?.to_scalar::<f32>()?;
-        let residual = ((softmax(&logits, D::Minus1)? - one_hot)? / n as f64)?;
-        let update = |value: &mut Tensor, velocity: &mut Tensor, gradient: Tensor| -> Result<(), EvalError> {
-            let gradient = (gradient + (&*value * config.weight_decay)?)?;
-            *velocity = ((&*velocity * config.momentum)? + gradient)?;
-            *value = (&*value - (&*velocity * lr)?)?;
-            Ok(())
+    /// Trains one classifier for each learning rate, all on the same batches.
+    fn train(
+        &self,
+        train: Arc<dyn Dataset>,
+        lrs: &[f64],
+        state: Option<&Path>,
+    ) -> Result<(Vec<Classifier>, Losses), EvalError> {
+        let (config, device) = (self.config, self.encoder.device());
+        let dim = self.encoder.config().feature_dim();
+        let classifiers: Vec<Classifier> =
+            (lrs.iter()).map(|_| Classifier::new(self.classes, dim, config.seed, device)).collect::<Result<_, _>>()?;
+        let diverged: Vec<Var> =
+            (lrs.iter()).map(|_| Var::from_slice(&[-1i64], 1, &candle_core::Device::Cpu)).collect::<Result<_, _>>()?;
+        let mut variables = Vec::new();
+        for (at, (classifier, diverged)) in classifiers.iter().zip(&diverged).enumerate() {
+            let prefix = if lrs.len() == 1 { String::new() } else { format!("{at}.") };
+            variables.extend(classifier.variables(&prefix));
+            variables.push((format!("{prefix}diverged"), diverged.clone()));
+        }
+        let loader = LoaderConfig {
+            batch_size: config.batch_size,
+            seed: config.seed,
+            drop_last: false,
+            ..LoaderConfig::default()
         };
-        update(&mut self.weight, &mut self.weight_velocity, residual.t()?.matmul(features)?)?;
-        update(&mut self.bias, &mut self.bias_velocity, residual.sum(0)?)?;
-        Ok(-f64::from(loss) / n as f64)
+        let loader = random_crops(train, self.transform, config.scale, loader)?;
+        let phases = if config.lr.len() == 1 { 1 } else { 2 };
+        let first = match state.filter(|path| path.exists()) {
+            Some(path) => read_state(path, &variables)?,
+            None => 0,
+        };
+        let mut last = None;
+        for epoch in first..config.epochs {
+            let (mut sum, mut samples) = (0.0, 0);
+            for batch in loader.epoch(epoch, 0) {
+                let batch = batch?;
+                let images = images(&batch, self.transform.crop, device)?;
+                let features = self.encoder.features(&images, Stage::Layer4)?.to_dtype(DType::F32)?;
+                for (at, (classifier, diverged)) in classifiers.iter().zip(&diverged).enumerate() {
+                    if diverged.to_vec1::<i64>()?[0] >= 0 {
+                        continue;
+                    }
+                    let loss = classifier.cross_entropy(&features, &batch.labels)?;
+                    if !loss.value.is_finite() {
+                        diverged.set(&Tensor::new(&[epoch as i64], diverged.device())?)?;
+                    }
+                    let lr = cosine(lrs[at], epoch, config.epochs);
+                    let sgd = SgdUpdate { lr, momentum: config.momentum, weight_decay: config.weight_decay };
+                    classifier.update(&features, &loss, &sgd)?;
+                    sum += if at == 0 { loss.value * batch.samples.len() as f64 } else { 0.0 };
+                }
+                if diverged.iter().all(|at| at.as_tensor().to_vec1::<i64>().is_ok_and(|at| at[0] >= 0)) {
+                    return Ok((classifiers, Losses { last: None, diverged: vec![Some(epoch); lrs.len()] }));
+                }
+                samples += batch.samples.len();
+                (self.progress)(TrainingProgress {
+                    epoch: self.epochs_before + epoch,
+                    epochs: phases * config.epochs,
+                    batch: batch.index + 1,
+                    batches: loader.batches_per_epoch(),
+                });
+            }
+            last = Some(sum / samples as f64);
+            if let Some(path) = state {
+                write_state(path, epoch + 1, &variables)?;
+            }
+        }
+        let diverged = diverged
+            .iter()
+            .map(|at| Ok(u64::try_from(at.to_vec1::<i64>()?[0]).ok()))
+            .collect::<Result<Vec<_>, EvalError>>()?;
+        Ok((classifiers, Losses { last, diverged }))
     }
 
-    fn write(&self, path: &Path) -> Result<(), EvalError> {
-        let epochs = Tensor::new(&[self.epochs as i64], &Device::Cpu)?;
-        let tensors = [
-            ("fc.weight", &self.weight),
-            ("fc.bias", &self.bias),
-            ("velocity.weight", &self.weight_velocity),
-            ("velocity.bias", &self.bias_velocity),
-            ("epochs", &epochs),
-        ];
-        let bytes = safetensors::serialize(tensors, None)
-            .map_err(|e| EvalError::Run { path: path.to_owned(), reason: format!("cannot be written ({e})") })?;
-        write_whole(path, &bytes)
-    }
-
-    fn read(path: &Path, classes: usize, encoder: &Encoder) -> Result<Self, EvalError> {
-        let damaged = |what: &str| EvalError::Run {
-            path: path.to_owned(),
-            reason: format!("this state of the linear protocol {what}; remove it to begin anew"),
-        };
-        let bytes = std::fs::read(path).map_err(|source| EvalError::Io { path: path.to_owned(), source })?;
-        let mut tensors: HashMap<String, Tensor> =
-            candle_core::safetensors::load_buffer(&bytes, encoder.device()).map_err(|_| damaged("is damaged"))?;
-        let dim = encoder.config().feature_dim();
-        let mut take = |name: &str, dims: &[usize]| match tensors.remove(name) {
-            Some(tensor) if tensor.dims() == dims => Ok(tensor),
-            _ => Err(damaged(&format!("has no {name} of shape {dims:?}"))),
-        };
-        let epochs = take("epochs", &[1])?.to_vec1::<i64>()?[0];
-        Ok(Self {
-            weight: take("fc.weight", &[classes, dim])?,
-            bias: take("fc.bias", &[classes])?,
-            weight_velocity: take("velocity.weight", &[classes, dim])?,
-            bias_velocity: take("velocity.bias", &[classes])?,
-            epochs: u64::try_from(epochs).map_err(|_| damaged("has a negative epoch"))?,
-        })
+    /// Scores of each classifier on centre crops, and the images' classes.
+    fn scores(&self, classifiers: &[Classifier], test: &dyn Dataset) -> Result<(Vec<Vec<f64>>, Vec<u32>), EvalError> {
+        let indices: Vec<usize> = (0..test.len()).collect();
+        let features = extract(self.encoder, test, &indices, self.transform, self.config.batch_size, &|_| {})?;
+        features.check("test")?;
+        let rows = Tensor::from_slice(&features.values, (features.len(), features.dim), self.encoder.device())?;
+        let scores = classifiers.iter().map(|classifier| classifier.scores(&rows)).collect::<Result<_, _>>()?;
+        Ok((scores, features.labels))
     }
 }

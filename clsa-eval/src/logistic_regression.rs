@@ -1,14 +1,12 @@
 //! Multinomial logistic regression on fixed features: a linear probe without a training loop.
 
 use crate::features::check_splits;
+use crate::stratified::hold_out;
 use crate::{EvalError, Features, Predictions};
 use argmin::core::{CostFunction, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 use candle_core::{Device, Tensor};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -89,7 +87,7 @@ pub fn logistic_regression(
 
 /// Tries λ from the strongest on, each fit beginning where the one before ended.
 fn choose(train: &Features, config: &LogisticRegressionConfig) -> Result<(f64, Vec<(f64, f64)>), EvalError> {
-    let (fitted, held_out) = split(train, config);
+    let (held_out, fitted) = hold_out(&train.labels, config.held_out, config.seed);
     if held_out.is_empty() {
         let value = format!("{:?}", config.regularization);
         let expected = "there is no class with two training images to choose by; give a single value";
@@ -116,26 +114,6 @@ fn choose(train: &Features, config: &LogisticRegressionConfig) -> Result<(f64, V
         }
     }
     Ok((tried[best].0, tried))
-}
-
-/// Training rows to fit and to hold out; of a class with two images or more, each part gets at least one.
-fn split(train: &Features, config: &LogisticRegressionConfig) -> (Vec<u32>, Vec<u32>) {
-    let mut by_class = vec![Vec::new(); train.classes()];
-    for (row, &class) in train.labels.iter().enumerate() {
-        by_class[class as usize].push(row as u32);
-    }
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(config.seed);
-    let (mut fitted, mut held_out) = (Vec::new(), Vec::new());
-    for mut rows in by_class {
-        rows.shuffle(&mut rng);
-        let most = rows.len().saturating_sub(1);
-        let count = ((rows.len() as f64 * config.held_out).round() as usize).clamp(most.min(1), most);
-        held_out.extend_from_slice(&rows[..count]);
-        fitted.extend_from_slice(&rows[count..]);
-    }
-    fitted.sort_unstable();
-    held_out.sort_unstable();
-    (fitted, held_out)
 }
 
 /// A set of rows to fit. Weights are one vector: `classes x dim`, then the biases.

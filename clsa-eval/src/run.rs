@@ -110,6 +110,19 @@ impl Run {
         Self::open(&newest.ok_or_else(none)?)
     }
 
+    /// The evaluations in the folder: `eval.json` of the run's own data first, then `eval-NAME.json` of others.
+    pub fn evaluations(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().filter_map(|e| Some(e.ok()?.path()));
+        let is_other = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("eval-") && name.ends_with(".json")
+        };
+        let mut others: Vec<_> = entries.filter(is_other).collect();
+        others.sort();
+        let own = self.folder.join("eval.json");
+        own.is_file().then_some(own).into_iter().chain(others).collect()
+    }
+
     /// The newest checkpoint: that of the highest step.
     ///
     /// # Errors

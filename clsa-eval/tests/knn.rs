@@ -92,7 +92,7 @@ fn wrong_inputs_are_refused() {
     let wide = features(&[(&[1.0, 0.0, 0.0], 0)]);
     let config = KnnConfig::default();
     assert!(matches!(knn(&one, &two, &config), Err(EvalError::OneClass)));
-    assert!(matches!(knn(&two, &other, &config), Err(EvalError::UnknownClass { class: 2 })));
+    assert!(matches!(knn(&two, &other, &config), Err(EvalError::UnknownClass { class: 2, .. })));
     assert!(matches!(knn(&nan, &two, &config), Err(EvalError::NotFinite { row: 0, .. })));
     assert!(matches!(knn(&two, &wide, &config), Err(EvalError::Size { .. })));
     assert!(matches!(knn(&two, &two, &KnnConfig { k: 0, ..config }), Err(EvalError::Setting { .. })));

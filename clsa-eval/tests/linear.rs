@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use clsa_data::{Source, Split};
-use clsa_eval::{EvalError, EvalTransform, LinearConfig, LinearProgress, linear};
+use clsa_eval::{EvalError, EvalTransform, LinearConfig, TrainingProgress, linear};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use std::path::Path;
 
@@ -12,12 +12,12 @@ fn run(config: &LinearConfig, state: Option<&Path>, stop_after: u64) -> Result<c
     let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
     let encoder = Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap();
     let transform = EvalTransform::new(16, 16);
-    let interrupt = |at: LinearProgress| assert!(at.epoch < stop_after, "interrupted");
+    let interrupt = |at: TrainingProgress| assert!(at.epoch < stop_after, "interrupted");
     linear(&encoder, &train, test.as_ref(), &transform, config, state, &interrupt)
 }
 
 fn config() -> LinearConfig {
-    LinearConfig { epochs: 6, batch_size: 32, lr: 1.0, ..LinearConfig::default() }
+    LinearConfig { epochs: 6, batch_size: 32, lr: vec![1.0], ..LinearConfig::default() }
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn settings_out_of_range_are_refused() {
     for config in [
         LinearConfig { epochs: 0, ..config() },
         LinearConfig { batch_size: 0, ..config() },
-        LinearConfig { lr: f64::NAN, ..config() },
+        LinearConfig { lr: vec![f64::NAN], ..config() },
     ] {
         assert!(matches!(run(&config, None, 6), Err(EvalError::Setting { .. })));
     }

@@ -1,36 +1,33 @@
 //! `eval`: evaluates the encoder of a run or of a weight file.
 
+mod progress;
+mod protocols;
+mod subject;
+
 use crate::{Failure, request};
 use anyhow::{Context, anyhow};
 use candle_core::Device;
 use clap::ValueEnum;
-use clsa_data::{Dataset, Source, Split};
+use clsa_data::{Source, Split};
 use clsa_eval::{
-    Accuracy, Chance, EncoderResult, EvalTransform, Evaluation, Features, Figures, KnnConfig, LinearConfig,
-    LogisticRegressionConfig, Predictions, ProtocolResult, Run, check_labels, data_hash, encoder_hash, extract, knn,
-    linear, logistic_regression, raw_pixels,
+    Chance, Evaluation, LabelSubset, check_labels, check_presences, data_hash, encoder_hash, labels, presences,
 };
-use clsa_model::{Compute, Encoder, ModelConfig, Stem, weights};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
-
-/// Images of one pass through the encoder.
-const BATCH: usize = 128;
-/// Larger images are made this small for the baseline of raw pixels.
-const RAW_SIDE: u32 = 32;
+use protocols::Bench;
+use std::path::PathBuf;
+use subject::Subject;
 
 /// Evaluate a run or a weight file; without options the newest run in ./runs.
 ///
-/// The trained encoder stands beside the untrained one and raw pixels. The figures are printed and written to eval.json
-/// in the run, or to WEIGHTS.eval.json in the current folder.
+/// The trained encoder stands beside the untrained one, raw pixels and chance. The figures are printed and written to
+/// eval.json in the run (eval-NAME.json for other images than the run's), or to WEIGHTS.eval.json in the current folder.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask eval
   cargo xtask eval --run runs/demo --protocol knn --k 200
+  cargo xtask eval --run runs/demo --protocol linear --lr 1,3,10,30
+  cargo xtask eval --run runs/demo --protocol finetune --labels 10%
+  cargo xtask eval --run runs/demo --protocol voc07 --data voc2007:/data/VOCdevkit
+  cargo xtask eval --run runs/demo --protocol retrieval --data flat:/data/photographs
   cargo xtask eval --weights resnet50.pth --data imagefolder:/data/imagenet --protocol knn,linear --epochs 10")]
 pub struct Args {
     /// The run: its folder.
@@ -42,13 +39,13 @@ pub struct Args {
     /// The protocols, separated by commas.
     #[arg(long, value_delimiter = ',', value_enum, default_values = ["knn", "linear-features"])]
     protocol: Vec<Protocol>,
-    /// The images: imagefolder:PATH, cifar-bin:PATH or procedural; default: those of the run.
+    /// The images: imagefolder:PATH, cifar-bin:PATH, voc2007:PATH, procedural and others; default: those of the run.
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
-    /// Short side of test images after resizing, pixels; default: the run's, else 256, or 32 for a CIFAR stem.
+    /// Short side of test images after resizing, pixels; default: the run's, else 256, or 32 for a CIFAR stem; voc07: 343.
     #[arg(long, value_name = "PIXELS")]
     resize: Option<u32>,
-    /// Side of the centre crop, pixels; default: the run's, else 224, or 32 for a CIFAR stem.
+    /// Side of crops, pixels; default: the run's, else 224, or 32 for a CIFAR stem; voc07: 300.
     #[arg(long, value_name = "PIXELS")]
     crop: Option<u32>,
     /// knn: neighbours; default: the run's, else 200, and never more than there are training images.
@@ -57,13 +54,36 @@ pub struct Args {
     /// knn: temperature of the votes; default: the run's, else 0.07.
     #[arg(long)]
     temperature: Option<f64>,
-    /// linear: epochs.
-    #[arg(long, default_value_t = 100)]
-    epochs: u64,
-    /// linear: learning rate.
-    #[arg(long, default_value_t = 10.0)]
-    lr: f64,
-    /// Seed of confidence intervals, held-out images and random crops.
+    /// linear, voc07 (100) and finetune (20): epochs.
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// linear, voc07: learning rate, or several, of which the best on held-out training images is taken (linear: 10;
+    /// voc07: 0.03,0.1,0.3,1,3,10); finetune: that of the backbone (0.01).
+    #[arg(long, value_delimiter = ',')]
+    lr: Vec<f64>,
+    /// finetune: learning rate of the classifier (0.2).
+    #[arg(long, value_name = "LR")]
+    head_lr: Option<f64>,
+    /// linear, finetune, voc07: images per step.
+    #[arg(long, value_name = "IMAGES", default_value_t = 256)]
+    batch_size: usize,
+    /// finetune: share of each class's training images whose labels are used, such as 1% or 10%.
+    #[arg(long, value_name = "SHARE", default_value = "100%")]
+    labels: String,
+    /// finetune: the training images whose labels are used: a file with one image name a line (the form of SimCLR's
+    /// ImageNet subsets).
+    #[arg(long, value_name = "FILE", conflicts_with = "labels")]
+    label_list: Option<PathBuf>,
+    /// retrieval: random images whose neighbours are shown.
+    #[arg(long, value_name = "IMAGES", default_value_t = 10)]
+    queries: usize,
+    /// retrieval: neighbours of each.
+    #[arg(long, value_name = "IMAGES", default_value_t = 10)]
+    neighbours: usize,
+    /// Print the figures of each class too; eval.json has them always.
+    #[arg(long)]
+    per_class: bool,
+    /// Seed of confidence intervals, held-out images, labelled images, random crops and queries.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Threads that compute; 0 is one for each core.
@@ -72,6 +92,9 @@ pub struct Args {
     /// Where the figures are written.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Where features and interrupted trainings are kept; default: the run, or WEIGHTS.eval in the current folder.
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
     /// cpu or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -86,6 +109,12 @@ enum Protocol {
     Linear,
     /// Logistic regression on features of centre crops: fast.
     LinearFeatures,
+    /// All layers trained, with all labels or some.
+    Finetune,
+    /// Multi-label linear classification, for voc2007:PATH.
+    Voc07,
+    /// The nearest neighbours of random images, as a picture; needs no labels.
+    Retrieval,
 }
 
 impl Protocol {
@@ -94,129 +123,119 @@ impl Protocol {
             Self::Knn => "knn",
             Self::Linear => "linear",
             Self::LinearFeatures => "linear-features",
+            Self::Finetune => "finetune",
+            Self::Voc07 => "voc07",
+            Self::Retrieval => "retrieval",
         }
     }
-}
 
-/// What is evaluated, after all defaults.
-struct Subject {
-    weights: PathBuf,
-    model: ModelConfig,
-    /// Seed of the untrained encoder.
-    seed: u64,
-    data: String,
-    transform: EvalTransform,
-    knn: KnnConfig,
-    out: PathBuf,
-    /// Where the linear protocol keeps its state.
-    folder: Option<PathBuf>,
+    /// Whether it works on features of centre crops.
+    fn wants_features(self) -> bool {
+        matches!(self, Self::Knn | Self::LinearFeatures | Self::Retrieval)
+    }
+
+    /// Whether every image must have one class.
+    fn wants_classes(self) -> bool {
+        !matches!(self, Self::Voc07 | Self::Retrieval)
+    }
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let device = device(&args.device)?;
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().context("--threads")?;
-    let subject = match &args.weights {
-        Some(file) => Subject::of_weights(file, &args)?,
-        None => Subject::of_run(&args)?,
-    };
-    if subject.transform.crop == 0 || subject.transform.crop > subject.transform.resize {
-        let EvalTransform { resize, crop, .. } = subject.transform;
-        return Err(request(anyhow!("--crop {crop}: use 1 to {resize} pixels, the resized short side (--resize)")));
+    let mut asked: Vec<Protocol> = Vec::new();
+    args.protocol.iter().for_each(|&protocol| {
+        if !asked.contains(&protocol) {
+            asked.push(protocol)
+        }
+    });
+    let asks = |protocol: Protocol| asked.contains(&protocol);
+    if asks(Protocol::Finetune) && args.lr.len() > 1 {
+        return Err(request(anyhow!("--lr: finetune takes one learning rate; name several for linear or voc07 alone")));
     }
+    let subset = match &args.label_list {
+        Some(list) => LabelSubset::List(list.clone()),
+        None => args.labels.parse().map_err(|e| request(anyhow!("--labels {}: {e}", args.labels)))?,
+    };
+    let subject = Subject::of(&args)?;
     let trained = subject.trained(&device)?;
     let source: Source = subject.data.parse().map_err(|e| request(anyhow!("--data: {e}")))?;
     let train = source.open(Split::Train).map_err(request)?;
-    let test = source.open(Split::Test).map_err(request)?;
-    let classes = check_labels(train.as_ref(), test.as_ref())?.max(train.class_names().len());
-    if let Some(k) = args.k.filter(|&k| k > train.len()) {
+    let test = match source.open(Split::Test) {
+        Ok(test) => Some(test),
+        Err(error) if asked == [Protocol::Retrieval] => {
+            eprintln!("note: {error}; the queries are training images");
+            None
+        }
+        Err(error) => return Err(request(error)),
+    };
+    let (mut classes, mut one_class_each, mut present, mut labelled) = (0, None, None, None);
+    if let Some(test) = &test {
+        let all = |data: &dyn clsa_data::Dataset| labels(data, &(0..data.len()).collect::<Vec<_>>());
+        if asked.iter().any(|protocol| protocol.wants_classes()) {
+            check_labels(train.as_ref(), test.as_ref())?;
+        }
+        if let (Ok(train_labels), Ok(test_labels)) = (all(train.as_ref()), all(test.as_ref())) {
+            let most = train_labels.iter().chain(&test_labels).max().map_or(0, |&class| class as usize + 1);
+            classes = most.max(train.class_names().len());
+            one_class_each = Some([train_labels, test_labels]);
+        }
+        if asks(Protocol::Voc07) {
+            let both = [presences(train.as_ref())?, presences(test.as_ref())?];
+            check_presences(&both[0], &both[1], train.class_names())?;
+            present = Some(both);
+        }
+        if asks(Protocol::Finetune) {
+            labelled = Some(subset.of(&train, test.as_ref(), args.seed)?);
+        }
+    }
+    if let Some(k) = args.k.filter(|&k| asks(Protocol::Knn) && k > train.len()) {
         return Err(request(anyhow!("--k {k}: there are only {} training images; use at most as many", train.len())));
     }
-    let untrained =
-        Encoder::new(&subject.model, Compute::default(), subject.seed, &device).map_err(clsa_eval::EvalError::from)?;
+    let untrained = subject.untrained(&device)?;
+    let splits: Vec<&dyn clsa_data::Dataset> = [Some(train.as_ref()), test.as_deref()].into_iter().flatten().collect();
     let mut evaluation = Evaluation {
         weights: subject.weights.display().to_string(),
         encoder_sha256: encoder_hash(&trained)?,
         data: source.to_string(),
-        data_sha256: data_hash(&[train.as_ref(), test.as_ref()])?,
+        data_sha256: data_hash(&splits)?,
         classes: train.class_names().to_vec(),
         train_samples: train.len(),
-        test_samples: test.len(),
+        test_samples: test.as_ref().map_or(0, |test| test.len()),
         transform: subject.transform,
-        chance: Some(Chance::of(classes)),
+        chance: one_class_each.as_ref().map(|_| Chance::of(classes)),
         protocols: Vec::new(),
     };
     eprintln!(
-        "{}: {} x {}; {}: {} training and {} test images of {classes} classes",
+        "{}: {} x {}; {}: {} training and {} test images of {} classes",
         evaluation.weights,
         subject.model.arch.name(),
         subject.model.width,
         evaluation.data,
-        train.len(),
-        test.len(),
+        evaluation.train_samples,
+        evaluation.test_samples,
+        evaluation.classes.len(),
     );
-    let encoders = [("trained", &trained), ("untrained", &untrained)];
-    let with_features = args.protocol.iter().any(|p| *p != Protocol::Linear);
-    let splits = if with_features { splits(&encoders, &train, &test, &subject.transform)? } else { Vec::new() };
-    for (index, &protocol) in args.protocol.iter().enumerate() {
-        if args.protocol[..index].contains(&protocol) {
-            continue;
-        }
-        let start = Instant::now();
-        let accuracy =
-            |predictions: &Predictions, labels: &[u32]| Accuracy::of(predictions, labels, classes, args.seed);
-        let (settings, results) = match protocol {
-            Protocol::Knn => {
-                let mut results = Vec::new();
-                for (name, train, test) in &splits {
-                    let result = knn(train, test, &subject.knn)?;
-                    if result.k < subject.knn.k && results.is_empty() {
-                        eprintln!("note: k is {}, the number of training images, not {}", result.k, subject.knn.k);
-                    }
-                    let accuracy = accuracy(&result.predictions, &test.labels);
-                    results.push(row(name, json!({ "k": result.k }), accuracy));
-                }
-                (json!(subject.knn), results)
-            }
-            Protocol::LinearFeatures => {
-                let config = LogisticRegressionConfig { seed: args.seed, ..LogisticRegressionConfig::default() };
-                let mut results = Vec::new();
-                for (name, train, test) in &splits {
-                    let result = logistic_regression(train, test, &config)?;
-                    let details = json!({ "regularization": result.regularization, "held_out": result.held_out });
-                    results.push(row(name, details, accuracy(&result.predictions, &test.labels)));
-                }
-                (json!(config), results)
-            }
-            Protocol::Linear => {
-                let config =
-                    LinearConfig { epochs: args.epochs, lr: args.lr, seed: args.seed, ..LinearConfig::default() };
-                let mut results = Vec::new();
-                for (name, encoder) in &encoders {
-                    let state = subject.linear_state(encoder, &evaluation.data, &config)?;
-                    let bar = bar(&format!("linear, {name}"), config.epochs);
-                    let progress = |at: clsa_eval::LinearProgress| {
-                        bar.set_position(if at.batch == at.batches { at.epoch + 1 } else { at.epoch });
-                    };
-                    let transform = &subject.transform;
-                    let result =
-                        linear(encoder, &train, test.as_ref(), transform, &config, state.as_deref(), &progress)?;
-                    bar.finish_and_clear();
-                    let details = json!({ "train_loss": result.train_loss });
-                    results.push(row(name, details, accuracy(&result.predictions, &result.labels)));
-                }
-                (json!(config), results)
-            }
-        };
-        let wall_time_s = start.elapsed().as_secs_f64();
-        evaluation.protocols.push(ProtocolResult {
-            protocol: protocol.name().to_owned(),
-            settings,
-            results,
-            wall_time_s,
-        });
+    let mut bench = Bench {
+        args: &args,
+        subject: &subject,
+        encoders: [("trained", &trained), ("untrained", &untrained)],
+        train,
+        test,
+        classes,
+        labels: one_class_each,
+        presences: present,
+        labelled,
+        features: Vec::new(),
+    };
+    for protocol in asked {
+        evaluation.protocols.push(bench.run(protocol)?);
     }
     print!("{}", evaluation.table());
+    if args.per_class {
+        print!("{}", evaluation.per_class_table());
+    }
     if subject.out.exists() {
         match Evaluation::read(&subject.out) {
             Ok(earlier) => evaluation.keep_others(earlier),
@@ -226,113 +245,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
     evaluation.write(&subject.out)?;
     eprintln!("written: {}", subject.out.display());
     Ok(())
-}
-
-impl Subject {
-    fn of_run(args: &Args) -> Result<Self, Failure> {
-        let run = match &args.run {
-            Some(folder) => Run::open(folder)?,
-            None => Run::newest(Path::new("runs"))?,
-        };
-        let config = &run.config;
-        let transform = EvalTransform {
-            resize: args.resize.unwrap_or(config.eval.resize),
-            crop: args.crop.unwrap_or(config.eval.crop),
-            normalize: config.views.key.normalize,
-        };
-        let knn = KnnConfig {
-            k: args.k.unwrap_or(config.knn.k),
-            temperature: args.temperature.unwrap_or(config.knn.temperature),
-        };
-        Ok(Self {
-            weights: run.checkpoint()?,
-            model: config.model.clone(),
-            seed: config.train.seed,
-            data: args.data.clone().unwrap_or_else(|| config.data.source.clone()),
-            transform,
-            knn,
-            out: args.out.clone().unwrap_or_else(|| run.folder.join("eval.json")),
-            folder: Some(run.folder),
-        })
-    }
-
-    fn of_weights(file: &Path, args: &Args) -> Result<Self, Failure> {
-        let tensors = read(file)?;
-        let named = |e: clsa_model::ModelError| request(anyhow!("{}: {e}", file.display()));
-        let model = weights::infer_config(&tensors).map_err(named)?;
-        let (resize, crop) = if model.stem == Stem::Cifar { (32, 32) } else { (256, 224) };
-        let transform = EvalTransform::new(args.resize.unwrap_or(resize), args.crop.unwrap_or(crop));
-        let defaults = KnnConfig::default();
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Self {
-            weights: file.to_owned(),
-            model,
-            seed: 0,
-            data: args.data.clone().ok_or_else(|| request(anyhow!("--data: name the images to evaluate on")))?,
-            transform,
-            knn: KnnConfig {
-                k: args.k.unwrap_or(defaults.k),
-                temperature: args.temperature.unwrap_or(defaults.temperature),
-            },
-            out: args.out.clone().unwrap_or_else(|| format!("{name}.eval.json").into()),
-            folder: None,
-        })
-    }
-
-    fn trained(&self, device: &Device) -> Result<Encoder, Failure> {
-        let encoder = Encoder::new(&self.model, Compute::default(), self.seed, device)
-            .map_err(|e| Failure::from(clsa_eval::EvalError::from(e)))?;
-        let tensors = read(&self.weights)?;
-        encoder.load_backbone(&tensors).map_err(|e| request(anyhow!("{}: {e}", self.weights.display())))?;
-        Ok(encoder)
-    }
-
-    /// The file that keeps the classifier of this encoder, data and settings, in the run.
-    fn linear_state(&self, encoder: &Encoder, data: &str, config: &LinearConfig) -> Result<Option<PathBuf>, Failure> {
-        let Some(folder) = &self.folder else { return Ok(None) };
-        let folder = folder.join("linear");
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let key = json!([encoder_hash(encoder)?, data, self.transform, config]).to_string();
-        let key: String = Sha256::digest(key).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Some(folder.join(format!("{key}.safetensors"))))
-    }
-}
-
-fn read(file: &Path) -> Result<std::collections::HashMap<String, candle_core::Tensor>, Failure> {
-    Ok(weights::read(file).map_err(request)?.tensors)
-}
-
-fn row(encoder: &str, details: Value, accuracy: Accuracy) -> EncoderResult {
-    EncoderResult { encoder: encoder.to_owned(), details, figures: Figures::Accuracy(accuracy) }
-}
-
-/// Name, training and test features of both encoders and of raw pixels.
-fn splits(
-    encoders: &[(&'static str, &Encoder)],
-    train: &Arc<dyn Dataset>,
-    test: &Arc<dyn Dataset>,
-    transform: &EvalTransform,
-) -> Result<Vec<(&'static str, Features, Features)>, Failure> {
-    let all = |data: &Arc<dyn Dataset>| (0..data.len()).collect::<Vec<_>>();
-    let mut splits = Vec::new();
-    for (name, encoder) in encoders {
-        let bar = bar(&format!("features, {name}"), (train.len() + test.len()) as u64);
-        let features = |data: &Arc<dyn Dataset>, before: usize| {
-            let progress = |done: usize| bar.set_position((before + done) as u64);
-            extract(encoder, data.as_ref(), &all(data), transform, BATCH, &progress)
-        };
-        splits.push((*name, features(train, 0)?, features(test, train.len())?));
-        bar.finish_and_clear();
-    }
-    let pixels = |data: &Arc<dyn Dataset>| raw_pixels(data.as_ref(), &all(data), transform.crop.min(RAW_SIDE));
-    splits.push(("raw pixels", pixels(train)?, pixels(test)?));
-    Ok(splits)
-}
-
-fn bar(what: &str, length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:<22} [{bar:30}] {pos}/{len}, {eta} left");
-    let bar = ProgressBar::new(length).with_message(what.to_owned());
-    bar.with_style(style.expect("a valid template").progress_chars("=> "))
 }
 
 /// Parses `cpu` or `cuda:N` and opens the device.

@@ -1,0 +1,113 @@
+//! `fc`: the linear classifier that protocols train by SGD, for one class or several in each image.
+
+use crate::EvalError;
+use candle_core::{D, DType, Device, Tensor, Var};
+use candle_nn::ops::{log_softmax, sigmoid, softmax};
+use clsa_data::{Label, Presence};
+use clsa_model::SgdUpdate;
+use rand::SeedableRng;
+use rand_distr::{Distribution, Normal};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// A linear layer with its optimiser: weight (classes, dim), bias (classes).
+pub(crate) struct Classifier {
+    weight: Var,
+    bias: Var,
+    weight_velocity: Var,
+    bias_velocity: Var,
+}
+
+/// Loss of a batch.
+pub(crate) struct Loss {
+    /// Mean over the images.
+    pub value: f64,
+    /// Gradient of the logits (N, classes).
+    gradient: Tensor,
+}
+
+impl Classifier {
+    /// Weights N(0, 0.01) drawn from `seed`, biases 0.
+    pub fn new(classes: usize, dim: usize, seed: u64, device: &Device) -> Result<Self, EvalError> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let normal = Normal::new(0.0f32, 0.01).expect("a positive deviation");
+        let weight: Vec<f32> = (0..classes * dim).map(|_| normal.sample(&mut rng)).collect();
+        Ok(Self {
+            weight: Var::from_vec(weight, (classes, dim), device)?,
+            bias: Var::zeros(classes, DType::F32, device)?,
+            weight_velocity: Var::zeros((classes, dim), DType::F32, device)?,
+            bias_velocity: Var::zeros(classes, DType::F32, device)?,
+        })
+    }
+
+    /// Everything that a training state keeps, by name.
+    pub fn variables(&self, prefix: &str) -> Vec<(String, Var)> {
+        let named = [
+            ("fc.weight", &self.weight),
+            ("fc.bias", &self.bias),
+            ("velocity.fc.weight", &self.weight_velocity),
+            ("velocity.fc.bias", &self.bias_velocity),
+        ];
+        named.map(|(name, var)| (format!("{prefix}{name}"), var.clone())).into()
+    }
+
+    /// Logits (N, classes) of features (N, dim), without graph.
+    pub fn logits(&self, features: &Tensor) -> Result<Tensor, EvalError> {
+        let weight = self.weight.as_detached_tensor();
+        Ok(features.matmul(&weight.t()?)?.broadcast_add(&self.bias.as_detached_tensor())?)
+    }
+
+    /// Logits as numbers, row-major.
+    pub fn scores(&self, features: &Tensor) -> Result<Vec<f64>, EvalError> {
+        Ok(self.logits(features)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
+    }
+
+    /// Cross-entropy of features (N, dim) against one class for each.
+    pub fn cross_entropy(&self, features: &Tensor, labels: &[Label]) -> Result<Loss, EvalError> {
+        let logits = self.logits(features)?;
+        let (n, classes) = logits.dims2()?;
+        let mut one_hot = vec![0f32; n * classes];
+        for (row, class) in labels.iter().filter_map(Label::class).enumerate() {
+            one_hot[row * classes + class as usize] = 1.0;
+        }
+        let one_hot = Tensor::from_vec(one_hot, (n, classes), logits.device())?;
+        let sum = (log_softmax(&logits, D::Minus1)? * &one_hot)?.sum_all()?.to_scalar::<f32>()?;
+        let gradient = ((softmax(&logits, D::Minus1)? - one_hot)? / n as f64)?;
+        Ok(Loss { value: -f64::from(sum) / n as f64, gradient })
+    }
+
+    /// Binary cross-entropy of each class, summed over the classes, of features (N, dim) against the presence of each
+    /// class; where that is [`Presence::Difficult`] it counts nothing.
+    pub fn binary_cross_entropy(&self, features: &Tensor, labels: &[&[Presence]]) -> Result<Loss, EvalError> {
+        let logits = self.logits(features)?;
+        let (n, classes) = logits.dims2()?;
+        let of = |value: fn(Presence) -> f32| {
+            let values: Vec<f32> = labels.iter().flat_map(|label| label.iter().map(|p| value(*p))).collect();
+            Tensor::from_vec(values, (n, classes), logits.device())
+        };
+        let present = of(|p| if p == Presence::Present { 1.0 } else { 0.0 })?;
+        let counts = of(|p| if p == Presence::Difficult { 0.0 } else { 1.0 })?;
+        // log(1 + exp(z)) - y·z, with the exponential of a negative number.
+        let softplus = (logits.relu()? + (logits.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+        let loss = (softplus - (&logits * &present)?)?;
+        let sum = (loss * &counts)?.sum_all()?.to_scalar::<f32>()?;
+        let gradient = (((sigmoid(&logits)? - present)? * counts)? / n as f64)?;
+        Ok(Loss { value: f64::from(sum) / n as f64, gradient })
+    }
+
+    /// The gradient of the features (N, dim), for what lies before them.
+    pub fn features_gradient(&self, loss: &Loss) -> Result<Tensor, EvalError> {
+        Ok(loss.gradient.matmul(&self.weight.as_detached_tensor())?)
+    }
+
+    /// One step of SGD.
+    pub fn update(&self, features: &Tensor, loss: &Loss, sgd: &SgdUpdate) -> Result<(), EvalError> {
+        sgd.apply(&self.weight, &self.weight_velocity, &loss.gradient.t()?.matmul(features)?)?;
+        sgd.apply(&self.bias, &self.bias_velocity, &loss.gradient.sum(0)?)?;
+        Ok(())
+    }
+}
+
+/// Learning rate of an epoch: `lr · ½(1 + cos(π · epoch / epochs))`.
+pub(crate) fn cosine(lr: f64, epoch: u64, epochs: u64) -> f64 {
+    lr * 0.5 * (1.0 + (std::f64::consts::PI * epoch as f64 / epochs as f64).cos())
+}

@@ -1,0 +1,117 @@
+//! What is evaluated, after all defaults: the newest checkpoint of a run, or a weight file.
+
+use super::Args;
+use crate::{Failure, request};
+use anyhow::anyhow;
+use candle_core::{Device, Tensor};
+use clsa_eval::{EvalError, EvalTransform, KnnConfig, Run};
+use clsa_model::{Compute, Encoder, ModelConfig, Stem, weights};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+pub struct Subject {
+    pub weights: PathBuf,
+    pub model: ModelConfig,
+    /// Seed of the untrained encoder.
+    seed: u64,
+    pub data: String,
+    pub transform: EvalTransform,
+    pub knn: KnnConfig,
+    pub out: PathBuf,
+    /// Where features and interrupted trainings are kept.
+    pub cache: PathBuf,
+}
+
+impl Subject {
+    pub fn of(args: &Args) -> Result<Self, Failure> {
+        let subject = match &args.weights {
+            Some(file) => Self::of_weights(file, args)?,
+            None => Self::of_run(args)?,
+        };
+        if subject.transform.crop == 0 || subject.transform.crop > subject.transform.resize {
+            let EvalTransform { resize, crop, .. } = subject.transform;
+            return Err(request(anyhow!("--crop {crop}: use 1 to {resize} pixels, the resized short side (--resize)")));
+        }
+        let folder = subject.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(request(anyhow!("--out {}: there is no folder {}", subject.out.display(), folder.display())));
+        }
+        Ok(subject)
+    }
+
+    fn of_run(args: &Args) -> Result<Self, Failure> {
+        let run = match &args.run {
+            Some(folder) => Run::open(folder)?,
+            None => Run::newest(Path::new("runs"))?,
+        };
+        let config = &run.config;
+        let resize = args.resize.unwrap_or_else(|| config.eval.resize.max(args.crop.unwrap_or(0)));
+        let transform = EvalTransform {
+            resize,
+            crop: args.crop.unwrap_or(config.eval.crop),
+            normalize: config.views.key.normalize,
+        };
+        let knn = KnnConfig {
+            k: args.k.unwrap_or(config.knn.k),
+            temperature: args.temperature.unwrap_or(config.knn.temperature),
+        };
+        let other = args.data.as_ref().filter(|data| **data != config.data.source);
+        let name = other.map_or_else(|| "eval.json".to_owned(), |data| format!("eval-{}.json", short_name(data)));
+        Ok(Self {
+            weights: run.checkpoint()?,
+            model: config.model.clone(),
+            seed: config.train.seed,
+            data: args.data.clone().unwrap_or_else(|| config.data.source.clone()),
+            transform,
+            knn,
+            out: args.out.clone().unwrap_or_else(|| run.folder.join(name)),
+            cache: args.cache.clone().unwrap_or(run.folder),
+        })
+    }
+
+    fn of_weights(file: &Path, args: &Args) -> Result<Self, Failure> {
+        let tensors = read(file)?;
+        let named = |e: clsa_model::ModelError| request(anyhow!("{}: {e}", file.display()));
+        let model = weights::infer_config(&tensors).map_err(named)?;
+        let (resize, crop) = if model.stem == Stem::Cifar { (32, 32) } else { (256, 224) };
+        let transform = EvalTransform::new(args.resize.unwrap_or(resize), args.crop.unwrap_or(crop));
+        let defaults = KnnConfig::default();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self {
+            weights: file.to_owned(),
+            model,
+            seed: 0,
+            data: args.data.clone().ok_or_else(|| request(anyhow!("--data: name the images to evaluate on")))?,
+            transform,
+            knn: KnnConfig {
+                k: args.k.unwrap_or(defaults.k),
+                temperature: args.temperature.unwrap_or(defaults.temperature),
+            },
+            out: args.out.clone().unwrap_or_else(|| format!("{name}.eval.json").into()),
+            cache: args.cache.clone().unwrap_or_else(|| format!("{name}.eval").into()),
+        })
+    }
+
+    pub fn trained(&self, device: &Device) -> Result<Encoder, Failure> {
+        let encoder = self.untrained(device)?;
+        let tensors = read(&self.weights)?;
+        encoder.load_backbone(&tensors).map_err(|e| request(anyhow!("{}: {e}", self.weights.display())))?;
+        Ok(encoder)
+    }
+
+    pub fn untrained(&self, device: &Device) -> Result<Encoder, Failure> {
+        Encoder::new(&self.model, Compute::default(), self.seed, device).map_err(|e| Failure::from(EvalError::from(e)))
+    }
+}
+
+fn read(file: &Path) -> Result<HashMap<String, Tensor>, Failure> {
+    Ok(weights::read(file).map_err(request)?.tensors)
+}
+
+/// A source as part of a file's name: its kind and the last part of its path.
+fn short_name(source: &str) -> String {
+    let (kind, path) = source.split_once(':').unwrap_or((source, ""));
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let name = if last.is_empty() { kind.to_owned() } else { format!("{kind}-{last}") };
+    name.chars().map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' }).collect()
+}
