@@ -111,3 +111,79 @@ impl Classifier {
 pub(crate) fn cosine(lr: f64, epoch: u64, epochs: u64) -> f64 {
     lr * 0.5 * (1.0 + (std::f64::consts::PI * epoch as f64 / epochs as f64).cos())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: usize = 5;
+    const DIM: usize = 4;
+    const CLASSES: usize = 3;
+
+    fn features() -> Tensor {
+        let values: Vec<f32> = (0..ROWS * DIM).map(|i| (i as f32 * 0.7).sin()).collect();
+        Tensor::from_vec(values, (ROWS, DIM), &Device::Cpu).unwrap()
+    }
+
+    fn values(var: &Var) -> Vec<f32> {
+        var.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// Compares a step at learning rate 1 without momentum, which subtracts the gradient, with central differences.
+    fn steps_follow_the_gradient(loss: impl Fn(&Classifier) -> Loss) {
+        let new = || Classifier::new(CLASSES, DIM, 1, &Device::Cpu).unwrap();
+        let stepped = new();
+        let sgd = SgdUpdate { lr: 1.0, momentum: 0.0, weight_decay: 0.0 };
+        stepped.update(&features(), &loss(&stepped), &sgd).unwrap();
+        let vars: [fn(&Classifier) -> &Var; 2] = [|c| &c.weight, |c| &c.bias];
+        for var in vars {
+            let (before, after) = (values(var(&new())), values(var(&stepped)));
+            for at in 0..before.len() {
+                let moved = |by: f32| {
+                    let classifier = new();
+                    let mut moved = before.clone();
+                    moved[at] += by;
+                    let moved = Tensor::from_vec(moved, var(&classifier).shape(), &Device::Cpu).unwrap();
+                    var(&classifier).set(&moved).unwrap();
+                    loss(&classifier).value
+                };
+                let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+                let step = f64::from(before[at] - after[at]);
+                assert!((slope - step).abs() < 1e-3, "{at}: {slope} and {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn cross_entropy_has_the_gradient_of_its_value() {
+        let labels = [0, 2, 1, 1, 0].map(Label::Class);
+        steps_follow_the_gradient(|c| c.cross_entropy(&features(), &labels).unwrap());
+    }
+
+    #[test]
+    fn binary_cross_entropy_has_the_gradient_of_its_value_and_passes_over_difficult_objects() {
+        use Presence::{Absent, Difficult, Present};
+        let labels: [&[Presence]; ROWS] = [
+            &[Present, Absent, Difficult],
+            &[Absent, Present, Present],
+            &[Difficult, Difficult, Absent],
+            &[Absent, Absent, Absent],
+            &[Present, Present, Present],
+        ];
+        steps_follow_the_gradient(|c| c.binary_cross_entropy(&features(), &labels).unwrap());
+        let classifier = Classifier::new(CLASSES, DIM, 1, &Device::Cpu).unwrap();
+        let logits = classifier.scores(&features()).unwrap();
+        let expected: f64 = labels
+            .iter()
+            .flat_map(|l| l.iter())
+            .zip(&logits)
+            .map(|(p, z)| match p {
+                Present => (1.0 + (-z).exp()).ln(),
+                Absent => (1.0 + z.exp()).ln(),
+                Difficult => 0.0,
+            })
+            .sum();
+        let loss = classifier.binary_cross_entropy(&features(), &labels).unwrap().value;
+        assert!((loss - expected / ROWS as f64).abs() < 1e-5, "{loss}");
+    }
+}

@@ -22,7 +22,7 @@ fn config() -> LinearConfig {
 
 #[test]
 fn linear_fits_the_training_images_better_than_a_guess() {
-    let result = run(&LinearConfig { epochs: 12, ..config() }, None, 12).unwrap();
+    let result = run(&LinearConfig { epochs: 30, lr: vec![0.1], ..config() }, None, 30).unwrap();
     assert_eq!((result.predictions.ranked.len(), result.labels.len()), (60, 60));
     assert!(result.train_loss.unwrap() < 3f64.ln(), "{:?}", result.train_loss);
 }

@@ -45,9 +45,8 @@ impl Subject {
             None => Run::newest(Path::new("runs"))?,
         };
         let config = &run.config;
-        let resize = args.resize.unwrap_or_else(|| config.eval.resize.max(args.crop.unwrap_or(0)));
         let transform = EvalTransform {
-            resize,
+            resize: args.resize.unwrap_or(config.eval.resize),
             crop: args.crop.unwrap_or(config.eval.crop),
             normalize: config.views.key.normalize,
         };
