@@ -1,7 +1,4 @@
-//! CLSA pretraining: the method's step, its configuration, and a run from first batch to last.
-//!
-//! [`method`] is the paper on one page. [`trainer`] feeds it and keeps the run; [`replay`] feeds it recorded
-//! trajectories. [`communicator`] is what several ranks would say to each other.
+#![doc = include_str!("../README.md")]
 
 pub mod bench;
 pub mod checkpoint;

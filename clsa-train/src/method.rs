@@ -138,7 +138,9 @@ impl Clsa {
             let shuffle = Shuffle::new(world * n, self.seed, self.steps);
             let place = |order: &[u32]| Tensor::from_slice(order, order.len(), images.device());
             let mine = place(&shuffle.order[rank * n..][..n])?;
-            let shuffled = self.communicator.all_gather(images)?.index_select(&mine, 0)?;
+            // Rows are selected where they are contiguous: the loader's images are channels-last in memory.
+            let all = self.communicator.all_gather(images)?.permute((0, 2, 3, 1))?.contiguous()?;
+            let shuffled = all.index_select(&mine, 0)?.permute((0, 3, 1, 2))?;
             let keys = self.communicator.all_gather(&encoder.embed(&shuffled, Mode::Train)?)?;
             keys.index_select(&place(&shuffle.restore)?, 0)?
         } else {

@@ -148,6 +148,24 @@ fn the_number_of_threads_does_not_change_a_bit() {
 }
 
 #[test]
+fn variants_of_the_method_train() {
+    let folder = TempDir::new().unwrap();
+    let variants = [
+        ("shuffle_bn", "compute.bn_splits=4"),
+        ("symmetric", "method.symmetric=true"),
+        ("moco_v2", "views.strong=[]"),
+        ("strong_infonce", "method.strong_loss=info_nce"),
+    ];
+    for (name, variant) in variants {
+        let run = folder.path().join(name);
+        pretrain(&run, &["--set", variant]).success();
+        let steps = records(&run, "step");
+        assert_eq!(steps.len(), 8, "{variant}");
+        assert_eq!(steps.iter().all(|s| s["ddm"] == 0.0), name == "moco_v2" || name == "strong_infonce", "{variant}");
+    }
+}
+
+#[test]
 fn another_seed_gives_another_run() {
     let folder = TempDir::new().unwrap();
     let ends = ["1", "2"].map(|seed| {
