@@ -1,6 +1,9 @@
 //! Every kernel against its definition in f64, over random shapes, for every instruction set of the machine; and the same
 //! bits for any number of threads.
 
+// Channels index several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
 use clsa_model::kernels::*;
 use proptest::prelude::*;
 
