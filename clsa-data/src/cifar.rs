@@ -54,7 +54,8 @@ impl Cifar {
             wanted.iter().any(|name| files.contains_key(*name))
         });
         let Some(form) = form else {
-            return Err(DataError::refused(
+            return Err(DataError::no_split(
+                split,
                 path,
                 format!(
                     "has none of the {split} files of CIFAR-10 (data_batch_1.bin …) or CIFAR-100 (train.bin, test.bin)"

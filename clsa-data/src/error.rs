@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::dataset::Split;
+
 /// Why a source is refused, or why a loader stops.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -22,6 +24,14 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The source has no test split; nothing is wrong with it otherwise.
+    #[error("{}: {reason}", path.display())]
+    NoSplit {
+        /// The file or folder of the source.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
     /// A file or folder cannot be read or written.
     #[error("{}: {error}", path.display())]
     Io {
@@ -33,7 +43,8 @@ pub enum DataError {
     },
     /// The source needs an optional feature that this build leaves out.
     #[error(
-        "source `{source_text}` needs the cargo feature `{feature}` of clsa-data; build with `--features {feature}`"
+        "source `{source_text}` needs the cargo feature `{feature}`, which this program was built without; build it with \
+         `--features {feature}` (`cargo xtask` does so where the source is named on its command line)"
     )]
     FeatureOff {
         /// The source as given.
@@ -84,6 +95,15 @@ impl DataError {
     /// A [`DataError::Refused`] of `path`.
     pub(crate) fn refused(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         DataError::Refused { path: path.into(), reason: reason.into() }
+    }
+
+    /// The source at `path` lacks a split: without one to train on, it is wrong as a whole.
+    pub(crate) fn no_split(split: Split, path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        let (path, reason) = (path.into(), reason.into());
+        match split {
+            Split::Train => DataError::Refused { path, reason },
+            Split::Test => DataError::NoSplit { path, reason },
+        }
     }
 
     /// Turns an I/O error on `path` into a [`DataError::Io`].

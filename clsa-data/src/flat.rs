@@ -17,7 +17,7 @@ pub(crate) struct Flat {
 impl Flat {
     pub(crate) fn open(root: &Path, split: Split, limits: Limits) -> Result<Self, DataError> {
         if split == Split::Test {
-            return Err(DataError::refused(root, "a flat folder has no labels and so no test split"));
+            return Err(DataError::no_split(split, root, "a flat folder has no labels and so no test split"));
         }
         if !root.is_dir() {
             return Err(DataError::refused(root, "is not a folder that can be read"));

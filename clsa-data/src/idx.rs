@@ -83,7 +83,11 @@ fn find(folder: &Path, split: Split, what: &str) -> Result<PathBuf, DataError> {
     found.dedup_by(|gz, plain| gz.extension().is_some_and(|e| e == "gz") && gz.with_extension("") == *plain);
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        [] => Err(DataError::refused(folder, format!("has no file {}-{what}-idx?-ubyte, gzipped or not", splits[0]))),
+        [] => Err(DataError::no_split(
+            split,
+            folder,
+            format!("has no file {}-{what}-idx?-ubyte, gzipped or not", splits[0]),
+        )),
         [a, b, ..] => {
             let (a, b) = (a.display(), b.display());
             Err(DataError::refused(folder, format!("has more than one file of {split} {what}: {a} and {b}")))

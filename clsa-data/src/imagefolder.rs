@@ -38,7 +38,7 @@ impl ImageFolder {
                 return Err(DataError::refused(root, format!("has a folder `{test}` but no folder `train`")));
             }
             (_, Split::Test, None) => {
-                return Err(DataError::refused(root, "has no folder `val` or `test`, and so no test split"));
+                return Err(DataError::no_split(split, root, "has no folder `val` or `test`, and so no test split"));
             }
             (None, Split::Test, Some(test)) => (root.join(test), root.join(test)),
         };

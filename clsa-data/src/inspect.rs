@@ -3,15 +3,11 @@
 use rayon::prelude::*;
 
 use crate::dataset::{Dataset, Label, Presence, Split};
-use crate::decode::Limits;
-use crate::error::DataError;
-use crate::source::Source;
+use crate::source::Splits;
 
 /// What is in a source.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct SourceInfo {
-    /// The source, as its string.
-    pub source: String,
     /// The splits that it has.
     pub splits: Vec<SplitInfo>,
     /// Why it has no test split, where it has none.
@@ -60,17 +56,9 @@ pub struct SizeInfo {
 }
 
 /// Looks at a source: splits, counts per class, and the sizes of up to `most_headers` images per split.
-///
-/// # Errors
-/// [`DataError`] if the source has no training split that can be opened.
-pub fn inspect(source: &Source, limits: Limits, most_headers: usize) -> Result<SourceInfo, DataError> {
-    let mut info = SourceInfo { source: source.to_string(), splits: Vec::new(), no_test: None };
-    info.splits.push(inspect_split(&*source.open_with(Split::Train, limits)?, Split::Train, most_headers));
-    match source.open_with(Split::Test, limits) {
-        Ok(dataset) => info.splits.push(inspect_split(&*dataset, Split::Test, most_headers)),
-        Err(error) => info.no_test = Some(error.to_string()),
-    }
-    Ok(info)
+pub fn inspect(splits: &Splits, most_headers: usize) -> SourceInfo {
+    let described = splits.iter().map(|(split, dataset)| inspect_split(&**dataset, split, most_headers)).collect();
+    SourceInfo { splits: described, no_test: splits.test.as_ref().err().cloned() }
 }
 
 fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> SplitInfo {

@@ -37,5 +37,5 @@ pub use error::{DataError, SampleError};
 pub use loader::{BadSample, Batch, Batches, Loader, LoaderConfig, OnError};
 pub use procedural::{Procedural, ProceduralOptions, Structure};
 pub use progress::Progress;
-pub use source::Source;
+pub use source::{Source, Splits};
 pub use transform::{Sample, Transform};

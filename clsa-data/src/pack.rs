@@ -10,13 +10,12 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 use rayon::prelude::*;
 
-use crate::dataset::{Dataset, Encoded, Label, Presence, Split};
-use crate::decode::Limits;
+use crate::dataset::{Dataset, Encoded, Label, Presence};
 use crate::error::{DataError, SampleError};
 use crate::order::shuffled;
 use crate::progress::Progress;
-use crate::shard_index::{write_index, write_whole};
-use crate::source::Source;
+use crate::shard_index::{part_path, write_index, write_whole};
+use crate::source::Splits;
 use crate::wds::CLASSES_FILE;
 
 /// How shards are written.
@@ -34,20 +33,11 @@ pub struct PackOptions {
     pub shuffle_seed: Option<u64>,
     /// Threads; 0 means one per core. Default 0.
     pub threads: usize,
-    /// What a sample may cost.
-    pub limits: Limits,
 }
 
 impl Default for PackOptions {
     fn default() -> Self {
-        Self {
-            short_side: None,
-            quality: 95,
-            shard_bytes: 256 << 20,
-            shuffle_seed: Some(0),
-            threads: 0,
-            limits: Limits::default(),
-        }
+        Self { short_side: None, quality: 95, shard_bytes: 256 << 20, shuffle_seed: Some(0), threads: 0 }
     }
 }
 
@@ -68,13 +58,14 @@ pub struct PackReport {
 const CHUNK_PER_THREAD: usize = 32;
 
 /// Writes every split of a source as shards `train-000000.tar` … and `test-000000.tar` … with their indexes and
-/// `classes.txt` to the folder `out`, which must not exist or be empty; `wds:OUT` then names them. Bad samples are left
-/// out and reported. `progress` is called from the calling thread.
+/// `classes.txt` to the folder `out`, which must not exist or be empty; `wds:OUT` then names them. The folder appears
+/// when all of it is written; until then it is `OUT.part`. Bad samples are left out and reported. `progress` is called
+/// from the calling thread.
 ///
 /// # Errors
-/// [`DataError`] if the source is wrong as a whole, or `out` cannot be written.
+/// [`DataError`] if an option is out of range, no sample is good, or `out` cannot be written.
 pub fn pack(
-    source: &Source,
+    splits: &Splits,
     out: &Path,
     options: &PackOptions,
     progress: &dyn Fn(Progress),
@@ -88,24 +79,26 @@ pub fn pack(
     if options.short_side == Some(0) {
         return Err(DataError::Config { key: "short_side", reason: "must be at least 1".into() });
     }
-    let mut datasets = vec![(Split::Train, source.open_with(Split::Train, options.limits)?)];
-    datasets.extend(source.open_with(Split::Test, options.limits).ok().map(|dataset| (Split::Test, dataset)));
-    std::fs::create_dir_all(out).map_err(DataError::io(out))?;
-    if std::fs::read_dir(out).map_err(DataError::io(out))?.next().is_some() {
+    if out.exists() && std::fs::read_dir(out).map_err(DataError::io(out))?.next().is_some() {
         return Err(DataError::refused(out, "is not empty; shards are written to a new or empty folder"));
     }
+    let part = part_path(out);
+    if part.exists() {
+        return Err(DataError::refused(part, "is left from packing that was interrupted; delete it first"));
+    }
+    std::fs::create_dir_all(&part).map_err(DataError::io(&part))?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
         .map_err(|error| DataError::Config { key: "threads", reason: error.to_string() })?;
-    let classes = datasets[0].1.class_names();
+    let classes = splits.train.class_names();
     if !classes.is_empty() {
-        write_whole(&out.join(CLASSES_FILE), (classes.join("\n") + "\n").as_bytes())?;
+        write_whole(&part.join(CLASSES_FILE), (classes.join("\n") + "\n").as_bytes())?;
     }
-    let total = datasets.iter().map(|(_, dataset)| dataset.len() as u64).sum();
+    let total = splits.iter().map(|(_, dataset)| dataset.len() as u64).sum();
     let mut report = PackReport::default();
     let mut done = 0;
-    for (split, dataset) in &datasets {
+    for (split, dataset) in splits.iter() {
         let len = dataset.len() as u32;
         let order = options.shuffle_seed.map_or_else(|| (0..len).collect(), |seed| shuffled(seed, 0, len));
         let mut shard: Option<Shard> = None;
@@ -126,7 +119,7 @@ pub fn pack(
                         let shard = match &mut shard {
                             Some(shard) => shard,
                             none => {
-                                let path = out.join(format!("{split}-{shards:06}.tar"));
+                                let path = part.join(format!("{split}-{shards:06}.tar"));
                                 shards += 1;
                                 none.insert(Shard::create(path)?)
                             }
@@ -142,13 +135,19 @@ pub fn pack(
             last.finish(&mut report)?;
         }
     }
+    if report.samples == 0 {
+        std::fs::remove_dir_all(&part).map_err(DataError::io(&part))?;
+        let reason = report.bad.first().map_or("it has no samples", String::as_str);
+        return Err(DataError::refused(out, format!("was not written, because no image is good: {reason}")));
+    }
+    std::fs::rename(&part, out).map_err(DataError::io(out))?;
+    report.shards.iter_mut().for_each(|shard| *shard = out.join(shard.file_name().unwrap_or_default()));
     Ok(report)
 }
 
-/// A shard that is being written, under a name of its own until it is whole.
+/// A shard that is being written.
 struct Shard {
     path: PathBuf,
-    part: PathBuf,
     archive: tar::Builder<BufWriter<File>>,
     /// Bytes of the images so far.
     bytes: u64,
@@ -156,9 +155,8 @@ struct Shard {
 
 impl Shard {
     fn create(path: PathBuf) -> Result<Self, DataError> {
-        let part = path.with_extension("tar.part");
-        let file = File::create(&part).map_err(DataError::io(&part))?;
-        Ok(Self { path, part, archive: tar::Builder::new(BufWriter::new(file)), bytes: 0 })
+        let file = File::create(&path).map_err(DataError::io(&path))?;
+        Ok(Self { path, archive: tar::Builder::new(BufWriter::new(file)), bytes: 0 })
     }
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), DataError> {
@@ -166,7 +164,7 @@ impl Shard {
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
         header.set_mtime(0);
-        self.archive.append_data(&mut header, name, bytes).map_err(DataError::io(&self.part))
+        self.archive.append_data(&mut header, name, bytes).map_err(DataError::io(&self.path))
     }
 
     fn add(&mut self, key: &str, file: &Encoded, label: &Label) -> Result<(), DataError> {
@@ -188,15 +186,14 @@ impl Shard {
     }
 
     fn finish(self, report: &mut PackReport) -> Result<(), DataError> {
-        let Self { path, part, archive, .. } = self;
+        let Self { path, archive, .. } = self;
         let file = archive
             .into_inner()
             .and_then(|mut writer| writer.flush().map(|()| writer))
             .and_then(|writer| writer.into_inner().map_err(|error| error.into_error()))
             .and_then(|file| file.sync_all().map(|()| file))
-            .map_err(DataError::io(&part))?;
-        report.bytes += file.metadata().map_err(DataError::io(&part))?.len();
-        std::fs::rename(&part, &path).map_err(DataError::io(&path))?;
+            .map_err(DataError::io(&path))?;
+        report.bytes += file.metadata().map_err(DataError::io(&path))?.len();
         write_index(&path, &[])?;
         report.shards.push(path);
         Ok(())

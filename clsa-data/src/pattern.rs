@@ -18,7 +18,7 @@ const MOST: usize = 1_000_000;
 pub(crate) fn files(pattern: &str, extension: &str, split: Split) -> Result<Vec<PathBuf>, DataError> {
     let no_test = || {
         let way = "name it by a folder with files train* and val* or test*, or with {split} in the pattern";
-        DataError::refused(pattern, format!("has no {split} split; {way}"))
+        DataError::no_split(split, pattern, format!("has no {split} split; {way}"))
     };
     if Path::new(pattern).is_dir() {
         return folder_files(Path::new(pattern), extension, split);
@@ -75,7 +75,7 @@ fn folder_files(folder: &Path, extension: &str, split: Split) -> Result<Vec<Path
         return match (of(split), of(Split::Train), of(Split::Test)) {
             (Some(files), _, _) => Ok(files),
             (None, None, None) if split == Split::Train => Ok(files),
-            _ => Err(DataError::refused(folder, format!("has no .{extension} file of the {split} split"))),
+            _ => Err(DataError::no_split(split, folder, format!("has no .{extension} file of the {split} split"))),
         };
     }
     Err(DataError::refused(folder, format!("has no .{extension} file")))

@@ -199,11 +199,16 @@ pub fn write_index(shard: &Path, classes: &[String]) -> Result<(), DataError> {
     write_whole(&index_path(shard), &index.to_bytes())
 }
 
-/// Writes a file that appears whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+/// The name of a file or folder until it is whole.
+pub(crate) fn part_path(path: &Path) -> PathBuf {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
-    let part = PathBuf::from(part);
+    part.into()
+}
+
+/// Writes a file that appears whole or not at all.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let part = part_path(path);
     let mut file = File::create(&part).map_err(DataError::io(&part))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(DataError::io(&part))?;
     std::fs::rename(&part, path).map_err(DataError::io(path))

@@ -46,6 +46,21 @@ impl Source {
         self.open_with(split, Limits::default())
     }
 
+    /// Opens every split that the source has.
+    ///
+    /// # Errors
+    /// [`DataError`] if the source has no training split, or one that is wrong as a whole. A test split that is wrong is
+    /// an error; one that does not exist is not.
+    pub fn open_splits(&self, limits: Limits) -> Result<Splits, DataError> {
+        let train = self.open_with(Split::Train, limits)?;
+        let test = match self.open_with(Split::Test, limits) {
+            Ok(test) => Ok(test),
+            Err(error @ DataError::NoSplit { .. }) => Err(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        Ok(Splits { train, test })
+    }
+
     /// Opens a split; samples beyond `limits` will be bad samples.
     ///
     /// # Errors
@@ -66,6 +81,22 @@ impl Source {
             Source::Flat(path) => Arc::new(flat::Flat::open(path, split, limits)?),
             Source::Procedural(options) => Arc::new(Procedural::new(options, split)),
         })
+    }
+}
+
+/// The splits that a source has.
+pub struct Splits {
+    /// The training split.
+    pub train: Arc<dyn Dataset>,
+    /// The test split; otherwise the reason for which there is none, in one sentence.
+    pub test: Result<Arc<dyn Dataset>, String>,
+}
+
+impl Splits {
+    /// Every split that there is.
+    pub fn iter(&self) -> impl Iterator<Item = (Split, &Arc<dyn Dataset>)> {
+        let test = self.test.as_ref().ok();
+        std::iter::once((Split::Train, &self.train)).chain(test.map(|test| (Split::Test, test)))
     }
 }
 

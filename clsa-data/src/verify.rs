@@ -4,11 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use crate::dataset::Split;
-use crate::decode::Limits;
 use crate::error::DataError;
 use crate::progress::Progress;
-use crate::source::Source;
+use crate::source::Splits;
 
 /// What verification found.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -36,24 +34,20 @@ pub struct BadFile {
 /// `progress` is called after each sample, from any thread.
 ///
 /// # Errors
-/// [`DataError`] if the source is wrong as a whole. Bad samples are no error, but are in the report.
+/// [`DataError::Config`] if the threads cannot be started. Bad samples are no error, but are in the report.
 pub fn verify(
-    source: &Source,
-    limits: Limits,
+    splits: &Splits,
     threads: usize,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<VerifyReport, DataError> {
-    let mut datasets = vec![(Split::Train, source.open_with(Split::Train, limits)?)];
-    // A source may well have no test split.
-    datasets.extend(source.open_with(Split::Test, limits).ok().map(|dataset| (Split::Test, dataset)));
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
         .map_err(|error| DataError::Config { key: "threads", reason: error.to_string() })?;
-    let samples: usize = datasets.iter().map(|(_, dataset)| dataset.len()).sum();
+    let samples: usize = splits.iter().map(|(_, dataset)| dataset.len()).sum();
     let done = AtomicU64::new(0);
     let mut bad = Vec::new();
-    for (split, dataset) in &datasets {
+    for (split, dataset) in splits.iter() {
         let found: Vec<BadFile> = pool.install(|| {
             (0..dataset.len())
                 .into_par_iter()

@@ -50,6 +50,9 @@ impl Voc2007 {
             Split::Train => "trainval.txt",
             Split::Test => "test.txt",
         });
+        if !list.exists() {
+            return Err(DataError::no_split(split, list, format!("does not exist, and so there is no {split} split")));
+        }
         let text = std::fs::read_to_string(&list).map_err(DataError::io(&list))?;
         let mut listing = Listing::new(&root.join("JPEGImages"), limits);
         let mut labels = Vec::new();

@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clsa_data::inspect::inspect;
 use clsa_data::pack::{PackOptions, pack};
 use clsa_data::shard_index::{ShardIndex, write_index};
 use clsa_data::verify::verify;
-use clsa_data::{Dataset, Label, Limits, Presence, Source, Split};
+use clsa_data::{Dataset, Label, Limits, Presence, Source, Split, Splits};
 use image::{ImageFormat, Rgb, RgbImage};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -204,6 +204,10 @@ fn folder_source() -> (TempDir, Source) {
     (root, source)
 }
 
+fn splits(source: &Source) -> Splits {
+    source.open_splits(Limits::default()).unwrap()
+}
+
 /// Class, first red value and size of every sample, sorted.
 fn content(source: &Source, split: Split) -> Vec<(u32, u8, (u32, u32))> {
     let dataset = source.open(split).unwrap();
@@ -223,7 +227,8 @@ fn packed_shards_hold_the_same_samples_and_files() {
     let out = TempDir::new().unwrap();
     let options = PackOptions { shard_bytes: 1000, threads: 2, ..PackOptions::default() };
     let last = Cell::new((0, 0));
-    let report = pack(&from, out.path(), &options, &|progress| last.set((progress.done, progress.total))).unwrap();
+    let report =
+        pack(&splits(&from), out.path(), &options, &|progress| last.set((progress.done, progress.total))).unwrap();
     assert_eq!((report.samples, report.bad.len(), last.get()), (36, 0, (36, 36)));
     assert!(report.shards.len() > 3, "{:?}", report.shards);
     let packed = Source::Wds(out.path().display().to_string());
@@ -238,9 +243,8 @@ fn packed_shards_hold_the_same_samples_and_files() {
         files
     };
     assert_eq!(files(&*a), files(&*b));
-    let leftovers: Vec<PathBuf> =
-        fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().path()).filter(|p| p.ends_with(".part")).collect();
-    assert!(leftovers.is_empty());
+    assert!(report.shards.iter().all(|shard| shard.is_file()));
+    assert!(!out.path().with_extension("part").exists());
 }
 
 #[test]
@@ -249,7 +253,7 @@ fn packing_gives_the_same_bytes_for_any_number_of_threads() {
     let bytes = |threads| {
         let out = TempDir::new().unwrap();
         let options = PackOptions { short_side: Some(16), threads, ..PackOptions::default() };
-        let report = pack(&from, out.path(), &options, &|_| ()).unwrap();
+        let report = pack(&splits(&from), out.path(), &options, &|_| ()).unwrap();
         report.shards.iter().map(|shard| fs::read(shard).unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(bytes(1), bytes(3));
@@ -261,7 +265,7 @@ fn packing_resizes_the_short_side_and_never_enlarges() {
     for (side, size) in [(15, (20, 15)), (64, (40, 30))] {
         let out = TempDir::new().unwrap();
         let options = PackOptions { short_side: Some(side), ..PackOptions::default() };
-        pack(&from, out.path(), &options, &|_| ()).unwrap();
+        pack(&splits(&from), out.path(), &options, &|_| ()).unwrap();
         let packed = Source::Wds(out.path().display().to_string()).open(Split::Train).unwrap();
         assert_eq!(packed.dimensions(0).unwrap(), size);
     }
@@ -271,7 +275,7 @@ fn packing_resizes_the_short_side_and_never_enlarges() {
 fn packing_bare_pixels_is_lossless_and_several_labels_survive() {
     let from = source("procedural:train=24,test=12");
     let out = TempDir::new().unwrap();
-    pack(&from, out.path(), &PackOptions { shuffle_seed: None, ..PackOptions::default() }, &|_| ()).unwrap();
+    pack(&splits(&from), out.path(), &PackOptions { shuffle_seed: None, ..PackOptions::default() }, &|_| ()).unwrap();
     let (a, b) =
         (from.open(Split::Train).unwrap(), source(format!("wds:{}", out.path().display())).open(Split::Train).unwrap());
     for index in 0..24 {
@@ -281,7 +285,8 @@ fn packing_bare_pixels_is_lossless_and_several_labels_survive() {
     let root = TempDir::new().unwrap();
     tar(&root.path().join("train.tar"), &[("1.png", png(1)), ("1.json", b"{\"labels\":[1,0,-1]}".to_vec())]);
     let out = TempDir::new().unwrap();
-    pack(&Source::Wds(root.path().display().to_string()), out.path(), &PackOptions::default(), &|_| ()).unwrap();
+    pack(&splits(&Source::Wds(root.path().display().to_string())), out.path(), &PackOptions::default(), &|_| ())
+        .unwrap();
     let packed = Source::Wds(out.path().display().to_string()).open(Split::Train).unwrap();
     let expected = [Presence::Present, Presence::Difficult, Presence::Absent];
     assert_eq!(packed.label(0), Label::Multi(expected.into()));
@@ -292,18 +297,52 @@ fn packing_leaves_out_bad_samples_with_their_reason_and_refuses_a_folder_in_use(
     let (root, from) = folder_source();
     fs::write(root.path().join("train/cat/000.png"), "garbage").unwrap();
     let out = TempDir::new().unwrap();
-    let report = pack(&from, out.path(), &PackOptions::default(), &|_| ()).unwrap();
+    let report = pack(&splits(&from), out.path(), &PackOptions::default(), &|_| ()).unwrap();
     assert_eq!((report.samples, report.bad.len()), (35, 1));
     assert!(report.bad[0].contains("train/cat/000.png"), "{}", report.bad[0]);
-    let error = pack(&from, out.path(), &PackOptions::default(), &|_| ()).unwrap_err();
+    let error = pack(&splits(&from), out.path(), &PackOptions::default(), &|_| ()).unwrap_err();
     assert!(error.to_string().contains("is not empty"), "{error}");
+}
+
+#[test]
+fn packing_where_no_image_is_good_writes_nothing_and_names_one() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("a.png"), "garbage").unwrap();
+    let out = TempDir::new().unwrap();
+    let to = out.path().join("shards");
+    let from = splits(&Source::Flat(root.path().into()));
+    let error = pack(&from, &to, &PackOptions::default(), &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("no image is good") && error.contains("a.png"), "{error}");
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_an_interrupted_packing_left_is_named_and_not_touched() {
+    let (_root, from) = folder_source();
+    let out = TempDir::new().unwrap();
+    fs::create_dir(out.path().join("shards.part")).unwrap();
+    let to = out.path().join("shards");
+    let error = pack(&splits(&from), &to, &PackOptions::default(), &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("shards.part") && error.contains("interrupted"), "{error}");
+    assert!(!to.exists());
+}
+
+#[test]
+fn a_test_split_that_is_broken_is_an_error_and_one_that_is_absent_is_not() {
+    let root = TempDir::new().unwrap();
+    let from = source(format!("wds:{}", root.path().display()));
+    tar(&root.path().join("train.tar"), &[("1.png", png(1)), ("1.cls", b"1".to_vec())]);
+    assert!(splits(&from).test.err().unwrap().contains("test split"));
+    fs::write(root.path().join("val.tar"), "no archive").unwrap();
+    let error = from.open_splits(Limits::default()).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("val.tar"), "{error}");
 }
 
 #[test]
 fn inspection_counts_splits_classes_and_sizes() {
     let (root, from) = folder_source();
     RgbImage::new(10, 90).save(root.path().join("train/dog/tall.png")).unwrap();
-    let info = inspect(&from, Limits::default(), 1000).unwrap();
+    let info = inspect(&splits(&from), 1000);
     assert_eq!(info.splits.len(), 2);
     let train = &info.splits[0];
     assert_eq!((train.samples, train.headers_read, train.headers_bad), (31, 31, 0));
@@ -312,7 +351,7 @@ fn inspection_counts_splits_classes_and_sizes() {
     let sizes = train.sizes.as_ref().unwrap();
     assert_eq!((sizes.smallest, sizes.median, sizes.largest), ((10, 90), (40, 30), (40, 30)));
     assert_eq!(sizes.least_short_side, 10);
-    let flat = inspect(&Source::Flat(root.path().into()), Limits::default(), 5).unwrap();
+    let flat = inspect(&splits(&Source::Flat(root.path().into())), 5);
     assert_eq!((flat.splits.len(), flat.splits[0].headers_read), (1, 5));
     assert!(flat.no_test.unwrap().contains("no test split"));
 }
@@ -325,11 +364,11 @@ fn verification_lists_every_bad_file_with_its_reason() {
         assert_eq!(progress.total, 36);
         done.fetch_max(progress.done, Ordering::Relaxed);
     };
-    let report = verify(&from, Limits::default(), 2, &count).unwrap();
+    let report = verify(&splits(&from), 2, &count).unwrap();
     assert_eq!((report.samples, report.bad.len(), done.load(Ordering::Relaxed)), (36, 0, 36));
     fs::write(root.path().join("train/owl/002.png"), "").unwrap();
     fs::write(root.path().join("val/cat/000.png"), "garbage").unwrap();
-    let report = verify(&from, Limits::default(), 2, &|_| ()).unwrap();
+    let report = verify(&splits(&from), 2, &|_| ()).unwrap();
     let found: Vec<(&str, bool)> =
         report.bad.iter().map(|bad| (bad.split.as_str(), bad.reason.contains(&bad.name))).collect();
     assert_eq!(found, [("train", true), ("test", true)]);

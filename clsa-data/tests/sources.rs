@@ -170,7 +170,7 @@ fn a_file_that_may_not_be_read_is_a_bad_sample_that_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let root = image_folder();
     let path = root.path().join("train/cat/1.png");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&path).is_ok() {
         // The superuser may read everything: then a folder in the file's place is what cannot be read.
         fs::remove_file(&path).unwrap();

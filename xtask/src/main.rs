@@ -4,6 +4,7 @@
 
 mod cuda;
 mod nvcc;
+mod sources;
 
 use std::env;
 use std::ffi::OsString;
@@ -68,13 +69,17 @@ fn main() -> ExitCode {
 
 /// Builds a package's binary in release mode and runs it with the arguments as they are.
 fn run(package: &str, args: &[OsString]) -> Result<u8, String> {
-    let wants_cuda = args.iter().any(|arg| arg.to_str().is_some_and(|a| a.contains("cuda")));
+    let mut features: Vec<&str> = Vec::new();
+    if args.iter().any(|arg| arg.to_str().is_some_and(|text| text.contains("cuda"))) {
+        features.extend(cuda::features());
+    }
+    features.extend(sources::features(args));
     // Both binaries in one go: alone, each would have its own choice of features of shared dependencies, and the second
     // command would build Candle once more.
     let mut build = cargo();
     build.args(["build", "--release"]).args(BINARIES.iter().flat_map(|(package, _)| ["--package", package]));
-    if wants_cuda && let Some(features) = cuda::features() {
-        build.args(["--features", features]);
+    if !features.is_empty() {
+        build.args(["--features", &features.join(",")]);
     }
     // A bare build is long and says what it does; a finished one is silent.
     build.arg("--quiet");

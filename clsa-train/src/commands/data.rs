@@ -1,12 +1,297 @@
 //! `cargo xtask data`.
 
-use crate::Failure;
+use crate::{Failure, request};
+use anyhow::anyhow;
+use clap::{Subcommand, ValueEnum};
+use clsa_data::inspect::{SourceInfo, SplitInfo, inspect};
+use clsa_data::pack::{PackOptions, pack};
+use clsa_data::verify::verify;
+use clsa_data::{DataError, Limits, Source, Splits};
+use clsa_train::progress::Progress;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// Describe, verify, pack or fetch a data set.
+///
+/// A data set is named by one string: imagefolder:PATH, cifar-bin:PATH, idx:PATH, wds:PATTERN, parquet:PATTERN,
+/// voc2007:PATH, flat:PATH or procedural.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "Examples:
+  cargo xtask data info imagefolder:/data/imagenet
+  cargo xtask data verify 'wds:/data/imagenet/{split}-{000000..000511}.tar'
+  cargo xtask data pack imagefolder:/data/imagenet /data/imagenet-256 --short-side 256
+  cargo xtask data fetch cifar10")]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Show splits, counts per class and image sizes
+    Info(Info),
+    /// Decode every image and list the bad ones, each with the reason; exit code 1 if there are any
+    Verify(Verify),
+    /// Write WebDataset shards with an index, optionally of smaller images
+    Pack(Pack),
+    /// Download a data set from its official address and check it; goes on where an earlier attempt ended
+    Fetch(Fetch),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  cargo xtask data info cifar-bin:/data/cifar-10-binary.tar.gz")]
+struct Info {
+    /// The data set, as KIND:PATH
+    source: String,
+    /// Images of each split whose sizes are read, spread evenly over it
+    #[arg(long, default_value_t = 1000)]
+    headers: usize,
+    /// Prints a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  cargo xtask data verify imagefolder:/data/imagenet > bad.txt")]
+struct Verify {
+    /// The data set, as KIND:PATH
+    source: String,
+    /// Threads that decode [default: one for each core]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    /// Prints a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask data pack imagefolder:/data/imagenet /data/imagenet-256 --short-side 256
+  cargo xtask pretrain --preset imagenet-single-200 --data wds:/data/imagenet-256")]
+struct Pack {
+    /// The data set, as KIND:PATH
+    source: String,
+    /// The folder of the shards, new or empty
+    out: PathBuf,
+    /// Resizes images whose short side is longer to this short side, pixels [default: all files as they are]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    short_side: Option<u32>,
+    /// Quality of JPEG for resized images
+    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
+    /// Size of a shard, MiB
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    shard_size: u64,
+    /// Seed of the order in which images are written
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Keeps the order of the data set
+    #[arg(long, conflicts_with = "seed")]
+    in_order: bool,
+    /// Threads that decode and encode [default: one for each core]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  cargo xtask data fetch cifar10 --out data/cifar10
+  cargo xtask pretrain --preset cifar10 --data cifar-bin:data/cifar10/cifar-10-binary.tar.gz")]
+struct Fetch {
+    /// The data set
+    name: FetchName,
+    /// The folder of its files [default: data/NAME]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FetchName {
+    Cifar10,
+    FashionMnist,
+}
 
 /// Runs the command.
-pub fn run(_: Args) -> Result<(), Failure> {
+pub fn run(args: Args) -> Result<(), Failure> {
+    match args.what {
+        What::Info(args) => info(args),
+        What::Verify(args) => verify_all(args),
+        What::Pack(args) => pack_shards(args),
+        What::Fetch(args) => fetch_files(args),
+    }
+}
+
+/// A source that cannot be opened is a wrong request.
+fn open(source: &str) -> Result<Splits, Failure> {
+    let source: Source = source.parse().map_err(request)?;
+    source.open_splits(Limits::default()).map_err(request)
+}
+
+fn info(args: Info) -> Result<(), Failure> {
+    let info = inspect(&open(&args.source)?, args.headers);
+    if args.json {
+        println!("{}", serde_json::to_string(&info)?);
+    } else {
+        print!("{}", describe(&args.source, &info));
+    }
     Ok(())
+}
+
+/// The splits, then a table of the classes.
+fn describe(source: &str, info: &SourceInfo) -> String {
+    let mut text = format!("{source}\n");
+    for split in &info.splits {
+        text += &describe_split(split);
+    }
+    if let Some(reason) = &info.no_test {
+        text += &format!("test    none: {reason}\n");
+    }
+    let Some(train) = info.splits.first().filter(|split| !split.classes.is_empty()) else { return text };
+    let width = train.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).max("class".len());
+    let difficult = info.splits.iter().flat_map(|split| &split.classes).any(|class| class.difficult > 0);
+    text += &format!("\n{:width$}", "class");
+    for split in &info.splits {
+        text += &format!("{:>12}", split.split);
+        if difficult {
+            text += &format!("{:>12}", "difficult");
+        }
+    }
+    for (at, class) in train.classes.iter().enumerate() {
+        text += &format!("\n{:width$}", class.name);
+        for class in info.splits.iter().filter_map(|split| split.classes.get(at)) {
+            text += &format!("{:>12}", class.samples);
+            if difficult {
+                text += &format!("{:>12}", class.difficult);
+            }
+        }
+    }
+    text + "\n"
+}
+
+fn describe_split(split: &SplitInfo) -> String {
+    let (images, classes) = (split.samples, split.classes.len());
+    let labels = if classes == 0 { "no labels".to_owned() } else { format!("{classes} classes") };
+    let mut text = format!("{:<8}{images} images, {labels}\n", split.split);
+    if let Some(sizes) = &split.sizes {
+        let side = |(width, height): (u32, u32)| format!("{width}x{height}");
+        text += &format!(
+            "        sizes {} to {}, median {}, least short side {} ({} looked at)\n",
+            side(sizes.smallest),
+            side(sizes.largest),
+            side(sizes.median),
+            sizes.least_short_side,
+            split.headers_read,
+        );
+    }
+    if split.headers_bad > 0 {
+        text += &format!("        {} of {} headers cannot be read\n", split.headers_bad, split.headers_read);
+    }
+    text
+}
+
+fn verify_all(args: Verify) -> Result<(), Failure> {
+    let splits = open(&args.source)?;
+    let shown = Shown::new("images", 1.0);
+    let report = verify(&splits, args.threads, &|done| shown.update("", done))?;
+    shown.finish();
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        for bad in &report.bad {
+            println!("{}: {}", bad.split, bad.reason);
+        }
+    }
+    let (bad, samples) = (report.bad.len(), report.samples);
+    if bad > 0 {
+        return Err(anyhow!("{bad} of {samples} images are bad").into());
+    }
+    eprintln!("all {samples} images are good");
+    Ok(())
+}
+
+fn pack_shards(args: Pack) -> Result<(), Failure> {
+    let splits = open(&args.source)?;
+    let options = PackOptions {
+        short_side: args.short_side,
+        quality: args.quality,
+        shard_bytes: args.shard_size << 20,
+        shuffle_seed: (!args.in_order).then_some(args.seed),
+        threads: args.threads,
+    };
+    let shown = Shown::new("images", 1.0);
+    let report = pack(&splits, &args.out, &options, &|done| shown.update("", done)).map_err(|error| match error {
+        DataError::Io { .. } => Failure::Run(error.into()),
+        other => request(other),
+    })?;
+    shown.finish();
+    for reason in &report.bad {
+        eprintln!("warning: left out: {reason}");
+    }
+    let (shards, megabytes) = (report.shards.len(), report.bytes as f64 / 1e6);
+    eprintln!("{} images in {shards} shards, {megabytes:.1} MB; {} left out", report.samples, report.bad.len());
+    println!("wds:{}", args.out.display());
+    Ok(())
+}
+
+#[cfg(feature = "fetch")]
+fn fetch_files(args: Fetch) -> Result<(), Failure> {
+    use clsa_data::fetch::{Fetchable, fetch};
+    let (name, data) = match args.name {
+        FetchName::Cifar10 => ("cifar10", Fetchable::Cifar10),
+        FetchName::FashionMnist => ("fashion-mnist", Fetchable::FashionMnist),
+    };
+    let folder = args.out.unwrap_or_else(|| PathBuf::from("data").join(name));
+    let shown = Shown::new("kB", 1e-3);
+    let source = fetch(data, &folder, &mut |file, done| shown.update(file, done))?;
+    shown.finish();
+    println!("{source}");
+    Ok(())
+}
+
+#[cfg(not(feature = "fetch"))]
+fn fetch_files(_: Fetch) -> Result<(), Failure> {
+    Err(request(anyhow!(
+        "data fetch: this program was built without the cargo feature `fetch`; `cargo xtask data fetch` builds it in, \
+         and so does `cargo build --release -p clsa-train --features fetch`"
+    )))
+}
+
+/// Progress of work that several threads report, in units that are `scale` times those of the report.
+struct Shown {
+    unit: &'static str,
+    scale: f64,
+    bar: Mutex<Option<(String, Instant, u64, Progress)>>,
+}
+
+impl Shown {
+    fn new(unit: &'static str, scale: f64) -> Self {
+        Self { unit, scale, bar: Mutex::new(None) }
+    }
+
+    /// Shows how far `item` is; a new item begins anew.
+    fn update(&self, item: &str, progress: clsa_data::Progress) {
+        let scaled = |value: u64| (value as f64 * self.scale) as u64;
+        let done = scaled(progress.done);
+        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if bar.as_ref().is_some_and(|(shown, ..)| shown != item)
+            && let Some((.., ended)) = bar.take()
+        {
+            ended.finish();
+        }
+        let (_, start, first, shown) = bar.get_or_insert_with(|| {
+            let total = scaled(progress.total).max(done);
+            (item.to_owned(), Instant::now(), done, Progress::new(self.unit, done, total))
+        });
+        let rate = done.saturating_sub(*first) as f64 / start.elapsed().as_secs_f64().max(1e-3);
+        shown.update(done, format!("{item} {rate:.0} {}/s", self.unit).trim_start());
+    }
+
+    fn finish(self) {
+        if let Some((.., shown)) = self.bar.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            shown.finish();
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::device;
 use crate::{Failure, request};
 use anyhow::{Context, anyhow};
-use clsa_data::{DataError, Dataset, Source, Split};
+use clsa_data::{DataError, Dataset, Limits, Source, Splits};
 use clsa_train::config::Config;
 use clsa_train::monitor::has_classes;
 use clsa_train::run_folder::{RunFolder, default_path};
@@ -139,10 +139,10 @@ fn overrides(args: &Args) -> Vec<String> {
 
 fn open(config: &Config) -> Result<Datasets, DataError> {
     let source: Source = config.data.source.parse()?;
-    let train = source.open(Split::Train)?;
+    let Splits { train, test } = source.open_splits(Limits::default())?;
     // A source without a test split or labels trains all the same, without the k-NN monitor.
     let labelled = |data: &Arc<dyn Dataset>| has_classes(data.as_ref());
-    let test = source.open(Split::Test).ok().filter(labelled).filter(|_| labelled(&train));
+    let test = test.ok().filter(labelled).filter(|_| labelled(&train));
     if test.is_none() && config.knn.every > 0 {
         eprintln!("note: {} has no labelled test images, so there is no k-NN accuracy", config.data.source);
     }
