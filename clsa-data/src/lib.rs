@@ -5,6 +5,11 @@
 //! [`Batch`]es; what a sample is turned into is up to a [`Transform`]. Order and content of an epoch depend only on the
 //! seed and the epoch, never on the number of threads.
 
+/// The examples of the README are compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod cifar;
 mod dataset;
 mod decode;

@@ -8,10 +8,11 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use image::RgbImage;
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
 use crate::dataset::{Dataset, Encoded, Label, Split};
 use crate::decode::{Limits, decode, dimensions};
@@ -20,6 +21,31 @@ use crate::pattern;
 
 /// Most bytes of row groups that are kept, beside those in use.
 const CACHE_BYTES: u64 = 512 << 20;
+
+/// A file that several threads read at once: it is opened anew for each read, because the handles that `File` gives
+/// for one share its position.
+struct SharedFile {
+    path: PathBuf,
+    len: u64,
+}
+
+impl Length for SharedFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for SharedFile {
+    type T = <File as ChunkReader>::T;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        File::open(&self.path)?.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        File::open(&self.path)?.get_bytes(start, length)
+    }
+}
 
 /// One row group of a file.
 struct Group {
@@ -34,7 +60,7 @@ type Images = Arc<OnceLock<Result<Vec<Option<ByteArray>>, String>>>;
 
 /// A split of a data set in parquet files.
 pub(crate) struct ParquetImages {
-    files: Vec<(PathBuf, SerializedFileReader<File>)>,
+    files: Vec<(PathBuf, SerializedFileReader<SharedFile>)>,
     groups: Vec<Group>,
     /// For each row group, the number of samples up to its end.
     ends: Vec<usize>,
@@ -58,7 +84,8 @@ impl ParquetImages {
         let mut samples = 0;
         for (at, path) in pattern::files(pattern, "parquet", split)?.into_iter().enumerate() {
             let refuse = |reason: String| DataError::refused(&path, reason);
-            let file = File::open(&path).map_err(DataError::io(&path))?;
+            let len = std::fs::metadata(&path).map_err(DataError::io(&path))?.len();
+            let file = SharedFile { path: path.clone(), len };
             let reader = SerializedFileReader::new(file)
                 .map_err(|error| refuse(format!("is not a whole parquet file: {error}")))?;
             let image_column = column(&reader, "image.bytes").map_err(refuse)?;
@@ -146,7 +173,7 @@ impl ParquetImages {
 }
 
 /// The column of a file with this path; an error is a reason.
-fn column(reader: &SerializedFileReader<File>, path: &str) -> Result<usize, String> {
+fn column(reader: &SerializedFileReader<SharedFile>, path: &str) -> Result<usize, String> {
     let schema = reader.metadata().file_metadata().schema_descr();
     schema.columns().iter().position(|column| column.path().string() == path).ok_or_else(|| {
         let has: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
@@ -154,7 +181,11 @@ fn column(reader: &SerializedFileReader<File>, path: &str) -> Result<usize, Stri
     })
 }
 
-fn column_reader(reader: &SerializedFileReader<File>, group: usize, column: usize) -> Result<ColumnReader, String> {
+fn column_reader(
+    reader: &SerializedFileReader<SharedFile>,
+    group: usize,
+    column: usize,
+) -> Result<ColumnReader, String> {
     reader
         .get_row_group(group)
         .and_then(|group| group.get_column_reader(column))
@@ -171,7 +202,7 @@ fn spread<V: Clone>(values: Vec<V>, levels: &[i16], full: i16) -> Vec<Option<V>>
 }
 
 fn read_images(
-    reader: &SerializedFileReader<File>,
+    reader: &SerializedFileReader<SharedFile>,
     group: usize,
     column: usize,
     rows: usize,
@@ -191,7 +222,7 @@ fn read_images(
 }
 
 fn read_labels(
-    reader: &SerializedFileReader<File>,
+    reader: &SerializedFileReader<SharedFile>,
     group: usize,
     column: usize,
     rows: usize,
@@ -215,7 +246,7 @@ fn read_labels(
 }
 
 /// Names of the classes from the metadata that the `datasets` library writes; empty without it.
-fn class_names(reader: &SerializedFileReader<File>) -> Vec<String> {
+fn class_names(reader: &SerializedFileReader<SharedFile>) -> Vec<String> {
     let metadata = reader.metadata().file_metadata().key_value_metadata();
     let text = metadata.and_then(|pairs| pairs.iter().find(|pair| pair.key == "huggingface")?.value.clone());
     text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok())

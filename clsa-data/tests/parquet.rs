@@ -62,6 +62,26 @@ fn refusal(root: &TempDir) -> String {
 }
 
 #[test]
+fn threads_that_read_row_groups_of_one_file_at_once_get_the_right_rows() {
+    let root = TempDir::new().unwrap();
+    let rows: Vec<_> = (0..240).map(|number| (Some(png(number)), Some(i64::from(number)))).collect();
+    write(&root.path().join("train.parquet"), &rows, 2, None);
+    for _ in 0..20 {
+        let train = source(&root).open(Split::Train).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let train = &train;
+                scope.spawn(move || {
+                    for index in (2 * thread..240).step_by(8) {
+                        assert_eq!(train.image(index).unwrap().get_pixel(0, 0).0[0], index as u8);
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn rows_are_read_by_number_over_row_groups_and_files() {
     let root = TempDir::new().unwrap();
     std::fs::create_dir(root.path().join("data")).unwrap();

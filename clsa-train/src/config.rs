@@ -134,6 +134,9 @@ pub struct DataConfig {
     pub max_bad_fraction: f64,
     /// Batches that are made ready ahead.
     pub prefetch: usize,
+    /// For `wds` and `parquet`: shards are read in sequence and shuffled through a buffer of this many images, which
+    /// suits disks and file formats that are slow at random access. 0: shuffled over the whole data set.
+    pub shuffle_buffer: usize,
     /// Train on images smaller than the largest view, which enlarges them.
     pub allow_upscaling: bool,
 }
@@ -145,6 +148,7 @@ impl Default for DataConfig {
             on_error: clsa_data::OnError::Skip,
             max_bad_fraction: 0.01,
             prefetch: 2,
+            shuffle_buffer: 0,
             allow_upscaling: false,
         }
     }

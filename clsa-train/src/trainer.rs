@@ -75,6 +75,7 @@ impl Trainer {
             threads,
             prefetch: config.data.prefetch,
             shuffle: true,
+            shuffle_buffer: (config.data.shuffle_buffer > 0).then_some(config.data.shuffle_buffer),
             drop_last: true,
             on_error: config.data.on_error,
             max_bad_fraction: config.data.max_bad_fraction,

@@ -5,8 +5,9 @@ use crate::{Failure, request};
 use anyhow::{Context, anyhow};
 use clap::{Subcommand, ValueEnum};
 use clsa_augment::ViewPlan;
+use clsa_data::{Source, Split};
 use clsa_model::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
-use clsa_train::bench::{AugmentBench, LossBench, StepBench};
+use clsa_train::bench::{AugmentBench, LoaderBench, LossBench, StepBench};
 use std::path::PathBuf;
 
 /// Measure the code that training runs; prints one line with the medians.
@@ -14,7 +15,8 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   cargo xtask bench step --arch resnet50 --batch 8 --key 224 --weak 224 --strong 96 --bank 65536 --json
   cargo xtask bench loss --batch 32 --weak 5 --strong 5 --json
-  cargo xtask bench augment --preset single --threads 1 --images 200 photos/*.jpg --json")]
+  cargo xtask bench augment --preset single --threads 1 --images 200 photos/*.jpg --json
+  cargo xtask bench loader imagefolder:/data/imagenet --preset single --threads 2")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -28,6 +30,8 @@ enum What {
     Loss(Loss),
     /// JPEG bytes to the views of a preset
     Augment(Augment),
+    /// Images of a data set to batches of views, by the loader that training uses
+    Loader(LoaderArgs),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -137,10 +141,38 @@ struct Augment {
     json: bool,
 }
 
+#[derive(clap::Args)]
+struct LoaderArgs {
+    /// The data set, as KIND:PATH
+    source: String,
+    /// Which views
+    #[arg(long, default_value = "single")]
+    preset: Plan,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    #[arg(long, default_value_t = 10)]
+    batch: usize,
+    /// Images to load, in as many epochs as that takes
+    #[arg(long, default_value_t = 400)]
+    images: usize,
+    /// Prints a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Plan {
     Single,
     Multi,
+}
+
+impl Plan {
+    fn plan(self) -> ViewPlan {
+        match self {
+            Plan::Single => ViewPlan::single(),
+            Plan::Multi => ViewPlan::multi(),
+        }
+    }
 }
 
 /// Runs the command.
@@ -149,6 +181,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         What::Step(step) => run_step(step),
         What::Loss(loss) => run_loss(loss),
         What::Augment(augment) => run_augment(augment),
+        What::Loader(loader) => run_loader(loader),
     }
 }
 
@@ -194,11 +227,16 @@ fn run_augment(args: Augment) -> Result<(), Failure> {
     device::set_threads(args.threads)?;
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());
     let files = args.files.iter().map(read).collect::<anyhow::Result<Vec<_>>>().map_err(Failure::Request)?;
-    let plan = match args.preset {
-        Plan::Single => ViewPlan::single(),
-        Plan::Multi => ViewPlan::multi(),
-    };
+    let plan = args.preset.plan();
     print(&AugmentBench { files, plan, images: args.images }.run()?, args.json)
+}
+
+fn run_loader(args: LoaderArgs) -> Result<(), Failure> {
+    at_least_one(&[("--images", args.images), ("--threads", args.threads), ("--batch", args.batch)])?;
+    let source: Source = args.source.parse().map_err(request)?;
+    let dataset = source.open(Split::Train).map_err(request)?;
+    let (plan, threads, batch, images) = (args.preset.plan(), args.threads, args.batch, args.images);
+    print(&LoaderBench { dataset, plan, threads, batch, images }.run()?, args.json)
 }
 
 fn at_least_one(values: &[(&str, usize)]) -> Result<(), Failure> {
