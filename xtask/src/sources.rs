@@ -55,8 +55,7 @@ mod tests {
         fs::write(run.join("config.toml"), "[data]\nsource = \"parquet:/data\"\n").unwrap();
         let run = run.display().to_string();
         let of_run = features_of(&format!("eval --run {run}"));
-        let of_checkpoint =
-            features_of(&format!("pretrain --resume {run}/checkpoints/step-00000001.safetensors"));
+        let of_checkpoint = features_of(&format!("pretrain --resume {run}/checkpoints/step-00000001.safetensors"));
         let of_config = features_of(&format!("pretrain --preset={run}/config.toml"));
         fs::remove_dir_all(&run).unwrap();
         assert_eq!((of_run, of_checkpoint, of_config), (Some(ALL), Some(ALL), Some(ALL)));
