@@ -26,15 +26,13 @@ pub(crate) fn sharpness(image: &Planes, factor: f64, out: &mut Planes) {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn sharpen_row(rows: [&[u8]; 3], alpha: f32, out: &mut [u8]) {
     let n = out.len() - 2;
-    let [above, here, below] = rows;
-    let (a, b, c) = (&above[..n], &above[1..][..n], &above[2..][..n]);
-    let (d, e, f) = (&here[..n], &here[1..][..n], &here[2..][..n]);
-    let (g, h, i) = (&below[..n], &below[1..][..n], &below[2..][..n]);
+    let [above, here, below] = rows.map(|row| [&row[..n], &row[1..][..n], &row[2..][..n]]);
     for (x, value) in out[1..][..n].iter_mut().enumerate() {
-        let [a, b, c, d, e, f, g, h, i] = [a, b, c, d, e, f, g, h, i].map(|row| u32::from(row[x]));
-        let weighted = a + b + c + d + 5 * e + f + g + h + i;
+        let sum = |row: [&[u8]; 3]| u16::from(row[0][x]) + u16::from(row[1][x]) + u16::from(row[2][x]);
+        let center = here[1][x];
+        let weighted = u32::from(sum(above) + sum(here) + sum(below) + 4 * u16::from(center));
         // (2·weighted + 13) / 26, the sum over 13 rounded, as a multiplication.
         let smooth = ((2 * weighted + 13) * 161_320) >> 22;
-        *value = blend(smooth as u8, e as u8, alpha);
+        *value = blend(smooth as u8, center, alpha);
     }
 }
