@@ -21,7 +21,8 @@ pub struct Work {
 pub struct Measured {
     /// Seconds of each repetition, shortest first.
     pub seconds: Vec<f64>,
-    /// Growth of the process's peak memory from before the first step.
+    /// The process's peak memory during the steps, less what it had before the first.
+    #[allow(dead_code)] // Of one example.
     pub extra_peak_mb: f64,
 }
 
@@ -38,6 +39,7 @@ impl Work {
         };
         let (weak, strong) = (views(self.weak, 100)?, views(self.strong, 200)?);
         let candidates = Candidates { keys: &keys, bank: Some(&bank), first_positive: 0 };
+        reset_peak_memory();
         let before = peak_memory_mb();
         let step = || -> Result<f64, LossError> {
             let start = Instant::now();
@@ -60,6 +62,26 @@ impl Measured {
     pub fn median(&self) -> f64 {
         self.seconds[self.seconds.len() / 2]
     }
+}
+
+/// GFLOP/s of Candle's product of square f32 matrices, which is the `gemm` crate's: the fastest of five.
+#[allow(dead_code)] // Of one example.
+pub fn matrix_product_rate() -> candle_core::Result<f64> {
+    const N: usize = 1536;
+    let matrix = Tensor::rand(-1f32, 1f32, (N, N), &Device::Cpu)?;
+    let mut seconds = f64::MAX;
+    for _ in 0..5 {
+        let start = Instant::now();
+        matrix.matmul(&matrix)?;
+        seconds = seconds.min(start.elapsed().as_secs_f64());
+    }
+    Ok(2e-9 * (N * N * N) as f64 / seconds)
+}
+
+/// Makes the peak what the process has now, so that building the bank is not counted. Where the system refuses, the peak
+/// stays that since the start.
+fn reset_peak_memory() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// The most memory that the process has had so far, as Linux counts it; zero on other systems.

@@ -35,15 +35,19 @@ impl Kernels {
     /// The best that this processor has, or what the environment variable `CLSA_KERNELS` forces: `avx512` (without bf16), `avx2` or
     /// `scalar`.
     pub fn detect() -> Result<Self, LossError> {
-        let best = Self::best();
-        match std::env::var("CLSA_KERNELS") {
-            Err(_) => Ok(best),
-            Ok(value) => match (value.as_str(), best) {
-                ("avx512", Self::Avx512Bf16 | Self::Avx512) => Ok(Self::Avx512),
-                ("avx2", Self::Avx512Bf16 | Self::Avx512 | Self::Avx2) => Ok(Self::Avx2),
-                ("scalar", _) => Ok(Self::Scalar),
-                _ => Err(LossError::Kernels { value }),
-            },
+        match std::env::var_os("CLSA_KERNELS") {
+            None => Ok(Self::best()),
+            Some(value) => Self::best().forced(&value.to_string_lossy()),
+        }
+    }
+
+    /// The kernels that `value` names, on a processor whose best ones are `self`.
+    fn forced(self, value: &str) -> Result<Self, LossError> {
+        match (value, self) {
+            ("avx512", Self::Avx512Bf16 | Self::Avx512) => Ok(Self::Avx512),
+            ("avx2", Self::Avx512Bf16 | Self::Avx512 | Self::Avx2) => Ok(Self::Avx2),
+            ("scalar", _) => Ok(Self::Scalar),
+            _ => Err(LossError::Kernels { value: value.to_string() }),
         }
     }
 
@@ -161,6 +165,17 @@ mod tests {
                 let above = (0..count).filter(|&c| score(q, c) > 0.125).count();
                 assert!(above.abs_diff(sums.above[q] as usize) <= 1, "{context}: above");
             }
+        }
+    }
+
+    #[test]
+    fn kernels_are_forced_by_name_where_the_processor_has_them() {
+        assert_eq!(Kernels::Avx512Bf16.forced("avx512").unwrap(), Kernels::Avx512);
+        assert_eq!(Kernels::Avx512.forced("avx2").unwrap(), Kernels::Avx2);
+        assert_eq!(Kernels::Avx2.forced("scalar").unwrap(), Kernels::Scalar);
+        for (best, value) in [(Kernels::Avx2, "avx512"), (Kernels::Scalar, "avx2"), (Kernels::Avx512, "AVX2")] {
+            let message = best.forced(value).unwrap_err().to_string();
+            assert!(message.contains(&format!("CLSA_KERNELS is `{value}`")), "{message}");
         }
     }
 
