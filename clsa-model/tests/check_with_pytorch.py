@@ -25,14 +25,21 @@ TOLERANCE = 1e-4
 
 
 def build():
-    """Builds the examples that the checks run."""
-    subprocess.run(["cargo", "build", "--release", "-p", "clsa-model", "--examples"], cwd=CRATE.parent, check=True)
+    """Builds the example that the checks run."""
+    command = ["cargo", "build", "--release", "-p", "clsa-model", "--example", "features"]
+    subprocess.run(command, cwd=CRATE.parent, check=True)
 
 
-def example(name, *arguments):
+def read_features(file, output):
     target = Path(os.environ.get("CARGO_TARGET_DIR", CRATE.parent / "target"))
-    command = [target / "release/examples" / name, *map(str, arguments)]
+    command = [target / "release/examples/features", file, output]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return load_file(output)["features"]
+
+
+def convert(file, output, *options):
+    command = ["cargo", "xtask", "convert", file, output, "--force", *options]
+    subprocess.run(command, cwd=CRATE.parent, check=True, stdout=subprocess.DEVNULL)
 
 
 def images():
@@ -104,12 +111,11 @@ def check(arch, folder):
     torch.save(state, legacy, _use_new_zipfile_serialization=False)
     torch.save(moco(model), checkpoint)
     for file in [zip_form, legacy, checkpoint]:
-        example("features", file, folder / "features.safetensors")
-        compare(f"{arch}, {file.name} read", load_file(folder / "features.safetensors")["features"], expected)
+        compare(f"{arch}, {file.name} read", read_features(file, folder / "features.safetensors"), expected)
 
     outputs = {"pth": folder / "out.pth", "safetensors": folder / "out.safetensors", "detectron2": folder / "out.pkl"}
     for format, output in outputs.items():
-        example("convert", checkpoint, output, format)
+        convert(checkpoint, output, "--to", format)
         if format == "pth":
             written = torch.load(output, weights_only=True)
             mapped = torch.load(output, weights_only=True, mmap=True)
@@ -130,7 +136,7 @@ def check(arch, folder):
 def record_detectron2_digest(folder):
     """tests/weights.rs compares with the digest of a file that was read right here."""
     source, output = CRATE / "tests/fixtures/resnet10_zip.pth", folder / "resnet10.pkl"
-    example("convert", source, output, "detectron2")
+    convert(source, output)
     state = torch.load(source, weights_only=True)
     assert all(torch.equal(value, state[name]) for name, value in from_detectron2(output, state).items())
     digest = hashlib.sha256(output.read_bytes()).hexdigest()

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use clsa_model::weights::{self, Container, Format};
-use clsa_model::{Arch, Backend, Compute, Encoder, ModelConfig, Stage, Stem};
+use clsa_model::{Arch, Backend, Compute, Encoder, ModelConfig, ModelError, Stage, Stem};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,13 @@ fn assert_equal(name: &str, ours: &Tensor, theirs: &Tensor) {
     assert_eq!((ours.dims(), ours.dtype()), (theirs.dims(), theirs.dtype()), "{name}");
     let values = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     assert_eq!(values(ours), values(theirs), "{name}");
+}
+
+/// Reads, checks and writes, as `cargo xtask convert` does.
+fn convert(input: &Path, output: &Path, to: Format) -> Result<(), ModelError> {
+    let tensors = weights::read(input)?.tensors;
+    weights::check(&tensors)?;
+    weights::write(output, &tensors, to)
 }
 
 fn refusal(name: &str) -> String {
@@ -153,7 +160,7 @@ fn a_file_that_is_not_what_its_name_says_is_refused() {
 
     std::fs::write(&misnamed, b"").unwrap();
     assert!(weights::read(&misnamed).unwrap_err().to_string().contains("is empty"));
-    assert!(matches!(weights::read(&folder.path().join("none.pth")), Err(clsa_model::ModelError::Io { .. })));
+    assert!(matches!(weights::read(&folder.path().join("none.pth")), Err(ModelError::Io { .. })));
 }
 
 #[test]
@@ -229,7 +236,7 @@ fn conversion_keeps_the_features_of_every_known_network() {
         let first = folder.path().join("first.safetensors");
         let second = folder.path().join("second.pth");
         weights::write(&first, &original.state_dict().unwrap(), Format::Safetensors).unwrap();
-        weights::convert(&first, &second, Format::Pth).unwrap();
+        convert(&first, &second, Format::Pth).unwrap();
         let tensors = weights::read(&second).unwrap().tensors;
         assert_eq!(weights::infer_config(&tensors).unwrap(), config);
         let converted = encoder(&config);
@@ -261,13 +268,10 @@ fn conversion_lists_missing_unexpected_and_misshapen_tensors() {
     tensors.insert("layer9.weight".to_owned(), tensors["bn1.bias"].clone());
     tensors.insert("bn1.bias".to_owned(), Tensor::zeros(5, DType::F32, &Device::Cpu).unwrap());
     weights::write(&input, &tensors, Format::Safetensors).unwrap();
-    let error = weights::convert(&input, &output, Format::Pth).unwrap_err().to_string();
-    for part in [
-        "in.safetensors",
-        "layer2.0.bn1.weight is missing",
-        "layer9.weight is unexpected",
-        "bn1.bias has shape [5] instead of [4]",
-    ] {
+    let error = convert(&input, &output, Format::Pth).unwrap_err().to_string();
+    for part in
+        ["layer2.0.bn1.weight is missing", "layer9.weight is unexpected", "bn1.bias has shape [5] instead of [4]"]
+    {
         assert!(error.contains(part), "{error}");
     }
     assert!(!output.exists());
@@ -275,7 +279,7 @@ fn conversion_lists_missing_unexpected_and_misshapen_tensors() {
     tensors.insert("layer3.0.conv2.weight".to_owned(), Tensor::zeros((9, 9, 3, 3), DType::F32, &Device::Cpu).unwrap());
     tensors.remove("layer4.0.conv2.weight");
     weights::write(&input, &tensors, Format::Safetensors).unwrap();
-    let error = weights::convert(&input, &output, Format::Pth).unwrap_err().to_string();
+    let error = convert(&input, &output, Format::Pth).unwrap_err().to_string();
     assert!(error.contains("layer3.0.conv2.weight has shape [9, 9, 3, 3] instead of [16, 16, 3, 3]"), "{error}");
     assert!(error.contains("layer4.0.conv2.weight is missing"), "{error}");
 
@@ -285,15 +289,35 @@ fn conversion_lists_missing_unexpected_and_misshapen_tensors() {
 }
 
 #[test]
+fn a_head_is_checked_too() {
+    let mut tensors = expected("", DType::F32);
+    weights::check(&tensors).unwrap();
+    tensors.remove("fc.0.bias");
+    tensors.insert("fc.4.weight".to_owned(), tensors["bn1.bias"].clone());
+    let error = weights::check(&tensors).unwrap_err().to_string();
+    assert!(error.contains("fc.0.bias is missing") && error.contains("fc.4.weight is unexpected"), "{error}");
+
+    tensors.retain(|name, _| !name.starts_with("fc."));
+    assert_eq!(weights::check(&tensors).unwrap(), ModelConfig { dim: 128, ..config() });
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    tensors.insert("fc.weight".to_owned(), zeros(&[10, 32]));
+    assert!(weights::check(&tensors).unwrap_err().to_string().contains("fc.bias is missing"));
+    tensors.insert("fc.bias".to_owned(), zeros(&[10]));
+    weights::check(&tensors).unwrap();
+    tensors.insert("fc.weight".to_owned(), zeros(&[10, 31]));
+    assert!(weights::check(&tensors).unwrap_err().to_string().contains("fc.weight has shape [10, 31]"));
+}
+
+#[test]
 fn an_output_of_the_wrong_name_is_refused_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.bin");
     for format in Format::ALL {
-        let error = weights::convert(&fixture("resnet10_zip.pth"), &output, format).unwrap_err().to_string();
+        let error = convert(&fixture("resnet10_zip.pth"), &output, format).unwrap_err().to_string();
         assert!(error.contains(&format!("let its name end in .{}", format.extension())), "{error}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    assert!(weights::convert(&fixture("resnet10_zip.pth"), &folder.path().join("no/out.pth"), Format::Pth).is_err());
+    assert!(convert(&fixture("resnet10_zip.pth"), &folder.path().join("no/out.pth"), Format::Pth).is_err());
 }
 
 /// check_with_pytorch.py has read a file of these bytes with Python's pickle and found every array in its place.
@@ -301,7 +325,7 @@ fn an_output_of_the_wrong_name_is_refused_and_nothing_is_written() {
 fn detectron2_files_are_those_that_python_reads() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("resnet10.pkl");
-    weights::convert(&fixture("resnet10_zip.pth"), &output, Format::Detectron2).unwrap();
+    convert(&fixture("resnet10_zip.pth"), &output, Format::Detectron2).unwrap();
     let digest = Sha256::digest(std::fs::read(&output).unwrap());
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(digest, include_str!("fixtures/resnet10_detectron2.sha256").trim());

@@ -18,7 +18,7 @@ mod unpickle;
 
 pub use config::infer_config;
 
-use crate::config::{Backend, Compute};
+use crate::config::{Backend, Compute, ModelConfig};
 use crate::encoder::Encoder;
 use crate::error::ModelError;
 use candle_core::{DType, Device, Tensor};
@@ -68,6 +68,15 @@ impl Format {
         }
     }
 
+    /// What reads its files.
+    pub fn reader(self) -> &'static str {
+        match self {
+            Self::Safetensors => "readers of safetensors",
+            Self::Pth => "PyTorch",
+            Self::Detectron2 => "Detectron2",
+        }
+    }
+
     /// How the names of its files end.
     pub fn extension(self) -> &'static str {
         match self {
@@ -75,18 +84,6 @@ impl Format {
             Self::Pth => "pth",
             Self::Detectron2 => "pkl",
         }
-    }
-}
-
-impl std::str::FromStr for Format {
-    type Err = ModelError;
-
-    fn from_str(name: &str) -> Result<Self, ModelError> {
-        Self::ALL.into_iter().find(|f| f.name() == name).ok_or_else(|| ModelError::Config {
-            key: "to",
-            value: name.to_owned(),
-            expected: format!("use one of {}", Self::ALL.map(Self::name).join(", ")),
-        })
     }
 }
 
@@ -117,8 +114,8 @@ pub struct WeightFile {
 /// # Errors
 /// The file cannot be read; it is truncated or damaged; its content is not what its name says (`.safetensors`; `.pth`,
 /// `.pt`, `.tar`, `.bin`, `.ckpt` for PyTorch; other endings claim nothing); its pickle asks for anything but tensors and
-/// plain data; or a checkpoint has tensors that belong to none of its parts, which are listed. Whether the tensors fit
-/// a network is seen by [`infer_config`] and [`Encoder::load_backbone`].
+/// plain data; or a checkpoint has tensors that belong to none of its parts, which are listed. Whether the tensors are a
+/// whole network is seen by [`check`](self::check), or by [`Encoder::load_backbone`].
 pub fn read(path: &Path) -> Result<WeightFile, ModelError> {
     let file = File::open(path).map_err(|source| ModelError::Io { path: path.display().to_string(), source })?;
     read_open(path, file).map_err(|refusal| refusal.about(path))
@@ -195,8 +192,8 @@ fn gather(
 }
 
 /// Writes tensors with torchvision's names. [`Format::Safetensors`] and [`Format::Pth`] hold all of them in their types;
-/// [`Format::Detectron2`] the backbone without head and batch counts, in f32. The same tensors give the same bytes. The file appears whole, by
-/// rename, and takes the place of one that is there.
+/// [`Format::Detectron2`] the backbone without head and batch counts, in f32. The same tensors give the same bytes. The
+/// file appears whole, by rename, and takes the place of one that is there.
 ///
 /// # Errors
 /// The file's name does not end as the format's do, a tensor has a type that the format lacks, or writing fails.
@@ -243,21 +240,36 @@ fn bytes_of(name: &str, tensor: &Tensor) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-/// Reads any weight file and writes its network, of a checkpoint the query encoder, in another format. The network
-/// must be one of this crate's, whole: every tensor of the backbone is checked.
+/// Checks that these are a whole network of this crate (torchvision's names), and gives its configuration as
+/// [`infer_config`] does. Its head may be a projection head, one linear layer (a classifier's or MoCo v1's) or none.
 ///
 /// # Errors
-/// As [`read`] and [`write`](self::write); or tensors of the backbone are missing, unexpected or of a wrong shape, which are
-/// listed.
-pub fn convert(input: &Path, output: &Path, to: Format) -> Result<(), ModelError> {
-    let weights = read(input)?;
-    check(&weights.tensors)
-        .map_err(|e| ModelError::WeightFile { path: input.display().to_string(), reason: e.to_string() })?;
-    write(output, &weights.tensors, to)
-}
-
-fn check(tensors: &HashMap<String, Tensor>) -> Result<(), ModelError> {
+/// Lists every tensor that is missing, unexpected or of another shape.
+pub fn check(tensors: &HashMap<String, Tensor>) -> Result<ModelConfig, ModelError> {
     let config = infer_config(tensors)?;
     let compute = Compute { backend: Backend::Portable, ..Compute::default() };
-    Encoder::new(&config, compute, 0, &Device::Cpu)?.load_backbone(tensors)
+    let encoder = Encoder::new(&config, compute, 0, &Device::Cpu)?;
+    let linear = |name: &String| name == "fc.weight" || name == "fc.bias";
+    if tensors.keys().any(|name| name.starts_with("fc.") && !linear(name)) {
+        encoder.load_state_dict(tensors)?;
+    } else {
+        encoder.load_backbone(tensors)?;
+        check_linear(tensors, config.feature_dim())?;
+    }
+    Ok(config)
+}
+
+/// Checks `fc.weight` (classes, features) and `fc.bias` (classes), or that there is neither.
+fn check_linear(tensors: &HashMap<String, Tensor>, features: usize) -> Result<(), ModelError> {
+    let dims = ["fc.weight", "fc.bias"].map(|name| tensors.get(name).map(Tensor::dims));
+    let difference = match dims {
+        [None, None] => return Ok(()),
+        [Some(&[classes, inputs]), Some(&[biases])] if inputs == features && biases == classes => return Ok(()),
+        [Some(weight), Some(bias)] => format!(
+            "fc.weight has shape {weight:?} and fc.bias {bias:?} instead of [classes, {features}] and [classes]"
+        ),
+        [None, Some(_)] => "fc.weight is missing".to_owned(),
+        [Some(_), None] => "fc.bias is missing".to_owned(),
+    };
+    Err(ModelError::StateDict(difference))
 }

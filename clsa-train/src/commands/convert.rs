@@ -1,12 +1,124 @@
 //! `cargo xtask convert`.
 
-use crate::Failure;
+use crate::{Failure, request};
+use anyhow::{Context, anyhow};
+use clap::ValueEnum;
+use clsa_model::ModelConfig;
+use clsa_model::weights::{self, Format};
+use clsa_train::checkpoint;
+use std::path::{Path, PathBuf};
 
-/// Convert weights.
+/// Convert weights between safetensors, PyTorch and Detectron2.
+///
+/// IN is a torchvision state dictionary, a checkpoint of MoCo or of the official CLSA code (.pth, .pth.tar),
+/// a .safetensors file, a checkpoint of a run, or a run's folder, which means its newest checkpoint. Nothing in a PyTorch
+/// file is run.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "Example:
+  cargo xtask convert moco_v2_800ep_pretrain.pth.tar backbone.pkl --to detectron2")]
+pub struct Args {
+    /// The weights
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// The new file: .safetensors, .pth, or .pkl for Detectron2
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    /// The format [default: the one that OUT's ending means]
+    #[arg(long)]
+    to: Option<Target>,
+    /// Which encoder of a checkpoint
+    #[arg(long, default_value = "query")]
+    encoder: Part,
+    /// Write over OUT where it exists
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Target {
+    /// torchvision's names, for any reader of safetensors
+    Safetensors,
+    /// torchvision's names, for torch.load(weights_only=True)
+    Pth,
+    /// The backbone by Detectron2's names, for MODEL.WEIGHTS
+    Detectron2,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    /// The trained one
+    Query,
+    /// Its moving average
+    Key,
+}
 
 /// Runs the command.
-pub fn run(_: Args) -> Result<(), Failure> {
+pub fn run(args: Args) -> Result<(), Failure> {
+    let format = format(&args)?;
+    check_output(&args)?;
+    let input = file(&args.input)?;
+    let named = || input.display().to_string();
+    let weights = weights::read(&input).map_err(request)?;
+    let tensors = match args.encoder {
+        Part::Query => weights.tensors,
+        Part::Key => {
+            weights.key.ok_or_else(|| request(anyhow!("{}: has no key encoder; leave --encoder key out", named())))?
+        }
+    };
+    let config = weights::check(&tensors).with_context(named).map_err(Failure::Request)?;
+    weights::write(&args.output, &tensors, format)?;
+    println!("{}: {} for {}", args.output.display(), describe(&config), format.reader());
     Ok(())
+}
+
+/// The format asked for, or that of OUT's ending.
+fn format(args: &Args) -> Result<Format, Failure> {
+    let ending = args.output.extension().unwrap_or_default().to_string_lossy();
+    let implied = Format::ALL.into_iter().find(|format| format.extension() == ending);
+    let asked = args.to.map(|target| match target {
+        Target::Safetensors => Format::Safetensors,
+        Target::Pth => Format::Pth,
+        Target::Detectron2 => Format::Detectron2,
+    });
+    let out = args.output.display();
+    match (asked, implied) {
+        (None, Some(format)) => Ok(format),
+        (Some(asked), Some(implied)) if asked == implied => Ok(asked),
+        (Some(asked), _) => {
+            let (name, ending) = (asked.name(), asked.extension());
+            Err(request(anyhow!("{out}: --to {name} writes a .{ending} file; let the name end so")))
+        }
+        (None, None) => {
+            Err(request(anyhow!("{out}: let the name end in .safetensors, .pth, or .pkl for Detectron2, or give --to")))
+        }
+    }
+}
+
+/// What can be known of OUT before the work.
+fn check_output(args: &Args) -> Result<(), Failure> {
+    let out = args.output.display();
+    if args.output.exists() && !args.force {
+        return Err(request(anyhow!("{out}: exists already; --force writes over it")));
+    }
+    match args.output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(request(anyhow!("{out}: there is no folder {}", folder.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// IN itself, or the newest checkpoint of the run.
+fn file(input: &Path) -> Result<PathBuf, Failure> {
+    if !input.is_dir() {
+        return Ok(input.to_owned());
+    }
+    let none = || request(anyhow!("{}: this folder is no run with checkpoints", input.display()));
+    let checkpoints = checkpoint::list(&input.join("checkpoints")).map_err(|_| none())?;
+    checkpoints.last().cloned().ok_or_else(none)
+}
+
+fn describe(config: &ModelConfig) -> String {
+    let width = if config.width == 1.0 { String::new() } else { format!(" of width {}", config.width) };
+    format!("{}{width}", config.arch.name())
 }
