@@ -18,3 +18,11 @@ pub use bank::MemoryBank;
 pub use candidates::{CandidateSet, Candidates, InBatch};
 pub use error::LossError;
 pub use loss::{ClsaLoss, Implementation, LossOutput};
+
+/// The name of the instruction set that the loss computes with on this processor, as `CLSA_KERNELS` has it.
+///
+/// # Errors
+/// `CLSA_KERNELS` names none that exists here.
+pub fn cpu_kernels() -> Result<String, LossError> {
+    Ok(format!("{:?}", kernels::Kernels::detect()?))
+}

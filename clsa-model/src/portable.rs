@@ -8,6 +8,7 @@ use crate::error::{ModelError, Result};
 use crate::ops::{BatchNorm, Conv, ConvBn, Mode, Ops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Layout, Shape, Storage, Tensor, Var};
+use std::sync::Mutex;
 
 /// One pass in Candle operations.
 pub(crate) struct Portable {
@@ -35,28 +36,25 @@ impl Ops for Portable {
 
     fn conv_bn(&mut self, x: &Tensor, unit: &ConvBn, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
         let weight = self.take(&unit.conv.weight.var)?;
-        let y = match self.mode {
-            Mode::Train => {
-                let y = conv2d(x, &weight.to_dtype(self.dtype)?, &unit.conv)?;
-                let (gamma, beta) = (self.take(&unit.bn.weight.var)?, self.take(&unit.bn.bias.var)?);
-                batch_norm(&y, &gamma, &beta, &unit.bn, self.bn_splits)?
-            }
-            Mode::Eval => {
-                // The statistics are constants, so the norm is folded into the convolution.
-                let bn = &unit.bn;
-                let std = (bn.running_var.var.as_detached_tensor() + BatchNorm::EPS)?.sqrt()?;
-                let scale = (self.take(&bn.weight.var)? / std)?;
-                let shift = (self.take(&bn.bias.var)? - (bn.running_mean.var.as_detached_tensor() * &scale)?)?;
-                let weight = weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?.to_dtype(self.dtype)?;
-                let shift = shift.to_dtype(self.dtype)?.reshape((1, (), 1, 1))?;
-                conv2d(x, &weight, &unit.conv)?.broadcast_add(&shift)?
-            }
-        };
+        let (scale, shift) = (self.take(&unit.bn.weight.var)?, self.take(&unit.bn.bias.var)?);
+        if self.mode == Mode::Train {
+            let y = conv2d(x, &weight.to_dtype(self.dtype)?, &unit.conv)?;
+            let affine = Tensor::stack(&[scale, shift], 0)?;
+            return batch_norm(&y, &affine, residual, relu, &unit.bn, self.bn_splits);
+        }
+        // The statistics are constants, so the norm is folded into the convolution.
+        let bn = &unit.bn;
+        let std = (bn.running_var.var.as_detached_tensor() + BatchNorm::EPS)?.sqrt()?;
+        let scale = (scale / std)?;
+        let shift = (shift - (bn.running_mean.var.as_detached_tensor() * &scale)?)?;
+        let weight = weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?.to_dtype(self.dtype)?;
+        let shift = shift.to_dtype(self.dtype)?.reshape((1, (), 1, 1))?;
+        let y = conv2d(x, &weight, &unit.conv)?.broadcast_add(&shift)?;
         let y = match residual {
             Some(residual) => (y + residual)?,
             None => y,
         };
-        if relu { relu_of(&y) } else { Ok(y) }
+        if relu { Ok(relu_of(&y)?) } else { Ok(y) }
     }
 
     fn max_pool(&mut self, x: &Tensor) -> Result<Tensor> {
@@ -69,28 +67,59 @@ impl Ops for Portable {
     }
 }
 
-/// ReLU whose gradient at 0 is 0, as PyTorch's is (Candle's own passes it on).
-fn relu_of(x: &Tensor) -> Result<Tensor> {
-    let positive = x.detach().gt(0.0)?.to_dtype(x.dtype())?;
-    Ok((x * positive)?)
+/// ReLU whose gradient at 0 is 0, as PyTorch's is (Candle's own passes it on). What is not a number stays so, which
+/// Candle's loses.
+fn relu_of(x: &Tensor) -> candle_core::Result<Tensor> {
+    let positive = x.detach().relu()?.sign()?;
+    x * positive
 }
 
-/// A value computed outside the graph, with its gradient to up to three arguments as a function of its own gradient.
+/// A matrix product. Candle has none in bf16 on the CPU, where it is one of f32 whose result is rounded: what GPUs compute.
+fn product(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    if widened(a) {
+        return a.to_dtype(DType::F32)?.matmul(&b.to_dtype(DType::F32)?)?.to_dtype(DType::BF16);
+    }
+    a.matmul(b)
+}
+
+/// A convolution, in bf16 as [`product`].
+fn convolution(x: &Tensor, weight: &Tensor, padding: usize, stride: usize) -> candle_core::Result<Tensor> {
+    if widened(x) {
+        let (x, weight) = (x.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
+        return x.conv2d(&weight, padding, stride, 1, 1)?.to_dtype(DType::BF16);
+    }
+    x.conv2d(weight, padding, stride, 1, 1)
+}
+
+fn widened(x: &Tensor) -> bool {
+    x.dtype() == DType::BF16 && x.device().is_cpu()
+}
+
+/// A value computed outside the graph, with its gradient to up to three arguments as a function of the arguments, the
+/// value and the value's gradient. What the function needs is the graph's own, so that nothing is kept twice.
 struct Given<F> {
-    value: Tensor,
+    /// Until the graph has taken it.
+    value: Mutex<Option<Tensor>>,
     gradient: F,
 }
 
 type Gradient3 = candle_core::Result<[Option<Tensor>; 3]>;
 
-impl<F: Fn(&Tensor) -> Gradient3 + Send + Sync + 'static> Given<F> {
-    /// `value` must be contiguous and own its storage whole.
-    fn attach(self, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
-        Ok(a.apply_op3(b, c, self)?)
+impl<F: Fn([Tensor; 3], &Tensor, &Tensor) -> Gradient3 + Send + Sync + 'static> Given<F> {
+    /// The node of the graph. `value` must be contiguous and own its storage whole.
+    fn node(value: Tensor, [a, b, c]: [&Tensor; 3], gradient: F) -> Result<Tensor> {
+        Ok(a.apply_op3(b, c, Self { value: Mutex::new(Some(value)), gradient })?)
     }
 }
 
-impl<F: Fn(&Tensor) -> Gradient3> CustomOp3 for Given<F> {
+impl<F> Given<F> {
+    fn value(&self) -> candle_core::Result<Tensor> {
+        let value = self.value.lock().ok().and_then(|mut value| value.take());
+        value.ok_or_else(|| candle_core::Error::Msg("the value of a node is taken once".to_owned()))
+    }
+}
+
+impl<F: Fn([Tensor; 3], &Tensor, &Tensor) -> Gradient3> CustomOp3 for Given<F> {
     fn name(&self) -> &'static str {
         "given"
     }
@@ -104,8 +133,9 @@ impl<F: Fn(&Tensor) -> Gradient3> CustomOp3 for Given<F> {
         _: &CpuStorage,
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        match &*self.value.storage_and_layout().0 {
-            Storage::Cpu(storage) => Ok((storage.clone(), self.value.shape().clone())),
+        let value = self.value()?;
+        match &*value.storage_and_layout().0 {
+            Storage::Cpu(storage) => Ok((storage.clone(), value.shape().clone())),
             _ => candle_core::bail!("the arguments are on the CPU and the value is not"),
         }
     }
@@ -119,22 +149,24 @@ impl<F: Fn(&Tensor) -> Gradient3> CustomOp3 for Given<F> {
         _: &CudaStorage,
         _: &Layout,
     ) -> candle_core::Result<(CudaStorage, Shape)> {
-        let (storage, layout) = self.value.storage_and_layout();
+        let value = self.value()?;
+        let (storage, layout) = value.storage_and_layout();
         match &*storage {
-            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, self.value.shape().clone())),
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, value.shape().clone())),
             _ => candle_core::bail!("the arguments are on a GPU and the value is not"),
         }
     }
 
     fn bwd(
         &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        value: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [a, b, c] = (self.gradient)(grad)?;
+        let arguments = [a.detach(), b.detach(), c.detach()];
+        let [a, b, c] = (self.gradient)(arguments, &value.detach(), grad)?;
         Ok((a, b, c))
     }
 }
@@ -150,17 +182,17 @@ fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv) -> Result<Tensor> {
             expected: format!("(N, {}, H, W)", conv.c_in),
         });
     }
-    let value = x.detach().conv2d(&weight.detach(), padding, stride, 1, 1)?.contiguous()?;
-    let (x0, w0) = (x.detach(), weight.detach());
+    let value = convolution(&x.detach(), &weight.detach(), padding, stride)?.contiguous()?;
     let x_needed = x.track_op();
-    let gradient = move |grad: &Tensor| -> Gradient3 {
+    let gradient = move |[x, weight, _]: [Tensor; 3], _: &Tensor, grad: &Tensor| -> Gradient3 {
         let grad = grad.contiguous()?;
-        let dx = if x_needed { Some(conv2d_input_gradient(&grad, &w0, x0.dims4()?, stride, padding)?) } else { None };
-        let dw = conv2d_weight_gradient(&x0, &grad, kernel, stride, padding)?;
+        let dx =
+            if x_needed { Some(conv2d_input_gradient(&grad, &weight, x.dims4()?, stride, padding)?) } else { None };
+        let dw = conv2d_weight_gradient(&x, &grad, kernel, stride, padding)?;
         Ok([dx, Some(dw), None])
     };
     // The third argument has no gradient; the weight stands in for it.
-    Given { value, gradient }.attach(x, weight, &weight.detach())
+    Given::node(value, [x, weight, &weight.detach()], gradient)
 }
 
 /// The input's gradient: the (for stride 2, zero-dilated) gradient convolved with the flipped, transposed kernel.
@@ -172,22 +204,31 @@ fn conv2d_input_gradient(
     padding: usize,
 ) -> candle_core::Result<Tensor> {
     let (_, _, kernel, _) = weight.dims4()?;
-    let flipped = weight.flip(&[2, 3])?.transpose(0, 1)?.contiguous()?;
-    let dilated = if stride == 1 {
-        grad.clone()
-    } else {
+    let (height, width) = (height + 2 * padding + 1 - kernel, width + 2 * padding + 1 - kernel);
+    let dilate = |grad: &Tensor| {
         let (n, c, h, w) = grad.dims4()?;
-        grad.reshape((n, c, h, 1, w, 1))?
-            .pad_with_zeros(3, 0, stride - 1)?
-            .pad_with_zeros(5, 0, stride - 1)?
-            .reshape((n, c, h * stride, w * stride))?
+        let grad = match stride {
+            1 => grad.clone(),
+            _ => grad
+                .reshape((n, c, h, 1, w, 1))?
+                .pad_with_zeros(3, 0, stride - 1)?
+                .pad_with_zeros(5, 0, stride - 1)?
+                .reshape((n, c, h * stride, w * stride))?,
+        };
+        // Rows past the kernel's last place had no output; rows beyond what the padding leaves are cut.
+        fit(&fit(&grad, 2, height)?, 3, width)?.contiguous()
     };
-    // Rows past the kernel's last place had no output; rows beyond what the padding leaves are cut.
-    let dilated = fit(&fit(&dilated, 2, height + 2 * padding + 1 - kernel)?, 3, width + 2 * padding + 1 - kernel)?;
-    dilated.contiguous()?.conv2d(&flipped, kernel - 1 - padding, 1, 1, 1)
+    let transposed = weight.transpose(0, 1)?.contiguous()?;
+    if kernel == 1 {
+        return dilate(&convolution(grad, &transposed, 0, 1)?);
+    }
+    let flipped = transposed.flip(&[2, 3])?.contiguous()?;
+    convolution(&dilate(grad)?, &flipped, kernel - 1 - padding, 1)
 }
 
-/// The weight's gradient: for each tap, (c_out, positions) times (positions, c_in).
+/// The weight's gradient, one matrix product for each kernel tap. Gradient and input lie on one grid of places, image by
+/// image and row by row, so that what a tap sees is the input shifted by a number of places: a view, not a copy. Where
+/// the grid has a place and the convolution no output, the gradient is zero.
 fn conv2d_weight_gradient(
     x: &Tensor,
     grad: &Tensor,
@@ -195,18 +236,23 @@ fn conv2d_weight_gradient(
     stride: usize,
     padding: usize,
 ) -> candle_core::Result<Tensor> {
-    let (_, c_in, ..) = x.dims4()?;
-    let (n, c_out, h, w) = grad.dims4()?;
-    let positions = n * h * w;
-    let rows = grad.transpose(0, 1)?.reshape((c_out, positions))?;
-    let padded = x.pad_with_zeros(2, padding, padding)?.pad_with_zeros(3, padding, padding)?;
+    let (n, c_in, ..) = x.dims4()?;
+    let (_, c_out, h, w) = grad.dims4()?;
     let phases = Phases::new(kernel, stride, [h, w]);
-    let split = phases.split(&padded)?;
+    let [qh, qw] = phases.blocks;
+    let places = n * qh * qw;
+    let dy = fit(&fit(grad, 2, qh)?, 3, qw)?.permute((0, 2, 3, 1))?.contiguous()?.reshape((places, c_out))?;
+    let padded = x.pad_with_zeros(2, padding, padding)?.pad_with_zeros(3, padding, padding)?;
+    // Of a 1x1 kernel of stride 2, one phase in four is seen.
+    let seen = kernel.min(stride);
+    let x = phases.split(&padded)?.narrow(3, 0, seen)?.narrow(5, 0, seen)?;
+    let x = x.permute([3, 5, 0, 2, 4, 1])?.contiguous()?.reshape((seen * seen, places, c_in))?;
     let mut taps = Vec::with_capacity(kernel * kernel);
     for r in 0..kernel {
         for s in 0..kernel {
-            let seen = phases.tap(&split, r, s)?.permute((0, 2, 3, 1))?.reshape((positions, c_in))?;
-            taps.push(rows.matmul(&seen)?);
+            let shift = r / stride * qw + s / stride;
+            let x = x.get(r % stride * seen + s % stride)?.narrow(0, shift, places - shift)?;
+            taps.push(product(&dy.narrow(0, 0, places - shift)?.t()?, &x)?);
         }
     }
     Tensor::stack(&taps, 2)?.reshape((c_out, c_in, kernel, kernel))
@@ -268,8 +314,16 @@ impl Phases {
     }
 }
 
-/// Batch norm with the statistics of each of `splits` groups of the batch; the running statistics move to their mean.
-fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, bn: &BatchNorm, splits: usize) -> Result<Tensor> {
+/// `relu?(batch_norm(x) + residual?)` with the statistics of each of `splits` groups of the batch; the running statistics
+/// move to their mean. `affine` is (2, C): scale and shift. Of the activations, argument and value are kept.
+fn batch_norm(
+    x: &Tensor,
+    affine: &Tensor,
+    residual: Option<&Tensor>,
+    relu: bool,
+    bn: &BatchNorm,
+    splits: usize,
+) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     if splits == 0 || n % splits != 0 {
         return Err(ModelError::Config {
@@ -286,8 +340,9 @@ fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, bn: &BatchNorm, splits:
             expected: "more than one value per channel in training".to_owned(),
         });
     }
-    let (dtype, stat) = (x.dtype(), gamma.dtype());
+    let (dtype, stat) = (x.dtype(), affine.dtype());
     let grouped = move |x: &Tensor| x.to_dtype(stat)?.reshape((splits, n / splits, c, h * w));
+    let channel = move |affine: &Tensor, row: usize| affine.get(row)?.reshape((1, 1, c, 1));
     let over = (1, 3);
     let x0 = grouped(&x.detach())?;
     let mean = x0.mean_keepdim(over)?;
@@ -297,26 +352,35 @@ fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, bn: &BatchNorm, splits:
     follow(&bn.running_mean.var, &mean.mean(0)?.flatten_all()?)?;
     follow(&bn.running_var.var, &unbiased)?;
     let inv_std = (var + BatchNorm::EPS)?.sqrt()?.recip()?;
-    let normed = centred.broadcast_mul(&inv_std)?;
-    let scale = gamma.detach().reshape((1, 1, c, 1))?;
-    let value = normed
-        .broadcast_mul(&scale)?
-        .broadcast_add(&beta.detach().reshape((1, 1, c, 1))?)?
+    let affine0 = affine.detach();
+    let mut value = centred
+        .broadcast_mul(&inv_std.broadcast_mul(&channel(&affine0, 0)?)?)?
+        .broadcast_add(&channel(&affine0, 1)?)?
         .reshape((n, c, h, w))?
         .to_dtype(dtype)?;
-    let gradient = move |grad: &Tensor| -> Gradient3 {
-        let dy = grouped(&grad.contiguous()?)?;
+    if let Some(residual) = residual {
+        value = (value + residual.detach())?;
+    }
+    if relu {
+        value = relu_of(&value)?;
+    }
+    let residual_needed = residual.is_some();
+    let gradient = move |[x, affine, _]: [Tensor; 3], value: &Tensor, grad: &Tensor| -> Gradient3 {
+        // The value of a ReLU is positive where the gradient passes.
+        let grad = if relu { (grad * value.sign()?)? } else { grad.contiguous()? };
+        let dy = grouped(&grad)?;
+        let normed = grouped(&x)?.broadcast_sub(&mean)?.broadcast_mul(&inv_std)?;
         // Sums per group and channel serve both the parameters and the input.
         let sum_dy = dy.sum_keepdim(over)?;
         let sum_dy_normed = (&dy * &normed)?.sum_keepdim(over)?;
-        let dx = ((&dy * count as f64)?.broadcast_sub(&sum_dy)? - normed.broadcast_mul(&sum_dy_normed)?)?
-            .broadcast_mul(&(inv_std.broadcast_mul(&scale)? / count as f64)?)?
+        let dx = ((dy * count as f64)?.broadcast_sub(&sum_dy)? - normed.broadcast_mul(&sum_dy_normed)?)?
+            .broadcast_mul(&(inv_std.broadcast_mul(&channel(&affine, 0)?)? / count as f64)?)?
             .reshape((n, c, h, w))?
             .to_dtype(dtype)?;
-        let (dgamma, dbeta) = (sum_dy_normed.sum(0)?.flatten_all()?, sum_dy.sum(0)?.flatten_all()?);
-        Ok([Some(dx), Some(dgamma), Some(dbeta)])
+        let sums = [sum_dy_normed.sum(0)?.flatten_all()?, sum_dy.sum(0)?.flatten_all()?];
+        Ok([Some(dx), Some(Tensor::stack(&sums, 0)?), residual_needed.then_some(grad)])
     };
-    Given { value, gradient }.attach(x, gamma, beta)
+    Given::node(value, [x, affine, residual.unwrap_or(&affine0)], gradient)
 }
 
 /// Moves a running statistic towards that of the batch.
@@ -330,22 +394,15 @@ fn follow(running: &Var, batch: &Tensor) -> Result<()> {
 fn max_pool(x: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     let phases = Phases::new(3, 2, [h.div_ceil(2), w.div_ceil(2)]);
-    let pad = |x: &Tensor| x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1);
     let x0 = x.detach();
-    // Below every activation, and finite in every type, so that the padding is never chosen.
-    let outside = ((pad(&x0.narrow(0, 0, 1)?.narrow(1, 0, 1)?.ones_like()?)? - 1.0)? * 1e30)?;
-    let split = phases.split(&pad(&x0)?.broadcast_add(&outside)?)?;
-    let taps = (0..9).map(|t| phases.tap(&split, t / 3, t % 3)).collect::<candle_core::Result<Vec<_>>>()?;
-    let mut value = taps[0].contiguous()?;
-    for tap in &taps[1..] {
-        value = value.maximum(tap)?;
-    }
-    let highest = value.clone();
-    let gradient = move |grad: &Tensor| -> Gradient3 {
+    let mut taps = max_pool_taps(&x0, &phases)?.into_iter();
+    let first = taps.next().expect("a window has nine taps");
+    let value = taps.try_fold(first.contiguous()?, |highest, tap| highest.maximum(&tap))?;
+    let gradient = move |[x, ..]: [Tensor; 3], highest: &Tensor, grad: &Tensor| -> Gradient3 {
         let mut free = highest.ones_like()?;
         let mut dx: Option<Tensor> = None;
-        for (t, tap) in taps.iter().enumerate() {
-            let chosen = (tap.eq(&highest)?.to_dtype(free.dtype())? * &free)?;
+        for (t, tap) in max_pool_taps(&x, &phases)?.iter().enumerate() {
+            let chosen = (tap.eq(highest)?.to_dtype(free.dtype())? * &free)?;
             free = (free - &chosen)?;
             let part = phases.scatter(&(grad * chosen)?, t / 3, t % 3)?;
             dx = Some(match dx {
@@ -358,5 +415,14 @@ fn max_pool(x: &Tensor) -> Result<Tensor> {
         Ok([Some(dx.contiguous()?), None, None])
     };
     let none = x0.flatten_all()?.narrow(0, 0, 1)?;
-    Given { value, gradient }.attach(x, &none, &none)
+    Given::node(value, [x, &none, &none], gradient)
+}
+
+/// What each of the nine taps of a window sees, in reading order.
+fn max_pool_taps(x: &Tensor, phases: &Phases) -> candle_core::Result<Vec<Tensor>> {
+    let pad = |x: &Tensor| x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1);
+    // Below every activation, and finite in every type, so that the padding is never chosen.
+    let outside = ((pad(&x.narrow(0, 0, 1)?.narrow(1, 0, 1)?.ones_like()?)? - 1.0)? * 1e30)?;
+    let split = phases.split(&pad(x)?.broadcast_add(&outside)?)?;
+    (0..9).map(|t| phases.tap(&split, t / 3, t % 3)).collect()
 }

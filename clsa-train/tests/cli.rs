@@ -366,7 +366,11 @@ fn bench_prints_one_line_of_json() {
 fn doctor_names_the_kernels() {
     let assert = clsa().arg("doctor").assert().success();
     let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
-    assert!(text.contains("CPU kernels"), "{text}");
+    let kernels = text.lines().find(|line| line.starts_with("CPU kernels")).unwrap();
+    assert!(kernels.contains("model ") && kernels.contains("loss ") && !kernels.contains("todo"), "{text}");
+    let scalar = clsa().arg("doctor").env("CLSA_KERNELS", "scalar").assert().success();
+    let text = String::from_utf8(scalar.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("model Scalar, loss Scalar"), "{text}");
 }
 
 #[test]
