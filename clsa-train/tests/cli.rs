@@ -371,6 +371,7 @@ fn doctor_names_the_kernels() {
     let scalar = clsa().arg("doctor").env("CLSA_KERNELS", "scalar").assert().success();
     let text = String::from_utf8(scalar.get_output().stdout.clone()).unwrap();
     assert!(text.contains("model Scalar, loss Scalar"), "{text}");
+    refused(clsa().arg("doctor").env("CLSA_KERNELS", "sse9").assert(), 2, &["CLSA_KERNELS", "sse9"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `cargo xtask doctor`.
 
-use crate::Failure;
+use crate::{Failure, request};
+use anyhow::anyhow;
 use clsa_model::kernels::Isa;
 use std::process::Command;
 
@@ -16,7 +17,9 @@ pub fn run(_: Args) -> Result<(), Failure> {
     row("cores", std::thread::available_parallelism().map_or("unknown".to_owned(), |n| n.to_string()));
     row("memory", memory().unwrap_or_else(|| "unknown".to_owned()));
     row("CPU features", cpu_features());
-    row("CPU kernels", format!("model {:?}, loss {}", Isa::best(), clsa_loss::cpu_kernels()?));
+    let model =
+        Isa::chosen().map_err(|value| request(anyhow!("CLSA_KERNELS is {value}: use avx512, avx2 or scalar")))?;
+    row("CPU kernels", format!("model {model:?}, loss {}", clsa_loss::cpu_kernels().map_err(request)?));
     let nvcc = first_line(Command::new("nvcc").arg("--version")).is_some();
     let gpus = lines(Command::new("nvidia-smi").args(["--query-gpu=name,memory.total", "--format=csv,noheader"]));
     row("CUDA in this build", if cfg!(feature = "cuda") { "yes" } else { "no" }.to_owned());
