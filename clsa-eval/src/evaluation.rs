@@ -184,13 +184,13 @@ impl Evaluation {
 }
 
 /// Headings of the two figures of a table.
-type Columns = (&'static str, &'static str);
+pub(crate) type Columns = (&'static str, &'static str);
 
 const ACCURACY_COLUMNS: Columns = ("top-1 %", "top-5 %");
 
 impl Figures {
     /// The figure with its interval, and a second one, under the headings of their table.
-    fn cells(&self) -> Option<(Columns, Figure, Option<Figure>)> {
+    pub(crate) fn cells(&self) -> Option<(Columns, Figure, Option<Figure>)> {
         match self {
             Self::Accuracy(a) => Some((ACCURACY_COLUMNS, a.top1, Some(a.top5))),
             Self::AveragePrecision(p) => Some((("mAP %", "11-point"), p.mean, Some(p.mean_11_point))),
@@ -199,7 +199,7 @@ impl Figures {
     }
 
     /// The figure of each class that has one, percent.
-    fn per_class(&self) -> Vec<(u32, f64)> {
+    pub(crate) fn per_class(&self) -> Vec<(u32, f64)> {
         match self {
             Self::Accuracy(a) => a.per_class.iter().map(|c| (c.class, c.top1)).collect(),
             Self::AveragePrecision(p) => p.per_class.iter().map(|c| (c.class, c.area)).collect(),

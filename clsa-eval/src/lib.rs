@@ -14,6 +14,8 @@ mod linear;
 mod logistic_regression;
 mod metrics;
 mod random_crops;
+#[cfg(feature = "report")]
+mod report;
 mod retrieval;
 mod run;
 mod stratified;
@@ -40,6 +42,8 @@ pub use retrieval::{
     RetrievalConfig, RetrievalPrecision, Retrieved, retrieval, retrieval_chance, retrieval_precision,
     write_retrieval_picture,
 };
+#[cfg(feature = "report")]
+pub use report::{Progress, Report, ReportOptions};
 pub use run::{DataTable, EvalTable, KnnTable, Run, RunConfig, TrainTable, ViewsTable};
 pub use voc07::{
     TEST_CROPS, TRAIN_CROPS, Voc07Config, Voc07Result, check_presences, extract_crops_into, presences, voc07,

@@ -4,7 +4,7 @@ mod commands;
 
 use clap::{Parser, Subcommand};
 use clsa_eval::EvalError;
-use commands::eval;
+use commands::{eval, report};
 use std::process::ExitCode;
 
 /// Contrastive Learning with Stronger Augmentations.
@@ -18,6 +18,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Eval(eval::Args),
+    Report(report::Args),
 }
 
 /// How a command failed: by itself, or because what was asked for is wrong.
@@ -48,6 +49,7 @@ pub(crate) fn request(error: impl Into<anyhow::Error>) -> Failure {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Eval(args) => eval::run(args),
+        Command::Report(args) => report::run(args),
     };
     let (error, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,
