@@ -1,0 +1,95 @@
+//! Runs on disk for the tests of the report.
+
+use candle_core::{Device, Tensor};
+use clsa_eval::{Accuracy, Chance, EncoderResult, EvalTransform, Evaluation, Figures, Predictions, ProtocolResult};
+use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::Path;
+
+/// A class name that would be markup if it were not escaped.
+pub const HOSTILE: &str = "<script>alert('x')</script>&\"";
+
+/// Writes the configuration of a run.
+pub fn configure(folder: &Path, seed: u64) {
+    std::fs::create_dir_all(folder).unwrap();
+    let config = format!(
+        "[model]\narch = \"resnet10\"\nwidth = 0.125\nstem = \"cifar\"\n[method]\nalpha = 1.0\n[train]\nepochs = 3\n\
+         batch_size = 16\nseed = {seed}\n[data]\nsource = \"procedural:classes=4,train=80,test=40,side=32\"\n[eval]\n\
+         resize = 32\ncrop = 32\n[knn]\nk = 20\ntemperature = 0.07\n[views]\nkey = {{ size = 32, blur = false }}\n\
+         weak = [{{ size = 32, blur = false }}]\nstrong = [{{ size = 24, blur = false, strong = true }}]\n"
+    );
+    std::fs::write(folder.join("config.toml"), config).unwrap();
+}
+
+/// Writes 15 steps and two k-NN evaluations.
+pub fn record(folder: &Path) {
+    let mut lines = String::from("{\"kind\":\"knn\",\"step\":0,\"epoch\":0,\"top1\":30.0,\"top5\":100.0}\n");
+    for step in 1..=15 {
+        let (epoch, contrastive, ddm) = ((step - 1) / 5, 3.0 - 0.05 * f64::from(step), 2.0 - 0.02 * f64::from(step));
+        let loss = contrastive + ddm;
+        writeln!(
+            lines,
+            "{{\"kind\":\"step\",\"step\":{step},\"epoch\":{epoch},\"lr\":0.06,\"loss\":{loss},\"contrastive\":\
+             {contrastive},\"ddm\":{ddm},\"acc1\":10.0,\"images_per_s\":{},\"data_wait_s\":0.01}}",
+            200 + step
+        )
+        .unwrap();
+    }
+    lines += "{\"kind\":\"knn\",\"step\":15,\"epoch\":3,\"top1\":55.0,\"top5\":100.0}\n";
+    std::fs::write(folder.join("metrics.jsonl"), lines).unwrap();
+}
+
+/// Writes a checkpoint with the weights of a seed.
+pub fn checkpoint(folder: &Path, seed: u64) {
+    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
+    let encoder = Encoder::new(&model, Compute::default(), seed, &Device::Cpu).unwrap();
+    let mut tensors: HashMap<String, Tensor> = HashMap::new();
+    for (name, tensor) in encoder.state_dict().unwrap() {
+        tensors.insert(format!("query.{name}"), tensor.clone());
+        tensors.insert(format!("key.{name}"), tensor);
+    }
+    tensors.insert("bank.rows".into(), Tensor::zeros((16, 128), candle_core::DType::F32, &Device::Cpu).unwrap());
+    let metadata = HashMap::from([("format".to_owned(), "clsa-checkpoint-1".to_owned())]);
+    std::fs::create_dir_all(folder.join("checkpoints")).unwrap();
+    let file = folder.join("checkpoints/step-00000015.safetensors");
+    std::fs::write(file, safetensors::serialize(&tensors, Some(metadata)).unwrap()).unwrap();
+}
+
+/// Writes an `eval.json` of two protocols, of four classes, one with a hostile name.
+pub fn evaluate(folder: &Path) {
+    let labels: Vec<u32> = (0..40).map(|i| i % 4).collect();
+    let result = |encoder: &str, right: u32| {
+        let ranked = (0..40).map(|i| if i < right { vec![i % 4] } else { vec![(i + 1) % 4] }).collect();
+        let accuracy = Accuracy::of(&Predictions { ranked }, &labels, 4, 0);
+        let details = serde_json::json!({ "k": 20 });
+        EncoderResult { encoder: encoder.to_owned(), details, figures: Figures::Accuracy(accuracy) }
+    };
+    let protocol = |name: &str, right| ProtocolResult {
+        protocol: name.to_owned(),
+        settings: serde_json::json!({ "k": 20, "temperature": 0.07 }),
+        results: vec![result("trained", right), result("untrained", 15), result("raw pixels", 12)],
+        wall_time_s: 1.25,
+    };
+    let evaluation = Evaluation {
+        weights: "checkpoints/step-00000015.safetensors".to_owned(),
+        encoder_sha256: "0".repeat(64),
+        data: "procedural".to_owned(),
+        data_sha256: "1".repeat(64),
+        classes: vec!["circle".into(), "stripes".into(), HOSTILE.into(), "a class with a rather long name".into()],
+        train_samples: 80,
+        test_samples: 40,
+        transform: EvalTransform::new(32, 32),
+        chance: Some(Chance::of(4)),
+        protocols: vec![protocol("knn", 25), protocol("linear-features", 31)],
+    };
+    evaluation.write(&folder.join("eval.json")).unwrap();
+}
+
+/// A run with everything.
+pub fn whole(folder: &Path, seed: u64) {
+    configure(folder, seed);
+    record(folder);
+    checkpoint(folder, seed);
+    evaluate(folder);
+}
