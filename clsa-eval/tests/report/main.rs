@@ -154,8 +154,8 @@ fn a_browser_shows_the_page_without_errors_and_without_scrolling_sideways() {
     whole(&at.join("two-with-a-rather-long-name-20260101-120000"), 8);
     configure(&at.join("bare"), 7);
     for (args, pictures) in [
-        (&["one", "--out", "one.html"][..], 4 * 3 + 7 * 8),
-        (&["one", "two-with-a-rather-long-name-20260101-120000", "bare", "--out", "all.html"], 3 * 12 + 2 * 56),
+        (&["one", "--out", "one.html"][..], 4 * 4 + 7 * 8),
+        (&["one", "two-with-a-rather-long-name-20260101-120000", "bare", "--out", "all.html"], 3 * 16 + 2 * 56),
     ] {
         let (code, stderr) = report(at, args);
         assert_eq!(code, 0, "{stderr}");
