@@ -104,7 +104,7 @@ pub(super) struct Interval {
 
 /// Percentages with their intervals, one below the other, on a scale from 0 to 100; `chance` is a dashed line.
 pub(super) fn intervals(rows: &[Interval], chance: Option<f64>) -> String {
-    const LABELS: i32 = 380;
+    const LABELS: i32 = 430;
     const ROW: i32 = 56;
     let bottom = ROW * rows.len() as i32 + 20;
     drawing((WIDTH, bottom as u32 + 70), |area| {
@@ -125,7 +125,7 @@ pub(super) fn intervals(rows: &[Interval], chance: Option<f64>) -> String {
         for (row, interval) in rows.iter().enumerate() {
             let y = ROW * row as i32 + ROW / 2 + 10;
             let color = series(interval.color);
-            let name = shortened(&interval.name, 24);
+            let name = shortened(&interval.name, 29);
             area.draw(&Text::new(name, (LABELS - 20, y), anchored(INK, HPos::Right, VPos::Center)))?;
             area.draw(&PathElement::new([(x(interval.low), y), (x(interval.high), y)], color.stroke_width(6)))?;
             for end in [interval.low, interval.high] {

@@ -175,7 +175,7 @@ fn a_browser_shows_the_page_without_errors_and_without_scrolling_sideways() {
                 let unnamed = "[...document.images].filter(i => !i.alt).length + \
                                [...document.querySelectorAll('[role=img]')].filter(i => !i.ariaLabel).length";
                 assert_eq!(browser.value(unnamed), 0, "{shown}");
-                let flat = "[...document.querySelectorAll('.plot svg')].filter(s => \
+                let flat = "[...document.querySelectorAll('.plot > div > svg')].filter(s => \
                             s.getBoundingClientRect().height < 60).length";
                 assert_eq!(browser.value(flat), 0, "{shown}");
                 assert_eq!(browser.console(), Vec::<String>::new(), "{shown}");
