@@ -83,7 +83,7 @@ pub(super) fn knn(subjects: &[Subject]) -> Curves {
         let name = if single { "top-1".to_owned() } else { subject.name.clone() };
         let points = knn.iter().map(|knn| (knn.step as f64, knn.top1)).collect();
         series.push(Series { name, points, color, marked: true });
-        if single && subject.classes().len() != 0 && subject.classes().len() > 5 {
+        if single && subject.classes().len() > 5 {
             let points = knn.iter().map(|knn| (knn.step as f64, knn.top5)).collect();
             series.push(Series { name: "top-5".to_owned(), points, color: 1, marked: true });
         }
