@@ -114,6 +114,34 @@ fn a_weight_file_is_evaluated_on_named_data() {
 }
 
 #[test]
+fn finetune_and_retrieval_write_figures_and_a_picture_and_features_are_reused_or_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let at = folder.path().join("runs/one");
+    let args = ["--protocol", "finetune,retrieval", "--labels", "50%", "--epochs", "1"];
+    let (code, stdout, stderr) = eval(folder.path(), &args);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("finetune 50%") && stdout.contains("same class %"), "{stdout}");
+    image::open(at.join("eval.retrieval.png")).unwrap();
+    let features: Vec<_> = walk(&at.join("features"));
+    assert_eq!(features.len(), 6);
+    let times = || features.iter().map(|f| f.metadata().unwrap().modified().unwrap()).collect::<Vec<_>>();
+    let before = times();
+    let (code, _, stderr) = eval(folder.path(), &["--protocol", "knn"]);
+    assert_eq!((code, times()), (0, before.clone()), "{stderr}");
+    let mut bytes = std::fs::read(&features[0]).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&features[0], &bytes).unwrap();
+    let (code, _, stderr) = eval(folder.path(), &["--protocol", "knn"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("warning") && stderr.contains("made anew"), "{stderr}");
+    assert_ne!(std::fs::read(&features[0]).unwrap(), bytes);
+    let names: Vec<_> =
+        Evaluation::read(&at.join("eval.json")).unwrap().protocols.into_iter().map(|p| p.protocol).collect();
+    assert_eq!(names, ["knn", "finetune 50%", "retrieval"]);
+}
+
+#[test]
 fn wrong_requests_end_with_one_sentence_and_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -133,6 +161,9 @@ fn wrong_requests_end_with_one_sentence_and_code_2() {
     refused(at, &["--run", "good", "--data", "imagefolder:missing"], "missing");
     refused(at, &["--run", "good", "--data", "nonsense"], "nonsense");
     refused(at, &["--run", "good", "--device", "tpu"], "--device tpu");
+    refused(at, &["--run", "good", "--protocol", "voc07"], "voc2007:PATH");
+    refused(at, &["--run", "good", "--protocol", "finetune", "--labels", "0%"], "--labels 0%");
+    refused(at, &["--run", "good", "--protocol", "finetune", "--label-list", "no.txt"], "no.txt");
 
     let image = |path: &str| {
         let path = at.join(path);
