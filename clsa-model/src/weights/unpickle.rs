@@ -266,13 +266,13 @@ impl<R: BufRead> Machine<'_, R> {
                 self.push(Object::Tuple(parts));
             }
             b't' => {
-                let parts = self.to_mark()?;
+                let parts = self.pop_to_mark()?;
                 self.push(Object::Tuple(parts));
             }
             // EMPTY_LIST, LIST, APPEND, APPENDS
             b']' => self.push(Object::List(Vec::new())),
             b'l' => {
-                let parts = self.to_mark()?;
+                let parts = self.pop_to_mark()?;
                 self.push(Object::List(parts));
             }
             b'a' => {
@@ -280,13 +280,13 @@ impl<R: BufRead> Machine<'_, R> {
                 self.extend_list(vec![part])?;
             }
             b'e' => {
-                let parts = self.to_mark()?;
+                let parts = self.pop_to_mark()?;
                 self.extend_list(parts)?;
             }
             // EMPTY_DICT, DICT, SETITEM, SETITEMS
             b'}' => self.push(Object::Dict(Vec::new())),
             b'd' => {
-                let parts = self.to_mark()?;
+                let parts = self.pop_to_mark()?;
                 self.push(Object::Dict(Vec::new()));
                 self.extend_dict(&parts)?;
             }
@@ -295,7 +295,7 @@ impl<R: BufRead> Machine<'_, R> {
                 self.extend_dict(&[key, value])?;
             }
             b'u' => {
-                let parts = self.to_mark()?;
+                let parts = self.pop_to_mark()?;
                 self.extend_dict(&parts)?;
             }
             // BINPUT, LONG_BINPUT, MEMOIZE
@@ -582,7 +582,7 @@ impl<R: BufRead> Machine<'_, R> {
         }
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, Refusal> {
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>, Refusal> {
         let mark = self.marks.pop().ok_or_else(underflow)?;
         Ok(self.stack.split_off(mark))
     }
