@@ -38,12 +38,12 @@ pub use label_subset::LabelSubset;
 pub use linear::{LinearConfig, LinearResult, TrainingProgress, linear};
 pub use logistic_regression::{LogisticRegressionConfig, LogisticRegressionResult, logistic_regression};
 pub use metrics::{Accuracy, ClassAccuracy, Figure, Predictions};
+#[cfg(feature = "report")]
+pub use report::{Progress, Report, ReportOptions};
 pub use retrieval::{
     RetrievalConfig, RetrievalPrecision, Retrieved, retrieval, retrieval_chance, retrieval_precision,
     write_retrieval_picture,
 };
-#[cfg(feature = "report")]
-pub use report::{Progress, Report, ReportOptions};
 pub use run::{DataTable, EvalTable, KnnTable, Run, RunConfig, TrainTable, ViewsTable};
 pub use voc07::{
     TEST_CROPS, TRAIN_CROPS, Voc07Config, Voc07Result, check_presences, extract_crops_into, presences, voc07,

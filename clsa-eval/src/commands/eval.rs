@@ -1,6 +1,6 @@
 //! `eval`: evaluates the encoder of a run or of a weight file.
 
-mod progress;
+pub(super) mod progress;
 mod protocols;
 mod subject;
 

@@ -1,6 +1,6 @@
 //! `report`: a run, or several side by side, as one page.
 
-use super::eval::bar;
+use super::eval::progress::Progress;
 use crate::{Failure, request};
 use anyhow::{Context, anyhow};
 use clsa_eval::{Report, ReportOptions, Run};
@@ -55,14 +55,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let shown = RefCell::new(None);
     let progress = |run: &Path, done: usize, of: usize| {
         let mut shown = shown.borrow_mut();
-        if done >= of {
-            if let Some(bar) = shown.take() {
-                indicatif::ProgressBar::finish_and_clear(&bar);
-            }
-            return;
-        }
         let name = run.file_name().unwrap_or_default().to_string_lossy();
-        shown.get_or_insert_with(|| bar(&format!("features, {name}"), of as u64)).set_position(done as u64);
+        shown.get_or_insert_with(|| Progress::new(&format!("features, {name}"), "images")).at(done as u64, of as u64);
+        if done >= of {
+            *shown = None;
+        }
     };
     let report = Report::of(&runs, &options, &progress)?;
     for missing in report.missing() {
