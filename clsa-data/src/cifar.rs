@@ -68,7 +68,7 @@ impl Cifar {
             let Some(bytes) = files.remove(name) else {
                 return Err(DataError::refused(path, format!("lacks the file {name}")));
             };
-            if bytes.is_empty() || bytes.len() % record != 0 {
+            if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
                 return Err(DataError::refused(
                     path,
                     format!("{name} has {} bytes, not a multiple of the {record} of a record", bytes.len()),

@@ -325,7 +325,7 @@ fn batch_norm(
     splits: usize,
 ) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
-    if splits == 0 || n % splits != 0 {
+    if splits == 0 || !n.is_multiple_of(splits) {
         return Err(ModelError::Config {
             key: "model.bn_splits",
             value: splits.to_string(),

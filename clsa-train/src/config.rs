@@ -333,7 +333,7 @@ impl Config {
             }
         }
         let splits = self.compute.bn_splits;
-        if splits == 0 || self.train.batch_size % splits != 0 {
+        if splits == 0 || !self.train.batch_size.is_multiple_of(splits) {
             let expected = format!("use a divisor of train.batch_size, which is {}", self.train.batch_size);
             return wrong("compute.bn_splits", splits.to_string(), &expected);
         }

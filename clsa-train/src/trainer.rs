@@ -113,10 +113,10 @@ impl Trainer {
                 return Ok(End::Stopped(checkpoint));
             }
             let done = self.position.epoch;
-            if done % self.config.checkpoint.every == 0 || done == epochs {
+            if done.is_multiple_of(self.config.checkpoint.every) || done == epochs {
                 self.checkpoint()?;
             }
-            if done == epochs || (self.config.knn.every > 0 && done % self.config.knn.every == 0) {
+            if done == epochs || (self.config.knn.every > 0 && done.is_multiple_of(self.config.knn.every)) {
                 after = self.evaluate(&progress)?;
             }
         }
@@ -165,7 +165,7 @@ impl Trainer {
             let every = self.config.checkpoint.every_steps;
             let stopped = stop.load(Ordering::Relaxed);
             let last = self.position.batch == batches;
-            if !last && (stopped || (every > 0 && self.position.step % every == 0)) {
+            if !last && (stopped || (every > 0 && self.position.step.is_multiple_of(every))) {
                 let path = save(&self.run, &self.clsa, &self.config, self.position)?;
                 if stopped {
                     return Ok(Some(path));
