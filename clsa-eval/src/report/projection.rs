@@ -107,7 +107,7 @@ mod tests {
         let row = |i: usize| {
             let jitter = |j: usize| ((i * 37 + j * 101) % 17) as f32 / 170.0;
             let mut row: Vec<f32> = (0..6).map(jitter).collect();
-            row[if i % 2 == 0 { 0 } else { 3 }] += 2.0;
+            row[3 * (i % 2)] += 2.0;
             row
         };
         Features { values: (0..n).flat_map(row).collect(), dim: 6, labels: (0..n as u32).map(|i| i % 2).collect() }
