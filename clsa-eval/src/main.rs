@@ -17,7 +17,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Eval(eval::Args),
+    Eval(Box<eval::Args>),
     Report(report::Args),
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn request(error: impl Into<anyhow::Error>) -> Failure {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Eval(args) => eval::run(args),
+        Command::Eval(args) => eval::run(*args),
         Command::Report(args) => report::run(args),
     };
     let (error, code) = match result {
