@@ -131,7 +131,7 @@ impl LossBench {
         let loss = ClsaLoss::default();
         let before = peak_rss_mb()?;
         let times = measure(self.steps, || {
-            let output = loss.forward(&weak, &strong, &candidates)?;
+            let output = loss.forward(&weak, &strong, candidates)?;
             output.loss.backward()?;
             Ok(())
         })?;

@@ -161,7 +161,7 @@ impl Clsa {
         let samples = keys.dim(0)? / self.communicator.world_size();
         let candidates =
             Candidates { keys, bank: Some(&self.bank), first_positive: self.communicator.rank() * samples };
-        let terms = self.loss.forward(&weak, &strong, &candidates)?;
+        let terms = self.loss.forward(&weak, &strong, candidates)?;
         let views = terms.contrastive_per_view.iter().map(|&value| ("contrastive term of weak", value));
         let ddm = terms.ddm_per_view.iter().map(|&value| ("DDM term of strong", value));
         for (i, (kind, value)) in views.enumerate().chain(ddm.enumerate()) {

@@ -31,7 +31,7 @@ impl KnnMonitor {
     pub fn new(config: &Config, train: Arc<dyn Dataset>, test: Arc<dyn Dataset>) -> Result<Self> {
         let seed = config.train.seed;
         let knn = KnnConfig { k: config.knn.k, temperature: config.knn.temperature };
-        let normalize = config.views.key.normalize.clone();
+        let normalize = config.views.key.normalize;
         let transform = EvalTransform { resize: config.eval.resize, crop: config.eval.crop, normalize };
         let train_indices = subset(train.as_ref(), config.knn.train_samples, seed);
         let test_indices = subset(test.as_ref(), config.knn.test_samples, seed);
