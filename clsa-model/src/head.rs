@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::params::{Builder, Init, Parameter};
+use crate::portable::relu_of;
 use candle_core::{D, Tensor};
 
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl Head {
 
     /// Features (N, d) to embeddings (N, dim) of unit length. With `track`, Candle's `backward` reaches the parameters.
     pub fn forward(&self, features: &Tensor, track: bool) -> Result<Tensor> {
-        let hidden = self.hidden.forward(features, track)?.relu()?;
+        let hidden = relu_of(&self.hidden.forward(features, track)?)?;
         normalize(&self.output.forward(&hidden, track)?)
     }
 }

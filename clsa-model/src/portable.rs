@@ -69,7 +69,7 @@ impl Ops for Portable {
 
 /// ReLU whose gradient at 0 is 0, as PyTorch's is (Candle's own passes it on). What is not a number stays so, which
 /// Candle's loses.
-fn relu_of(x: &Tensor) -> candle_core::Result<Tensor> {
+pub(crate) fn relu_of(x: &Tensor) -> candle_core::Result<Tensor> {
     let positive = x.detach().relu()?.sign()?;
     x * positive
 }

@@ -368,6 +368,9 @@ fn doctor_names_the_kernels() {
     let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     let kernels = text.lines().find(|line| line.starts_with("CPU kernels")).unwrap();
     assert!(kernels.contains("model ") && kernels.contains("loss ") && !kernels.contains("todo"), "{text}");
+    for feature in ["cuda ", "cudnn ", "parquet ", "fetch "] {
+        assert!(text.lines().any(|line| line.starts_with(feature)), "{feature}: {text}");
+    }
     let scalar = clsa().arg("doctor").env("CLSA_KERNELS", "scalar").assert().success();
     let text = String::from_utf8(scalar.get_output().stdout.clone()).unwrap();
     assert!(text.contains("model Scalar, loss Scalar"), "{text}");

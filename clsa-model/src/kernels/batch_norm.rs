@@ -108,13 +108,13 @@ impl Kernel for Normalize {
                         if let Some((scale, shift, relu)) = norm {
                             r = r.mul_add(part(scale.add(c), lanes), part(shift.add(c), lanes));
                             if relu {
-                                r = r.max(V::zero());
+                                r = V::zero().max(r);
                             }
                         }
                         y = y.add(r);
                     }
                     if self.relu {
-                        y = y.max(V::zero());
+                        y = V::zero().max(y);
                     }
                     write(y, self.to.add(at), lanes);
                 }

@@ -223,7 +223,7 @@ unsafe fn finish_column<V: Simd, const M: usize>(
                         acc[i] = acc[i].add(if whole { V::load(r) } else { V::load_first(r, lanes) });
                     }
                     if relu {
-                        acc[i] = acc[i].max(V::zero());
+                        acc[i] = V::zero().max(acc[i]);
                     }
                 }
             }

@@ -75,6 +75,7 @@ pub(super) trait Simd: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// `self * a + b`, in one rounding where the instruction set has it.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The larger, and where either is not a number that of `other`: ReLU is `zero.max(x)`, which keeps it.
     unsafe fn max(self, other: Self) -> Self;
     /// The lanes of `self` where `gate` is above zero, zero elsewhere.
     unsafe fn where_positive(self, gate: Self) -> Self;

@@ -123,7 +123,7 @@ impl Kernel for Fill<'_> {
                                 let out = out.add(x * self.pixel);
                                 copy::<V>(from, out, n, |v, c, lanes| {
                                     let y = v.mul_add(part(scale.add(c), lanes), part(shift.add(c), lanes));
-                                    if relu { y.max(zero) } else { y }
+                                    if relu { zero.max(y) } else { y }
                                 });
                                 if self.clear {
                                     out.add(n).write_bytes(0, self.pixel - n);

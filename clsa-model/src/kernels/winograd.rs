@@ -370,7 +370,7 @@ impl Kernel for InputTilesTo<'_> {
                         if norm.is_some() {
                             v = v.mul_add(scale, shift);
                             if relu {
-                                v = v.max(V::zero());
+                                v = V::zero().max(v);
                             }
                         }
                         v
@@ -483,7 +483,7 @@ impl Kernel for OutputTiles<'_> {
                                     if let Some(residual) = finish.residual {
                                         v = v.add(part(residual.as_ptr().add(offset(y, x)), lanes));
                                     }
-                                    out[y][x] = if finish.relu { v.max(V::zero()) } else { v };
+                                    out[y][x] = if finish.relu { V::zero().max(v) } else { v };
                                 }
                             }
                         }

@@ -3,6 +3,8 @@
 use crate::{Failure, request};
 use anyhow::anyhow;
 use clsa_model::kernels::Isa;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Show what this machine offers, what is chosen on it, and what is missing for optional features.
@@ -13,30 +15,49 @@ pub struct Args {}
 
 /// Runs the command.
 pub fn run(_: Args) -> Result<(), Failure> {
-    let row = |name: &str, value: String| println!("{name:<18}{value}");
+    // What can be refused comes before the first line.
+    let model =
+        Isa::chosen().map_err(|value| request(anyhow!("CLSA_KERNELS is {value}: use avx512, avx2 or scalar")))?;
+    let loss = clsa_loss::cpu_kernels().map_err(request)?;
+    let row = |name: &str, value: String| println!("{name:<19}{value}");
     row("cores", std::thread::available_parallelism().map_or("unknown".to_owned(), |n| n.to_string()));
     row("memory", memory().unwrap_or_else(|| "unknown".to_owned()));
     row("CPU features", cpu_features());
-    let model =
-        Isa::chosen().map_err(|value| request(anyhow!("CLSA_KERNELS is {value}: use avx512, avx2 or scalar")))?;
-    row("CPU kernels", format!("model {model:?}, loss {}", clsa_loss::cpu_kernels().map_err(request)?));
-    let nvcc = first_line(Command::new("nvcc").arg("--version")).is_some();
+    row("CPU kernels", format!("model {model:?}, loss {loss}"));
+    let toolkit = toolkit();
+    let cudnn = toolkit.iter().map(|folder| folder.join("include")).chain([PathBuf::from("/usr/include")]);
+    let cudnn = cudnn.into_iter().any(|folder| folder.join("cudnn.h").exists());
     let gpus = lines(Command::new("nvidia-smi").args(["--query-gpu=name,memory.total", "--format=csv,noheader"]));
-    row("CUDA in this build", if cfg!(feature = "cuda") { "yes" } else { "no" }.to_owned());
-    row("CUDA toolkit", if nvcc { "nvcc found" } else { "not found" }.to_owned());
+    let found = |folder: &Path| format!("nvcc in {}", folder.join("bin").display());
+    row("CUDA toolkit", toolkit.as_deref().map_or("not found".to_owned(), found));
+    row("cuDNN", if cudnn { "cudnn.h found" } else { "not found" }.to_owned());
     row("CUDA devices", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
-    println!();
-    if gpus.is_empty() {
-        println!("--device cuda:N needs an NVIDIA GPU and its driver (nvidia-smi).");
-    }
-    if !nvcc {
-        println!("Building with CUDA needs a CUDA toolkit: put nvcc on the PATH or set CUDA_HOME.");
-        println!("`cargo xtask check-cuda` checks the build with nvcc from PyPI and needs python3.");
-    }
-    if first_line(Command::new("python3").arg("--version")).is_none() {
-        println!("`cargo xtask check-cuda` without a toolkit needs python3, which was not found.");
+    println!("\nOptional features, and what each needs here:");
+    let feature = |name: &str, built: bool, needs: &str| {
+        row(name, format!("{}; {needs}", if built { "in this build" } else { "not in this build" }));
+    };
+    let needs = match (&toolkit, gpus.is_empty()) {
+        (None, _) => "needs a CUDA toolkit (nvcc on the PATH, or CUDA_HOME) and an NVIDIA GPU with its driver",
+        (Some(_), true) => "needs an NVIDIA GPU with its driver (nvidia-smi)",
+        (Some(_), false) => "nothing is missing; `--device cuda:N` builds it in",
+    };
+    feature("cuda", cfg!(feature = "cuda"), needs);
+    let needs = if cudnn { "nothing more than cuda" } else { "needs cuDNN with its header cudnn.h" };
+    feature("cudnn", cfg!(feature = "cudnn"), needs);
+    feature("parquet", cfg!(feature = "parquet"), "nothing is missing; a source parquet:PATTERN builds it in");
+    feature("fetch", cfg!(feature = "fetch"), "needs the network when it runs; `data fetch` builds it in");
+    if toolkit.is_none() && lines(Command::new("python3").arg("--version")).is_empty() {
+        println!("\n`cargo xtask check-cuda` needs python3 where there is no CUDA toolkit, and python3 was not found.");
     }
     Ok(())
+}
+
+/// The folder of the CUDA toolkit: where `CUDA_HOME`, `CUDA_PATH` or the PATH lead to `nvcc`.
+fn toolkit() -> Option<PathBuf> {
+    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found: Vec<PathBuf> = env::split_paths(&path).filter_map(|bin| bin.parent().map(PathBuf::from)).collect();
+    named.chain(found).find(|folder| folder.join("bin/nvcc").exists())
 }
 
 fn memory() -> Option<String> {
@@ -74,8 +95,4 @@ fn lines(command: &mut Command) -> Vec<String> {
         }
         _ => Vec::new(),
     }
-}
-
-fn first_line(command: &mut Command) -> Option<String> {
-    lines(command).into_iter().next()
 }
