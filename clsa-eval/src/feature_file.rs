@@ -59,8 +59,9 @@ impl FeatureFile {
         if writer.values != rows * dim {
             return Err(EvalError::Size { what: "the features", got: writer.values, expected: rows * dim });
         }
-        writer.finish().and_then(|file| Ok(file.persist(&path)?)).map_err(failed)?;
-        Self::open(&path, of, [rows, dim])
+        let start = writer.start;
+        let file = writer.finish().and_then(|file| Ok(file.persist(&path)?)).map_err(failed)?;
+        Ok(Self { path, file: Mutex::new(file), start, rows, dim })
     }
 
     /// Opens a file and checks that it is whole.
@@ -132,6 +133,8 @@ struct Writer<'a> {
     file: NamedTempFile,
     of: &'a str,
     shape: [usize; 2],
+    /// Where the values begin.
+    start: u64,
     hash: Sha256,
     values: usize,
 }
@@ -139,8 +142,9 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(folder: &Path, of: &'a str, shape: [usize; 2]) -> io::Result<Self> {
         let mut file = new_file_in(folder)?;
-        file.write_all(&header_bytes(of, shape, &"0".repeat(64)))?;
-        Ok(Self { file, of, shape, hash: Sha256::new(), values: 0 })
+        let header = header_bytes(of, shape, &"0".repeat(64));
+        file.write_all(&header)?;
+        Ok(Self { file, of, shape, start: header.len() as u64, hash: Sha256::new(), values: 0 })
     }
 
     fn push(&mut self, values: &[f32]) -> io::Result<()> {

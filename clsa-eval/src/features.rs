@@ -107,14 +107,20 @@ impl<'a> From<&'a Features> for Labelled<'a> {
     }
 }
 
-impl Labelled<'_> {
-    /// All of them in memory.
-    ///
-    /// # Errors
-    /// A file cannot be read.
-    pub fn load(&self) -> Result<Features, EvalError> {
-        let values = self.rows.rows(0..self.rows.len())?.into_owned();
-        Ok(Features { values, dim: self.rows.dim(), labels: self.labels.to_vec() })
+/// Up to `count` rows from `start` on.
+///
+/// # Errors
+/// One of them is not of finite numbers, or a file cannot be read.
+pub(crate) fn finite_rows(
+    split: &'static str,
+    features: &dyn FeatureRows,
+    start: usize,
+    count: usize,
+) -> Result<Vec<f32>, EvalError> {
+    let rows = features.rows(start..(start + count).min(features.len()))?.into_owned();
+    match rows.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(EvalError::NotFinite { split, row: start + at / features.dim() }),
+        None => Ok(rows),
     }
 }
 
@@ -135,14 +141,6 @@ pub(crate) fn check_labelled(train: Labelled, test: Labelled) -> Result<usize, E
         return Err(EvalError::Size { what: "a test feature", got, expected });
     }
     check_classes(train.labels, test.labels)
-}
-
-/// Checks that features of two splits can be learnt from and tested on.
-pub(crate) fn check_splits(train: &Features, test: &Features) -> Result<(), EvalError> {
-    train.check("training")?;
-    test.check("test")?;
-    check_labelled(train.into(), test.into())?;
-    Ok(())
 }
 
 /// Checks that there are two training classes or more and no other test classes; gives the number of classes, one more

@@ -1,6 +1,6 @@
 //! Weighted k-nearest-neighbour classification of L2-normalised features (Wu et al. 2018, instance discrimination).
 
-use crate::features::{FeatureRows, Labelled, check_labelled};
+use crate::features::{FeatureRows, Labelled, check_labelled, finite_rows};
 use crate::metrics::rank;
 use crate::{EvalError, Predictions};
 use candle_core::{Device, Tensor};
@@ -124,18 +124,15 @@ pub(crate) fn nearest(
 
 /// Up to `count` rows from `start` on, each divided by its length; (rows, dim). A row of zeros stays.
 fn unit_rows(split: &'static str, features: &dyn FeatureRows, start: usize, count: usize) -> Result<Tensor, EvalError> {
-    let (end, dim) = ((start + count).min(features.len()), features.dim());
-    let mut rows = features.rows(start..end)?.into_owned();
-    if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-        return Err(EvalError::NotFinite { split, row: start + at / dim });
-    }
+    let mut rows = finite_rows(split, features, start, count)?;
+    let dim = features.dim();
     rows.par_chunks_exact_mut(dim).for_each(|row| {
         let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
         if norm > 0.0 {
             row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
         }
     });
-    Ok(Tensor::from_vec(rows, (end - start, dim), &Device::Cpu)?)
+    Ok(Tensor::from_vec(rows, ((), dim), &Device::Cpu)?)
 }
 
 /// The best `k` of the neighbours offered so far, among up to `2k`.

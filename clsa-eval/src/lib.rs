@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod average_precision;
+mod choice;
 mod classifier;
 mod data_hash;
 mod error;

@@ -1,5 +1,6 @@
 //! The linear protocol of the paper: a classifier on a frozen backbone, trained with random crops and flips.
 
+use crate::choice::{best, check_choice, nothing_to_choose_by};
 use crate::classifier::{Classifier, cosine};
 use crate::features::check_labels;
 use crate::random_crops::{images, random_crops};
@@ -119,15 +120,7 @@ pub fn linear(
 
 fn check_settings(config: &LinearConfig) -> Result<(), EvalError> {
     check_training(config.epochs, config.batch_size)?;
-    if config.lr.is_empty() || config.lr.iter().any(|lr| !(lr.is_finite() && *lr > 0.0)) {
-        let value = format!("{:?}", config.lr);
-        return Err(EvalError::Setting { key: "lr", value, expected: "use one or more positive numbers" });
-    }
-    if !(config.held_out > 0.0 && config.held_out < 1.0) {
-        let value = config.held_out.to_string();
-        return Err(EvalError::Setting { key: "held_out", value, expected: "use a part between 0 and 1" });
-    }
-    Ok(())
+    check_choice("lr", &config.lr, config.held_out)
 }
 
 pub(crate) fn check_training(epochs: u64, batch_size: usize) -> Result<(), EvalError> {
@@ -163,9 +156,7 @@ impl Training<'_> {
         let labels: Vec<u32> = (0..train.len()).filter_map(|i| train.label(i).class()).collect();
         let (held_out, fitted) = hold_out(&labels, config.held_out, config.seed);
         if held_out.is_empty() {
-            let value = format!("{:?}", config.lr);
-            let expected = "there is no class with two training images to choose by; give a single value";
-            return Err(EvalError::Setting { key: "lr", value, expected });
+            return Err(nothing_to_choose_by("lr", &config.lr));
         }
         let fitted = Arc::new(Subset { dataset: train.clone(), indices: fitted });
         let held_out = Subset { dataset: train.clone(), indices: held_out };
@@ -181,8 +172,7 @@ impl Training<'_> {
                 (lr, if diverged.is_some() { 0.0 } else { top1 })
             })
             .collect();
-        let best = tried.iter().fold(tried[0], |best, at| if at.1 > best.1 { *at } else { best });
-        Ok((best.0, tried))
+        Ok((best(&tried), tried))
     }
 
     /// Trains one classifier for each learning rate, all on the same batches.

@@ -46,6 +46,19 @@ pub(crate) fn request(error: impl Into<anyhow::Error>) -> Failure {
     Failure::Request(error.into())
 }
 
+/// An error and its causes in one line; a cause that the text before it already says is left out.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Eval(args) => eval::run(*args),
@@ -56,6 +69,6 @@ fn main() -> ExitCode {
         Err(Failure::Run(error)) => (error, 1),
         Err(Failure::Request(error)) => (error, 2),
     };
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", describe(&error));
     ExitCode::from(code)
 }

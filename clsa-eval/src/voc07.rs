@@ -1,8 +1,9 @@
 //! Multi-label linear classification on a frozen backbone, as papers report it for PASCAL VOC 2007.
 
 use crate::average_precision::average_precision;
+use crate::choice::{best, check_choice, nothing_to_choose_by};
 use crate::classifier::{Classifier, cosine};
-use crate::features::{Crops, FeatureRows, extract_crops};
+use crate::features::{Crops, FeatureRows, extract_crops, finite_rows};
 use crate::linear::check_training;
 use crate::{EvalError, EvalTransform};
 use candle_core::{Device, Tensor};
@@ -161,7 +162,12 @@ pub fn voc07(
         return Err(EvalError::Size { what: "the features of the training crops", got: train.len(), expected });
     }
     let all: Vec<u32> = (0..images as u32).collect();
-    let training = Training { rows: load(train, "training")?, dim: train.dim(), labels: train_labels, config };
+    let training = Training {
+        rows: finite_rows("training", train, 0, train.len())?,
+        dim: train.dim(),
+        labels: train_labels,
+        config,
+    };
     let (lr, held_out) = match config.lr[..] {
         [only] => (only, Vec::new()),
         _ => training.choose()?,
@@ -169,29 +175,13 @@ pub fn voc07(
     let Some((classifier, train_loss)) = training.train(&all, lr)? else {
         return Err(EvalError::Diverged { lr, epoch: config.epochs - 1 });
     };
-    let scores = mean_outputs(&classifier, &load(test, "test")?, test.dim(), TEST_CROPS)?;
+    let scores = mean_outputs(&classifier, &finite_rows("test", test, 0, test.len())?, test.dim(), TEST_CROPS)?;
     Ok(Voc07Result { scores, lr, held_out, train_loss })
 }
 
 fn check_settings(config: &Voc07Config) -> Result<(), EvalError> {
     check_training(config.epochs, config.batch_size)?;
-    if config.lr.is_empty() || config.lr.iter().any(|lr| !(lr.is_finite() && *lr > 0.0)) {
-        let value = format!("{:?}", config.lr);
-        return Err(EvalError::Setting { key: "lr", value, expected: "use one or more positive numbers" });
-    }
-    if !(config.held_out > 0.0 && config.held_out < 1.0) {
-        let value = config.held_out.to_string();
-        return Err(EvalError::Setting { key: "held_out", value, expected: "use a part between 0 and 1" });
-    }
-    Ok(())
-}
-
-fn load(rows: &dyn FeatureRows, split: &'static str) -> Result<Vec<f32>, EvalError> {
-    let values = rows.rows(0..rows.len())?.into_owned();
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(at) => Err(EvalError::NotFinite { split, row: at / rows.dim() }),
-        None => Ok(values),
-    }
+    check_choice("lr", &config.lr, config.held_out)
 }
 
 /// Mean over each image's crops of the sigmoid outputs.
@@ -223,9 +213,7 @@ impl Training<'_> {
         let count = (self.labels.len() as f64 * config.held_out).round() as usize;
         let (held_out, fitted) = order.split_at(count);
         if held_out.is_empty() || fitted.is_empty() {
-            let value = format!("{:?}", config.lr);
-            let expected = "there are too few training images to choose by; give a single value";
-            return Err(EvalError::Setting { key: "lr", value, expected });
+            return Err(nothing_to_choose_by("lr", &config.lr));
         }
         // Held-out images are classified as test images are, by their five crops that are not mirrored.
         let rows: Vec<f32> = held_out.iter().flat_map(|&i| self.crops(i).take(TEST_CROPS)).flatten().copied().collect();
@@ -240,8 +228,7 @@ impl Training<'_> {
             };
             tried.push((lr, precision));
         }
-        let best = tried.iter().fold(tried[0], |best, at| if at.1 > best.1 { *at } else { best });
-        Ok((best.0, tried))
+        Ok((best(&tried), tried))
     }
 
     fn mean_average_precision(&self, images: &[u32], scores: &[f64]) -> f64 {

@@ -10,10 +10,13 @@ use candle_core::Device;
 use clap::ValueEnum;
 use clsa_data::{Source, Split};
 use clsa_eval::{
-    Chance, Evaluation, LabelSubset, check_labels, check_presences, data_hash, encoder_hash, labels, presences,
+    Chance, EvalError, Evaluation, LabelSubset, check_labels, check_presences, data_hash, encoder_hash, labels,
+    presences,
 };
-use protocols::Bench;
+use protocols::{Bench, Images, NamedEncoder};
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
 use subject::Subject;
 
 /// Evaluate a run or a weight file; without options the newest run in ./runs.
@@ -49,23 +52,23 @@ pub struct Args {
     #[arg(long, value_name = "PIXELS")]
     crop: Option<u32>,
     /// knn: neighbours; default: the run's, else 200, and never more than there are training images.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one::<usize>)]
     k: Option<usize>,
     /// knn: temperature of the votes; default: the run's, else 0.07.
-    #[arg(long)]
+    #[arg(long, value_parser = positive, allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// linear, voc07 (100) and finetune (20): epochs.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one::<u64>)]
     epochs: Option<u64>,
     /// linear, voc07: learning rate, or several, of which the best on held-out training images is taken (linear: 10;
     /// voc07: 0.03,0.1,0.3,1,3,10); finetune: that of the backbone (0.01).
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = positive, allow_negative_numbers = true)]
     lr: Vec<f64>,
     /// finetune: learning rate of the classifier (0.2).
-    #[arg(long, value_name = "LR")]
+    #[arg(long, value_name = "LR", value_parser = positive, allow_negative_numbers = true)]
     head_lr: Option<f64>,
     /// linear, finetune, voc07: images per step.
-    #[arg(long, value_name = "IMAGES", default_value_t = 256)]
+    #[arg(long, value_name = "IMAGES", default_value_t = 256, value_parser = at_least_one::<usize>)]
     batch_size: usize,
     /// finetune: share of each class's training images whose labels are used, such as 1% or 10%.
     #[arg(long, value_name = "SHARE", default_value = "100%")]
@@ -75,10 +78,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "labels")]
     label_list: Option<PathBuf>,
     /// retrieval: random images whose neighbours are shown.
-    #[arg(long, value_name = "IMAGES", default_value_t = 10)]
+    #[arg(long, value_name = "IMAGES", default_value_t = 10, value_parser = at_least_one::<usize>)]
     queries: usize,
     /// retrieval: neighbours of each.
-    #[arg(long, value_name = "IMAGES", default_value_t = 10)]
+    #[arg(long, value_name = "IMAGES", default_value_t = 10, value_parser = at_least_one::<usize>)]
     neighbours: usize,
     /// Print the figures of each class too; eval.json has them always.
     #[arg(long)]
@@ -217,12 +220,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
         evaluation.test_samples,
         evaluation.classes.len(),
     );
+    let images = |split, dataset: Arc<dyn clsa_data::Dataset>| -> Result<Images, EvalError> {
+        Ok(Images { split, sha256: data_hash(&[dataset.as_ref()])?, dataset })
+    };
     let mut bench = Bench {
         args: &args,
         subject: &subject,
-        encoders: [("trained", &trained), ("untrained", &untrained)],
-        train,
-        test,
+        encoders: [
+            NamedEncoder { name: "trained", encoder: &trained, sha256: evaluation.encoder_sha256.clone() },
+            NamedEncoder { name: "untrained", encoder: &untrained, sha256: encoder_hash(&untrained)? },
+        ],
+        train: images("training", train)?,
+        test: test.map(|test| images("test", test)).transpose()?,
         classes,
         labels: one_class_each,
         presences: present,
@@ -245,6 +254,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
     evaluation.write(&subject.out)?;
     eprintln!("written: {}", subject.out.display());
     Ok(())
+}
+
+/// Parses a whole number from 1 on.
+fn at_least_one<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    text.parse().ok().filter(|number| *number >= T::from(1)).ok_or_else(|| "use a whole number, at least 1".to_owned())
+}
+
+/// Parses a number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "use a positive number".to_owned())
 }
 
 /// Parses `cpu` or `cuda:N` and opens the device.

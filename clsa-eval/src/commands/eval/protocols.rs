@@ -9,13 +9,13 @@ use clsa_eval::{
     Accuracy, AveragePrecision, EncoderResult, EvalError, EvalTransform, FeatureFile, FeatureRows, Figures,
     FinetuneConfig, KnnConfig, Labelled, LinearConfig, LogisticRegressionConfig, Predictions, ProtocolResult,
     RetrievalConfig, RetrievalPrecision, TEST_CROPS, TRAIN_CROPS, TrainingProgress, Voc07Config, data_hash,
-    encoder_hash, extract_crops_into, extract_into, finetune, knn, linear, logistic_regression, raw_pixels_into,
-    retrieval, retrieval_chance, retrieval_precision, voc07, write_retrieval_picture,
+    extract_crops_into, extract_into, finetune, knn, linear, logistic_regression, raw_pixels_into, retrieval,
+    retrieval_chance, retrieval_precision, voc07, write_retrieval_picture,
 };
 use clsa_model::Encoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,10 +29,10 @@ pub struct Bench<'a> {
     pub args: &'a Args,
     pub subject: &'a Subject,
     /// `trained` and `untrained`.
-    pub encoders: [(&'static str, &'a Encoder); 2],
-    pub train: Arc<dyn Dataset>,
+    pub encoders: [NamedEncoder<'a>; 2],
+    pub train: Images,
     /// There are none where only retrieval is asked for and the source has none.
-    pub test: Option<Arc<dyn Dataset>>,
+    pub test: Option<Images>,
     /// Number of classes; 0 where images have not one class.
     pub classes: usize,
     /// Class of each training and each test image, where they have one.
@@ -43,6 +43,21 @@ pub struct Bench<'a> {
     pub labelled: Option<Arc<dyn Dataset>>,
     /// Features of centre crops, made when a protocol first asks for them.
     pub features: Vec<FeatureSet>,
+}
+
+/// An encoder, what its row of a table is called, and its hash.
+pub struct NamedEncoder<'a> {
+    pub name: &'static str,
+    pub encoder: &'a Encoder,
+    pub sha256: String,
+}
+
+/// The images of a split.
+pub struct Images {
+    /// `training` or `test`.
+    pub split: &'static str,
+    pub dataset: Arc<dyn Dataset>,
+    pub sha256: String,
 }
 
 /// Features of both splits.
@@ -92,7 +107,9 @@ impl Bench<'_> {
         let config = LogisticRegressionConfig { seed: self.args.seed, ..LogisticRegressionConfig::default() };
         let mut results = Vec::new();
         for (name, train, test) in self.labelled_features()? {
-            let result = logistic_regression(&train.load()?, &test.load()?, &config)?;
+            let progress = Progress::new(&format!("linear-features, {name}"), "fits");
+            let fits = config.regularization.len() as u64 + 1;
+            let result = logistic_regression(train, test, &config, &|done| progress.at(done as u64, fits))?;
             let details = json!({ "regularization": result.regularization, "held_out": result.held_out });
             results.push(self.accuracy(name, details, &result.predictions, test.labels));
         }
@@ -110,12 +127,22 @@ impl Bench<'_> {
         };
         let test = self.test()?;
         let mut results = Vec::new();
-        for (name, encoder) in self.encoders {
-            let state = self.state("linear", encoder, self.train.as_ref(), &json!(config))?;
+        for NamedEncoder { name, encoder, sha256 } in &self.encoders {
+            let state = self.state("linear", sha256, &self.train.sha256, &json!(config));
+            tell_of(&state, &format!("linear, {name}"));
             let progress = Progress::new(&format!("linear, {name}"), "batches");
             let told = |at: TrainingProgress| tell(&progress, at);
             let transform = &self.subject.transform;
-            let result = linear(encoder, &self.train, test.as_ref(), transform, &config, Some(&state), &told)?;
+            let result =
+                linear(encoder, &self.train.dataset, test.dataset.as_ref(), transform, &config, Some(&state), &told)?;
+            if let Some(loss) = result.train_loss.filter(|loss| *loss > (self.classes as f64).ln()) {
+                eprintln!(
+                    "note: linear, {name}: the loss of the last epoch is {loss:.1}, above a guess's {:.1}: learning rate {} is too \
+                     large for these features; let the best of several be chosen, as in --lr 0.01,0.1,1,10",
+                    (self.classes as f64).ln(),
+                    result.lr
+                );
+            }
             let details = json!({ "lr": result.lr, "held_out": result.held_out, "train_loss": result.train_loss });
             results.push(self.accuracy(name, details, &result.predictions, &result.labels));
         }
@@ -132,14 +159,16 @@ impl Bench<'_> {
             seed: self.args.seed,
             ..defaults
         };
-        let (train, test) = (self.labelled.as_ref().unwrap_or(&self.train), self.test()?);
+        let (train, test) = (self.labelled.as_ref().unwrap_or(&self.train.dataset), self.test()?);
+        let train_sha256 = data_hash(&[train.as_ref()])?;
         let mut results = Vec::new();
-        for (name, encoder) in self.encoders {
-            let state = self.state("finetune", encoder, train.as_ref(), &json!(config))?;
+        for NamedEncoder { name, encoder, sha256 } in &self.encoders {
+            let state = self.state("finetune", sha256, &train_sha256, &json!(config));
+            tell_of(&state, &format!("finetune, {name}"));
             let progress = Progress::new(&format!("finetune, {name}"), "batches");
             let told = |at: TrainingProgress| tell(&progress, at);
             let transform = &self.subject.transform;
-            let result = finetune(encoder, train, test.as_ref(), transform, &config, Some(&state), &told)?;
+            let result = finetune(encoder, train, test.dataset.as_ref(), transform, &config, Some(&state), &told)?;
             let details = json!({ "train_loss": result.train_loss });
             results.push(self.accuracy(name, details, &result.predictions, &result.labels));
         }
@@ -167,20 +196,19 @@ impl Bench<'_> {
         };
         let (test, seed) = (self.test()?, self.args.seed);
         let mut results = Vec::new();
-        for (name, encoder) in self.encoders {
-            let features = |dataset: &dyn Dataset, split: &str, crops: usize| {
-                let of = format!("{crops} crops of {} by {}", self.of(dataset, &transform)?, encoder_hash(encoder)?);
-                let rows = dataset.len() * crops;
-                self.cached(&format!("{split}, {name}"), &of, [rows, encoder.config().feature_dim()], |sink| {
-                    extract_crops_into(encoder, dataset, &transform, crops, BATCH, sink)
+        for NamedEncoder { name, encoder, sha256 } in &self.encoders {
+            let features = |images: &Images, crops: usize| {
+                let of = format!("{crops} crops of {} of data {} by {sha256}", json!(transform), images.sha256);
+                let shape = [images.dataset.len() * crops, encoder.config().feature_dim()];
+                self.cached((&format!("{}, {name}", images.split), "crops"), &of, shape, |sink| {
+                    extract_crops_into(encoder, images.dataset.as_ref(), &transform, crops, BATCH, sink)
                 })
             };
-            let train = features(self.train.as_ref(), "training crops", TRAIN_CROPS)?;
-            let test = features(test.as_ref(), "test crops", TEST_CROPS)?;
+            let (train, test) = (features(&self.train, TRAIN_CROPS)?, features(test, TEST_CROPS)?);
             let result = voc07(&train, train_labels, &test, &config)?;
             let figures = Figures::AveragePrecision(AveragePrecision::of(&result.scores, test_labels, seed));
             let details = json!({ "lr": result.lr, "held_out": result.held_out, "train_loss": result.train_loss });
-            results.push(EncoderResult { encoder: name.to_owned(), details, figures });
+            results.push(EncoderResult { encoder: (*name).to_owned(), details, figures });
         }
         let figures = Figures::AveragePrecision(AveragePrecision::of_chance(test_labels, seed));
         results.push(EncoderResult { encoder: "chance".to_owned(), details: json!({}), figures });
@@ -207,8 +235,8 @@ impl Bench<'_> {
             let mut details = json!({ "retrieved": retrieved });
             if set.name == "trained" {
                 let picture = self.subject.out.with_extension("retrieval.png");
-                let test = self.test.as_deref();
-                write_retrieval_picture(&picture, self.train.as_ref(), test, &retrieved)?;
+                let test = self.test.as_ref().map(|test| test.dataset.as_ref());
+                write_retrieval_picture(&picture, self.train.dataset.as_ref(), test, &retrieved)?;
                 eprintln!("written: {}", picture.display());
                 details["picture"] = json!(picture.file_name().unwrap_or_default().to_string_lossy());
             }
@@ -242,7 +270,7 @@ impl Bench<'_> {
         EncoderResult { encoder: name.to_owned(), details, figures: Figures::Accuracy(accuracy) }
     }
 
-    fn test(&self) -> Result<&Arc<dyn Dataset>, Failure> {
+    fn test(&self) -> Result<&Images, Failure> {
         self.test.as_ref().ok_or_else(|| EvalError::Empty("test").into())
     }
 
@@ -263,47 +291,40 @@ impl Bench<'_> {
     fn center_crop_features(&self) -> Result<Vec<FeatureSet>, Failure> {
         let transform = &self.subject.transform;
         let mut sets = Vec::new();
-        for (name, encoder) in self.encoders {
-            let features = |dataset: &dyn Dataset, split: &str| {
-                let of = format!("centre crops of {} by {}", self.of(dataset, transform)?, encoder_hash(encoder)?);
-                let indices: Vec<usize> = (0..dataset.len()).collect();
-                let shape = [dataset.len(), encoder.config().feature_dim()];
-                self.cached(&format!("{split} images, {name}"), &of, shape, |sink| {
-                    extract_into(encoder, dataset, &indices, transform, BATCH, sink)
+        for NamedEncoder { name, encoder, sha256 } in &self.encoders {
+            let features = |images: &Images| {
+                let of = format!("centre crops of {} of data {} by {sha256}", json!(transform), images.sha256);
+                let indices: Vec<usize> = (0..images.dataset.len()).collect();
+                let shape = [indices.len(), encoder.config().feature_dim()];
+                self.cached((&format!("{}, {name}", images.split), "images"), &of, shape, |sink| {
+                    extract_into(encoder, images.dataset.as_ref(), &indices, transform, BATCH, sink)
                 })
             };
-            let train = features(self.train.as_ref(), "training")?;
-            let test = self.test.as_deref().map(|test| features(test, "test")).transpose()?;
+            let (train, test) = (features(&self.train)?, self.test.as_ref().map(features).transpose()?);
             sets.push(FeatureSet { name, train, test });
         }
         let side = transform.crop.min(RAW_SIDE);
-        let pixels = |dataset: &dyn Dataset, split: &str| {
-            let of = format!("pixels of {side} x {side} of data {}", data_hash(&[dataset])?);
-            let indices: Vec<usize> = (0..dataset.len()).collect();
-            let shape = [dataset.len(), 3 * side as usize * side as usize];
-            self.cached(&format!("{split} images, pixels"), &of, shape, |sink| {
-                raw_pixels_into(dataset, &indices, side, sink)
+        let pixels = |images: &Images| {
+            let of = format!("pixels of {side} x {side} of data {}", images.sha256);
+            let indices: Vec<usize> = (0..images.dataset.len()).collect();
+            let shape = [indices.len(), 3 * side as usize * side as usize];
+            self.cached((&format!("{}, pixels", images.split), "images"), &of, shape, |sink| {
+                raw_pixels_into(images.dataset.as_ref(), &indices, side, sink)
             })
         };
-        let train = pixels(self.train.as_ref(), "training")?;
-        let test = self.test.as_deref().map(|test| pixels(test, "test")).transpose()?;
+        let (train, test) = (pixels(&self.train)?, self.test.as_ref().map(pixels).transpose()?);
         sets.push(FeatureSet { name: "raw pixels", train, test });
         Ok(sets)
     }
 
-    /// What features are of, beside the encoder.
-    fn of(&self, dataset: &dyn Dataset, transform: &EvalTransform) -> Result<String, EvalError> {
-        Ok(format!("{} of data {}", json!(transform), data_hash(&[dataset])?))
-    }
-
     fn cached(
         &self,
-        what: &str,
+        (what, unit): (&str, &'static str),
         of: &str,
         [rows, dim]: [usize; 2],
         make: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
     ) -> Result<FeatureFile, Failure> {
-        let progress = Progress::new(what, "images");
+        let progress = Progress::new(what, unit);
         let warn = |error: EvalError| eprintln!("warning: {error}; they are made anew");
         let mut done = 0;
         let folder = self.subject.cache.join("features");
@@ -317,16 +338,16 @@ impl Bench<'_> {
     }
 
     /// The file that keeps an interrupted training on this encoder, data and settings.
-    fn state(
-        &self,
-        protocol: &str,
-        encoder: &Encoder,
-        train: &dyn Dataset,
-        config: &Value,
-    ) -> Result<PathBuf, Failure> {
-        let key = json!([encoder_hash(encoder)?, data_hash(&[train])?, self.subject.transform, config]).to_string();
+    fn state(&self, protocol: &str, encoder_sha256: &str, data_sha256: &str, config: &Value) -> PathBuf {
+        let key = json!([encoder_sha256, data_sha256, self.subject.transform, config]).to_string();
         let key: String = Sha256::digest(key).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(self.subject.cache.join(protocol).join(format!("{key}.safetensors")))
+        self.subject.cache.join(protocol).join(format!("{key}.safetensors"))
+    }
+}
+
+fn tell_of(state: &Path, what: &str) {
+    if state.exists() {
+        eprintln!("note: {what}: goes on from {}", state.display());
     }
 }
 

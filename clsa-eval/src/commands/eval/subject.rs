@@ -94,12 +94,32 @@ impl Subject {
     pub fn trained(&self, device: &Device) -> Result<Encoder, Failure> {
         let encoder = self.untrained(device)?;
         let tensors = read(&self.weights)?;
-        encoder.load_backbone(&tensors).map_err(|e| request(anyhow!("{}: {e}", self.weights.display())))?;
+        encoder.load_backbone(&tensors).map_err(|error| {
+            request(anyhow!("{}: {}", self.weights.display(), misfit(&self.model, &tensors, &error.to_string())))
+        })?;
         Ok(encoder)
     }
 
     pub fn untrained(&self, device: &Device) -> Result<Encoder, Failure> {
         Encoder::new(&self.model, Compute::default(), self.seed, device).map_err(|e| Failure::from(EvalError::from(e)))
+    }
+}
+
+/// Why weights do not fit a model: they are of another one, or the first of the differences.
+fn misfit(model: &ModelConfig, tensors: &HashMap<String, Tensor>, differences: &str) -> String {
+    let name = |model: &ModelConfig| {
+        let stem = if model.stem == Stem::Cifar { "3x3" } else { "7x7" };
+        format!("a {} x {} with a {stem} stem", model.arch.name(), model.width)
+    };
+    match weights::infer_config(tensors).map(|found| name(&found)) {
+        Ok(found) if found != name(model) => {
+            format!("these are weights of {found}, not of {} as config.toml says; name another run", name(model))
+        }
+        _ => {
+            let (first, others) = differences.split_once("; ").unwrap_or((differences, ""));
+            let others = others.split("; ").filter(|other| !other.is_empty()).count();
+            format!("{first}{}", if others > 0 { format!(" and {others} more differences") } else { String::new() })
+        }
     }
 }
 
