@@ -60,6 +60,8 @@ fn describe(error: &anyhow::Error) -> String {
 }
 
 fn main() -> ExitCode {
+    // `… | head -1` ends the command, as it does any other, where Rust would panic.
+    sigpipe::reset();
     let result = match Cli::parse().command {
         Command::Eval(args) => eval::run(*args),
         Command::Report(args) => report::run(args),

@@ -101,6 +101,20 @@ fn without_options_the_newest_run_is_evaluated_beside_its_baselines() {
 }
 
 #[test]
+fn figures_are_written_though_nobody_reads_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_clsa-eval"));
+    command.current_dir(folder.path()).args(["eval", "--protocol", "knn"]).stdout(writer);
+    let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("panicked") && output.status.code() != Some(101), "{text}");
+    assert_eq!(Evaluation::read(&folder.path().join("runs/one/eval.json")).unwrap().protocols.len(), 1);
+}
+
+#[test]
 fn a_weight_file_is_evaluated_on_named_data() {
     let folder = tempfile::tempdir().unwrap();
     run(&folder.path().join("runs/one"), &model());

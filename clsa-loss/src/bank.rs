@@ -25,21 +25,8 @@ impl MemoryBank {
     /// that multiply it.
     ///
     /// # Errors
-    /// When `d` is zero, or `dtype` is not `F64`, `F32`, `F16` or `BF16`.
+    /// When `d` is zero, `dtype` is not `F64`, `F32`, `F16` or `BF16`, or `k * d` numbers do not fit in memory.
     pub fn random(k: usize, d: usize, seed: u64, dtype: DType, device: &Device) -> Result<Self, LossError> {
-        let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut rows = Vec::with_capacity(k * d);
-        for _ in 0..k {
-            let start = rows.len();
-            rows.extend((0..d).map(|_| {
-                let draw: f32 = StandardNormal.sample(&mut generator);
-                draw
-            }));
-            let norm = rows[start..].iter().map(|x| x * x).sum::<f32>().sqrt();
-            rows[start..].iter_mut().for_each(|x| *x /= norm);
-        }
-        let rows = Tensor::from_vec(rows, (k, d), &Device::Cpu)?;
-        check::matrix("bank", &rows, None)?;
         if !check::is_float(dtype) {
             return Err(LossError::DType {
                 argument: "bank".to_string(),
@@ -47,6 +34,20 @@ impl MemoryBank {
                 got: dtype,
             });
         }
+        let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut rows: Vec<f32> = vec![];
+        let reserved = k.checked_mul(d).is_some_and(|count| rows.try_reserve_exact(count).is_ok());
+        if !reserved {
+            return Err(LossError::BankSize { k, d });
+        }
+        for _ in 0..k {
+            let start = rows.len();
+            rows.extend((0..d).map(|_| -> f32 { StandardNormal.sample(&mut generator) }));
+            let norm = rows[start..].iter().map(|x| x * x).sum::<f32>().sqrt();
+            rows[start..].iter_mut().for_each(|x| *x /= norm);
+        }
+        let rows = Tensor::from_vec(rows, (k, d), &Device::Cpu)?;
+        check::matrix("bank", &rows, None)?;
         let rows = rows.to_dtype(dtype)?.to_device(device)?;
         Ok(Self { rows, pointer: 0 })
     }

@@ -27,7 +27,8 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
     let above = result.narrow(1, dim + 1, 1)?.narrow(0, 0, queries.positive_logits.len())?;
     Ok(Statistics {
         mean: result.narrow(1, 0, dim)?,
-        log_sum_exp: result.narrow(1, dim, 1)?.squeeze(1)?,
+        log_sum: result.narrow(1, dim, 1)?.squeeze(1)?,
+        shift: result.narrow(1, dim, 1)?.squeeze(1)?.zeros_like()?,
         above_positive: above.squeeze(1)?.to_vec1::<f64>()?.into_iter().map(|n| n as u32).collect(),
     })
 }

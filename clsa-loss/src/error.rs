@@ -85,6 +85,14 @@ pub enum LossError {
         /// Rows of the bank.
         rows: usize,
     },
+    /// A bank of this size does not fit in memory.
+    #[error("`k` is {k} and `d` is {d}: a bank of {k} keys of {d} components does not fit in memory")]
+    BankSize {
+        /// Keys.
+        k: usize,
+        /// Components of a key.
+        d: usize,
+    },
     /// `CLSA_KERNELS` names no kernels that exist here.
     #[error("CLSA_KERNELS is `{value}`: use `avx512`, `avx2` or `scalar`, and none that this processor lacks")]
     Kernels {

@@ -5,6 +5,7 @@ mod candidates;
 mod check;
 mod cpu;
 mod error;
+mod exact;
 mod in_batch;
 mod kernels;
 mod loss;

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::exact::Split;
 use crate::statistics::{Queries, Statistics};
 use crate::views::Views;
 use crate::{CandidateSet, Candidates, LossError, cpu, in_batch, portable};
@@ -139,7 +140,8 @@ impl ClsaLoss {
         let exact = z.to_dtype(precision)?.reshape((weak + strong, batch, dim))?;
         let weak_rows = exact.narrow(0, 0, weak)?;
         let positives = candidates.positives(batch, precision)?;
-        let positive_logits = (weak_rows.broadcast_mul(&positives)?.sum(2)? / tau)?;
+        let (positive_scores, positive_low) = Split::new(&weak_rows)?.row_products(&Split::new(&positives)?)?;
+        let positive_logits = ((&positive_scores + &positive_low)? / tau)?;
 
         // Weak views at τ, then, where it differs, once more at τ₂, then strong views.
         let shared = tau == tau2 || strong == 0;
@@ -149,12 +151,15 @@ impl ClsaLoss {
         inverse_temperatures.resize(rows.dims()[0], 1.0 / tau2);
         let queries =
             Queries { rows, inverse_temperatures, positive_logits: to_f64(&positive_logits.get(0)?)?, candidates };
-        let Statistics { log_sum_exp, mean, above_positive } =
+        let Statistics { shift, log_sum, mean, above_positive } =
             if on_cpu { cpu::statistics(&queries)? } else { portable::statistics(&queries)? };
 
         // InfoNCE: LSE - positive logit, and its gradient (mean - positive) / τ, over N samples.
-        let log_sum_exp_weak = log_sum_exp.narrow(0, 0, weak * batch)?.reshape((weak, batch))?;
-        let contrastive = (log_sum_exp_weak - positive_logits)?.mean(1)?;
+        let of_views = |statistic: &Tensor, first: usize, views: usize| {
+            statistic.narrow(0, first, views * batch)?.reshape((views, batch))
+        };
+        let above_positives = ((of_views(&shift, 0, weak)? - positive_scores)? - positive_low)?;
+        let contrastive = ((above_positives / tau)? + of_views(&log_sum, 0, weak)?)?.mean(1)?;
         let mean_weak = mean.narrow(0, 0, weak * batch)?.reshape((weak, batch, dim))?;
         let mut gradient = (mean_weak.broadcast_sub(&positives)? / (tau * batch as f64))?;
 
@@ -163,11 +168,12 @@ impl ClsaLoss {
         if strong > 0 {
             let targets = mean.narrow(0, first_weak_at_tau2, weak * batch)?.reshape((weak, batch, dim))?.sum(0)?;
             let first_strong = first_weak_at_tau2 + weak * batch;
-            let log_sum_exp_strong = log_sum_exp.narrow(0, first_strong, strong * batch)?.reshape((strong, batch))?;
             let mean_strong = mean.narrow(0, first_strong, strong * batch)?.reshape((strong, batch, dim))?;
             let strong_rows = exact.narrow(0, weak, strong)?;
-            let expected_logits = (strong_rows.broadcast_mul(&targets)?.sum(2)? / tau2)?;
-            ddm = to_f64(&((log_sum_exp_strong * weak as f64)? - expected_logits)?.mean(1)?)?;
+            let (expected_scores, low) = Split::new(&strong_rows)?.row_products(&Split::new(&targets)?)?;
+            let above_expected = (((of_views(&shift, first_strong, strong)? * weak as f64)? - expected_scores)? - low)?;
+            let log_sums = (of_views(&log_sum, first_strong, strong)? * weak as f64)?;
+            ddm = to_f64(&((above_expected / tau2)? + log_sums)?.mean(1)?)?;
             let gradient_strong =
                 ((mean_strong * weak as f64)?.broadcast_sub(&targets)? * (self.alpha / (tau2 * batch as f64)))?;
             gradient = Tensor::cat(&[gradient, gradient_strong], 0)?;

@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::LossError;
+use crate::exact::Split;
 use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logit};
 
 /// Logits in memory at a time; 16 MiB in f32.
@@ -17,10 +18,13 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
         let length = values.len();
         Tensor::from_vec(values, (length, 1), device)?.to_dtype(dtype)
     };
-    let rows = queries.rows.broadcast_mul(&column(queries.inverse_temperatures.clone())?)?;
+    let rows = Split::new(&queries.rows)?;
+    let inverse_temperatures = column(queries.inverse_temperatures.clone())?;
     let tolerance = if dtype == DType::F64 { TOLERANCE_F64 } else { TOLERANCE_F32 };
     let counted = queries.positive_logits.len();
-    let outranking = column(queries.positive_logits.iter().map(|&logit| outranking_logit(logit, tolerance)).collect())?;
+    let outranking = queries.positive_logits.iter().map(|&logit| outranking_logit(logit, tolerance));
+    let outranking = outranking.zip(&queries.inverse_temperatures).map(|(logit, inverse)| logit / inverse);
+    let outranking = column(outranking.collect())?;
 
     let mut max = Tensor::full(f32::NEG_INFINITY, (count, 1), device)?.to_dtype(dtype)?;
     let mut sum = Tensor::zeros((count, 1), dtype, device)?;
@@ -32,21 +36,27 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
         let length = source.dims()[0];
         for start in (0..length).step_by(block) {
             let part = source.detach().narrow(0, start, block.min(length - start))?.to_dtype(dtype)?;
-            let logits = rows.matmul(&part.t()?)?;
-            let new_max = max.maximum(&logits.max_keepdim(1)?)?;
-            let decay = max.sub(&new_max)?.exp()?;
-            let exponentials = logits.broadcast_sub(&new_max)?.exp()?;
+            let (scores, low) = rows.products(&Split::new(&part)?)?;
+            let new_max = max.maximum(&scores.max_keepdim(1)?)?;
+            let decay = max.sub(&new_max)?.mul(&inverse_temperatures)?.exp()?;
+            let mut shifted = scores.broadcast_sub(&new_max)?;
+            if let Some(low) = low {
+                shifted = (shifted + low)?;
+            }
+            let exponentials = shifted.broadcast_mul(&inverse_temperatures)?.exp()?;
             sum = (sum.mul(&decay)? + exponentials.sum_keepdim(1)?)?;
             weighted = (weighted.broadcast_mul(&decay)? + exponentials.matmul(&part)?)?;
             max = new_max;
             if counted > 0 {
-                let ahead = logits.narrow(0, 0, counted)?.broadcast_gt(&outranking)?;
+                let outranking = (&outranking - max.narrow(0, 0, counted)?)?;
+                let ahead = shifted.narrow(0, 0, counted)?.broadcast_gt(&outranking)?;
                 above = (above + ahead.to_dtype(DType::F32)?.sum(1)?)?;
             }
         }
     }
     Ok(Statistics {
-        log_sum_exp: (max + sum.log()?)?.squeeze(1)?,
+        shift: max.squeeze(1)?,
+        log_sum: sum.log()?.squeeze(1)?,
         mean: weighted.broadcast_div(&sum)?,
         above_positive: above.to_vec1::<f32>()?.into_iter().map(|n| n as u32).collect(),
     })

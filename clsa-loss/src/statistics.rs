@@ -18,8 +18,11 @@ pub(crate) struct Queries<'a> {
 
 /// The softmax of each row over the candidates, without the softmax: with `p = softmax(row · Bᵀ / temperature)`.
 pub(crate) struct Statistics {
-    /// The log of the sum of the exponentials of the logits: (R).
-    pub log_sum_exp: Tensor,
+    /// The score (row · candidate, not over the temperature) that the sum of each row is relative to: (R).
+    pub shift: Tensor,
+    /// The log of the sum of the exponentials of `(score - shift) / temperature`: (R). With `shift / temperature` it is the
+    /// log-sum-exp; apart, they keep the digits that a large shift would take.
+    pub log_sum: Tensor,
     /// The candidate expected under p, `Σ_b p(b) · b`: (R, D).
     pub mean: Tensor,
     /// For each of the first rows, the number of candidates with a logit above the positive's.

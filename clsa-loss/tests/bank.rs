@@ -91,3 +91,13 @@ fn from_rows_refuses_what_is_no_bank() {
     ));
     assert!(matches!(MemoryBank::random(4, 2, 0, DType::U8, &Device::Cpu), Err(LossError::DType { .. })));
 }
+
+#[test]
+fn a_bank_too_large_for_memory_is_refused_by_its_size() {
+    // The first is more than can be counted, the second more than can be addressed, the third more than any machine has.
+    for (k, d) in [(usize::MAX, 2), (usize::MAX / 2, 1), (1 << 40, 1 << 10)] {
+        let refused = MemoryBank::random(k, d, 0, DType::F32, &Device::Cpu).unwrap_err();
+        assert!(matches!(refused, LossError::BankSize { .. }), "{refused}");
+        assert!(refused.to_string().contains(&k.to_string()), "{refused}");
+    }
+}

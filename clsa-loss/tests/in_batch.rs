@@ -50,7 +50,7 @@ fn by_sample(batch: &Batch, loss: &ClsaLoss) -> Reference {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn equals_the_formula_in_f64(
@@ -86,6 +86,41 @@ fn two_views_give_twice_nt_xent() {
     let loss = ClsaLoss { temperature: 0.5, ..ClsaLoss::default() };
     let output = loss.forward(&batch.weak, &[], InBatch).unwrap();
     assert!((output.total - 2.0 * nt_xent).abs() < 1e-12, "{} is not twice {nt_xent}", output.total);
+}
+
+/// Loss and gradients of a batch large enough to be divided among threads, as bits.
+fn bits() -> String {
+    let batch = Batch::random(3, 2, 150, 96, 0, 1.0, 5);
+    let loss = ClsaLoss { ddm_temperature: 0.1, ..ClsaLoss::default() };
+    let mut bits = String::new();
+    for dtype in [DType::F32, DType::F64] {
+        let (output, gradients) = computed(&batch.to_dtype(dtype), |weak, strong| loss.forward(weak, strong, InBatch));
+        let values = gradients.iter().flat_map(|g| g.flatten_all().unwrap().to_vec1::<f64>().unwrap());
+        let words =
+            values.chain([output.total, output.contrastive, output.ddm]).map(|x| format!("{:x}\n", x.to_bits()));
+        bits.extend(words);
+    }
+    bits
+}
+
+/// Candle takes the number of its threads from the environment: so each number is a process of its own.
+#[test]
+fn bits_do_not_depend_on_the_number_of_threads() {
+    const OUT: &str = "CLSA_LOSS_TEST_BITS";
+    if let Some(path) = std::env::var_os(OUT) {
+        return std::fs::write(path, bits()).unwrap();
+    }
+    let of = |threads: &str| {
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("in-batch-bits-{threads}"));
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "bits_do_not_depend_on_the_number_of_threads"]);
+        assert!(command.env("RAYON_NUM_THREADS", threads).env(OUT, &path).output().unwrap().status.success());
+        std::fs::read_to_string(path).unwrap()
+    };
+    let one = of("1");
+    assert!(one.lines().count() > 2 * 5 * 150 * 96);
+    assert!(one == of("2"), "2 threads");
+    assert!(one == of("5"), "5 threads");
 }
 
 #[test]

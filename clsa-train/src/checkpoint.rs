@@ -207,6 +207,13 @@ impl Checkpoint {
             let (got, expected) = (rows.dims(), clsa.bank.rows().dims());
             return Err(damaged(&self.path, format!("holds a bank of {got:?} where {expected:?} is configured")));
         }
+        if rows.dtype() != clsa.bank.rows().dtype() {
+            let (got, expected) = (rows.dtype().as_str(), clsa.bank.rows().dtype().as_str());
+            return Err(damaged(
+                &self.path,
+                format!("holds a bank in {got} where compute.bank makes one in {expected}"),
+            ));
+        }
         let rows = rows.to_device(clsa.bank.rows().device())?;
         clsa.bank = MemoryBank::from_rows(rows, self.position.bank_pointer).map_err(|e| damaged(&self.path, e))?;
         clsa.steps = self.position.step;

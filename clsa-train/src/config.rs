@@ -1,8 +1,9 @@
 //! The configuration of a run: plain tables, read from a preset and changed by `KEY=VALUE` overrides.
 
 use crate::presets;
+use candle_core::DType;
 use clsa_augment::ViewPlan;
-use clsa_model::{Compute, ModelConfig};
+use clsa_model::{Backend, Compute, ModelConfig, Precision};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -13,9 +14,9 @@ pub struct Config {
     /// The encoders' shape.
     #[serde(default)]
     pub model: ModelConfig,
-    /// How the encoders are computed.
+    /// How the encoders are computed, and in what the bank is kept.
     #[serde(default)]
-    pub compute: Compute,
+    pub compute: ComputeConfig,
     /// Bank, temperatures and weights of the loss.
     #[serde(default)]
     pub method: MethodConfig,
@@ -39,6 +40,54 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
     /// Key, weak and strong views.
     pub views: ViewPlan,
+}
+
+/// How a step is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComputeConfig {
+    /// Implementation of the encoders: `auto`, `portable` or `cpu`.
+    pub backend: Backend,
+    /// Arithmetic of the encoders: `f32`, `f64` (portable only, for comparisons) or `bf16`.
+    pub precision: Precision,
+    /// Batch norm over this many equal groups of the batch, which equals as many ranks.
+    pub bn_splits: usize,
+    /// Numbers that the memory bank is kept in: `f32` (the paper) or `bf16`.
+    pub bank: BankPrecision,
+}
+
+/// Numbers that the memory bank is kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BankPrecision {
+    /// Single precision; double with a `compute.precision` of `f64`.
+    #[default]
+    F32,
+    /// bfloat16: half the memory, and half the time of the loss on processors that multiply it.
+    Bf16,
+}
+
+impl Default for ComputeConfig {
+    fn default() -> Self {
+        let Compute { backend, precision, bn_splits } = Compute::default();
+        Self { backend, precision, bn_splits, bank: BankPrecision::F32 }
+    }
+}
+
+impl ComputeConfig {
+    /// What concerns the encoders.
+    pub fn encoders(&self) -> Compute {
+        Compute { backend: self.backend, precision: self.precision, bn_splits: self.bn_splits }
+    }
+
+    /// The dtype of the memory bank.
+    pub fn bank_dtype(&self) -> DType {
+        match (self.bank, self.precision) {
+            (BankPrecision::Bf16, _) => DType::BF16,
+            (BankPrecision::F32, Precision::F64) => DType::F64,
+            (BankPrecision::F32, _) => DType::F32,
+        }
+    }
 }
 
 /// What strong views are compared by.
@@ -336,6 +385,10 @@ impl Config {
         if splits == 0 || !self.train.batch_size.is_multiple_of(splits) {
             let expected = format!("use a divisor of train.batch_size, which is {}", self.train.batch_size);
             return wrong("compute.bn_splits", splits.to_string(), &expected);
+        }
+        if self.compute.bank == BankPrecision::Bf16 && self.compute.precision == Precision::F64 {
+            let expected = "a bank in bf16 does not fit compute.precision = f64; use compute.bank = f32";
+            return wrong("compute.bank", "bf16".to_owned(), expected);
         }
         if !(0.0..=1.0).contains(&self.data.max_bad_fraction) {
             return wrong("data.max_bad_fraction", self.data.max_bad_fraction.to_string(), "use a number from 0 to 1");

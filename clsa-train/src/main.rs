@@ -45,6 +45,8 @@ pub(crate) fn request(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 fn main() -> ExitCode {
+    // `… | head -1` ends the command, as it does any other, where Rust would panic.
+    sigpipe::reset();
     let result = match Cli::parse().command {
         Command::Pretrain(args) => pretrain::run(args),
         Command::Replay(args) => replay::run(args),

@@ -11,10 +11,10 @@ use crate::progress::Progress;
 use crate::run_folder::RunFolder;
 use crate::view_batch::MakeViews;
 use anyhow::{Context, Result};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_loss::MemoryBank;
-use clsa_model::{MomentumPair, Precision};
+use clsa_model::MomentumPair;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -200,9 +200,13 @@ impl Trainer {
 /// A value is out of range.
 pub fn build(config: &Config, device: &Device) -> Result<Clsa> {
     let (method, seed) = (&config.method, config.train.seed);
-    let pair = MomentumPair::new(&config.model, config.compute, method.momentum, seed, device)?;
-    let dtype = if config.compute.precision == Precision::F64 { DType::F64 } else { DType::F32 };
-    let bank = MemoryBank::random(method.bank, config.model.dim, seed, dtype, device)?;
+    let pair = MomentumPair::new(&config.model, config.compute.encoders(), method.momentum, seed, device)?;
+    let dtype = config.compute.bank_dtype();
+    let bank = MemoryBank::random(method.bank, config.model.dim, seed, dtype, device)
+        .with_context(|| format!("method.bank = {}: no such bank can be made", method.bank))?;
+    // Some devices hold bf16 but do not compute with it: better known now than at the first step.
+    (bank.rows().narrow(0, 0, 1).and_then(|row| row.to_dtype(DType::F32)))
+        .with_context(|| format!("compute.bank = {}: {device:?} does not compute with it; use f32", dtype.as_str()))?;
     let optimizer = MomentumSgd::new(pair.query.parameters(), config.optim.momentum, config.optim.weight_decay)?;
     Ok(Clsa::new(pair, bank, optimizer, method, Box::new(SingleProcess), seed))
 }

@@ -126,6 +126,26 @@ fn a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one() {
 }
 
 #[test]
+fn a_bank_in_bf16_is_kept_and_resumed_as_such() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--set", "compute.bank=bf16", "--set", "checkpoint={every_steps=3, keep=10}"]).success();
+    let config: toml::Table = fs::read_to_string(run.join("config.toml")).unwrap().parse().unwrap();
+    assert_eq!(config["compute"]["bank"].as_str(), Some("bf16"));
+    let bytes = fs::read(checkpoint(&run, 3)).unwrap();
+    let bank = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensor("bank.rows").unwrap().dtype();
+    assert_eq!(bank, safetensors::Dtype::BF16);
+    let end = tensors(&checkpoint(&run, 8));
+    clsa().arg("pretrain").arg("--resume").arg(checkpoint(&run, 3)).assert().success();
+    assert!(end == tensors(&checkpoint(&run, 8)), "the resumed run ends with other bits");
+    let single = folder.path().join("f32");
+    pretrain(&single, &[]).success();
+    let loss = |run: &Path| records(run, "step")[0]["loss"].as_f64().unwrap();
+    let (single, half) = (loss(&single), loss(&run));
+    assert!(single != half && (single / half - 1.0).abs() < 1e-2, "{single} with f32, {half} with bf16");
+}
+
+#[test]
 fn a_run_can_resume_from_a_checkpoint_file() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
@@ -286,6 +306,12 @@ fn wrong_requests_end_at_once_with_one_sentence() {
     refuse(&["--set", "method.bank=8"], &["method.bank = 8", "16"]);
     refuse(&["--set", "method.temperature=0"], &["method.temperature"]);
     refuse(&["--set", "compute.bn_splits=3"], &["compute.bn_splits = 3", "16"]);
+    refuse(&["--set", "compute.bank=f16"], &["--set compute.bank=f16", "f32", "bf16"]);
+    let double = ["--set", "compute.precision=f64", "--set", "compute.backend=portable"];
+    refuse(
+        &[&double[..], &["--set", "compute.bank=bf16"]].concat(),
+        &["compute.bank = bf16", "compute.precision = f64"],
+    );
     refuse(&["--set", "views.weak=[]"], &["views.weak"]);
     refuse(&["--epochs", "0"], &["train.epochs"]);
     refuse(&["--batch-size", "65", "--set", "method.bank=65"], &["train.batch_size = 65", "64"]);
@@ -359,6 +385,32 @@ fn bench_prints_one_line_of_json() {
         let result: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
         assert!(result["median_s"].as_f64().unwrap() > 0.0);
         assert!(result[field].is_f64());
+    }
+}
+
+#[test]
+fn the_memory_of_the_loss_does_not_count_the_making_of_the_bank() {
+    let loss = ["bench", "loss", "--batch", "2", "--weak", "1", "--strong", "1", "--bank", "200000", "--steps", "1"];
+    for precision in ["f32", "bf16"] {
+        let assert = clsa().args(loss).args(["--precision", precision, "--json"]).assert().success();
+        let result: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        // The bank alone is 98 or 49 MB, and made from 98 MB of draws.
+        let extra = result["extra_peak_mb"].as_f64().unwrap();
+        assert!((0.0..30.0).contains(&extra), "{extra} MB with a bank in {precision}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_a_command_in_silence() {
+    let photo = "procedural:classes=2,train=4,test=4,side=16";
+    let bench = ["bench", "loss", "--batch", "2", "--bank", "64", "--dim", "8", "--steps", "1"];
+    for args in [&bench[..], &["doctor"], &["data", "info", photo]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa-train"));
+        let output = command.args(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!text.contains("panicked") && output.status.code() != Some(101), "{args:?}: {text}");
     }
 }
 

@@ -8,6 +8,7 @@ mod sources;
 
 use std::env;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -40,12 +41,12 @@ const BINARIES: [(&str, &[&str]); 2] = [
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().skip(1).collect();
     let Some(command) = args.first().and_then(|arg| arg.to_str()) else {
-        print!("{HELP}");
+        show(HELP);
         return ExitCode::from(2);
     };
     let result = match command {
         "-h" | "--help" | "help" => {
-            print!("{HELP}");
+            show(HELP);
             Ok(0)
         }
         "test" => test(&args[1..]),
@@ -109,6 +110,11 @@ fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// Prints a text; a reader that has gone is no error.
+fn show(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// The workspace's folder.

@@ -33,7 +33,7 @@ const PACKAGES: [&str; 8] = [
 /// Runs the command.
 pub fn check(args: &[OsString]) -> Result<u8, String> {
     if !args.is_empty() {
-        print!("{HELP}");
+        crate::show(HELP);
         return Ok(if args[0] == "--help" || args[0] == "-h" { 0 } else { 2 });
     }
     let toolkit = match cuda::toolkit() {

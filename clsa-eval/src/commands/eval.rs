@@ -241,10 +241,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for protocol in asked {
         evaluation.protocols.push(bench.run(protocol)?);
     }
-    print!("{}", evaluation.table());
-    if args.per_class {
-        print!("{}", evaluation.per_class_table());
-    }
+    let per_class = if args.per_class { evaluation.per_class_table() } else { String::new() };
+    let tables = evaluation.table() + &per_class;
     if subject.out.exists() {
         match Evaluation::read(&subject.out) {
             Ok(earlier) => evaluation.keep_others(earlier),
@@ -252,6 +250,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
     }
     evaluation.write(&subject.out)?;
+    // Last, because a reader that has gone ends the command here.
+    print!("{tables}");
     eprintln!("written: {}", subject.out.display());
     Ok(())
 }

@@ -10,29 +10,63 @@ pub(crate) const BLOCK: usize = 128;
 pub(crate) const TILE: usize = 8;
 
 /// Scores (base-2 logits) beyond this are left to the wider arithmetic: within it no exponential and no sum overflows or loses
-/// its precision, so that no running maximum is needed, and single-precision scores are good to about 1e-6.
+/// its precision, so that no running maximum is needed.
 pub(crate) const LIMIT: f32 = 32.0 * std::f32::consts::LOG2_E;
+
+/// A tile with a score (base-2 logit) beyond this has its scores formed once more in f64. An f32 below it is within 2.4e-7 of
+/// what it stands for, and so is its exponential, relatively; above, the error would double with every power of two. Unit
+/// vectors at the paper's temperature stay below 7.3.
+const STEEP: f32 = 8.0;
+
+/// Vectors that are multiplied with one number at a time.
+///
+/// # Safety
+/// The caller of any function has checked that the processor has its instructions.
+pub(super) trait Factors {
+    type Vector: Copy;
+    /// What a lane of a factor holds.
+    type Unit;
+    /// Units in a vector.
+    const LANES: usize;
+    /// Products that are added up one after the other; such sums are then added. Short runs round less.
+    const RUN: usize;
+    unsafe fn zero() -> Self::Vector;
+    unsafe fn load(from: *const Self::Unit) -> Self::Vector;
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `sum + left * right` for a vector of units and one unit, which need not be aligned.
+    unsafe fn multiply_add(sum: Self::Vector, left: Self::Vector, right: *const Self::Unit) -> Self::Vector;
+}
+
+/// Vectors of f64, half as many as `Arithmetic` has of f32.
+///
+/// # Safety
+/// As for `Factors`.
+pub(super) trait Wide: Factors<Unit = f64> {
+    /// The nearest integers.
+    unsafe fn round(x: Self::Vector) -> Self::Vector;
+    unsafe fn subtract(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+}
 
 /// A vector type with the arithmetic that the loops need.
 ///
 /// A unit is 32 bits: one f32, or a pair of bf16 numbers that are multiplied with another pair and added up in f32.
 ///
 /// # Safety
-/// The caller of any function has checked that the processor has its instructions.
-pub(super) trait Arithmetic {
-    type Vector: Copy;
-    /// Values in a vector.
-    const LANES: usize;
+/// As for `Factors`.
+pub(super) trait Arithmetic: Factors<Unit = u32> {
+    /// For the scores of steep tiles.
+    type Wide: Wide;
     /// Whether a unit is a pair of bf16 numbers.
     const PAIRED: bool;
-    unsafe fn splat(value: f32) -> Self::Vector;
-    unsafe fn load(from: *const u32) -> Self::Vector;
     unsafe fn store(to: *mut u32, value: Self::Vector);
-    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `sum + left * right` for a vector of units and one unit, which need not be aligned.
-    unsafe fn multiply_add(sum: Self::Vector, left: Self::Vector, right: *const u32) -> Self::Vector;
     /// 2 to the power of each value, for values within `LIMIT`.
     unsafe fn exp2(x: Self::Vector) -> Self::Vector;
+    /// 2 to the power of `whole + rest`, for integers within `LIMIT` and rests within 1/2.
+    unsafe fn exp2_of_sum(whole: Self::Vector, rest: Self::Vector) -> Self::Vector;
+    /// The values of two wide vectors, rounded.
+    unsafe fn narrow(values: [<Self::Wide as Factors>::Vector; 2]) -> Self::Vector;
+    /// Whether any value is above `limit`.
+    unsafe fn any_above(x: Self::Vector, limit: f32) -> bool;
     /// The larger of `largest` and the magnitude of `x`.
     unsafe fn max_magnitude(largest: Self::Vector, x: Self::Vector) -> Self::Vector;
     /// `count`, plus one where `x` is above `threshold`.
@@ -57,6 +91,8 @@ pub(crate) struct PackedQueries {
     pub units: Vec<u32>,
     /// bf16 pairs: half as many, or empty.
     pub pairs: Vec<u32>,
+    /// For steep tiles: `[half of a group][component][query of the half]`.
+    wide: Vec<f64>,
     /// The score above which a candidate outranks the positive, for whole groups of the first queries.
     pub thresholds: Vec<f32>,
 }
@@ -68,7 +104,12 @@ impl PackedQueries {
         let pair_count = dim.div_ceil(2);
         let mut units = vec![0; groups * dim * group];
         let mut pairs = vec![0; if with_pairs { groups * pair_count * group } else { 0 }];
+        let half = group / 2;
+        let mut wide = vec![0.0; groups * dim * group];
         for (query, row) in rows.chunks_exact(dim).enumerate() {
+            for (k, &x) in row.iter().enumerate() {
+                wide[(query / half * dim + k) * half + query % half] = x * scale;
+            }
             let (first, lane) = (query / group, query % group);
             for (k, &x) in row.iter().enumerate() {
                 units[(first * dim + k) * group + lane] = ((x * scale) as f32).to_bits();
@@ -83,7 +124,7 @@ impl PackedQueries {
         }
         let mut thresholds: Vec<f32> = thresholds.iter().map(|&t| t as f32).collect();
         thresholds.resize(thresholds.len().next_multiple_of(group), f32::INFINITY);
-        Self { dim, groups, units, pairs, thresholds }
+        Self { dim, groups, units, pairs, wide, thresholds }
     }
 }
 
@@ -105,11 +146,17 @@ pub(crate) struct Scratch {
     weights: Vec<u32>,
     /// The candidates again, for the weighted sum: `[tile of components][candidate][component of the tile]`.
     columns: Vec<u32>,
+    /// The candidates of a steep tile.
+    wide: Vec<f64>,
 }
 
 impl Scratch {
     pub fn new(group: usize, dim: usize) -> Self {
-        Self { weights: vec![0; BLOCK * group], columns: vec![0; BLOCK * dim.next_multiple_of(TILE)] }
+        Self {
+            weights: vec![0; BLOCK * group],
+            columns: vec![0; BLOCK * dim.next_multiple_of(TILE)],
+            wide: vec![0.0; TILE * dim],
+        }
     }
 }
 
@@ -162,6 +209,7 @@ pub(super) fn check(group: usize, queries: &PackedQueries, block: &Block, scratc
     assert!(queries.thresholds.len() <= lanes && queries.thresholds.len().is_multiple_of(group));
     assert_eq!(scratch.weights.len(), BLOCK * group);
     assert_eq!(scratch.columns.len(), BLOCK * components);
+    assert_eq!((queries.wide.len(), scratch.wide.len()), (lanes * queries.dim, TILE * queries.dim));
     assert_eq!((sums.exponentials.len(), sums.weights.len()), (lanes, lanes));
     assert_eq!((sums.above.len(), sums.weighted.len()), (queries.thresholds.len(), lanes * components));
 }
@@ -198,15 +246,15 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
         pack_columns::<A, M>(rows, block.stride, queries.dim, components, terms, columns);
         for g in 0..queries.groups {
             let counted = g * group < queries.thresholds.len();
-            let mut thresholds = [A::splat(0.0); 2];
+            let mut thresholds = [A::zero(); 2];
             if counted {
                 let from = queries.thresholds.as_ptr().add(g * group).cast::<u32>();
                 thresholds = [A::load(from), A::load(from.add(A::LANES))];
             }
-            let mut exponentials = [A::splat(0.0); 2];
-            let mut rounded = [A::splat(0.0); 2];
-            let mut above = [A::splat(0.0); 2];
-            let mut largest = [A::splat(0.0); 2];
+            let mut exponentials = [A::zero(); 2];
+            let mut rounded = [A::zero(); 2];
+            let mut above = [A::zero(); 2];
+            let mut largest = [A::zero(); 2];
             for tile in 0..tiles {
                 let until = (prefetched + prefetched_per_tile).min(next_bytes);
                 while prefetched < until {
@@ -214,33 +262,45 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
                     prefetched += 64;
                 }
                 let first = tile * M;
-                let scores = product::<A, M>(
-                    packed.add(g * depth * group),
-                    rows.add(first * block.stride),
-                    1,
-                    block.stride,
-                    depth,
-                );
+                let tile_rows = rows.add(first * block.stride);
+                let mut scores = product::<A, M>(packed.add(g * depth * group), tile_rows, 1, block.stride, depth);
+                let mut tile_largest = A::zero();
+                for [left, right] in scores {
+                    tile_largest = A::max_magnitude(A::max_magnitude(tile_largest, left), right);
+                }
+                let mut powers = [[A::zero(); 2]; M];
+                if !A::PAIRED && A::any_above(tile_largest, STEEP) {
+                    let queries = queries.wide.as_ptr().add(g * queries.dim * group);
+                    (scores, powers) =
+                        steep::<A, M>(queries, tile_rows, block.stride, depth, scratch.wide.as_mut_ptr());
+                } else {
+                    for (powers, scores) in powers.iter_mut().zip(scores) {
+                        *powers = [A::exp2(scores[0]), A::exp2(scores[1])];
+                    }
+                }
                 for v in 0..2 {
+                    let mut tile_exponentials = A::zero();
+                    let mut tile_rounded = A::zero();
                     for pair in 0..M / 2 {
-                        let mut p = [A::splat(0.0); 2];
+                        let mut p = [A::zero(); 2];
                         for (half, p) in p.iter_mut().enumerate() {
                             let m = 2 * pair + half;
                             if first + m >= block.count {
                                 continue;
                             }
-                            let score = scores[m][v];
-                            largest[v] = A::max_magnitude(largest[v], score);
+                            largest[v] = A::max_magnitude(largest[v], scores[m][v]);
                             if counted {
-                                above[v] = A::count_above(above[v], score, thresholds[v]);
+                                above[v] = A::count_above(above[v], scores[m][v], thresholds[v]);
                             }
-                            *p = A::exp2(score);
+                            *p = powers[m][v];
                         }
-                        exponentials[v] = A::add(exponentials[v], A::add(p[0], p[1]));
+                        tile_exponentials = A::add(tile_exponentials, A::add(p[0], p[1]));
                         let row = (first + 2 * pair) / if A::PAIRED { 2 } else { 1 };
                         let to = weights.add(row * group + v * A::LANES);
-                        rounded[v] = A::store_weights(to, group, p[0], p[1], rounded[v]);
+                        tile_rounded = A::store_weights(to, group, p[0], p[1], tile_rounded);
                     }
+                    exponentials[v] = A::add(exponentials[v], tile_exponentials);
+                    rounded[v] = A::add(rounded[v], tile_rounded);
                 }
             }
 
@@ -287,27 +347,68 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
 
 /// `M` results for each lane of a group: `Σ_k left[k][lane] * right[k * k_stride + m * m_stride]`.
 #[inline(always)]
-unsafe fn product<A: Arithmetic, const M: usize>(
-    mut left: *const u32,
-    mut right: *const u32,
+unsafe fn product<F: Factors, const M: usize>(
+    mut left: *const F::Unit,
+    mut right: *const F::Unit,
     k_stride: usize,
     m_stride: usize,
     length: usize,
-) -> [[A::Vector; 2]; M] {
+) -> [[F::Vector; 2]; M] {
     // SAFETY: the caller gives pointers to as many units as the strides and the length reach.
     unsafe {
-        let mut sums = [[A::splat(0.0); 2]; M];
-        for _ in 0..length {
-            let a = [A::load(left), A::load(left.add(A::LANES))];
-            for (m, sum) in sums.iter_mut().enumerate() {
-                let unit = right.add(m * m_stride);
-                sum[0] = A::multiply_add(sum[0], a[0], unit);
-                sum[1] = A::multiply_add(sum[1], a[1], unit);
+        let mut total = [[F::zero(); 2]; M];
+        let mut left_over = length;
+        while left_over > 0 {
+            let run = left_over.min(F::RUN);
+            left_over -= run;
+            let mut sums = [[F::zero(); 2]; M];
+            for _ in 0..run {
+                let a = [F::load(left), F::load(left.add(F::LANES))];
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    let unit = right.add(m * m_stride);
+                    sum[0] = F::multiply_add(sum[0], a[0], unit);
+                    sum[1] = F::multiply_add(sum[1], a[1], unit);
+                }
+                left = left.add(2 * F::LANES);
+                right = right.add(k_stride);
             }
-            left = left.add(2 * A::LANES);
-            right = right.add(k_stride);
+            for (total, sum) in total.iter_mut().zip(sums) {
+                *total = [F::add(total[0], sum[0]), F::add(total[1], sum[1])];
+            }
         }
-        sums
+        total
+    }
+}
+
+/// Scores of a tile, formed in f64 and then rounded, and 2 to the power of them as they were before.
+#[inline(always)]
+#[allow(clippy::type_complexity)]
+unsafe fn steep<A: Arithmetic, const M: usize>(
+    queries: *const f64,
+    rows: *const u32,
+    stride: usize,
+    dim: usize,
+    wide_rows: *mut f64,
+) -> ([[A::Vector; 2]; M], [[A::Vector; 2]; M]) {
+    // SAFETY: reads `dim` components of `M` rows of f32 and of a group of queries, writes `M * dim` numbers.
+    unsafe {
+        for m in 0..M {
+            for k in 0..dim {
+                *wide_rows.add(m * dim + k) = f64::from(f32::from_bits(*rows.add(m * stride + k)));
+            }
+        }
+        let (mut scores, mut powers) = ([[A::zero(); 2]; M], [[A::zero(); 2]; M]);
+        for half in 0..2 {
+            let queries = queries.add(half * dim * A::LANES);
+            let wide = product::<A::Wide, M>(queries, wide_rows, 1, dim, dim);
+            for (m, [low, high]) in wide.into_iter().enumerate() {
+                let whole = [A::Wide::round(low), A::Wide::round(high)];
+                let rest = [A::Wide::subtract(low, whole[0]), A::Wide::subtract(high, whole[1])];
+                scores[m][half] = A::narrow([low, high]);
+                powers[m][half] = A::exp2_of_sum(A::narrow(whole), A::narrow(rest));
+            }
+        }
+        (scores, powers)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::scalar::EXP2;
-use super::stream::{Arithmetic, Block, PackedQueries, Scratch, Sums, add_block};
+use super::stream::{Arithmetic, Block, Factors, PackedQueries, Scratch, Sums, Wide, add_block};
 
 /// # Safety
 /// As `add_block`, with the instructions named.
@@ -40,32 +40,33 @@ struct Avx512;
 /// Sixteen pairs of bf16 values, or f32 sums of their products.
 struct Avx512Pairs;
 
+/// Eight f64 values.
+struct Avx512Wide;
+
 /// Eight f32 values.
 struct Avx2;
 
+/// Four f64 values.
+struct Avx2Wide;
+
 // SAFETY of all functions below: inlined into the three functions above, which enable the instructions; the pointers are the
 // caller's.
-impl Arithmetic for Avx512 {
+impl Factors for Avx512 {
     type Vector = __m512;
+    type Unit = u32;
     const LANES: usize = 16;
-    const PAIRED: bool = false;
+    const RUN: usize = 32;
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> __m512 {
+    unsafe fn zero() -> __m512 {
         // SAFETY: as above.
-        unsafe { _mm512_set1_ps(value) }
+        unsafe { _mm512_setzero_ps() }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const u32) -> __m512 {
         // SAFETY: as above.
         unsafe { _mm512_loadu_ps(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(to: *mut u32, value: __m512) {
-        // SAFETY: as above.
-        unsafe { _mm512_storeu_ps(to.cast(), value) }
     }
 
     #[inline(always)]
@@ -79,19 +80,52 @@ impl Arithmetic for Avx512 {
         // SAFETY: as above.
         unsafe { _mm512_fmadd_ps(left, _mm512_set1_ps(right.cast::<f32>().read_unaligned()), sum) }
     }
+}
+
+impl Arithmetic for Avx512 {
+    type Wide = Avx512Wide;
+    const PAIRED: bool = false;
+
+    #[inline(always)]
+    unsafe fn store(to: *mut u32, value: __m512) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(to.cast(), value) }
+    }
 
     #[inline(always)]
     unsafe fn exp2(x: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe {
             let whole = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
-            let rest = _mm512_sub_ps(x, whole);
+            Self::exp2_of_sum(whole, _mm512_sub_ps(x, whole))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2_of_sum(whole: __m512, rest: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
             let mut sum = _mm512_set1_ps(EXP2[6]);
             for i in (0..6).rev() {
                 sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(EXP2[i]));
             }
             _mm512_scalef_ps(sum, whole)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn narrow([low, high]: [__m512d; 2]) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let (low, high) = (_mm512_cvtpd_ps(low), _mm512_cvtpd_ps(high));
+            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn any_above(x: __m512, limit: f32) -> bool {
+        // SAFETY: as above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_set1_ps(limit)) != 0 }
     }
 
     #[inline(always)]
@@ -126,27 +160,67 @@ impl Arithmetic for Avx512 {
     }
 }
 
-impl Arithmetic for Avx512Pairs {
-    type Vector = __m512;
-    const LANES: usize = 16;
-    const PAIRED: bool = true;
+impl Factors for Avx512Wide {
+    type Vector = __m512d;
+    type Unit = f64;
+    const LANES: usize = 8;
+    const RUN: usize = usize::MAX;
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> __m512 {
+    unsafe fn zero() -> __m512d {
         // SAFETY: as above.
-        unsafe { Avx512::splat(value) }
+        unsafe { _mm512_setzero_pd() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f64) -> __m512d {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_pd(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: as above.
+        unsafe { _mm512_add_pd(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sum: __m512d, left: __m512d, right: *const f64) -> __m512d {
+        // SAFETY: as above.
+        unsafe { _mm512_fmadd_pd(left, _mm512_set1_pd(right.read_unaligned()), sum) }
+    }
+}
+
+impl Wide for Avx512Wide {
+    #[inline(always)]
+    unsafe fn round(x: __m512d) -> __m512d {
+        // SAFETY: as above.
+        unsafe { _mm512_roundscale_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract(a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: as above.
+        unsafe { _mm512_sub_pd(a, b) }
+    }
+}
+
+impl Factors for Avx512Pairs {
+    type Vector = __m512;
+    type Unit = u32;
+    const LANES: usize = 16;
+    const RUN: usize = usize::MAX;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::zero() }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const u32) -> __m512 {
         // SAFETY: as above.
         unsafe { Avx512::load(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(to: *mut u32, value: __m512) {
-        // SAFETY: as above.
-        unsafe { Avx512::store(to, value) }
     }
 
     #[inline(always)]
@@ -167,11 +241,40 @@ impl Arithmetic for Avx512Pairs {
             )
         }
     }
+}
+
+impl Arithmetic for Avx512Pairs {
+    type Wide = Avx512Wide;
+    const PAIRED: bool = true;
+
+    #[inline(always)]
+    unsafe fn store(to: *mut u32, value: __m512) {
+        // SAFETY: as above.
+        unsafe { Avx512::store(to, value) }
+    }
 
     #[inline(always)]
     unsafe fn exp2(x: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe { Avx512::exp2(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2_of_sum(whole: __m512, rest: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::exp2_of_sum(whole, rest) }
+    }
+
+    #[inline(always)]
+    unsafe fn narrow(values: [__m512d; 2]) -> __m512 {
+        // SAFETY: as above.
+        unsafe { Avx512::narrow(values) }
+    }
+
+    #[inline(always)]
+    unsafe fn any_above(x: __m512, limit: f32) -> bool {
+        // SAFETY: as above.
+        unsafe { Avx512::any_above(x, limit) }
     }
 
     #[inline(always)]
@@ -221,27 +324,22 @@ impl Arithmetic for Avx512Pairs {
     }
 }
 
-impl Arithmetic for Avx2 {
+impl Factors for Avx2 {
     type Vector = __m256;
+    type Unit = u32;
     const LANES: usize = 8;
-    const PAIRED: bool = false;
+    const RUN: usize = 32;
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> __m256 {
+    unsafe fn zero() -> __m256 {
         // SAFETY: as above.
-        unsafe { _mm256_set1_ps(value) }
+        unsafe { _mm256_setzero_ps() }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const u32) -> __m256 {
         // SAFETY: as above.
         unsafe { _mm256_loadu_ps(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(to: *mut u32, value: __m256) {
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_ps(to.cast(), value) }
     }
 
     #[inline(always)]
@@ -255,13 +353,31 @@ impl Arithmetic for Avx2 {
         // SAFETY: as above.
         unsafe { _mm256_fmadd_ps(left, _mm256_set1_ps(right.cast::<f32>().read_unaligned()), sum) }
     }
+}
+
+impl Arithmetic for Avx2 {
+    type Wide = Avx2Wide;
+    const PAIRED: bool = false;
+
+    #[inline(always)]
+    unsafe fn store(to: *mut u32, value: __m256) {
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_ps(to.cast(), value) }
+    }
 
     #[inline(always)]
     unsafe fn exp2(x: __m256) -> __m256 {
         // SAFETY: as above.
         unsafe {
             let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
-            let rest = _mm256_sub_ps(x, whole);
+            Self::exp2_of_sum(whole, _mm256_sub_ps(x, whole))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2_of_sum(whole: __m256, rest: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe {
             let mut sum = _mm256_set1_ps(EXP2[6]);
             for i in (0..6).rev() {
                 sum = _mm256_fmadd_ps(sum, rest, _mm256_set1_ps(EXP2[i]));
@@ -269,6 +385,18 @@ impl Arithmetic for Avx2 {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127));
             _mm256_mul_ps(sum, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn narrow([low, high]: [__m256d; 2]) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low)) }
+    }
+
+    #[inline(always)]
+    unsafe fn any_above(x: __m256, limit: f32) -> bool {
+        // SAFETY: as above.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(limit))) != 0 }
     }
 
     #[inline(always)]
@@ -300,5 +428,50 @@ impl Arithmetic for Avx2 {
     unsafe fn prefetch(address: *const u8) {
         // SAFETY: a prefetch reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+}
+
+impl Factors for Avx2Wide {
+    type Vector = __m256d;
+    type Unit = f64;
+    const LANES: usize = 4;
+    const RUN: usize = usize::MAX;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256d {
+        // SAFETY: as above.
+        unsafe { _mm256_setzero_pd() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f64) -> __m256d {
+        // SAFETY: as above.
+        unsafe { _mm256_loadu_pd(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m256d, b: __m256d) -> __m256d {
+        // SAFETY: as above.
+        unsafe { _mm256_add_pd(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sum: __m256d, left: __m256d, right: *const f64) -> __m256d {
+        // SAFETY: as above.
+        unsafe { _mm256_fmadd_pd(left, _mm256_set1_pd(right.read_unaligned()), sum) }
+    }
+}
+
+impl Wide for Avx2Wide {
+    #[inline(always)]
+    unsafe fn round(x: __m256d) -> __m256d {
+        // SAFETY: as above.
+        unsafe { _mm256_round_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract(a: __m256d, b: __m256d) -> __m256d {
+        // SAFETY: as above.
+        unsafe { _mm256_sub_pd(a, b) }
     }
 }
