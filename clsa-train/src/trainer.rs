@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::run_folder::RunFolder;
 use crate::view_batch::MakeViews;
 use anyhow::{Context, Result};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_loss::MemoryBank;
 use clsa_model::MomentumPair;

@@ -268,15 +268,12 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
                 for [left, right] in scores {
                     tile_largest = A::max_magnitude(A::max_magnitude(tile_largest, left), right);
                 }
+                let is_steep = !A::PAIRED && A::any_above(tile_largest, STEEP);
                 let mut powers = [[A::zero(); 2]; M];
-                if !A::PAIRED && A::any_above(tile_largest, STEEP) {
+                if is_steep {
                     let queries = queries.wide.as_ptr().add(g * queries.dim * group);
                     (scores, powers) =
                         steep::<A, M>(queries, tile_rows, block.stride, depth, scratch.wide.as_mut_ptr());
-                } else {
-                    for (powers, scores) in powers.iter_mut().zip(scores) {
-                        *powers = [A::exp2(scores[0]), A::exp2(scores[1])];
-                    }
                 }
                 for v in 0..2 {
                     let mut tile_exponentials = A::zero();
@@ -292,7 +289,7 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
                             if counted {
                                 above[v] = A::count_above(above[v], scores[m][v], thresholds[v]);
                             }
-                            *p = powers[m][v];
+                            *p = if is_steep { powers[m][v] } else { A::exp2(scores[m][v]) };
                         }
                         tile_exponentials = A::add(tile_exponentials, A::add(p[0], p[1]));
                         let row = (first + 2 * pair) / if A::PAIRED { 2 } else { 1 };
@@ -348,35 +345,52 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
 /// `M` results for each lane of a group: `Σ_k left[k][lane] * right[k * k_stride + m * m_stride]`.
 #[inline(always)]
 unsafe fn product<F: Factors, const M: usize>(
-    mut left: *const F::Unit,
-    mut right: *const F::Unit,
+    left: *const F::Unit,
+    right: *const F::Unit,
     k_stride: usize,
     m_stride: usize,
     length: usize,
 ) -> [[F::Vector; 2]; M] {
     // SAFETY: the caller gives pointers to as many units as the strides and the length reach.
     unsafe {
-        let mut total = [[F::zero(); 2]; M];
-        let mut left_over = length;
-        while left_over > 0 {
-            let run = left_over.min(F::RUN);
-            left_over -= run;
-            let mut sums = [[F::zero(); 2]; M];
-            for _ in 0..run {
-                let a = [F::load(left), F::load(left.add(F::LANES))];
-                for (m, sum) in sums.iter_mut().enumerate() {
-                    let unit = right.add(m * m_stride);
-                    sum[0] = F::multiply_add(sum[0], a[0], unit);
-                    sum[1] = F::multiply_add(sum[1], a[1], unit);
-                }
-                left = left.add(2 * F::LANES);
-                right = right.add(k_stride);
-            }
+        let mut done = length.min(F::RUN);
+        let mut total = run::<F, M>(left, right, k_stride, m_stride, done);
+        while done < length {
+            let next = (length - done).min(F::RUN);
+            let (left, right) = (left.add(done * 2 * F::LANES), right.add(done * k_stride));
+            let sums = run::<F, M>(left, right, k_stride, m_stride, next);
             for (total, sum) in total.iter_mut().zip(sums) {
                 *total = [F::add(total[0], sum[0]), F::add(total[1], sum[1])];
             }
+            done += next;
         }
         total
+    }
+}
+
+/// The same, added up in order.
+#[inline(always)]
+unsafe fn run<F: Factors, const M: usize>(
+    mut left: *const F::Unit,
+    mut right: *const F::Unit,
+    k_stride: usize,
+    m_stride: usize,
+    length: usize,
+) -> [[F::Vector; 2]; M] {
+    // SAFETY: as above.
+    unsafe {
+        let mut sums = [[F::zero(); 2]; M];
+        for _ in 0..length {
+            let a = [F::load(left), F::load(left.add(F::LANES))];
+            for (m, sum) in sums.iter_mut().enumerate() {
+                let unit = right.add(m * m_stride);
+                sum[0] = F::multiply_add(sum[0], a[0], unit);
+                sum[1] = F::multiply_add(sum[1], a[1], unit);
+            }
+            left = left.add(2 * F::LANES);
+            right = right.add(k_stride);
+        }
+        sums
     }
 }
 
