@@ -121,28 +121,40 @@ struct Softmax {
     log_p: Vec<f64>,
 }
 
+/// What adding `x` to `high` gives, and what that loses (Knuth's two-sum).
+fn two_sum(high: f64, x: f64) -> (f64, f64) {
+    let sum = high + x;
+    let from_x = sum - high;
+    (sum, (high - (sum - from_x)) + (x - from_x))
+}
+
+/// The sum of many values: one after the other, a hundred thousand equal ones would lose five digits.
+fn exact_sum(values: impl Iterator<Item = f64>) -> f64 {
+    let (high, low) = values.fold((0.0, 0.0), |(high, low), x| {
+        let (sum, lost) = two_sum(high, x);
+        (sum, low + lost)
+    });
+    high + low
+}
+
 /// The logits of every row of `view` with every column, and the softmax of each, exact to a few units in the last place
 /// whatever their size.
 ///
-/// The rows hold numbers of f32, so that their products are exact in f64; what their sum loses is summed up beside it (Knuth's
-/// two-sum). Only then is the largest taken away, and the difference divided by the temperature.
+/// The rows hold numbers of f32, so that their products are exact in f64; what their sum loses is summed up beside it. Only then is the largest taken away, and the difference divided by the temperature.
 fn softmax(view: &Tensor, columns: &Tensor, temperature: f64) -> Vec<Softmax> {
     let by_component = columns.t().unwrap().to_vec2::<f64>().unwrap();
     let of_row = |row: &Vec<f64>| {
         let (mut high, mut low) = (vec![0.0; columns.dims()[0]], vec![0.0; columns.dims()[0]]);
         for (&x, column) in row.iter().zip(&by_component) {
             for ((high, low), &y) in high.iter_mut().zip(&mut low).zip(column) {
-                let product = x * y;
-                let sum = *high + product;
-                let from_product = sum - *high;
-                *low += (*high - (sum - from_product)) + (product - from_product);
-                *high = sum;
+                let (sum, lost) = two_sum(*high, x * y);
+                (*high, *low) = (sum, *low + lost);
             }
         }
         let max = high.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let shifted: Vec<f64> = high.iter().zip(&low).map(|(h, l)| ((h - max) + l) / temperature).collect();
         let mut p: Vec<f64> = shifted.iter().map(|x| x.exp()).collect();
-        let sum: f64 = p.iter().sum();
+        let sum = exact_sum(p.iter().copied());
         p.iter_mut().for_each(|x| *x /= sum);
         Softmax { p, log_p: shifted.iter().map(|x| x - sum.ln()).collect() }
     };
@@ -165,7 +177,7 @@ pub fn reference(batch: &Batch, loss: &ClsaLoss, first_positive: usize) -> Refer
         let n = view.dims()[0] as f64;
         let rows = softmax(view, &columns, loss.temperature);
         let positive = |sample: usize| first_positive + sample;
-        contrastive.push(rows.iter().enumerate().map(|(i, row)| -row.log_p[positive(i)] / n).sum());
+        contrastive.push(exact_sum(rows.iter().enumerate().map(|(i, row)| -row.log_p[positive(i)] / n)));
         let weights = rows.into_iter().enumerate().flat_map(|(i, mut row)| {
             row.p[positive(i)] -= 1.0;
             row.p
@@ -177,19 +189,18 @@ pub fn reference(batch: &Batch, loss: &ClsaLoss, first_positive: usize) -> Refer
     for view in &batch.strong {
         let n = view.dims()[0] as f64;
         let rows = softmax(view, &columns, loss.ddm_temperature);
-        let mut term = 0.0;
-        let mut weights = vec![];
+        let (mut terms, mut weights) = (vec![], vec![]);
         for (i, row) in rows.iter().enumerate() {
             let mut difference = vec![0.0; row.p.len()];
             for target in &targets {
+                terms.push(-exact_sum(target[i].p.iter().zip(&row.log_p).map(|(p, log_q)| p * log_q)) / n);
                 for (c, difference) in difference.iter_mut().enumerate() {
-                    term -= target[i].p[c] * row.log_p[c] / n;
                     *difference += row.p[c] - target[i].p[c];
                 }
             }
             weights.extend(difference);
         }
-        ddm.push(term);
+        ddm.push(exact_sum(terms.into_iter()));
         gradients.push((weighted(weights, &columns) * (loss.alpha / (n * loss.ddm_temperature))).unwrap());
     }
     let total = contrastive.iter().sum::<f64>() + loss.alpha * ddm.iter().sum::<f64>();
