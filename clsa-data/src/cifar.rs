@@ -6,10 +6,10 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use image::RgbImage;
 
-use crate::dataset::{Dataset, Label, Split};
-use crate::error::{DataError, SampleError};
+use crate::dataset::Split;
+use crate::error::DataError;
+use crate::planes::Planes;
 
 const SIDE: u32 = 32;
 const PIXELS: usize = (SIDE * SIDE) as usize;
@@ -37,62 +37,53 @@ const CIFAR_10: Form = Form {
 const CIFAR_100: Form =
     Form { train: &["train.bin"], test: &["test.bin"], names: "fine_label_names.txt", classes: 100, label_bytes: 2 };
 
-/// One split of CIFAR in memory.
-pub(crate) struct Cifar {
-    classes: Vec<String>,
-    labels: Vec<u8>,
-    /// Records of three planes of 32x32.
-    planes: Vec<u8>,
-    file: String,
-}
-
-impl Cifar {
-    pub(crate) fn open(path: &Path, split: Split) -> Result<Self, DataError> {
-        let mut files = if path.is_dir() { read_folder(path, split)? } else { read_archive(path, split)? };
-        let form = [CIFAR_10, CIFAR_100].into_iter().find(|form| {
-            let wanted = if split == Split::Train { form.train } else { form.test };
-            wanted.iter().any(|name| files.contains_key(*name))
-        });
-        let Some(form) = form else {
-            return Err(DataError::no_split(
-                split,
-                path,
-                format!(
-                    "has none of the {split} files of CIFAR-10 (data_batch_1.bin …) or CIFAR-100 (train.bin, test.bin)"
-                ),
-            ));
+/// Opens one split.
+pub(crate) fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
+    let mut files = if path.is_dir() { read_folder(path, split)? } else { read_archive(path, split)? };
+    let form = [CIFAR_10, CIFAR_100].into_iter().find(|form| {
+        let wanted = if split == Split::Train { form.train } else { form.test };
+        wanted.iter().any(|name| files.contains_key(*name))
+    });
+    let Some(form) = form else {
+        return Err(DataError::no_split(
+            split,
+            path,
+            format!(
+                "has none of the {split} files of CIFAR-10 (data_batch_1.bin …) or CIFAR-100 (train.bin, test.bin)"
+            ),
+        ));
+    };
+    let record = form.label_bytes + 3 * PIXELS;
+    let (mut labels, mut pixels) = (Vec::new(), Vec::new());
+    for &name in if split == Split::Train { form.train } else { form.test } {
+        let Some(bytes) = files.remove(name) else {
+            return Err(DataError::refused(path, format!("lacks the file {name}")));
         };
-        let record = form.label_bytes + 3 * PIXELS;
-        let (mut labels, mut planes) = (Vec::new(), Vec::new());
-        for &name in if split == Split::Train { form.train } else { form.test } {
-            let Some(bytes) = files.remove(name) else {
-                return Err(DataError::refused(path, format!("lacks the file {name}")));
-            };
-            if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
+            return Err(DataError::refused(
+                path,
+                format!("{name} has {} bytes, not a multiple of the {record} of a record", bytes.len()),
+            ));
+        }
+        for (index, record) in bytes.chunks_exact(record).enumerate() {
+            let label = record[form.label_bytes - 1];
+            if usize::from(label) >= form.classes {
+                let last = form.classes - 1;
                 return Err(DataError::refused(
                     path,
-                    format!("{name} has {} bytes, not a multiple of the {record} of a record", bytes.len()),
+                    format!("record {index} of {name} has label {label}, above the last class {last}"),
                 ));
             }
-            for (index, record) in bytes.chunks_exact(record).enumerate() {
-                let label = record[form.label_bytes - 1];
-                if usize::from(label) >= form.classes {
-                    let last = form.classes - 1;
-                    return Err(DataError::refused(
-                        path,
-                        format!("record {index} of {name} has label {label}, above the last class {last}"),
-                    ));
-                }
-                labels.push(label);
-                planes.extend_from_slice(&record[form.label_bytes..]);
-            }
+            labels.push(label);
+            pixels.extend_from_slice(&record[form.label_bytes..]);
         }
-        let classes = match files.remove(form.names) {
-            Some(text) => class_names(path, &form, &text)?,
-            None => (0..form.classes).map(|class| class.to_string()).collect(),
-        };
-        Ok(Self { classes, labels, planes, file: path.display().to_string() })
     }
+    let classes = match files.remove(form.names) {
+        Some(text) => class_names(path, &form, &text)?,
+        None => (0..form.classes).map(|class| class.to_string()).collect(),
+    };
+    let file = path.display().to_string();
+    Ok(Planes { classes, labels, pixels, channels: 3, width: SIDE, height: SIDE, file })
 }
 
 fn class_names(path: &Path, form: &Form, text: &[u8]) -> Result<Vec<String>, DataError> {
@@ -169,35 +160,4 @@ fn read_archive(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, D
         }
     }
     Ok(files)
-}
-
-impl Dataset for Cifar {
-    fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    fn class_names(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn label(&self, index: usize) -> Label {
-        Label::Class(self.labels[index].into())
-    }
-
-    fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
-        let planes = &self.planes[index * 3 * PIXELS..(index + 1) * 3 * PIXELS];
-        let mut image = RgbImage::new(SIDE, SIDE);
-        for (at, pixel) in image.pixels_mut().enumerate() {
-            pixel.0 = [planes[at], planes[PIXELS + at], planes[2 * PIXELS + at]];
-        }
-        Ok(image)
-    }
-
-    fn dimensions(&self, _index: usize) -> Result<(u32, u32), SampleError> {
-        Ok((SIDE, SIDE))
-    }
-
-    fn name(&self, index: usize) -> String {
-        format!("{}#{index}", self.file)
-    }
 }

@@ -3,12 +3,13 @@
 //! The format is read from the content, not from the name. Alpha is dropped, grey is repeated, 16-bit channels keep
 //! their high byte, an animation gives its first frame, and an EXIF orientation is not applied.
 
-use std::io::{BufRead, Cursor, Seek};
+use std::io::{BufRead, Cursor, Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
 
 use crate::error::SampleError;
+use crate::jpeg::Jpeg;
 
 /// What a single sample may cost. Anything beyond is refused before it is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,17 @@ impl Limits {
     pub(crate) fn check_bytes(&self, name: &str, bytes: u64) -> Result<(), SampleError> {
         if bytes > self.max_bytes {
             return Err(SampleError::TooManyBytes { name: name.into(), bytes, limit: self.max_bytes });
+        }
+        Ok(())
+    }
+
+    /// Checks width and height of an image.
+    fn check_size(&self, name: &str, (width, height): (u32, u32)) -> Result<(), SampleError> {
+        if width == 0 || height == 0 {
+            return Err(decode_error(name, format!("its size is {width}x{height}")));
+        }
+        if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(SampleError::TooManyPixels { name: name.into(), width, height, limit: self.max_pixels });
         }
         Ok(())
     }
@@ -62,14 +74,15 @@ fn open<'a>(
     allowed.max_alloc = Some(limits.max_pixels.saturating_mul(16));
     reader.limits(allowed);
     let decoder = reader.into_decoder().map_err(|error| decode_error(name, error))?;
-    let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err(decode_error(name, format!("its size is {width}x{height}")));
-    }
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
-        return Err(SampleError::TooManyPixels { name: name.into(), width, height, limit: limits.max_pixels });
-    }
+    limits.check_size(name, decoder.dimensions())?;
     Ok(decoder)
+}
+
+/// A JPEG whose header has been read and whose dimensions are within the limits.
+fn open_jpeg<'a>(bytes: &'a [u8], name: &str, limits: &Limits) -> Result<Jpeg<'a>, SampleError> {
+    let jpeg = Jpeg::open(bytes).map_err(|reason| decode_error(name, reason))?;
+    limits.check_size(name, jpeg.dimensions())?;
+    Ok(jpeg)
 }
 
 /// Runs a decoder; a panic inside it becomes an error of this sample.
@@ -83,32 +96,13 @@ fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, SampleError>) -> Resu
 /// [`SampleError`] if the bytes are beyond the limits or cannot be decoded.
 pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, SampleError> {
     limits.check_bytes(name, bytes.len() as u64)?;
-    if bytes.starts_with(&[0xff, 0xd8]) && !jpeg_ends(bytes) {
-        // The decoder would fill the rest with grey.
-        return Err(decode_error(name, "it is cut short: a JPEG without its end-of-image marker"));
+    if Jpeg::is(bytes) {
+        return guarded(name, || open_jpeg(bytes, name, limits)?.decode().map_err(|reason| decode_error(name, reason)));
     }
     guarded(name, || {
         let decoder = open(Box::new(Cursor::new(bytes)), name, limits)?;
         DynamicImage::from_decoder(decoder).map(to_rgb).map_err(|error| decode_error(name, error))
     })
-}
-
-/// Whether a JPEG has its end-of-image marker, which no compressed data can contain, after the header of a scan. A
-/// thumbnail within the metadata has one too, so these are passed over.
-fn jpeg_ends(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
-        let start_of_scan = 0xda;
-        match marker {
-            // A fill byte.
-            0xff => at += 1,
-            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
-        }
-        if marker == start_of_scan {
-            return bytes.get(at..).is_some_and(|scan| scan.windows(2).rev().any(|pair| pair == [0xff, 0xd9]));
-        }
-    }
-    false
 }
 
 /// Width and height in pixels of an image file, from its header; `name` is for messages only.
@@ -121,7 +115,13 @@ pub fn dimensions(bytes: &[u8], name: &str, limits: &Limits) -> Result<(u32, u32
 }
 
 /// Width and height in pixels of the image file that a reader gives, from its header.
-pub(crate) fn header(bytes: impl BufRead + Seek, name: &str, limits: &Limits) -> Result<(u32, u32), SampleError> {
+pub(crate) fn header(mut bytes: impl BufRead + Seek, name: &str, limits: &Limits) -> Result<(u32, u32), SampleError> {
+    let failed = |error| SampleError::Read { name: name.into(), error };
+    if Jpeg::is(bytes.fill_buf().map_err(failed)?) {
+        let mut whole = Vec::new();
+        bytes.take(limits.max_bytes).read_to_end(&mut whole).map_err(failed)?;
+        return guarded(name, || open_jpeg(&whole, name, limits).map(|jpeg| jpeg.dimensions()));
+    }
     guarded(name, || open(Box::new(bytes), name, limits).map(|decoder| decoder.dimensions()))
 }
 

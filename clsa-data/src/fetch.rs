@@ -79,16 +79,17 @@ impl FromStr for Fetchable {
 }
 
 impl Fetchable {
-    /// Its files at their official addresses, with the digests published beside them.
-    pub fn files(self) -> Vec<RemoteFile> {
-        let file = |base: &str, name: &str, md5: &str| RemoteFile {
-            url: format!("{base}{name}"),
+    /// Its files with the digests that are published beside them: at their official addresses, or below the address of
+    /// a mirror that has them under the same names.
+    pub fn files(self, mirror: Option<&str>) -> Vec<RemoteFile> {
+        let file = |official: &str, name: &str, md5: &str| RemoteFile {
+            url: format!("{}/{name}", mirror.unwrap_or(official).trim_end_matches('/')),
             name: name.into(),
             md5: md5.into(),
         };
         match self {
             Fetchable::Cifar10 => vec![file(
-                "https://www.cs.toronto.edu/~kriz/",
+                "https://www.cs.toronto.edu/~kriz",
                 "cifar-10-binary.tar.gz",
                 "c32a1d4ab5d03f1284b67883e8d87530",
             )],
@@ -98,7 +99,7 @@ impl Fetchable {
                 ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
                 ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
             ]
-            .map(|(name, md5)| file("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", name, md5))
+            .map(|(name, md5)| file("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com", name, md5))
             .to_vec(),
         }
     }
@@ -112,13 +113,18 @@ impl Fetchable {
     }
 }
 
-/// Fetches the files of a data set that are not yet in `folder`, and returns the source that they are.
-/// `progress` counts the bytes of the file with the given name.
+/// Fetches the files of a data set that are not yet in `folder`, from their official addresses or from a mirror
+/// ([`Fetchable::files`]), and returns the source that they are. `progress` counts the bytes of the file with the given name.
 ///
 /// # Errors
 /// [`FetchError`] if the network is absent, a digest is wrong or a file cannot be written.
-pub fn fetch(data: Fetchable, folder: &Path, progress: &mut dyn FnMut(&str, Progress)) -> Result<Source, FetchError> {
-    for file in data.files() {
+pub fn fetch(
+    data: Fetchable,
+    folder: &Path,
+    mirror: Option<&str>,
+    progress: &mut dyn FnMut(&str, Progress),
+) -> Result<Source, FetchError> {
+    for file in data.files(mirror) {
         fetch_file(&file, folder, &mut |done| progress(&file.name, done))?;
     }
     Ok(data.source(folder))

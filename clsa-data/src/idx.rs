@@ -5,65 +5,49 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
-use image::RgbImage;
 
-use crate::dataset::{Dataset, Label, Split};
-use crate::error::{DataError, SampleError};
+use crate::dataset::Split;
+use crate::error::DataError;
+use crate::planes::Planes;
 
 /// The largest file of the family (EMNIST by class) has 548 MB.
 const MAX_FILE: u64 = 4 << 30;
 
-/// One split in memory.
-pub(crate) struct Idx {
-    classes: Vec<String>,
-    labels: Vec<u8>,
-    pixels: Vec<u8>,
-    width: u32,
-    height: u32,
-    file: String,
-}
-
-impl Idx {
-    /// Opens a split; the classes are the numbers up to the largest label of the training split.
-    pub(crate) fn open(folder: &Path, split: Split) -> Result<Self, DataError> {
-        if !folder.is_dir() {
-            return Err(DataError::refused(folder, "is not a folder that can be read"));
-        }
-        let image_file = find(folder, split, "images")?;
-        let label_file = find(folder, split, "labels")?;
-        let images = read(&image_file)?;
-        let (shape, pixels) = parse_idx(&images).map_err(|reason| DataError::refused(&image_file, reason))?;
-        let &[count, height, width] = shape.as_slice() else {
-            return Err(DataError::refused(image_file, format!("has {} dimensions, not 3", shape.len())));
-        };
-        if count == 0 || height == 0 || width == 0 {
-            return Err(DataError::refused(image_file, "has no pixels"));
-        }
-        let labels = read_labels(&label_file)?;
-        if labels.len() != count as usize {
-            return Err(DataError::refused(label_file, format!("has {} labels for {count} images", labels.len())));
-        }
-        let train =
-            if split == Split::Train { labels.clone() } else { read_labels(&find(folder, Split::Train, "labels")?)? };
-        let classes = usize::from(train.iter().copied().max().unwrap_or(0)) + 1;
-        if let Some(at) = labels.iter().position(|&label| usize::from(label) >= classes) {
-            let label = labels[at];
-            return Err(DataError::refused(label_file, format!("label {at} is {label}, a class not trained on")));
-        }
-        Ok(Self {
-            classes: (0..classes).map(|class| class.to_string()).collect(),
-            labels,
-            pixels: pixels.to_vec(),
-            width,
-            height,
-            file: image_file.display().to_string(),
-        })
+/// Opens a split; the classes are the numbers up to the largest label of the training split.
+pub(crate) fn open(folder: &Path, split: Split) -> Result<Planes, DataError> {
+    if !folder.is_dir() {
+        return Err(DataError::refused(folder, "is not a folder that can be read"));
     }
-
-    fn plane(&self, index: usize) -> &[u8] {
-        let size = self.width as usize * self.height as usize;
-        &self.pixels[index * size..(index + 1) * size]
+    let image_file = find(folder, split, "images")?;
+    let label_file = find(folder, split, "labels")?;
+    let images = read(&image_file)?;
+    let (shape, pixels) = parse_idx(&images).map_err(|reason| DataError::refused(&image_file, reason))?;
+    let &[count, height, width] = shape.as_slice() else {
+        return Err(DataError::refused(image_file, format!("has {} dimensions, not 3", shape.len())));
+    };
+    if count == 0 || height == 0 || width == 0 {
+        return Err(DataError::refused(image_file, "has no pixels"));
     }
+    let labels = read_labels(&label_file)?;
+    if labels.len() != count as usize {
+        return Err(DataError::refused(label_file, format!("has {} labels for {count} images", labels.len())));
+    }
+    let train =
+        if split == Split::Train { labels.clone() } else { read_labels(&find(folder, Split::Train, "labels")?)? };
+    let classes = usize::from(train.iter().copied().max().unwrap_or(0)) + 1;
+    if let Some(at) = labels.iter().position(|&label| usize::from(label) >= classes) {
+        let label = labels[at];
+        return Err(DataError::refused(label_file, format!("label {at} is {label}, a class not trained on")));
+    }
+    Ok(Planes {
+        classes: (0..classes).map(|class| class.to_string()).collect(),
+        labels,
+        pixels: pixels.to_vec(),
+        channels: 1,
+        width,
+        height,
+        file: image_file.display().to_string(),
+    })
 }
 
 /// The one file of a folder that holds `what` (`images`, `labels`) of `split`.
@@ -143,34 +127,4 @@ pub fn parse_idx(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), String> {
         return Err(format!("states the dimensions {shape:?} but has {} values", values.len()));
     }
     Ok((shape, values))
-}
-
-impl Dataset for Idx {
-    fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    fn class_names(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn label(&self, index: usize) -> Label {
-        Label::Class(self.labels[index].into())
-    }
-
-    fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
-        let mut image = RgbImage::new(self.width, self.height);
-        for (pixel, &value) in image.pixels_mut().zip(self.plane(index)) {
-            pixel.0 = [value; 3];
-        }
-        Ok(image)
-    }
-
-    fn dimensions(&self, _index: usize) -> Result<(u32, u32), SampleError> {
-        Ok((self.width, self.height))
-    }
-
-    fn name(&self, index: usize) -> String {
-        format!("{}#{index}", self.file)
-    }
 }

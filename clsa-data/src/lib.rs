@@ -18,8 +18,10 @@ mod error;
 pub mod fetch;
 mod flat;
 pub mod idx;
+mod image_files;
 mod imagefolder;
 pub mod inspect;
+mod jpeg;
 mod listing;
 mod loader;
 pub mod order;
@@ -27,6 +29,7 @@ pub mod pack;
 #[cfg(feature = "parquet")]
 mod parquet_images;
 pub mod pattern;
+mod planes;
 mod procedural;
 mod progress;
 pub mod shard_index;

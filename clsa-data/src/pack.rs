@@ -14,9 +14,8 @@ use crate::dataset::{Dataset, Encoded, Label, Presence};
 use crate::error::{DataError, SampleError};
 use crate::order::shuffled;
 use crate::progress::Progress;
-use crate::shard_index::{part_path, write_index, write_whole};
+use crate::shard_index::{CLASSES_FILE, part_path, write_index, write_whole};
 use crate::source::Splits;
-use crate::wds::CLASSES_FILE;
 
 /// How shards are written.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,9 +8,15 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rayon::prelude::*;
+
+use crate::dataset::Split;
 use crate::error::DataError;
 use crate::listing::is_image;
+use crate::pattern;
+use crate::progress::Progress;
 
 const MAGIC: &[u8; 8] = b"CLSAIDX1";
 const HEADER: usize = 40;
@@ -197,6 +203,53 @@ pub(crate) fn open_index(shard: &Path, classes: &[String]) -> Result<ShardIndex,
 pub fn write_index(shard: &Path, classes: &[String]) -> Result<(), DataError> {
     let index = scan(shard, classes)?;
     write_whole(&index_path(shard), &index.to_bytes())
+}
+
+/// What was indexed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct IndexReport {
+    /// Shards whose index was written.
+    pub shards: usize,
+    /// Samples in them.
+    pub samples: usize,
+}
+
+/// Writes the index of every shard that the pattern of a source `wds:PATTERN` names, in all its splits, whether it has
+/// one already or not. `progress` counts shards, from any thread.
+///
+/// # Errors
+/// [`DataError`] if the pattern names no shards, one is not whole, or an index cannot be written.
+pub fn write_indexes(pattern: &str, progress: &(dyn Fn(Progress) + Sync)) -> Result<IndexReport, DataError> {
+    let mut shards = pattern::files(pattern, "tar", Split::Train)?;
+    match pattern::files(pattern, "tar", Split::Test) {
+        Ok(test) => shards.extend(test),
+        Err(DataError::NoSplit { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let classes = class_names(&shards)?;
+    let done = AtomicU64::new(0);
+    let samples = shards.par_iter().map(|shard| {
+        let index = scan(shard, &classes)?;
+        write_whole(&index_path(shard), &index.to_bytes())?;
+        progress(Progress { done: done.fetch_add(1, Ordering::Relaxed) + 1, total: shards.len() as u64 });
+        Ok(index.len())
+    });
+    let samples = samples.collect::<Result<Vec<usize>, DataError>>()?.into_iter().sum();
+    Ok(IndexReport { shards: shards.len(), samples })
+}
+
+/// Name of the file beside the shards that names the classes, one per line.
+pub(crate) const CLASSES_FILE: &str = "classes.txt";
+
+/// The names of the classes beside the first shard; empty without that file.
+pub(crate) fn class_names(shards: &[PathBuf]) -> Result<Vec<String>, DataError> {
+    match shards.first().map(|shard| shard.with_file_name(CLASSES_FILE)) {
+        Some(path) if path.is_file() => {
+            let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
+            Ok(text.lines().map(String::from).collect())
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The name of a file or folder until it is whole.

@@ -67,9 +67,9 @@ impl Source {
     /// As for [`Source::open`].
     pub fn open_with(&self, split: Split, limits: Limits) -> Result<Arc<dyn Dataset>, DataError> {
         Ok(match self {
-            Source::ImageFolder(path) => Arc::new(imagefolder::ImageFolder::open(path, split, limits)?),
-            Source::CifarBin(path) => Arc::new(cifar::Cifar::open(path, split)?),
-            Source::Idx(path) => Arc::new(idx::Idx::open(path, split)?),
+            Source::ImageFolder(path) => Arc::new(imagefolder::open(path, split, limits)?),
+            Source::CifarBin(path) => Arc::new(cifar::open(path, split)?),
+            Source::Idx(path) => Arc::new(idx::open(path, split)?),
             Source::Wds(pattern) => Arc::new(wds::Wds::open(pattern, split, limits)?),
             #[cfg(feature = "parquet")]
             Source::Parquet(pattern) => Arc::new(crate::parquet_images::ParquetImages::open(pattern, split, limits)?),
@@ -77,8 +77,8 @@ impl Source {
             Source::Parquet(_) => {
                 return Err(DataError::FeatureOff { source_text: self.to_string(), feature: "parquet" });
             }
-            Source::Voc2007(path) => Arc::new(voc::Voc2007::open(path, split, limits)?),
-            Source::Flat(path) => Arc::new(flat::Flat::open(path, split, limits)?),
+            Source::Voc2007(path) => Arc::new(voc::open(path, split, limits)?),
+            Source::Flat(path) => Arc::new(flat::open(path, split, limits)?),
             Source::Procedural(options) => Arc::new(Procedural::new(options, split)),
         })
     }

@@ -1,13 +1,11 @@
 //! `voc2007:PATH`: the classification task of PASCAL VOC 2007, `VOCdevkit` or the folder `VOC2007` in it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use image::RgbImage;
-
-use crate::dataset::{Dataset, Encoded, Label, Presence, Split};
+use crate::dataset::{Presence, Split};
 use crate::decode::Limits;
-use crate::error::{DataError, SampleError};
+use crate::error::DataError;
+use crate::image_files::{ImageFiles, Labels};
 use crate::listing::Listing;
 
 const CLASSES: [&str; 20] = [
@@ -33,43 +31,35 @@ const CLASSES: [&str; 20] = [
     "tvmonitor",
 ];
 
-/// `trainval` or `test` of VOC 2007.
-pub(crate) struct Voc2007 {
-    classes: Vec<String>,
-    listing: Listing,
-    labels: Vec<Arc<[Presence]>>,
-}
-
-impl Voc2007 {
-    pub(crate) fn open(path: &Path, split: Split, limits: Limits) -> Result<Self, DataError> {
-        let candidates = [path.to_path_buf(), path.join("VOC2007"), path.join("VOCdevkit").join("VOC2007")];
-        let Some(root) = candidates.into_iter().find(|root| root.join("ImageSets").is_dir()) else {
-            return Err(DataError::refused(path, "has no folder ImageSets, nor VOC2007/ImageSets"));
-        };
-        let list = root.join("ImageSets").join("Main").join(match split {
-            Split::Train => "trainval.txt",
-            Split::Test => "test.txt",
-        });
-        if !list.exists() {
-            return Err(DataError::no_split(split, list, format!("does not exist, and so there is no {split} split")));
-        }
-        let text = std::fs::read_to_string(&list).map_err(DataError::io(&list))?;
-        let mut listing = Listing::new(&root.join("JPEGImages"), limits);
-        let mut labels = Vec::new();
-        for id in text.split_whitespace() {
-            if id.contains(['/', '\\']) || id.starts_with('.') {
-                return Err(DataError::refused(list, format!("names `{id}`, which is no name of an image")));
-            }
-            let annotation: PathBuf = root.join("Annotations").join(format!("{id}.xml"));
-            let xml = std::fs::read_to_string(&annotation).map_err(DataError::io(&annotation))?;
-            labels.push(parse_annotation(&xml).map_err(|reason| DataError::refused(&annotation, reason))?.into());
-            listing.push(&format!("{id}.jpg"))?;
-        }
-        if labels.is_empty() {
-            return Err(DataError::refused(list, "names no image"));
-        }
-        Ok(Self { classes: CLASSES.map(String::from).to_vec(), listing, labels })
+/// Opens `trainval` or `test`.
+pub(crate) fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataError> {
+    let candidates = [path.to_path_buf(), path.join("VOC2007"), path.join("VOCdevkit").join("VOC2007")];
+    let Some(root) = candidates.into_iter().find(|root| root.join("ImageSets").is_dir()) else {
+        return Err(DataError::refused(path, "has no folder ImageSets, nor VOC2007/ImageSets"));
+    };
+    let list = root.join("ImageSets").join("Main").join(match split {
+        Split::Train => "trainval.txt",
+        Split::Test => "test.txt",
+    });
+    if !list.exists() {
+        return Err(DataError::no_split(split, list, format!("does not exist, and so there is no {split} split")));
     }
+    let text = std::fs::read_to_string(&list).map_err(DataError::io(&list))?;
+    let mut listing = Listing::new(&root.join("JPEGImages"), limits);
+    let mut labels = Vec::new();
+    for id in text.split_whitespace() {
+        if id.contains(['/', '\\']) || id.starts_with('.') {
+            return Err(DataError::refused(list, format!("names `{id}`, which is no name of an image")));
+        }
+        let annotation: PathBuf = root.join("Annotations").join(format!("{id}.xml"));
+        let xml = std::fs::read_to_string(&annotation).map_err(DataError::io(&annotation))?;
+        labels.push(parse_annotation(&xml).map_err(|reason| DataError::refused(&annotation, reason))?.into());
+        listing.push(&format!("{id}.jpg"))?;
+    }
+    if labels.is_empty() {
+        return Err(DataError::refused(list, "names no image"));
+    }
+    Ok(ImageFiles { listing, classes: CLASSES.map(String::from).to_vec(), labels: Labels::Multi(labels) })
 }
 
 /// Which of the twenty classes an annotation shows. A class whose objects are all marked difficult is
@@ -99,34 +89,4 @@ pub fn parse_annotation(xml: &str) -> Result<Vec<Presence>, String> {
         }
     }
     Ok(presence)
-}
-
-impl Dataset for Voc2007 {
-    fn len(&self) -> usize {
-        self.listing.len()
-    }
-
-    fn class_names(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn label(&self, index: usize) -> Label {
-        Label::Multi(self.labels[index].clone())
-    }
-
-    fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
-        self.listing.image(index)
-    }
-
-    fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
-        self.listing.dimensions(index)
-    }
-
-    fn name(&self, index: usize) -> String {
-        self.listing.name(index)
-    }
-
-    fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
-        self.listing.encoded(index).map(Some)
-    }
 }

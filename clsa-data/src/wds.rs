@@ -13,10 +13,7 @@ use crate::dataset::{Dataset, Encoded, Label, Presence, Split};
 use crate::decode::{Limits, decode, dimensions};
 use crate::error::{DataError, SampleError};
 use crate::pattern;
-use crate::shard_index::{Labelling, ShardIndex, open_index};
-
-/// Name of the file beside the shards that names the classes, one per line.
-pub(crate) const CLASSES_FILE: &str = "classes.txt";
+use crate::shard_index::{CLASSES_FILE, Labelling, ShardIndex, class_names, open_index};
 
 /// Shards of one split.
 pub(crate) struct Wds {
@@ -30,13 +27,7 @@ pub(crate) struct Wds {
 impl Wds {
     pub(crate) fn open(pattern: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
         let files = pattern::files(pattern, "tar", split)?;
-        let names = match files.first().map(|file| file.with_file_name(CLASSES_FILE)) {
-            Some(path) if path.is_file() => {
-                let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
-                text.lines().map(String::from).collect()
-            }
-            _ => Vec::new(),
-        };
+        let names = class_names(&files)?;
         let mut shards: Vec<(PathBuf, ShardIndex)> = Vec::with_capacity(files.len());
         let mut ends = Vec::with_capacity(files.len());
         let mut samples = 0;

@@ -11,8 +11,19 @@ use tempfile::TempDir;
 const CONTENT: &[u8] = b"twelve bytes";
 const MD5: &str = "c91fa94e14cf2fa5474beceff788c0dc";
 
+/// Whether a server answers a range of a file with that range.
+#[derive(Clone, Copy, PartialEq)]
+enum Ranges {
+    Known,
+    Ignored,
+}
+
 /// Serves `CONTENT` to `requests` requests, `send` bytes of each answer; sends the ranges that were asked for.
 fn serve(requests: usize, send: usize) -> (String, Receiver<Option<usize>>) {
+    serve_with(requests, send, Ranges::Known)
+}
+
+fn serve_with(requests: usize, send: usize, ranges: Ranges) -> (String, Receiver<Option<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/file.bin", listener.local_addr().unwrap());
     let (sender, receiver) = channel();
@@ -30,8 +41,12 @@ fn serve(requests: usize, send: usize) -> (String, Receiver<Option<usize>>) {
                 }
             }
             sender.send(start).unwrap();
-            let status = if start.is_some() { "206 Partial Content" } else { "200 OK" };
-            let rest = &CONTENT[start.unwrap_or(0)..];
+            let start = start.filter(|_| ranges == Ranges::Known);
+            let (status, rest) = match start {
+                None => ("200 OK", CONTENT),
+                Some(start) if start < CONTENT.len() => ("206 Partial Content", &CONTENT[start..]),
+                Some(_) => ("416 Range Not Satisfiable", &[][..]),
+            };
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", rest.len()).unwrap();
             stream.write_all(&rest[..send.min(rest.len())]).unwrap();
         }
@@ -68,6 +83,41 @@ fn an_interrupted_download_goes_on_where_it_ended() {
     let path = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ()).unwrap();
     assert_eq!(asked.recv().unwrap(), Some(5));
     assert_eq!(std::fs::read(path).unwrap(), CONTENT);
+}
+
+#[test]
+fn a_server_that_knows_no_ranges_sends_the_file_from_its_beginning() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("file.bin.part"), &CONTENT[..5]).unwrap();
+    let (url, asked) = serve_with(1, 100, Ranges::Ignored);
+    let path = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ()).unwrap();
+    assert_eq!(asked.recv().unwrap(), Some(5));
+    assert_eq!(std::fs::read(path).unwrap(), CONTENT);
+}
+
+#[test]
+fn a_part_that_is_whole_already_is_checked_and_kept_or_removed() {
+    let folder = TempDir::new().unwrap();
+    let part = folder.path().join("file.bin.part");
+    for (content, good) in [(CONTENT, true), (&b"other bytes!"[..], false)] {
+        std::fs::write(&part, content).unwrap();
+        let (url, _asked) = serve(1, 100);
+        let result = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ());
+        assert_eq!(result.is_ok(), good, "{result:?}");
+        assert!(!part.exists());
+        assert_eq!(folder.path().join("file.bin").exists(), good);
+        drop(std::fs::remove_file(folder.path().join("file.bin")));
+    }
+}
+
+#[test]
+fn a_mirror_takes_the_place_of_the_official_address_and_changes_no_digest() {
+    let official = Fetchable::FashionMnist.files(None);
+    let mirrored = Fetchable::FashionMnist.files(Some("http://localhost:8000/data/"));
+    assert_eq!(mirrored[0].url, "http://localhost:8000/data/train-images-idx3-ubyte.gz");
+    assert!(official[0].url.ends_with("amazonaws.com/train-images-idx3-ubyte.gz"), "{}", official[0].url);
+    let digests = |files: &[RemoteFile]| files.iter().map(|file| file.md5.clone()).collect::<Vec<_>>();
+    assert_eq!(digests(&official), digests(&mirrored));
 }
 
 #[test]

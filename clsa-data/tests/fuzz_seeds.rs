@@ -1,5 +1,5 @@
 //! A short deterministic run of the fuzz targets: every file of the seed corpus, cut at many lengths, and with single
-//! bytes altered.
+//! bytes altered. `FUZZ_TIMES=100` makes it a hundred times as long.
 
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
@@ -12,6 +12,7 @@ fn run(name: &str, target: fn(&[u8]), changes: usize) {
     let mut seeds: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     seeds.sort();
     assert!(!seeds.is_empty(), "{} has no seeds", folder.display());
+    let times = std::env::var("FUZZ_TIMES").map_or(1, |times| times.parse().expect("FUZZ_TIMES is a number"));
     // A linear congruential generator: the same bytes in every run.
     let mut state = 1u64;
     let mut below = |bound: usize| {
@@ -21,7 +22,7 @@ fn run(name: &str, target: fn(&[u8]), changes: usize) {
     for seed in seeds {
         let whole = std::fs::read(&seed).unwrap();
         target(&whole);
-        for _ in 0..changes {
+        for _ in 0..changes * times {
             target(&whole[..below(whole.len() + 1)]);
             let mut altered = whole.clone();
             for _ in 0..1 + below(4) {

@@ -303,46 +303,40 @@ fn a_data_set_with_no_good_sample_ends_with_an_error() {
     assert!(matches!(error, DataError::TooManyBad { .. }), "{error}");
 }
 
+/// Does something else than transforming.
+struct Fails(fn() -> &'static str);
+
+impl Transform for Fails {
+    type Batch = Vec<()>;
+    type Slot<'a> = ();
+
+    fn allocate(&self, samples: usize) -> Vec<()> {
+        vec![(); samples]
+    }
+
+    fn slots<'a>(&'a self, batch: &'a mut Vec<()>) -> Vec<()> {
+        batch.clone()
+    }
+
+    fn apply(&self, _: &Sample<'_>, _: ()) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err((self.0)().into())
+    }
+}
+
+fn first_error(transform: Fails) -> DataError {
+    let settings = LoaderConfig { shuffle: false, ..config(2, 1) };
+    let loader = Loader::new(Numbered::new(4, &[]), Arc::new(transform), settings).unwrap();
+    loader.epoch(0, 0).next().unwrap().map(|_| ()).unwrap_err()
+}
+
 #[test]
 fn an_error_of_the_transform_names_the_sample() {
-    struct Fails;
-    impl Transform for Fails {
-        type Batch = Vec<()>;
-        type Slot<'a> = ();
-        fn allocate(&self, samples: usize) -> Vec<()> {
-            vec![(); samples]
-        }
-        fn slots<'a>(&'a self, batch: &'a mut Vec<()>) -> Vec<()> {
-            batch.clone()
-        }
-        fn apply(&self, _: &Sample<'_>, _: ()) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            Err("too small".into())
-        }
-    }
-    let loader =
-        Loader::new(Numbered::new(4, &[]), Arc::new(Fails), LoaderConfig { shuffle: false, ..config(4, 1) }).unwrap();
-    let error = loader.epoch(0, 0).next().unwrap().map(|_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "number 0: too small");
+    assert_eq!(first_error(Fails(|| "too small")).to_string(), "number 0: too small");
 }
 
 #[test]
 fn a_transform_that_panics_ends_with_an_error_not_a_hang() {
-    struct Panics;
-    impl Transform for Panics {
-        type Batch = Vec<()>;
-        type Slot<'a> = ();
-        fn allocate(&self, samples: usize) -> Vec<()> {
-            vec![(); samples]
-        }
-        fn slots<'a>(&'a self, batch: &'a mut Vec<()>) -> Vec<()> {
-            batch.clone()
-        }
-        fn apply(&self, _: &Sample<'_>, _: ()) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            panic!("on purpose")
-        }
-    }
-    let loader = Loader::new(Numbered::new(4, &[]), Arc::new(Panics), config(2, 1)).unwrap();
-    let error = loader.epoch(0, 0).next().unwrap().map(|_| ()).unwrap_err();
+    let error = first_error(Fails(|| panic!("on purpose")));
     assert!(matches!(error, DataError::Panicked { batch: 0 }), "{error}");
 }
 
@@ -371,6 +365,9 @@ fn a_shuffle_buffer_keeps_the_reader_within_a_shard_and_the_buffer() {
     // The first 20 samples come from the beginning of one shard, at most 30 samples into it.
     let shard = |sample: usize| [0..40, 40..70, 70..100].iter().position(|range| range.contains(&sample)).unwrap();
     assert!(order[..20].iter().all(|&sample| shard(sample) == shard(order[0])), "{order:?}");
+    // Any batch can be the first, as without a buffer.
+    let rest = samples(&loader, 0, 7).concat();
+    assert_eq!(rest, order[70..]);
     order.sort();
     assert_eq!(order, (0..100).collect::<Vec<_>>());
 }

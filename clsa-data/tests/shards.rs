@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clsa_data::inspect::inspect;
 use clsa_data::pack::{PackOptions, pack};
-use clsa_data::shard_index::{ShardIndex, write_index};
+use clsa_data::shard_index::{IndexReport, ShardIndex, write_index, write_indexes};
 use clsa_data::verify::verify;
 use clsa_data::{Dataset, Label, Limits, Presence, Source, Split, Splits};
 use image::{ImageFormat, Rgb, RgbImage};
@@ -94,6 +94,38 @@ fn an_index_file_gives_the_same_samples_as_the_headers() {
         write_index(&root.path().join(shard), &[]).unwrap();
     }
     assert_eq!(read(), scanned);
+}
+
+#[test]
+fn indexes_are_written_for_every_shard_of_every_split_and_stale_ones_replaced() {
+    let root = two_shards();
+    let stale = root.path().join("train-000.tar.idx");
+    fs::write(&stale, "of another shard").unwrap();
+    assert!(refusal(&format!("wds:{}", root.path().display())).contains("train-000.tar.idx"));
+    let told = AtomicU64::new(0);
+    let pattern = root.path().display().to_string();
+    let report = write_indexes(&pattern, &|progress| {
+        told.fetch_max(progress.done, Ordering::Relaxed);
+        assert_eq!(progress.total, 3);
+    });
+    assert_eq!(report.unwrap(), IndexReport { shards: 3, samples: 4 });
+    assert_eq!(told.into_inner(), 3);
+    for name in ["train-000", "train-001", "val-000"] {
+        let bytes = fs::read(root.path().join(format!("{name}.tar.idx"))).unwrap();
+        assert!(ShardIndex::from_bytes(&bytes).is_ok(), "{name}");
+    }
+    assert_eq!(source(format!("wds:{pattern}")).open(Split::Train).unwrap().len(), 3);
+}
+
+#[test]
+fn a_shard_that_is_cut_short_gets_no_index_and_is_named() {
+    let root = two_shards();
+    let cut = root.path().join("train-001.tar");
+    let bytes = fs::read(&cut).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let error = write_indexes(&root.path().display().to_string(), &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("train-001.tar: is cut short"), "{error}");
+    assert!(!root.path().join("train-001.tar.idx").exists() && !root.path().join("train-001.tar.idx.part").exists());
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn info_shows_splits_classes_and_sizes() {
     let root = TempDir::new().unwrap();
     let source = folder(root.path());
     let text = stdout(&data(&["info", &source]).assert().success());
-    for part in ["train   8 images, 2 classes", "test    1 images", "sizes 40x30 to 40x30", "cat", "dog"] {
+    for part in ["train   8 images, 2 classes", "test    1 image,", "sizes 40x30 to 40x30", "cat", "dog"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let dog: Vec<&str> = text.lines().find(|line| line.starts_with("dog")).unwrap().split_whitespace().collect();
@@ -95,6 +95,19 @@ fn pack_writes_shards_that_are_a_source_of_smaller_images() {
 }
 
 #[test]
+fn index_writes_what_pack_writes() {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("shards");
+    data(&["pack", &folder(root.path()), out.to_str().unwrap()]).assert().success();
+    let indexes = || -> Vec<_> { ["train-000000.tar.idx", "test-000000.tar.idx"].map(|name| out.join(name)).into() };
+    let packed: Vec<Vec<u8>> = indexes().iter().map(|path| fs::read(path).unwrap()).collect();
+    indexes().iter().for_each(|path| fs::remove_file(path).unwrap());
+    let assert = data(&["index", &format!("wds:{}", out.display())]).assert().success();
+    assert!(stderr(&assert).contains("9 images in 2 shards"), "{}", stderr(&assert));
+    assert_eq!(indexes().iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>(), packed);
+}
+
+#[test]
 fn a_wrong_request_ends_with_2_and_one_sentence_that_names_it() {
     let root = TempDir::new().unwrap();
     let empty = format!("flat:{}", root.path().display());
@@ -103,7 +116,10 @@ fn a_wrong_request_ends_with_2_and_one_sentence_that_names_it() {
         (vec!["info", "imagefolder:/no/such/folder"], "/no/such/folder"),
         (vec!["verify", "cifar-bin:/no/such/file.tar.gz"], "/no/such/file.tar.gz"),
         (vec!["verify", &empty], "has no image files"),
+        (vec!["index", "imagefolder:/data"], "only shards have an index"),
+        (vec!["index", "wds:/no/such/{0..9}.tar"], "/no/such/0.tar"),
         (vec!["fetch", "imagenet"], "cifar10, fashion-mnist"),
+        (vec!["fetch", "cifar10", "--mirror", "data.org"], "begins with http:// or https://"),
         (vec!["pack", "procedural", "/tmp/out", "--quality", "0"], "--quality"),
         (vec![], "Usage"),
     ] {
@@ -119,6 +135,7 @@ fn every_help_shows_an_example() {
         vec!["info", "--help"],
         vec!["verify", "--help"],
         vec!["pack", "--help"],
+        vec!["index", "--help"],
         vec!["fetch", "--help"],
     ] {
         let text = stdout(&data(&args).assert().success());
@@ -145,6 +162,52 @@ fn a_parquet_source_that_is_absent_is_refused_by_name() {
 fn fetch_without_the_feature_says_how_to_get_it() {
     let message = stderr(&data(&["fetch", "cifar10"]).assert().code(2));
     assert!(message.contains("--features fetch"), "{message}");
+}
+
+/// Serves `content` under any path to `requests` requests, `send` bytes of each answer; sends each request's head.
+#[cfg(feature = "fetch")]
+fn serve(content: &'static [u8], requests: usize, send: usize) -> (String, std::sync::mpsc::Receiver<String>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/mirror", listener.local_addr().unwrap());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(requests) {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let head = head.join("\n").to_lowercase();
+            let range = head.split("range: bytes=").nth(1).and_then(|range| range.split('-').next()?.parse().ok());
+            let status = if range.is_some() { "206 Partial Content" } else { "200 OK" };
+            let rest = &content[range.unwrap_or(0)..];
+            sender.send(head).unwrap();
+            write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", rest.len()).unwrap();
+            stream.write_all(&rest[..send.min(rest.len())]).unwrap();
+        }
+    });
+    (address, receiver)
+}
+
+#[test]
+#[cfg(feature = "fetch")]
+fn fetch_keeps_what_arrived_goes_on_from_there_and_refuses_another_file() {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("cifar10");
+    let (part, whole) = (out.join("cifar-10-binary.tar.gz.part"), out.join("cifar-10-binary.tar.gz"));
+    let fetch = |address: &str| {
+        let assert = data(&["fetch", "cifar10", "--mirror", address, "--out", out.to_str().unwrap()]).assert().code(1);
+        stderr(&assert)
+    };
+    let (address, asked) = serve(b"not the data set", 1, 6);
+    let message = fetch(&address);
+    assert!(message.contains("ended after 6 of 16 bytes") || message.contains("cannot be fetched"), "{message}");
+    assert!(asked.recv().unwrap().starts_with("get /mirror/cifar-10-binary.tar.gz "));
+    assert_eq!((fs::read(&part).unwrap().as_slice(), whole.exists()), (&b"not th"[..], false));
+    let (address, asked) = serve(b"not the data set", 1, 100);
+    let message = fetch(&address);
+    assert!(message.contains("not the published c32a1d4ab5d03f1284b67883e8d87530"), "{message}");
+    assert!(asked.recv().unwrap().contains("range: bytes=6-"));
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
 }
 
 #[test]

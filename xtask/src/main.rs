@@ -21,7 +21,7 @@ Usage: cargo xtask COMMAND [OPTIONS]
   eval         evaluate a run or a weight file; without options the newest run
   report       write a run's report.html
   views        draw the key, weak and strong views of an image
-  data         describe, verify, pack or fetch a data set
+  data         describe, verify, pack, index or fetch a data set
   convert      convert weights between safetensors, PyTorch and Detectron2
   replay       replay a recorded trajectory of the original implementation
   bench        measure a training step, the loss or the augmentation

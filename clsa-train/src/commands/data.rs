@@ -5,6 +5,7 @@ use anyhow::anyhow;
 use clap::{Subcommand, ValueEnum};
 use clsa_data::inspect::{SourceInfo, SplitInfo, inspect};
 use clsa_data::pack::{PackOptions, pack};
+use clsa_data::shard_index::write_indexes;
 use clsa_data::verify::verify;
 use clsa_data::{DataError, Limits, Source, Splits};
 use clsa_train::progress::Progress;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Describe, verify, pack or fetch a data set.
+/// Describe, verify, pack, index or fetch a data set.
 ///
 /// A data set is named by one string: imagefolder:PATH, cifar-bin:PATH, idx:PATH, wds:PATTERN, parquet:PATTERN,
 /// voc2007:PATH, flat:PATH or procedural.
@@ -21,6 +22,7 @@ use std::time::Instant;
   cargo xtask data info imagefolder:/data/imagenet
   cargo xtask data verify 'wds:/data/imagenet/{split}-{000000..000511}.tar'
   cargo xtask data pack imagefolder:/data/imagenet /data/imagenet-256 --short-side 256
+  cargo xtask data index wds:/data/shards
   cargo xtask data fetch cifar10")]
 pub struct Args {
     #[command(subcommand)]
@@ -35,6 +37,8 @@ enum What {
     Verify(Verify),
     /// Write WebDataset shards with an index, optionally of smaller images
     Pack(Pack),
+    /// Write the index of WebDataset shards that other tools made, so that they open at once
+    Index(Index),
     /// Download a data set from its official address and check it; goes on where an earlier attempt ended
     Fetch(Fetch),
 }
@@ -98,6 +102,14 @@ struct Pack {
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:
+  cargo xtask data index 'wds:/data/laion/{00000..00511}.tar'")]
+struct Index {
+    /// The shards, as wds:PATTERN
+    source: String,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:
   cargo xtask data fetch cifar10 --out data/cifar10
   cargo xtask pretrain --preset cifar10 --data cifar-bin:data/cifar10/cifar-10-binary.tar.gz")]
 struct Fetch {
@@ -106,6 +118,14 @@ struct Fetch {
     /// The folder of its files [default: data/NAME]
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Address of a folder that has the same files, instead of the official one; they are checked all the same
+    #[arg(long, value_name = "URL", value_parser = address)]
+    mirror: Option<String>,
+}
+
+fn address(text: &str) -> Result<String, &'static str> {
+    let web = text.starts_with("http://") || text.starts_with("https://");
+    if web { Ok(text.into()) } else { Err("an address begins with http:// or https://") }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -120,6 +140,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         What::Info(args) => info(args),
         What::Verify(args) => verify_all(args),
         What::Pack(args) => pack_shards(args),
+        What::Index(args) => index_shards(args),
         What::Fetch(args) => fetch_files(args),
     }
 }
@@ -172,9 +193,13 @@ fn describe(source: &str, info: &SourceInfo) -> String {
 }
 
 fn describe_split(split: &SplitInfo) -> String {
-    let (images, classes) = (split.samples, split.classes.len());
-    let labels = if classes == 0 { "no labels".to_owned() } else { format!("{classes} classes") };
-    let mut text = format!("{:<8}{images} images, {labels}\n", split.split);
+    let classes = split.classes.len();
+    let labels = match classes {
+        0 => "no labels".to_owned(),
+        1 => "1 class".to_owned(),
+        _ => format!("{classes} classes"),
+    };
+    let mut text = format!("{:<8}{}, {labels}\n", split.split, counted(split.samples, "image"));
     if let Some(sizes) = &split.sizes {
         let side = |(width, height): (u32, u32)| format!("{width}x{height}");
         text += &format!(
@@ -187,7 +212,7 @@ fn describe_split(split: &SplitInfo) -> String {
         );
     }
     if split.headers_bad > 0 {
-        text += &format!("        {} of {} headers cannot be read\n", split.headers_bad, split.headers_read);
+        text += &format!("        {} of {} cannot be read\n", split.headers_bad, counted(split.headers_read, "header"));
     }
     text
 }
@@ -206,9 +231,13 @@ fn verify_all(args: Verify) -> Result<(), Failure> {
     }
     let (bad, samples) = (report.bad.len(), report.samples);
     if bad > 0 {
-        return Err(anyhow!("{bad} of {samples} images are bad").into());
+        let are = if bad == 1 { "is" } else { "are" };
+        return Err(anyhow!("{bad} of {} {are} bad", counted(samples, "image")).into());
     }
-    eprintln!("all {samples} images are good");
+    match samples {
+        1 => eprintln!("the 1 image is good"),
+        _ => eprintln!("all {samples} images are good"),
+    }
     Ok(())
 }
 
@@ -222,18 +251,40 @@ fn pack_shards(args: Pack) -> Result<(), Failure> {
         threads: args.threads,
     };
     let shown = Shown::new("images", 1.0);
-    let report = pack(&splits, &args.out, &options, &|done| shown.update("", done)).map_err(|error| match error {
-        DataError::Io { .. } => Failure::Run(error.into()),
-        other => request(other),
-    })?;
+    let report = pack(&splits, &args.out, &options, &|done| shown.update("", done)).map_err(failed_write)?;
     shown.finish();
     for reason in &report.bad {
         eprintln!("warning: left out: {reason}");
     }
-    let (shards, megabytes) = (report.shards.len(), report.bytes as f64 / 1e6);
-    eprintln!("{} images in {shards} shards, {megabytes:.1} MB; {} left out", report.samples, report.bad.len());
+    let (images, shards) = (counted(report.samples, "image"), counted(report.shards.len(), "shard"));
+    eprintln!("{images} in {shards}, {:.1} MB; {} left out", report.bytes as f64 / 1e6, report.bad.len());
     println!("wds:{}", args.out.display());
     Ok(())
+}
+
+fn index_shards(args: Index) -> Result<(), Failure> {
+    let Source::Wds(pattern) = args.source.parse().map_err(request)? else {
+        let source = args.source;
+        return Err(request(anyhow!("source `{source}`: only shards have an index; name them as wds:PATTERN")));
+    };
+    let shown = Shown::new("shards", 1.0);
+    let report = write_indexes(&pattern, &|done| shown.update("", done)).map_err(failed_write)?;
+    shown.finish();
+    eprintln!("{} in {}", counted(report.samples, "image"), counted(report.shards, "shard"));
+    Ok(())
+}
+
+/// What is wrong with the source or the request, or with the disk that is written to.
+fn failed_write(error: DataError) -> Failure {
+    match error {
+        DataError::Io { .. } => Failure::Run(error.into()),
+        other => request(other),
+    }
+}
+
+/// A number of things: `1 image`, `2 images`.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(feature = "fetch")]
@@ -245,7 +296,7 @@ fn fetch_files(args: Fetch) -> Result<(), Failure> {
     };
     let folder = args.out.unwrap_or_else(|| PathBuf::from("data").join(name));
     let shown = Shown::new("kB", 1e-3);
-    let source = fetch(data, &folder, &mut |file, done| shown.update(file, done))?;
+    let source = fetch(data, &folder, args.mirror.as_deref(), &mut |file, done| shown.update(file, done))?;
     shown.finish();
     println!("{source}");
     Ok(())
