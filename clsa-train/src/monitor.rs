@@ -1,13 +1,14 @@
 //! The k-NN monitor: accuracy of frozen features on a fixed subset, before, during and after training.
 
 use crate::config::Config;
-use anyhow::Result;
-use clsa_data::{Dataset, Label};
-use clsa_eval::{EvalTransform, KnnConfig, KnnResult, extract, knn};
+use anyhow::{Result, bail};
+use clsa_data::{Dataset, Label, OnError};
+use clsa_eval::{EvalError, EvalTransform, KnnConfig, KnnResult, extract, knn};
 use clsa_model::Encoder;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Images per forward pass of the monitor.
@@ -21,6 +22,8 @@ pub struct KnnMonitor {
     test_indices: Vec<usize>,
     transform: EvalTransform,
     knn: KnnConfig,
+    on_error: OnError,
+    max_bad_fraction: f64,
 }
 
 impl KnnMonitor {
@@ -35,21 +38,55 @@ impl KnnMonitor {
         let transform = EvalTransform { resize: config.eval.resize, crop: config.eval.crop, normalize };
         let train_indices = subset(train.as_ref(), config.knn.train_samples, seed);
         let test_indices = subset(test.as_ref(), config.knn.test_samples, seed);
-        Ok(Self { train, test, train_indices, test_indices, transform, knn })
+        let (on_error, max_bad_fraction) = (config.data.on_error, config.data.max_bad_fraction);
+        Ok(Self { train, test, train_indices, test_indices, transform, knn, on_error, max_bad_fraction })
     }
 
-    /// k-NN accuracy of an encoder.
+    /// k-NN accuracy of an encoder. Where `data.on_error` is `skip`, images that cannot be read are left out of the subset
+    /// from then on; `warn` is told of each.
     ///
     /// # Errors
-    /// An image cannot be read.
-    pub fn evaluate(&self, encoder: &Encoder) -> Result<KnnResult> {
+    /// An image cannot be read and `data.on_error` is `stop`, or more of them than `data.max_bad_fraction` of the subset.
+    pub fn evaluate(&mut self, encoder: &Encoder, warn: &dyn Fn(&str)) -> Result<KnnResult> {
+        match self.accuracy(encoder) {
+            Err(EvalError::Sample(_)) if self.on_error == OnError::Skip => {
+                leave_out_bad(&*self.train, &mut self.train_indices, self.max_bad_fraction, warn)?;
+                leave_out_bad(&*self.test, &mut self.test_indices, self.max_bad_fraction, warn)?;
+                Ok(self.accuracy(encoder)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn accuracy(&self, encoder: &Encoder) -> Result<KnnResult, EvalError> {
         let features = |data: &Arc<dyn Dataset>, indices: &[usize]| {
             extract(encoder, data.as_ref(), indices, &self.transform, BATCH, &|_| {})
         };
         let train = features(&self.train, &self.train_indices)?;
         let test = features(&self.test, &self.test_indices)?;
-        Ok(knn(&train, &test, &self.knn)?)
+        knn(&train, &test, &self.knn)
     }
+}
+
+/// Decodes the samples `indices` and leaves out those that cannot be.
+fn leave_out_bad(
+    data: &dyn Dataset,
+    indices: &mut Vec<usize>,
+    max_bad_fraction: f64,
+    warn: &dyn Fn(&str),
+) -> Result<()> {
+    let bad: Vec<_> = indices.par_iter().filter_map(|&index| Some((index, data.image(index).err()?))).collect();
+    for (_, reason) in &bad {
+        warn(&format!("warning: left out of the k-NN monitor: {reason}"));
+    }
+    if bad.len() as f64 > max_bad_fraction * indices.len() as f64 {
+        let (bad, all, limit) = (bad.len(), indices.len(), 100.0 * max_bad_fraction);
+        bail!(
+            "{bad} of the {all} images of the k-NN monitor are bad, more than data.max_bad_fraction allows ({limit} %)"
+        );
+    }
+    indices.retain(|index| bad.iter().all(|(bad, _)| bad != index));
+    Ok(())
 }
 
 fn subset(data: &dyn Dataset, samples: usize, seed: u64) -> Vec<usize> {

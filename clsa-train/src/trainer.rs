@@ -185,8 +185,8 @@ impl Trainer {
 
     /// The k-NN accuracy of the query encoder, percent, recorded and shown.
     fn evaluate(&mut self, progress: &Progress) -> Result<Option<f64>> {
-        let Some(monitor) = &self.monitor else { return Ok(None) };
-        let result = monitor.evaluate(&self.clsa.pair.query)?;
+        let Some(monitor) = &mut self.monitor else { return Ok(None) };
+        let result = monitor.evaluate(&self.clsa.pair.query, &|warning| progress.line(warning))?;
         let (step, epoch) = (self.position.step, self.position.epoch);
         self.metrics.write(&Record::Knn { step, epoch, top1: result.top1, top5: result.top5 })?;
         progress.line(&format!("epoch {epoch}: k-NN accuracy {:.1} %", result.top1));

@@ -264,6 +264,48 @@ fn damaged_checkpoints_are_refused_by_name_and_the_one_before_is_used() {
 }
 
 #[test]
+fn the_monitor_leaves_out_bad_images_or_ends_the_run_as_asked() {
+    let root = TempDir::new().unwrap();
+    for (folder, images) in [("train/a", 32), ("train/b", 32), ("test/a", 10), ("test/b", 10)] {
+        let folder = root.path().join("images").join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        for at in 0..images {
+            let image = image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * at, y as u8 * 9, at]));
+            image.save(folder.join(format!("{at:02}.png"))).unwrap();
+        }
+    }
+    fs::write(root.path().join("images/test/a/03.png"), "garbage").unwrap();
+    let source = format!("data.source=imagefolder:{}", root.path().join("images").display());
+    let run = |out: &str, more: &[&str]| {
+        pretrain(&root.path().join(out), &[&["--set", &source, "--set", "knn.test_samples=20"], more].concat())
+    };
+    let skipped = run("skip", &["--set", "data.max_bad_fraction=0.1"]).success();
+    let warnings = stderr(&skipped).matches("warning: left out of the k-NN monitor").count();
+    assert_eq!(warnings, 1, "{}", stderr(&skipped));
+    assert_eq!(records(&root.path().join("skip"), "knn").len(), 3);
+    refused(run("many", &[]), 1, &["1 of the 20 images", "data.max_bad_fraction"]);
+    refused(run("stop", &["--set", "data.on_error=stop"]), 1, &["test/a/03.png"]);
+}
+
+#[test]
+fn a_shuffle_buffer_gives_another_order_that_threads_do_not_change() {
+    let root = TempDir::new().unwrap();
+    let shards = root.path().join("shards");
+    let packed = ["data", "pack", "procedural:classes=4,train=64,test=16,side=16", shards.to_str().unwrap()];
+    clsa().args(packed).assert().success();
+    let source = format!("data.source=wds:{}", shards.display());
+    let losses = |out: &str, buffer: &str, threads: &str| -> Vec<Value> {
+        let out = root.path().join(out);
+        pretrain(&out, &["--set", &source, "--set", buffer, "--threads", threads]).success();
+        records(&out, "step").iter().map(|record| record["loss"].clone()).collect()
+    };
+    let buffered = losses("one", "data.shuffle_buffer=8", "1");
+    assert_eq!(buffered.len(), 8);
+    assert_eq!(buffered, losses("two", "data.shuffle_buffer=8", "2"));
+    assert_ne!(buffered, losses("whole", "data.shuffle_buffer=0", "2"));
+}
+
+#[test]
 fn only_as_many_checkpoints_stay_as_asked() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
