@@ -1,8 +1,10 @@
 //! Features on disk: written once, named and checked by what they are of, read in blocks.
 
-use crate::EvalError;
 use crate::evaluation::{hex, new_file_in};
 use crate::features::FeatureRows;
+use crate::{EvalError, EvalTransform, data_hash, encoder_hash};
+use clsa_data::Dataset;
+use clsa_model::Encoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -31,6 +33,15 @@ pub struct FeatureFile {
     dim: usize,
 }
 
+/// What the features of a data set's centre crops by an encoder are of: the text that names their [`FeatureFile`].
+///
+/// # Errors
+/// A sample cannot be read, or a tensor operation fails.
+pub fn center_crops(encoder: &Encoder, dataset: &dyn Dataset, transform: &EvalTransform) -> Result<String, EvalError> {
+    let (data, encoder) = (data_hash(&[dataset])?, encoder_hash(encoder)?);
+    Ok(format!("centre crops of {} of data {data} by {encoder}", json!(transform)))
+}
+
 impl FeatureFile {
     /// The features of `of` in `folder`, from the file that is named by the hash of that text. Where there is none it is
     /// made: `make` gives all `rows` vectors of `dim` values, in order and in pieces of any size, to the function it is
@@ -45,13 +56,12 @@ impl FeatureFile {
         warn: &dyn Fn(EvalError),
         make: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
     ) -> Result<Self, EvalError> {
-        let path = folder.join(format!("{}.safetensors", &hex(&Sha256::digest(of))[..16]));
-        if path.exists() {
-            match Self::open(&path, of, [rows, dim]) {
-                Ok(file) => return Ok(file),
-                Err(error) => warn(error),
-            }
+        match Self::open_if_made(folder, of, [rows, dim]) {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => {}
+            Err(error) => warn(error),
         }
+        let path = path(folder, of);
         let failed = |source| EvalError::Io { path: path.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
         let mut writer = Writer::new(folder, of, [rows, dim]).map_err(failed)?;
@@ -62,6 +72,15 @@ impl FeatureFile {
         let start = writer.start;
         let file = writer.finish().and_then(|file| Ok(file.persist(&path)?)).map_err(failed)?;
         Ok(Self { path, file: Mutex::new(file), start, rows, dim })
+    }
+
+    /// The features of `of` in `folder`, where they were made before.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn open_if_made(folder: &Path, of: &str, shape: [usize; 2]) -> Result<Option<Self>, EvalError> {
+        let path = path(folder, of);
+        if path.exists() { Self::open(&path, of, shape).map(Some) } else { Ok(None) }
     }
 
     /// Opens a file and checks that it is whole.
@@ -126,6 +145,10 @@ impl FeatureRows for FeatureFile {
         }
         Ok(Cow::Owned(values))
     }
+}
+
+fn path(folder: &Path, of: &str) -> PathBuf {
+    folder.join(format!("{}.safetensors", &hex(&Sha256::digest(of))[..16]))
 }
 
 /// A file on its way: header with a hash that is not known yet, then the values.

@@ -29,7 +29,7 @@ pub use clsa_augment::CenterCrop as EvalTransform;
 pub use data_hash::data_hash;
 pub use error::EvalError;
 pub use evaluation::{Chance, EncoderResult, Evaluation, Figures, ProtocolResult, encoder_hash};
-pub use feature_file::FeatureFile;
+pub use feature_file::{FeatureFile, center_crops};
 pub use features::{
     FeatureRows, Features, Labelled, check_labels, extract, extract_into, labels, raw_pixels, raw_pixels_into,
 };

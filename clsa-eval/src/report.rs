@@ -3,6 +3,7 @@
 //! The page has no scripts and loads nothing; figures are SVG, pictures are data URIs. The same runs, options and images
 //! give the same bytes.
 
+mod classes;
 mod curves;
 mod embedding;
 mod metrics;
@@ -17,14 +18,17 @@ mod views;
 
 use crate::EvalError;
 use crate::evaluation::write_whole;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_xoshiro::Xoshiro256PlusPlus;
 use std::path::{Path, PathBuf};
 use subject::Subject;
 
 /// Settings of [`Report::of`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportOptions {
-    /// Test images of the two-dimensional maps; the neighbours are looked for among twice as many training images.
-    /// Default 1000.
+    /// Test images of the two-dimensional maps, training images where there are none; the neighbours are looked for among
+    /// twice as many training images. Default 1000.
     pub samples: usize,
     /// Seed of the choice of these images. Default 0.
     pub seed: u64,
@@ -71,7 +75,7 @@ impl Report {
         let mut all = Vec::new();
         for subject in &self.subjects {
             let mut reasons = Vec::new();
-            reasons.extend(subject.evaluation.as_ref().err());
+            reasons.extend(subject.evaluations.as_ref().err());
             reasons.extend(subject.views.as_ref().err());
             reasons.extend(subject.embedding.as_ref().err());
             reasons.dedup();
@@ -92,6 +96,14 @@ impl Report {
     pub fn write(&self, path: &Path) -> Result<(), EvalError> {
         write_whole(path, self.html().as_bytes())
     }
+}
+
+/// Up to `count` of `len` samples, in an order drawn by the seed.
+fn drawn(len: usize, count: usize, seed: u64) -> Vec<usize> {
+    let mut indices: Vec<usize> = (0..len).collect();
+    indices.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
+    indices.truncate(count);
+    indices
 }
 
 /// The last part of each folder's path, or all of it where two are called the same.

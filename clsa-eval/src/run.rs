@@ -5,6 +5,7 @@ use clsa_augment::View;
 use clsa_model::ModelConfig;
 use serde::Deserialize;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -82,7 +83,14 @@ impl Run {
         let path = folder.join("config.toml");
         let refused = |reason: String| EvalError::Run { path: folder.to_owned(), reason };
         let text = fs::read_to_string(&path).map_err(|e| {
-            refused(format!("is not a run, because its config.toml cannot be read ({e}); name a run's folder"))
+            match e.kind() {
+            ErrorKind::NotFound if !folder.exists() => refused("there is no such folder; name a run's".to_owned()),
+            ErrorKind::NotFound => refused(
+                "this folder is not a run, because it has no config.toml; name one that `cargo xtask pretrain` has made"
+                    .to_owned(),
+            ),
+            _ => refused(format!("its config.toml cannot be read ({e}); name a folder that can")),
+        }
         })?;
         let config = toml::from_str(&text).map_err(|e| {
             let reason = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
@@ -98,7 +106,7 @@ impl Run {
     pub fn newest(runs: &Path) -> Result<Self, EvalError> {
         let none = || EvalError::Run {
             path: runs.to_owned(),
-            reason: "there is no run in this folder; make one with `cargo xtask pretrain` or name one with --run"
+            reason: "there is no run in this folder; make one with `cargo xtask pretrain`, or name a run's folder"
                 .into(),
         };
         let entries = fs::read_dir(runs).map_err(|_| none())?;
@@ -130,22 +138,23 @@ impl Run {
     pub fn checkpoint(&self) -> Result<PathBuf, EvalError> {
         checkpoints(&self.folder).pop().ok_or_else(|| EvalError::Run {
             path: self.folder.clone(),
-            reason: "this run has no checkpoint yet; let it train until it writes one, or name another with --run"
-                .into(),
+            reason: "this run has no checkpoint yet; let it train until it writes one, or name another run".into(),
         })
     }
 }
 
 /// Checkpoints of a run's folder, oldest first.
 fn checkpoints(folder: &Path) -> Vec<PathBuf> {
-    let step = |path: &PathBuf| -> Option<u64> {
-        path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
-    };
     let entries = fs::read_dir(folder.join("checkpoints")).into_iter().flatten();
     let mut found: Vec<_> =
-        entries.filter_map(|e| Some(e.ok()?.path())).filter_map(|path| Some((step(&path)?, path))).collect();
+        entries.filter_map(|e| Some(e.ok()?.path())).filter_map(|path| Some((checkpoint_step(&path)?, path))).collect();
     found.sort();
     found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The training step that a checkpoint's name tells.
+pub(crate) fn checkpoint_step(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
 }
 
 fn modified(path: &Path) -> SystemTime {

@@ -26,7 +26,8 @@ pub struct Args {
     /// The images, where they are no longer where the run found them, as KIND:PATH.
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
-    /// Test images of the maps; neighbours are looked for among twice as many training images.
+    /// Test images of the maps (training images where there are none); neighbours are looked for among twice as many
+    /// training images, and t-SNE is drawn of at most 2000.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     samples: u32,
     /// Seed of the choice of these images.

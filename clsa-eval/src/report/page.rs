@@ -1,5 +1,6 @@
 //! The page: its sections in order, as HTML.
 
+use super::classes;
 use super::curves::{self, Throughput};
 use super::embedding::{Embedding, Query};
 use super::palette::{DISTINCT, dark_rules, hex, series};
@@ -8,6 +9,7 @@ use super::plot::{self, Curves};
 use super::results;
 use super::subject::Subject;
 use super::views::ViewedImage;
+use clsa_data::Split;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -18,16 +20,19 @@ const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inlin
 pub(super) fn page(subjects: &[Subject]) -> String {
     let names: Vec<&str> = subjects.iter().map(|subject| subject.name.as_str()).collect();
     let title = names.join(" · ");
-    let sections: [(&str, &str, Markup); 9] = [
-        ("summary", "Summary", summary(subjects)),
-        ("results", "Evaluation", results::results(subjects)),
+    let compared = subjects.len() > 1;
+    let sets = results::by_data(subjects);
+    let sections: [(&str, &str, Markup); 10] = [
+        ("results", "Results", results::results(subjects, &sets)),
+        ("summary", if compared { "The runs" } else { "The run" }, summary(subjects)),
         ("loss", "Loss and learning rate", loss(subjects)),
         ("knn", "k-NN during training", knn(subjects)),
-        ("map", "Map of the features", each(subjects, |subject| part(&subject.embedding, maps))),
+        ("map", "Map of the features", each(subjects, |subject| part(&subject.embedding, |made| maps(made, subject)))),
         ("neighbours", "Nearest neighbours", each(subjects, |subject| part(&subject.embedding, neighbours))),
-        ("confusion", "Confusions and classes", results::confusion(subjects)),
+        ("classes", "Classes", classes::classes(&sets, compared)),
         ("views", "Views", each(subjects, |subject| part(&subject.views, |views| viewed(views)))),
         ("throughput", "Throughput", throughput(subjects)),
+        ("configuration", "Configuration", configuration(subjects)),
     ];
     let page = html! {
         (DOCTYPE)
@@ -43,18 +48,16 @@ pub(super) fn page(subjects: &[Subject]) -> String {
             }
             body {
                 header {
-                    p.kind { @if subjects.len() == 1 { "Report of a CLSA run" } @else { "Comparison of " (subjects.len()) " CLSA runs" } }
+                    p.kind { @if compared { "Comparison of " (subjects.len()) " CLSA runs" } @else { "Report of a CLSA run" } }
                     h1 { (title) }
                 }
                 nav aria-label="Contents" {
                     ol {
                         @for (id, heading, _) in &sections { li { a href={ "#" (id) } { (heading) } } }
-                        li { a href="#configuration" { "Configuration" } }
                     }
                 }
                 main {
                     @for (id, heading, content) in sections { section id=(id) { h2 { (heading) } (content) } }
-                    section id="configuration" { h2 { "Configuration" } (configuration(subjects)) }
                 }
             }
         }
@@ -72,12 +75,12 @@ pub(super) fn figure(alt: &str, svg: &str, caption: Markup) -> Markup {
     }
 }
 
-/// A table with a caption; the first column are headings of the rows.
-pub(super) fn table(caption: &str, headings: &[&str], rows: &[Vec<Markup>]) -> Markup {
+/// A table, with a caption where the text before it does not say what it shows; the first column are headings of the rows.
+pub(super) fn table(caption: Option<&str>, headings: &[&str], rows: &[Vec<Markup>]) -> Markup {
     html! {
-        div.table role="region" aria-label=(caption) tabindex="0" {
+        div.table role="region" aria-label=(caption.unwrap_or("table")) tabindex="0" {
             table {
-                caption { (caption) }
+                @if let Some(caption) = caption { caption { (caption) } }
                 thead { tr { @for heading in headings { th scope="col" { (heading) } } } }
                 tbody {
                     @for row in rows {
@@ -87,6 +90,24 @@ pub(super) fn table(caption: &str, headings: &[&str], rows: &[Vec<Markup>]) -> M
             }
         }
     }
+}
+
+/// A sentence whose commands are between backticks.
+pub(super) fn command_text(sentence: &str) -> Markup {
+    html! { @for (index, part) in sentence.split('`').enumerate() { @if index % 2 == 1 { code { (part) } } @else { (part) } } }
+}
+
+/// A number of things, in groups of three digits.
+pub(super) fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A part of each run, under the run's name where there are several.
@@ -102,7 +123,7 @@ fn each(subjects: &[Subject], content: impl Fn(&Subject) -> Markup) -> Markup {
 fn part<T>(part: &Result<T, String>, content: impl Fn(&T) -> Markup) -> Markup {
     match part {
         Ok(made) => content(made),
-        Err(reason) => html! { p.missing { (reason) } },
+        Err(reason) => html! { p.missing { (command_text(reason)) } },
     }
 }
 
@@ -111,41 +132,44 @@ fn summary(subjects: &[Subject]) -> Markup {
         div.cards {
             @for subject in subjects {
                 @let config = &subject.run.config;
-                @let steps = &subject.metrics.steps;
-                @let epochs = subject.tables.train.epochs;
                 article.card {
                     @if subjects.len() > 1 { h3 { (subject.name) } }
                     dl.facts {
                         dt { "encoder" } dd { (config.model.arch.name()) ", width " (config.model.width) }
                         dt { "images" } dd { (config.data.source) }
-                        dt { "trained" } dd {
-                            @match steps.last() {
-                                Some(last) => { (last.step) " steps, in epoch " (last.epoch + 1) " of " (epochs) },
-                                None => "no step yet",
-                            }
-                            @if subject.metrics.cut_off { "; the last line of metrics.jsonl was cut off and is left out" }
-                        }
+                        dt { "trained" } dd { (trained(subject)) }
                         @if let Some(last) = curves::loss(std::slice::from_ref(subject)).series[0].points.last() {
-                            dt { "loss at the end" } dd { (format!("{:.3}", last.1)) }
+                            dt { "last loss" } dd { (format!("{:.3}", last.1)) }
                         }
                         @if let [first, .., last] = subject.metrics.knn.as_slice() {
-                            dt { "k-NN during training" } dd { (format!("{:.1} % → {:.1} %", first.top1, last.top1)) }
-                        }
-                        @if let Ok(evaluation) = &subject.evaluation {
-                            @for protocol in &evaluation.protocols {
-                                @if let Some((columns, figure, _)) = protocol.results.iter().find(|r| r.encoder == "trained").and_then(|r| r.figures.cells()) {
-                                    dt { (protocol.protocol) ", " (columns.0.trim_end_matches(" %")) }
-                                    dd { (format!("{:.1} % ({:.1}–{:.1})", figure.value, figure.low, figure.high)) }
-                                }
-                            }
+                            dt { "k-NN in training" } dd { (format!("{:.1} % → {:.1} %", first.top1, last.top1)) }
                         }
                         @if let Some(speed) = Throughput::of(subject) {
-                            dt { "speed" } dd { (format!("{:.0} images/s", speed.median)) }
+                            dt { "speed" } dd { (grouped(speed.median.round() as usize)) " images/s" }
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// How far a run is.
+fn trained(subject: &Subject) -> Markup {
+    let epochs = subject.tables.train.epochs;
+    html! {
+        @match subject.metrics.steps.last() {
+            Some(last) => {
+                @let whole = last.epoch + 1 >= epochs && subject.checkpoint >= Some(last.step);
+                (grouped(last.step as usize)) " steps, "
+                @if whole { (epochs) " epochs" } @else {
+                    "in epoch " (last.epoch + 1) " of " (epochs) "; where it does not run any more, "
+                    code { "cargo xtask pretrain --resume " (subject.run.folder.display()) } " goes on"
+                }
+            },
+            None => "no step yet",
+        }
+        @if subject.metrics.cut_off { "; the last line of metrics.jsonl was cut off and is left out" }
     }
 }
 
@@ -186,7 +210,8 @@ fn averaging(subjects: &[Subject]) -> String {
     }
 }
 
-const NO_STEPS: &str = "No training step is recorded yet; `cargo xtask pretrain --resume RUN` continues a run.";
+const NO_STEPS: &str =
+    "No training step is recorded yet; the curves begin with the first, when the report is made again.";
 
 fn loss(subjects: &[Subject]) -> Markup {
     let averaged = averaging(subjects);
@@ -194,7 +219,7 @@ fn loss(subjects: &[Subject]) -> Markup {
     figures.extend(curves(
         &curves::loss(subjects),
         "Loss by step",
-        html! { "Loss: contrastive + α · DDM." (averaged) },
+        html! { "Loss of each step: contrastive + α · DDM." (averaged) },
     ));
     if subjects.len() > 1 {
         let caption = html! { "Contrastive term (InfoNCE), summed over weak views." (averaged) };
@@ -203,19 +228,23 @@ fn loss(subjects: &[Subject]) -> Markup {
             html! { "DDM term, summed over pairs of weak and strong views, of the runs that have it." (averaged) };
         figures.extend(curves(&curves::ddm(subjects), "DDM term by step", caption));
     }
-    figures.extend(curves(&curves::learning_rate(subjects), "Learning rate by step", html! { "Learning rate." }));
+    figures.extend(curves(
+        &curves::learning_rate(subjects),
+        "Learning rate by step",
+        html! { "Learning rate of each step." },
+    ));
     html! { @if figures.is_empty() { p.missing { (NO_STEPS) } } @else { div.figures { @for figure in figures { (figure) } } } }
 }
 
 fn knn(subjects: &[Subject]) -> Markup {
     let drawn = curves::knn(subjects);
     let chance = if drawn.level.is_some() { " The dashed line is chance." } else { "" };
-    let caption = html! { "Weighted k-NN accuracy of the frozen features on the run's subset of the images, from before the first step on." (chance) };
+    let caption = html! { "Weighted k-NN accuracy of the frozen features on a part of the images, before the first step and during training." (chance) };
     html! {
         @for subject in subjects.iter().filter(|subject| subject.metrics.knn.is_empty()) {
             p.missing {
                 @if subjects.len() > 1 { b { (subject.name) ": " } }
-                "No k-NN evaluation is recorded: images without labels, no test images, or knn.every = 0. "
+                "No k-NN evaluation is recorded: there was no step yet, the images have no labels or no test split, or knn.every is 0. "
                 code { "cargo xtask pretrain --set knn.every=1" } " measures after each epoch, "
                 code { "cargo xtask eval --protocol knn --run " (subject.run.folder.display()) } " once now."
             }
@@ -230,7 +259,7 @@ fn throughput(subjects: &[Subject]) -> Markup {
         if let Some(Throughput { median, range, seconds, waiting }) = Throughput::of(subject) {
             rows.push(vec![
                 html! { (subject.name) },
-                html! { (format!("{median:.0} ({:.0}–{:.0})", range.0, range.1)) },
+                html! { (rounded(median)) " (" (rounded(range.0)) "–" (rounded(range.1)) ")" },
                 html! { (duration(seconds)) },
                 html! { (format!("{waiting:.1} %")) },
             ]);
@@ -249,10 +278,14 @@ fn throughput(subjects: &[Subject]) -> Markup {
     );
     html! {
         @if rows.is_empty() { p.missing { (NO_STEPS) } } @else {
-            (table("Speed of training; in brackets the 5th and 95th percentile over steps", &["run", "images/s", "time in steps", "waiting for data"], &rows))
+            (table(Some("Speed of training: the median over steps, and in brackets the 5th and the 95th percentile."), &["run", "images/s", "time in steps", "waiting for data"], &rows))
             div.figures { @for figure in [speed, waiting].into_iter().flatten() { (figure) } }
         }
     }
+}
+
+fn rounded(rate: f64) -> String {
+    grouped(rate.round() as usize)
 }
 
 fn duration(seconds: f64) -> String {
@@ -264,37 +297,58 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-fn maps(embedding: &Embedding) -> Markup {
-    let Embedding { classes, labels, .. } = embedding;
+fn maps(embedding: &Embedding, subject: &Subject) -> Markup {
+    let Embedding { classes, labels, split, .. } = embedding;
     let many = classes.len() > DISTINCT;
-    let draw = |points: &[[f64; 2]], how: &str, caption: Markup| {
-        let alt = format!("{} test images in two dimensions by {how}, coloured by class", points.len());
-        figure(&alt, &plot::map(points, labels, classes), caption)
+    let coloured = labels.as_deref().filter(|_| !classes.is_empty());
+    let draw = |points: &[[f64; 2]], how: &str, axes: Option<[String; 2]>, caption: Markup| {
+        let by = if coloured.is_some() { ", coloured by class" } else { "" };
+        let alt = format!("{} {split} images in two dimensions by {how}{by}", points.len());
+        let labels = coloured.map(|labels| &labels[..points.len()]);
+        figure(&alt, &plot::map(points, labels, classes, axes), caption)
     };
-    let colours = if many { " Colours repeat after twelve classes." } else { "" };
+    let colours = match coloured {
+        Some(_) if many => " Colours repeat after twelve classes.",
+        Some(_) => "",
+        None => " Without colours, because the images have not one class each.",
+    };
+    let step = subject.checkpoint.map(|step| format!(" after step {}", grouped(step as usize))).unwrap_or_default();
+    let kind = if *split == Split::Test { "test" } else { "training" };
     html! {
         div.figures {
             @match &embedding.pca {
-                Ok(pca) => (draw(&pca.points, "principal components", html! {
-                    "Principal components of the L2-normalised features of " (labels.len()) " test images: "
-                    (format!("{:.0} % and {:.0} %", pca.explained[0], pca.explained[1])) " of the variance." (colours)
+                Ok(pca) => (draw(&pca.points, "principal components", Some([0, 1].map(|axis| {
+                    format!("component {}: {:.0} % of the variance", axis + 1, pca.explained[axis])
+                })), html! {
+                    "Each point is one of " (grouped(pca.points.len())) " random " (kind) " images: its L2-normalised feature" (step)
+                    " on the first two principal components." (colours)
                 })),
                 Err(reason) => p.missing { (reason) },
             }
-            @match &embedding.tsne {
-                Ok(points) => (draw(points, "t-SNE", html! { "t-SNE of the same features by cosine; only who is near whom has a meaning." (colours) })),
-                Err(reason) => p.missing { (reason) },
+            @match (&embedding.tsne, &embedding.pca) {
+                (Ok(points), Ok(pca)) => (draw(points, "t-SNE", None, html! {
+                    "t-SNE of "
+                    @if points.len() < pca.points.len() { "the first " (grouped(points.len())) " of these images, which keeps it quick," } @else { "the same features" }
+                    " by cosine. Only who is near whom has a meaning, so that there are no axes."
+                })),
+                (Err(reason), Ok(_)) => p.missing { (reason) },
+                (_, Err(_)) => {},
             }
         }
-        @if !many && !classes.is_empty() {
+        @if !many && coloured.is_some() {
             (legend(&classes.iter().enumerate().map(|(class, name)| (class, name.as_str())).collect::<Vec<_>>()))
         }
     }
 }
 
 fn neighbours(embedding: &Embedding) -> Markup {
+    let marked = embedding.queries.iter().flat_map(|query| &query.neighbours).any(|near| near.same.is_some());
     html! {
-        p { "Random test images, and the training images whose features are most similar (cosine) among " (embedding.gallery) "; ✓ marks the same class, ✗ another." }
+        p {
+            "Random " @if embedding.split == Split::Test { "test" } @else { "training" } " images (framed), and to the right of each the training images, of "
+            (grouped(embedding.gallery)) ", whose features are most similar. The figure is the cosine"
+            @if marked { "; ✓ marks the same class, ✗ another" } "."
+        }
         div.queries { @for query in &embedding.queries { (nearest(query)) } }
     }
 }
@@ -302,13 +356,16 @@ fn neighbours(embedding: &Embedding) -> Markup {
 fn nearest(query: &Query) -> Markup {
     html! {
         figure.query {
-            figcaption { b { (query.class) } }
+            figcaption { b { (query.name) } }
             div.strip {
-                div.cell.asked { (picture(&query.picture)) span { "query" } }
+                div.cell.asked { (pictured(&query.picture)) span { "query" } }
                 @for neighbour in &query.neighbours {
                     div.cell {
-                        (picture(&neighbour.picture))
-                        span title=(neighbour.class) { @if neighbour.same { "✓ " } @else { "✗ " } (format!("{:.2}", neighbour.similarity)) }
+                        (pictured(&neighbour.picture))
+                        span title=(neighbour.name) {
+                            @match neighbour.same { Some(true) => "✓ ", Some(false) => "✗ ", None => "" }
+                            (format!("{:.2}", neighbour.similarity))
+                        }
                     }
                 }
             }
@@ -318,26 +375,28 @@ fn nearest(query: &Query) -> Markup {
 
 fn viewed(images: &[ViewedImage]) -> Markup {
     html! {
-        p { "Views of four training images, as the first epoch drew them from the run's seed." }
-        @for image in images {
-            figure.views {
-                figcaption { (image.name) }
-                div.strip {
-                    div.cell.asked { (picture(&image.original)) span { "original" } }
-                    @for view in &image.views {
-                        div.cell { (picture(&view.picture)) span { (view.name) ", " (view.size) " px" } }
+        p { "Training images and the views of them that the first epoch drew from the run's seed." }
+        div.viewed {
+            @for image in images {
+                figure.views {
+                    figcaption { (image.name) }
+                    div.strip {
+                        div.cell.asked { (pictured(&image.original)) span { "original" } }
+                        @for view in &image.views {
+                            div.cell { (pictured(&view.picture)) span { (view.name) br; (view.size) " px" } }
+                        }
                     }
-                }
-                details {
-                    summary { "Operations that were drawn" }
-                    dl.facts { @for view in &image.views { dt { (view.name) } dd { (view.operations.join(" · ")) } } }
+                    details {
+                        summary { "Operations that were drawn" }
+                        dl.facts { @for view in &image.views { dt { (view.name) } dd { (view.operations.join(" · ")) } } }
+                    }
                 }
             }
         }
     }
 }
 
-fn picture(picture: &Picture) -> Markup {
+pub(super) fn pictured(picture: &Picture) -> Markup {
     let small = picture.width.max(picture.height) <= 64;
     html! { img src=(picture.uri) width=(picture.width) height=(picture.height) alt=(picture.alt) class=[small.then_some("small")]; }
 }
@@ -361,6 +420,7 @@ fn configuration(subjects: &[Subject]) -> Markup {
     };
     html! {
         @if subjects.len() > 1 { p { "Keys in which the runs differ are " mark { "marked" } "." } }
+        div.tables[subjects.len() == 1] {
         @for name in tables {
             @let keys = {
                 let mut keys: Vec<&str> = Vec::new();
@@ -377,8 +437,9 @@ fn configuration(subjects: &[Subject]) -> Markup {
             }).collect();
             details open[keys.len() <= 12] {
                 summary { "[" (name) "]" }
-                (table(&format!("Configuration, table {name}"), &headings, &rows))
+                (table(None, &headings, &rows))
             }
+        }
         }
     }
 }

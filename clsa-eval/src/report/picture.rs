@@ -3,12 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
-use image::{ImageFormat, RgbImage, imageops};
+use image::{ImageFormat, ImageResult, RgbImage, imageops};
 use std::io::Cursor;
 
 /// Sides above this are stored as JPEG; small pictures stay exact.
 const EXACT: u32 = 64;
-const QUALITY: u8 = 88;
+const QUALITY: u8 = 82;
 
 /// An image as a data URI.
 #[derive(Clone, Debug)]
@@ -32,12 +32,22 @@ impl Picture {
             imageops::resize(image, scaled(image.width()), scaled(image.height()), imageops::FilterType::Triangle)
         });
         let image = smaller.as_ref().unwrap_or(image);
+        if image.width().max(image.height()) > EXACT {
+            return Self::compact(image, alt);
+        }
         let mut bytes = Vec::new();
-        let (format, written) = if image.width().max(image.height()) > EXACT {
-            ("jpeg", image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY)))
-        } else {
-            ("png", image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png))
-        };
+        let written = image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png);
+        Self::encoded("png", &bytes, written, image, alt)
+    }
+
+    /// Encodes an image of any size as JPEG.
+    pub(super) fn compact(image: &RgbImage, alt: String) -> Self {
+        let mut bytes = Vec::new();
+        let written = image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY));
+        Self::encoded("jpeg", &bytes, written, image, alt)
+    }
+
+    fn encoded(format: &str, bytes: &[u8], written: ImageResult<()>, image: &RgbImage, alt: String) -> Self {
         written.expect("an image of pixels is encoded in memory");
         let uri = format!("data:image/{format};base64,{}", STANDARD.encode(bytes));
         Self { uri, width: image.width(), height: image.height(), alt }

@@ -60,7 +60,7 @@ pub(super) fn pca(features: &Features) -> Result<Pca, String> {
     Ok(Pca { points, explained: [first, second] })
 }
 
-/// Barnes-Hut t-SNE of features by cosine, from the principal components on.
+/// Barnes-Hut t-SNE of features by cosine, from the principal components of these and possibly further images on.
 ///
 /// It runs on one thread: sums over several would depend on which thread came first.
 ///
@@ -83,8 +83,9 @@ pub(super) fn tsne(features: &Features, start: &Pca) -> Result<Vec<[f64; 2]>, St
             others.map(|other| Neighbor { index: other.index as usize, distance: distance(other.similarity) }).collect()
         })
         .collect();
-    let spread = (start.points.iter().map(|p| p[0] * p[0]).sum::<f64>() / n as f64).sqrt();
-    let initial: Vec<f32> = start.points.iter().flatten().map(|x| (1e-4 * x / spread) as f32).collect();
+    let start = &start.points[..n];
+    let spread = (start.iter().map(|p| p[0] * p[0]).sum::<f64>() / n as f64).sqrt();
+    let initial: Vec<f32> = start.iter().flatten().map(|x| (1e-4 * x / spread) as f32).collect();
     let images: Vec<usize> = (0..n).collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|error| error.to_string())?;
     let flat = pool.install(|| {

@@ -2,15 +2,16 @@
 
 use super::embedding::{Embedding, Images, embedding};
 use super::metrics::Metrics;
+use super::picture::Picture;
 use super::views::{ViewedImage, views};
 use super::{Progress, ReportOptions};
+use crate::run::checkpoint_step;
 use crate::{EvalError, Evaluation, Run};
 use clsa_augment::ViewPlan;
-use clsa_data::{Dataset, Source, Split};
+use clsa_data::{Limits, Source, Splits};
 use serde::Deserialize;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 /// A part of the report, or why it is missing and what makes it.
 pub(super) type Part<T> = Result<T, String>;
@@ -25,9 +26,34 @@ pub(super) struct Subject {
     /// `config.toml`, table by table.
     pub config: Vec<ConfigTable>,
     pub metrics: Metrics,
-    pub evaluation: Part<Evaluation>,
+    /// Training step of the newest checkpoint.
+    pub checkpoint: Option<u64>,
+    /// At least one.
+    pub evaluations: Part<Vec<Evaluated>>,
     pub views: Part<Vec<ViewedImage>>,
     pub embedding: Part<Embedding>,
+}
+
+/// An evaluation in the run's folder.
+#[derive(Debug)]
+pub(super) struct Evaluated {
+    /// Name of its file.
+    pub file: String,
+    pub evaluation: Evaluation,
+    /// Training step of the checkpoint that was evaluated; none for other weights.
+    pub step: Option<u64>,
+    /// The picture of `retrieval`.
+    pub picture: Option<Part<Sheet>>,
+}
+
+/// The picture that the protocol `retrieval` has written.
+#[derive(Debug)]
+pub(super) struct Sheet {
+    /// Name of its file.
+    pub file: String,
+    pub picture: Picture,
+    /// Whether further rows were left out, to keep the page small.
+    pub cut: bool,
 }
 
 /// What the report needs of `config.toml` beyond [`Run`].
@@ -66,19 +92,14 @@ impl Subject {
         let run = Run::open(folder)?;
         let metrics = Metrics::read(&folder.join("metrics.jsonl"))?;
         let (config, tables) = configuration(folder)?;
-        let path = folder.join("eval.json");
-        let evaluation = if path.exists() {
-            Ok(Evaluation::read(&path)?)
-        } else {
-            let command = format!("cargo xtask eval --run {}", folder.display());
-            Err(format!("This run has not been evaluated; `{command}` does it, then make the report again."))
-        };
+        let checkpoint = run.checkpoint().ok().and_then(|file| checkpoint_step(&file));
+        let evaluations = evaluations(&run)?;
         let source = options.data.as_deref().unwrap_or(&run.config.data.source).to_owned();
-        let open = |split| source.parse::<Source>().and_then(|source| source.open(split));
-        let (views, embedding) = match open(Split::Train) {
-            Ok(train) => {
-                let views = views(train.as_ref(), &tables.views, run.config.train.seed);
-                (views.map_err(|error| missing(&error)), embedded(&run, train, open(Split::Test), options, progress))
+        let opened = source.parse::<Source>().and_then(|source| source.open_splits(Limits::default()));
+        let (views, embedding) = match opened {
+            Ok(splits) => {
+                let views = views(splits.train.as_ref(), &tables.views, run.config.train.seed);
+                (views.map_err(|error| missing(&error)), embedded(&run, &splits, options, progress))
             }
             Err(error) => {
                 let reason = format!(
@@ -88,37 +109,82 @@ impl Subject {
                 (Err(reason.clone()), Err(reason))
             }
         };
-        Ok(Self { name, run, tables, config, metrics, evaluation, views, embedding })
+        Ok(Self { name, run, tables, config, metrics, checkpoint, evaluations, views, embedding })
     }
 
-    /// Names of the classes, where the run's evaluation or data tell them.
+    /// Names of the classes of the run's images, where its data or an evaluation on them tell.
     pub(super) fn classes(&self) -> &[String] {
-        match (&self.evaluation, &self.embedding) {
-            (Ok(evaluation), _) => &evaluation.classes,
-            (_, Ok(embedding)) => &embedding.classes,
-            _ => &[],
+        if let Ok(embedding) = &self.embedding {
+            return &embedding.classes;
         }
+        let evaluations = self.evaluations.iter().flatten().map(|evaluated| &evaluated.evaluation);
+        let mut own = evaluations.filter(|evaluation| evaluation.data == self.run.config.data.source);
+        own.next().map_or(&[], |evaluation| &evaluation.classes)
     }
 }
 
-fn embedded(
-    run: &Run,
-    train: Arc<dyn Dataset>,
-    test: Result<Arc<dyn Dataset>, clsa_data::DataError>,
-    options: &ReportOptions,
-    progress: &Progress,
-) -> Part<Embedding> {
-    let test = test.map_err(|error| format!("There are no test images to look at: {error}."))?;
-    let images = Images { train: train.as_ref(), test: test.as_ref(), samples: options.samples, seed: options.seed };
-    let told = |done: usize, of: usize| progress(&run.folder, done, of);
-    embedding(run, &images, &told).map_err(|error| match error {
-        EvalError::NoClass { sample } => {
-            format!("The map and the neighbours need images with a class; {sample} has none.")
-        }
-        error => missing(&error),
+/// Every evaluation in the run's folder.
+///
+/// # Errors
+/// One of them is damaged.
+fn evaluations(run: &Run) -> Result<Part<Vec<Evaluated>>, EvalError> {
+    let folder = run.folder.display();
+    let mut found = Vec::new();
+    for path in run.evaluations() {
+        let evaluation = Evaluation::read(&path)?;
+        let step = checkpoint_step(Path::new(&evaluation.weights));
+        let picture = retrieval_picture(&run.folder, &evaluation);
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        found.push(Evaluated { file, evaluation, step, picture });
+    }
+    Ok(if !found.is_empty() {
+        Ok(found)
+    } else if run.checkpoint().is_ok() {
+        Err(format!(
+            "This run has not been evaluated; `cargo xtask eval --run {folder}` does it, then make the report again."
+        ))
+    } else {
+        Err(format!(
+            "This run has not been evaluated, and has no checkpoint yet that could be; once it has trained an epoch, \
+             `cargo xtask eval --run {folder}` evaluates it."
+        ))
     })
 }
 
+/// Height of what is shown of a sheet, pixels.
+const SHEET: u32 = 1680;
+
+fn retrieval_picture(folder: &Path, evaluation: &Evaluation) -> Option<Part<Sheet>> {
+    let results = evaluation.protocols.iter().flat_map(|protocol| &protocol.results);
+    let name = results.filter_map(|result| result.details.get("picture")?.as_str()).next()?;
+    let alt =
+        format!("rows of pictures: a random image in a grey frame, then its nearest neighbours in {}", evaluation.data);
+    Some(match image::open(folder.join(name)) {
+        Ok(image) => {
+            let (width, height) = (image.width(), image.height());
+            let shown = image.crop_imm(0, 0, width, height.min(SHEET)).to_rgb8();
+            Ok(Sheet { file: name.to_owned(), picture: Picture::compact(&shown, alt), cut: height > SHEET })
+        }
+        Err(error) => Err(format!("The picture of retrieval, {name}, cannot be shown: {error}.")),
+    })
+}
+
+fn embedded(run: &Run, splits: &Splits, options: &ReportOptions, progress: &Progress) -> Part<Embedding> {
+    let (samples, seed) = (options.samples, options.seed);
+    let test = splits.test.as_deref().ok();
+    let images = Images { train: splits.train.as_ref(), test, samples, seed };
+    let told = |done: usize, of: usize| progress(&run.folder, done, of);
+    if run.checkpoint().is_err() {
+        let folder = run.folder.display();
+        return Err(format!(
+            "This run has no checkpoint yet; once it has trained an epoch, `cargo xtask report {folder}` shows what its \
+             encoder makes of images."
+        ));
+    }
+    embedding(run, &images, &told).map_err(|error| missing(&error))
+}
+
+/// What stands in place of a part that cannot be made.
 fn missing(error: &EvalError) -> String {
     format!("This part could not be made: {error}.")
 }

@@ -1,9 +1,10 @@
 //! The views of a few training images, as the run's first epoch drew them.
 
+use super::drawn;
 use super::picture::Picture;
 use crate::EvalError;
 use clsa_augment::{Augmenter, ViewId, ViewPlan};
-use clsa_data::{Dataset, Split};
+use clsa_data::{Dataset, Label, Presence, Split};
 
 /// Images whose views are shown.
 const IMAGES: usize = 4;
@@ -32,14 +33,15 @@ pub(super) struct View {
     pub operations: Vec<String>,
 }
 
-/// The views of images spread over the training set. An image that cannot be read gives way to the next one.
+/// The views of random training images. An image that cannot be read gives way to the next one.
 pub(super) fn views(train: &dyn Dataset, plan: &ViewPlan, seed: u64) -> Result<Vec<ViewedImage>, EvalError> {
     let mut augmenter = Augmenter::new();
-    let part = train.len().div_ceil(IMAGES);
     let mut shown = Vec::new();
-    for start in (0..train.len()).step_by(part) {
-        let mut images = (start..(start + part).min(train.len())).take(20).map(|i| (i, train.image(i)));
-        let Some((index, Ok(image))) = images.find(|(_, image)| image.is_ok()) else { continue };
+    for index in drawn(train.len(), 20 * IMAGES, seed) {
+        if shown.len() == IMAGES {
+            break;
+        }
+        let Ok(image) = train.image(index) else { continue };
         let name = named(train, Split::Train, index);
         let mut views = Vec::new();
         for (number, (kind, view)) in kinds(plan).zip(plan.views()).enumerate() {
@@ -81,9 +83,26 @@ fn readable(operation: &clsa_augment::Op) -> String {
     format!("{name} {}", arguments.split(',').map(short).collect::<Vec<_>>().join(" "))
 }
 
-/// How the page speaks of a sample: its class where it has one, its split and its name.
+/// How the page speaks of a sample: its classes where it has some, its split and its name.
 pub(super) fn named(data: &dyn Dataset, split: Split, index: usize) -> String {
-    let name = format!("{split} image {}", data.name(index));
-    let class = data.label(index).class().and_then(|class| data.class_names().get(class as usize));
-    class.map_or_else(|| name.clone(), |class| format!("{class} ({name})"))
+    let kind = if split == Split::Test { "test" } else { "training" };
+    let name = data.name(index);
+    // The folder of the image tells enough; what is above it is the same for all.
+    let start = name.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
+    let name = format!("{kind} image {}", &name[start..]);
+    let classes = classes_of(data, index);
+    if classes.is_empty() { name } else { format!("{} ({name})", classes.join(", ")) }
+}
+
+/// Names of a sample's classes: none, one, or all that are present.
+pub(super) fn classes_of(data: &dyn Dataset, index: usize) -> Vec<String> {
+    let name = |class: usize| data.class_names().get(class).cloned().unwrap_or_else(|| class.to_string());
+    match data.label(index) {
+        Label::None => Vec::new(),
+        Label::Class(class) => vec![name(class as usize)],
+        Label::Multi(classes) => {
+            let present = classes.iter().enumerate().filter(|(_, presence)| **presence == Presence::Present);
+            present.map(|(class, _)| name(class)).collect()
+        }
+    }
 }

@@ -5,7 +5,10 @@ mod run;
 
 use assert_cmd::Command;
 use browser::Browser;
-use run::{HOSTILE, checkpoint, configure, evaluate, record, whole};
+use clsa_data::{Dataset, Source, Split};
+use clsa_eval::{EvalTransform, FeatureFile, Run, center_crops};
+use clsa_model::{Compute, Encoder, weights};
+use run::{HOSTILE, checkpoint, configure, evaluate, evaluate_elsewhere, record, whole};
 use std::fs;
 use std::path::Path;
 
@@ -25,7 +28,7 @@ fn the_newest_run_gives_a_page_with_every_section_that_loads_nothing() {
     assert!(!stderr.contains("note:"), "{stderr}");
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     for id in
-        ["summary", "results", "loss", "knn", "map", "neighbours", "confusion", "views", "throughput", "configuration"]
+        ["results", "summary", "loss", "knn", "map", "neighbours", "classes", "views", "throughput", "configuration"]
     {
         assert!(page.contains(&format!("<section id=\"{id}\"")), "{id}");
     }
@@ -34,7 +37,7 @@ fn the_newest_run_gives_a_page_with_every_section_that_loads_nothing() {
     let loaded = page.split(" src=\"").skip(1).chain(page.split(" href=\"").skip(1));
     assert!(loaded.into_iter().all(|rest| rest.starts_with("data:") || rest.starts_with('#')));
     // 31 of 40 right by linear-features, beside 4 classes of chance.
-    for text in ["77.5", "25.0", "untrained", "raw pixels", "batch_size", "strong, 24 px", "t-SNE"] {
+    for text in ["77.5", "25.0", "untrained", "raw pixels", "batch_size", "strong<br>24 px", "t-SNE"] {
         assert!(page.contains(text), "{text}");
     }
 }
@@ -60,7 +63,119 @@ fn several_runs_stand_side_by_side_and_their_differences_are_marked() {
     assert!(!folder.path().join("runs/one/report.html").exists());
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(page.contains("<mark>seed</mark>") && !page.contains("<mark>batch_size</mark>"));
-    assert!(page.contains("one, trained") && page.contains("two, trained"));
+    assert!(page.contains("<td>one</td>") && page.contains("<td>two</td>"));
+}
+
+#[test]
+fn every_evaluation_of_a_run_is_shown_under_its_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    whole(&run, 7);
+    evaluate_elsewhere(&run);
+    let (code, stderr) = report(folder.path(), &["run"]);
+    assert_eq!(code, 0, "{stderr}");
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    let results = page.split("<section id=\"results\"").nth(1).unwrap().split("</section>").next().unwrap();
+    let place = |text: &str| results.find(text).unwrap_or_else(|| panic!("{text}"));
+    // The run's own data come first.
+    assert!(place("On procedural<") < place("On flat:photographs<"));
+    assert!(place("On flat:photographs<") < place("On voc2007:VOCdevkit<"));
+    assert!(place("Mean average precision in percent") > place("On voc2007:VOCdevkit<"));
+    for text in ["no test images", "weight decay 1.000e-6", "11-point", "data:image/jpeg;base64,"] {
+        place(text);
+    }
+    assert!(!page.contains("77777"), "numbers of images are no reading");
+    // The checkpoint of step 15 is newer than the evaluation of the photographs.
+    assert!(results.contains("cargo xtask eval --run run --data flat:photographs"));
+    assert!(!results.contains("cargo xtask eval --run run --data voc2007"));
+    let (classes, voc07) = (page.find("<section id=\"classes\"").unwrap(), page.find("voc07 by class").unwrap());
+    assert!(voc07 > classes && page.contains("Average precision of voc07 in percent, by class."));
+
+    fs::remove_file(run.join("eval-flat-photographs.retrieval.png")).unwrap();
+    let (code, stderr) = report(folder.path(), &["run"]);
+    assert_eq!(code, 0, "{stderr}");
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("The picture of retrieval, eval-flat-photographs.retrieval.png, cannot be shown"));
+}
+
+#[test]
+fn a_run_on_images_without_labels_has_its_map_and_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    fs::create_dir(folder.path().join("photographs")).unwrap();
+    let source: Source = "procedural:classes=4,train=40,test=10,side=32".parse().unwrap();
+    let images = source.open(Split::Train).unwrap();
+    for index in 0..40 {
+        images.image(index).unwrap().save(folder.path().join(format!("photographs/image-{index}.png"))).unwrap();
+    }
+    configure(&run, 7);
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    let config = config.replace("procedural:classes=4,train=80,test=40,side=32", "flat:photographs");
+    fs::write(run.join("config.toml"), config).unwrap();
+    record(&run);
+    checkpoint(&run, 7);
+    let (code, stderr) = report(folder.path(), &["run"]);
+    assert_eq!(code, 0, "{stderr}");
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    for text in ["40 random training images", "t-SNE of the same features", "Without colours", ">image-"] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains('✓') && !page.contains('✗'));
+    let neighbours = page.split("<section id=\"neighbours\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert_eq!(neighbours.matches("<img ").count(), 8 * 7);
+    // No query is its own neighbour: no row shows a picture twice.
+    for row in neighbours.split("<figure").skip(1) {
+        let mut pictures: Vec<&str> =
+            row.split(" src=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        pictures.sort_unstable();
+        pictures.dedup();
+        assert_eq!(pictures.len(), 7);
+    }
+}
+
+#[test]
+fn features_that_an_evaluation_has_kept_are_used_and_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    whole(&run, 7);
+    let page = || {
+        let (code, stderr) = report(folder.path(), &["run", "--out", "page.html", "--samples", "30"]);
+        assert_eq!(code, 0, "{stderr}");
+        fs::read_to_string(folder.path().join("page.html")).unwrap()
+    };
+    let made = page();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clsa-eval"));
+    let args = ["eval", "--run", "run", "--protocol", "knn", "--out", "elsewhere.json"];
+    command.current_dir(folder.path()).args(args).assert().success();
+    assert_eq!(page(), made);
+    let kept = || fs::read_dir(run.join("features")).unwrap().map(|entry| entry.unwrap().path());
+    for file in kept() {
+        let mut bytes = fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&file, bytes).unwrap();
+    }
+    assert_eq!(page(), made, "damaged files are passed over");
+
+    // Files of features that only name the class: every neighbour is then of the query's class.
+    fs::remove_dir_all(run.join("features")).unwrap();
+    let opened = Run::open(&run).unwrap();
+    let encoder = Encoder::new(&opened.config.model, Compute::default(), 7, &candle_core::Device::Cpu).unwrap();
+    encoder.load_backbone(&weights::read(&opened.checkpoint().unwrap()).unwrap().tensors).unwrap();
+    let transform = EvalTransform { normalize: opened.config.views.key.normalize, ..EvalTransform::new(32, 32) };
+    let source: Source = opened.config.data.source.parse().unwrap();
+    let dim = encoder.config().feature_dim();
+    for split in [Split::Train, Split::Test] {
+        let data = source.open(split).unwrap();
+        let of = center_crops(&encoder, data.as_ref(), &transform).unwrap();
+        let one_hot = |class: usize| (0..dim).map(move |at| f32::from(u8::from(at == class)));
+        let values: Vec<f32> = (0..data.len()).flat_map(|i| one_hot(data.label(i).class().unwrap() as usize)).collect();
+        let no_warning = |error| panic!("{error}");
+        FeatureFile::open_or_make(&run.join("features"), &of, [data.len(), dim], &no_warning, |sink| sink(&values))
+            .unwrap();
+    }
+    let named = page();
+    assert_eq!(named.matches("✓ 1.00").count(), 8 * 6);
+    assert!(made.matches("✓ 1.00").count() < 8 * 6);
 }
 
 #[test]
@@ -104,7 +219,9 @@ fn wrong_requests_end_with_one_sentence_and_code_2_and_write_nothing() {
         assert_eq!(written, None, "{args:?}");
     };
     refused(&[], "cargo xtask pretrain");
-    refused(&["nowhere"], "nowhere");
+    refused(&["nowhere"], "nowhere: there is no such folder");
+    fs::create_dir(at.join("empty")).unwrap();
+    refused(&["empty"], "empty: this folder is not a run, because it has no config.toml");
     whole(&at.join("good"), 7);
     whole(&at.join("damaged"), 7);
     let metrics = fs::read_to_string(at.join("damaged/metrics.jsonl")).unwrap();
@@ -151,11 +268,12 @@ fn a_browser_shows_the_page_without_errors_and_without_scrolling_sideways() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     whole(&at.join("one"), 7);
+    evaluate_elsewhere(&at.join("one"));
     whole(&at.join("two-with-a-rather-long-name-20260101-120000"), 8);
     configure(&at.join("bare"), 7);
     for (args, pictures) in [
-        (&["one", "--out", "one.html"][..], 4 * 4 + 7 * 8),
-        (&["one", "two-with-a-rather-long-name-20260101-120000", "bare", "--out", "all.html"], 3 * 16 + 2 * 56),
+        (&["one", "--out", "one.html"][..], 4 * 4 + 7 * 8 + 1),
+        (&["one", "two-with-a-rather-long-name-20260101-120000", "bare", "--out", "all.html"], 3 * 16 + 2 * 56 + 1),
     ] {
         let (code, stderr) = report(at, args);
         assert_eq!(code, 0, "{stderr}");
@@ -178,6 +296,25 @@ fn a_browser_shows_the_page_without_errors_and_without_scrolling_sideways() {
                 let flat = "[...document.querySelectorAll('.plot > div > svg')].filter(s => \
                             s.getBoundingClientRect().height < 60).length";
                 assert_eq!(browser.value(flat), 0, "{shown}");
+                // Text of a figure is within it, and none is written over another.
+                let texts = "[...document.querySelectorAll('.plot > div > svg')].flatMap(s => \
+                             { const f = s.getBoundingClientRect(); return [...s.querySelectorAll('text')].map(t => \
+                             { const r = t.getBoundingClientRect(); return [t, r, f]; }); })";
+                let cut = format!(
+                    "{texts}.filter(([t, r, f]) => r.left < f.left - 1 || r.right > f.right + 1 || r.top < f.top - 1 || \
+                     r.bottom > f.bottom + 1).map(([t]) => t.textContent)"
+                );
+                assert_eq!(browser.value(&cut), serde_json::json!([]), "{shown}");
+                let over = format!(
+                    "{texts}.flatMap(([t, r], i, all) => all.slice(i + 1).filter(([u, q]) => t.parentNode === u.parentNode \
+                     && Math.min(r.right, q.right) - Math.max(r.left, q.left) > 1 && Math.min(r.bottom, q.bottom) - \
+                     Math.max(r.top, q.top) > 0.4 * Math.min(r.height, q.height)).map(([u]) => t.textContent + ' / ' + \
+                     u.textContent))"
+                );
+                assert_eq!(browser.value(&over), serde_json::json!([]), "{shown}");
+                let wide = "[...document.querySelectorAll('#results .table')].filter(t => t.scrollWidth > \
+                            t.clientWidth).length";
+                assert!(page == "all.html" || browser.value(wide) == 0, "{shown}");
                 assert_eq!(browser.console(), Vec::<String>::new(), "{shown}");
                 // The page is its own paper, and the text of figures follows it.
                 let paper = browser.value("getComputedStyle(document.body).backgroundColor");

@@ -1,7 +1,11 @@
 //! Runs on disk for the tests of the report.
 
 use candle_core::{Device, Tensor};
-use clsa_eval::{Accuracy, Chance, EncoderResult, EvalTransform, Evaluation, Figures, Predictions, ProtocolResult};
+use clsa_data::Presence;
+use clsa_eval::{
+    Accuracy, AveragePrecision, Chance, EncoderResult, EvalTransform, Evaluation, Figures, Predictions, ProtocolResult,
+    RetrievalPrecision,
+};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -84,6 +88,59 @@ pub fn evaluate(folder: &Path) {
         protocols: vec![protocol("knn", 25), protocol("linear-features", 31)],
     };
     evaluation.write(&folder.join("eval.json")).unwrap();
+}
+
+/// Writes evaluations on two other data sets: `voc07`, and `retrieval` of images without labels with its picture.
+pub fn evaluate_elsewhere(folder: &Path) {
+    let own = Evaluation::read(&folder.join("eval.json")).unwrap();
+    let voc07 = |encoder: &str, scores: [f64; 6]| {
+        let labels =
+            [[Presence::Present, Presence::Absent], [Presence::Absent, Presence::Present], [Presence::Present; 2]];
+        let figures = Figures::AveragePrecision(AveragePrecision::of(&scores, &labels, 0));
+        EncoderResult { encoder: encoder.to_owned(), details: serde_json::json!({ "lr": 0.3 }), figures }
+    };
+    let results = vec![
+        voc07("trained", [0.9, 0.1, 0.2, 0.8, 0.7, 0.6]),
+        voc07("untrained", [0.1, 0.2, 0.9, 0.1, 0.2, 0.7]),
+        voc07("chance", [0.5, 0.4, 0.6, 0.3, 0.4, 0.5]),
+    ];
+    let voc07 = Evaluation {
+        data: "voc2007:VOCdevkit".to_owned(),
+        data_sha256: "2".repeat(64),
+        classes: vec!["aeroplane".into(), "bicycle".into()],
+        chance: None,
+        protocols: vec![ProtocolResult {
+            protocol: "voc07".to_owned(),
+            settings: serde_json::json!({ "lr": [0.1, 0.3], "weight_decay": 1e-6 }),
+            results,
+            wall_time_s: 2.5,
+        }],
+        ..own.clone()
+    };
+    voc07.write(&folder.join("eval-voc2007-VOCdevkit.json")).unwrap();
+    let picture = "eval-flat-photographs.retrieval.png";
+    image::RgbImage::from_pixel(300, 200, image::Rgb([90, 120, 200])).save(folder.join(picture)).unwrap();
+    let retrieved = serde_json::json!([{ "query": 77_777, "neighbours": [1, 2] }]);
+    let retrieval = Evaluation {
+        weights: "checkpoints/step-00000010.safetensors".to_owned(),
+        data: "flat:photographs".to_owned(),
+        data_sha256: "3".repeat(64),
+        classes: Vec::new(),
+        test_samples: 0,
+        chance: None,
+        protocols: vec![ProtocolResult {
+            protocol: "retrieval".to_owned(),
+            settings: serde_json::json!({ "queries": 1, "neighbours": 2 }),
+            results: vec![EncoderResult {
+                encoder: "trained".to_owned(),
+                details: serde_json::json!({ "retrieved": retrieved, "picture": picture }),
+                figures: Figures::Retrieval(RetrievalPrecision { neighbours: 2, precision: None }),
+            }],
+            wall_time_s: 0.5,
+        }],
+        ..own
+    };
+    retrieval.write(&folder.join("eval-flat-photographs.json")).unwrap();
 }
 
 /// A run with everything.

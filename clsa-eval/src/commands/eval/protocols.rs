@@ -8,7 +8,7 @@ use clsa_data::{Dataset, Presence};
 use clsa_eval::{
     Accuracy, AveragePrecision, EncoderResult, EvalError, EvalTransform, FeatureFile, FeatureRows, Figures,
     FinetuneConfig, KnnConfig, Labelled, LinearConfig, LogisticRegressionConfig, Predictions, ProtocolResult,
-    RetrievalConfig, RetrievalPrecision, TEST_CROPS, TRAIN_CROPS, TrainingProgress, Voc07Config, data_hash,
+    RetrievalConfig, RetrievalPrecision, TEST_CROPS, TRAIN_CROPS, TrainingProgress, Voc07Config, center_crops, data_hash,
     extract_crops_into, extract_into, finetune, knn, linear, logistic_regression, raw_pixels_into, retrieval,
     retrieval_chance, retrieval_precision, voc07, write_retrieval_picture,
 };
@@ -293,7 +293,7 @@ impl Bench<'_> {
         let mut sets = Vec::new();
         for NamedEncoder { name, encoder, sha256 } in &self.encoders {
             let features = |images: &Images| {
-                let of = format!("centre crops of {} of data {} by {sha256}", json!(transform), images.sha256);
+                let of = center_crops(transform, &images.sha256, sha256);
                 let indices: Vec<usize> = (0..images.dataset.len()).collect();
                 let shape = [indices.len(), encoder.config().feature_dim()];
                 self.cached((&format!("{}, {name}", images.split), "images"), &of, shape, |sink| {
