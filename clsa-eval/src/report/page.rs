@@ -244,8 +244,8 @@ fn knn(subjects: &[Subject]) -> Markup {
         @for subject in subjects.iter().filter(|subject| subject.metrics.knn.is_empty()) {
             p.missing {
                 @if subjects.len() > 1 { b { (subject.name) ": " } }
-                "No k-NN evaluation is recorded: there was no step yet, the images have no labels or no test split, or knn.every is 0. "
-                code { "cargo xtask pretrain --set knn.every=1" } " measures after each epoch, "
+                "No k-NN evaluation is recorded: there was no step yet, the images have no labels or no test split, or knn.every is 0. \
+                 For images with one class each " code { "cargo xtask pretrain --set knn.every=1" } " measures after each epoch, "
                 code { "cargo xtask eval --protocol knn --run " (subject.run.folder.display()) } " once now."
             }
         }

@@ -140,20 +140,33 @@ fn evaluations(run: &Run) -> Result<Part<Vec<Evaluated>>, EvalError> {
     Ok(if !found.is_empty() {
         Ok(found)
     } else if run.checkpoint().is_ok() {
+        let protocol = fitting_protocol(run);
         Err(format!(
-            "This run has not been evaluated; `cargo xtask eval --run {folder}` does it, then make the report again."
+            "This run has not been evaluated; `cargo xtask eval --run {folder}{protocol}` does it, then make the report \
+             again."
         ))
     } else {
         Err(format!(
             "This run has not been evaluated, and has no checkpoint yet that could be; once it has trained an epoch, \
-             `cargo xtask eval --run {folder}` evaluates it."
+             `cargo xtask eval --run {folder}{}` evaluates it.",
+            fitting_protocol(run)
         ))
     })
+}
+
+/// Names on the command line the protocol for images that have not one class each.
+fn fitting_protocol(run: &Run) -> &'static str {
+    match run.config.data.source.parse() {
+        Ok(Source::Flat(_)) => " --protocol retrieval",
+        Ok(Source::Voc2007(_)) => " --protocol voc07",
+        _ => "",
+    }
 }
 
 /// Height of what is shown of a sheet, pixels.
 const SHEET: u32 = 1680;
 
+/// The picture that the protocol `retrieval` has written beside its figures.
 fn retrieval_picture(folder: &Path, evaluation: &Evaluation) -> Option<Part<Sheet>> {
     let results = evaluation.protocols.iter().flat_map(|protocol| &protocol.results);
     let name = results.filter_map(|result| result.details.get("picture")?.as_str()).next()?;

@@ -5,7 +5,7 @@ mod run;
 
 use assert_cmd::Command;
 use browser::Browser;
-use clsa_data::{Dataset, Source, Split};
+use clsa_data::{Source, Split};
 use clsa_eval::{EvalTransform, FeatureFile, Run, center_crops};
 use clsa_model::{Compute, Encoder, weights};
 use run::{HOSTILE, checkpoint, configure, evaluate, evaluate_elsewhere, record, whole};
@@ -116,6 +116,7 @@ fn a_run_on_images_without_labels_has_its_map_and_neighbours() {
     checkpoint(&run, 7);
     let (code, stderr) = report(folder.path(), &["run"]);
     assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("cargo xtask eval --run run --protocol retrieval"), "{stderr}");
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     for text in ["40 random training images", "t-SNE of the same features", "Without colours", ">image-"] {
         assert!(page.contains(text), "{text}");
@@ -169,8 +170,8 @@ fn features_that_an_evaluation_has_kept_are_used_and_change_nothing() {
         let of = center_crops(&encoder, data.as_ref(), &transform).unwrap();
         let one_hot = |class: usize| (0..dim).map(move |at| f32::from(u8::from(at == class)));
         let values: Vec<f32> = (0..data.len()).flat_map(|i| one_hot(data.label(i).class().unwrap() as usize)).collect();
-        let no_warning = |error| panic!("{error}");
-        FeatureFile::open_or_make(&run.join("features"), &of, [data.len(), dim], &no_warning, |sink| sink(&values))
+        let folder = run.join("features");
+        FeatureFile::open_or_make(&folder, &of, [data.len(), dim], &|error| panic!("{error}"), |sink| sink(&values))
             .unwrap();
     }
     let named = page();
@@ -294,7 +295,7 @@ fn a_browser_shows_the_page_without_errors_and_without_scrolling_sideways() {
                                [...document.querySelectorAll('[role=img]')].filter(i => !i.ariaLabel).length";
                 assert_eq!(browser.value(unnamed), 0, "{shown}");
                 let flat = "[...document.querySelectorAll('.plot > div > svg')].filter(s => \
-                            s.getBoundingClientRect().height < 60).length";
+                            s.getBoundingClientRect().height < 50).length";
                 assert_eq!(browser.value(flat), 0, "{shown}");
                 // Text of a figure is within it, and none is written over another.
                 let texts = "[...document.querySelectorAll('.plot > div > svg')].flatMap(s => \
