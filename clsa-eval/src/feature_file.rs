@@ -2,9 +2,7 @@
 
 use crate::evaluation::{hex, new_file_in};
 use crate::features::FeatureRows;
-use crate::{EvalError, EvalTransform, data_hash, encoder_hash};
-use clsa_data::Dataset;
-use clsa_model::Encoder;
+use crate::{EvalError, EvalTransform};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -33,13 +31,10 @@ pub struct FeatureFile {
     dim: usize,
 }
 
-/// What the features of a data set's centre crops by an encoder are of: the text that names their [`FeatureFile`].
-///
-/// # Errors
-/// A sample cannot be read, or a tensor operation fails.
-pub fn center_crops(encoder: &Encoder, dataset: &dyn Dataset, transform: &EvalTransform) -> Result<String, EvalError> {
-    let (data, encoder) = (data_hash(&[dataset])?, encoder_hash(encoder)?);
-    Ok(format!("centre crops of {} of data {data} by {encoder}", json!(transform)))
+/// What the features of a data set's centre crops by an encoder are of: the text that names their [`FeatureFile`], from
+/// [`crate::data_hash`] and [`crate::encoder_hash`].
+pub fn center_crops(transform: &EvalTransform, data_sha256: &str, encoder_sha256: &str) -> String {
+    format!("centre crops of {} of data {data_sha256} by {encoder_sha256}", json!(transform))
 }
 
 impl FeatureFile {

@@ -5,7 +5,10 @@ use super::picture::Picture;
 use super::projection::{Pca, pca, tsne};
 use super::views::{classes_of, named};
 use crate::knn::nearest;
-use crate::{EvalError, EvalTransform, FeatureFile, FeatureRows, Features, Run, center_crops, extract_into};
+use crate::{
+    EvalError, EvalTransform, FeatureFile, FeatureRows, Features, Run, center_crops, data_hash, encoder_hash,
+    extract_into,
+};
 use candle_core::Device;
 use clsa_augment::Augmenter;
 use clsa_data::{Dataset, Split};
@@ -150,7 +153,7 @@ fn kept_or_extracted(
 ) -> Result<Features, EvalError> {
     let dim = encoder.config().feature_dim();
     let mut values = Vec::with_capacity(indices.len() * dim);
-    let of = center_crops(encoder, data, transform)?;
+    let of = center_crops(transform, &data_hash(&[data])?, &encoder_hash(encoder)?);
     // A damaged file is the evaluation's to tell and to replace.
     if let Ok(Some(kept)) = FeatureFile::open_if_made(&run.folder.join("features"), &of, [data.len(), dim]) {
         for &index in indices {

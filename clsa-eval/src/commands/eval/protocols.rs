@@ -8,9 +8,9 @@ use clsa_data::{Dataset, Presence};
 use clsa_eval::{
     Accuracy, AveragePrecision, EncoderResult, EvalError, EvalTransform, FeatureFile, FeatureRows, Figures,
     FinetuneConfig, KnnConfig, Labelled, LinearConfig, LogisticRegressionConfig, Predictions, ProtocolResult,
-    RetrievalConfig, RetrievalPrecision, TEST_CROPS, TRAIN_CROPS, TrainingProgress, Voc07Config, center_crops, data_hash,
-    extract_crops_into, extract_into, finetune, knn, linear, logistic_regression, raw_pixels_into, retrieval,
-    retrieval_chance, retrieval_precision, voc07, write_retrieval_picture,
+    RetrievalConfig, RetrievalPrecision, TEST_CROPS, TRAIN_CROPS, TrainingProgress, Voc07Config, center_crops,
+    data_hash, extract_crops_into, extract_into, finetune, knn, linear, logistic_regression, raw_pixels_into,
+    retrieval, retrieval_chance, retrieval_precision, voc07, write_retrieval_picture,
 };
 use clsa_model::Encoder;
 use serde_json::{Value, json};
