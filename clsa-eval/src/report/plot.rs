@@ -57,6 +57,7 @@ impl Curves {
             let text = text(INK);
             let mut chart = ChartBuilder::on(area)
                 .margin_top(16)
+                .margin_left(8)
                 .margin_right(36)
                 .x_label_area_size(84)
                 .y_label_area_size(132)
@@ -311,7 +312,7 @@ pub(super) fn map(
             let style = anchored(INK, HPos::Center, VPos::Top);
             area.draw(&Text::new(across.clone(), ((side + margin) / 2, side - margin + 10), style))?;
             let style = anchored(INK, HPos::Center, VPos::Top).transform(FontTransform::Rotate270);
-            area.draw(&Text::new(up.clone(), (2, (side - margin) / 2), style))?;
+            area.draw(&Text::new(up.clone(), (8, (side - margin) / 2), style))?;
         }
         for (index, point) in points.iter().enumerate() {
             area.draw(&Circle::new(place(point), radius, series(class_of(index)).mix(0.7).filled()))?;
