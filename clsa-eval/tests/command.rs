@@ -193,7 +193,7 @@ fn wrong_requests_end_with_one_sentence_and_code_2() {
     image("unknown/test/eel/a.png");
     refused(at, &["--run", "good", "--data", "imagefolder:one"], "one class");
     refused(at, &["--run", "good", "--data", "imagefolder:unknown"], "eel");
-    refused(at, &["--run", "good", "--data", "flat:flat"], "flat");
+    refused(at, &["--run", "good", "--data", "flat:flat"], "only retrieval");
 }
 
 #[test]

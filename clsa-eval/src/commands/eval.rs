@@ -171,7 +171,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
             eprintln!("note: {error}; the queries are training images");
             None
         }
-        Err(error) => return Err(request(error)),
+        Err(error) => {
+            return Err(request(anyhow!(
+                "{error}: only retrieval, of the protocols, needs no test images and no labels"
+            )));
+        }
     };
     let (mut classes, mut one_class_each, mut present, mut labelled) = (0, None, None, None);
     if let Some(test) = &test {
