@@ -84,26 +84,38 @@ pub fn logistic_regression<'a>(
         return Err(nothing_to_choose_by("regularization", &config.regularization));
     }
     let rows = Standardised::load(train, &[&fitted[..], &held_out].concat())?;
-    let (regularization, tried, start) = match config.regularization[..] {
-        [only] => (only, Vec::new(), vec![0.0; classes * (train.rows.dim() + 1)]),
+    let Choice { regularization, held_out, weights } = match config.regularization[..] {
+        [regularization] => {
+            let weights = vec![0.0; classes * (train.rows.dim() + 1)];
+            Choice { regularization, held_out: Vec::new(), weights }
+        }
         _ => choose(&rows, fitted.len(), classes, config, progress)?,
     };
     let problem = rows.problem(train.labels.len(), classes)?;
-    let weights = problem.fit(regularization, config.max_iterations, start)?;
-    progress(tried.len() + 1);
+    let weights = problem.fit(regularization, config.max_iterations, weights)?;
+    progress(held_out.len() + 1);
     let predictions = Predictions::from_scores(&rows.scores(test.rows, &weights, classes)?, classes);
-    Ok(LogisticRegressionResult { predictions, regularization, held_out: tried })
+    Ok(LogisticRegressionResult { predictions, regularization, held_out })
+}
+
+/// The λ that is best on held-out rows.
+struct Choice {
+    regularization: f64,
+    /// Top-1 accuracy by λ.
+    held_out: Vec<(f64, f64)>,
+    /// Those fitted with it.
+    weights: Vec<f64>,
 }
 
 /// Fits the first `fitted` rows with each λ from the strongest on, beginning where the one before ended, and takes the λ
-/// that classifies the other rows best. Gives it, what was tried, and its weights.
+/// that classifies the other rows best.
 fn choose(
     rows: &Standardised,
     fitted: usize,
     classes: usize,
     config: &LogisticRegressionConfig,
     progress: &dyn Fn(usize),
-) -> Result<(f64, Vec<(f64, f64)>, Vec<f64>), EvalError> {
+) -> Result<Choice, EvalError> {
     let mut grid = config.regularization.clone();
     grid.sort_by(|a, b| b.total_cmp(a));
     let problem = rows.problem(fitted, classes)?;
@@ -125,7 +137,7 @@ fn choose(
             break;
         }
     }
-    Ok((best(&tried), tried, best_weights))
+    Ok(Choice { regularization: best(&tried), held_out: tried, weights: best_weights })
 }
 
 /// Training features, standardised.
