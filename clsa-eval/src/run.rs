@@ -82,15 +82,14 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self, EvalError> {
         let path = folder.join("config.toml");
         let refused = |reason: String| EvalError::Run { path: folder.to_owned(), reason };
-        let text = fs::read_to_string(&path).map_err(|e| {
-            match e.kind() {
-            ErrorKind::NotFound if !folder.exists() => refused("there is no such folder; name a run's".to_owned()),
-            ErrorKind::NotFound => refused(
-                "this folder is not a run, because it has no config.toml; name one that `cargo xtask pretrain` has made"
+        let text = fs::read_to_string(&path).map_err(|error| {
+            refused(match error.kind() {
+                ErrorKind::NotFound if !folder.exists() => "there is no such folder; name a run's".to_owned(),
+                ErrorKind::NotFound => "this folder is not a run, because it has no config.toml; name one that \
+                                        `cargo xtask pretrain` has made"
                     .to_owned(),
-            ),
-            _ => refused(format!("its config.toml cannot be read ({e}); name a folder that can")),
-        }
+                _ => format!("its config.toml cannot be read ({error}); name a folder that can"),
+            })
         })?;
         let config = toml::from_str(&text).map_err(|e| {
             let reason = e.message().split_whitespace().collect::<Vec<_>>().join(" ");

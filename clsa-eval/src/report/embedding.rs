@@ -94,9 +94,11 @@ pub(super) fn embedding(run: &Run, images: &Images, progress: &dyn Fn(usize, usi
     let gallery_indices = drawn(train.len(), 2 * samples, seed);
     let mapped_indices = drawn(mapped_of.len(), samples, seed);
     let total = gallery_indices.len() + mapped_indices.len();
+    let encoder_sha256 = encoder_hash(&encoder)?;
     let features = |data: &dyn Dataset, indices: &[usize], split, before: usize| {
         let told = |done| progress(before + done, total);
-        let features = kept_or_extracted(run, &encoder, data, indices, &transform, &told)?;
+        let of = center_crops(&transform, &data_hash(&[data])?, &encoder_sha256);
+        let features = kept_or_extracted(run, &of, &encoder, data, indices, &transform, &told)?;
         features.check(split).map(|()| features)
     };
     let gallery = features(train, &gallery_indices, "training", 0)?;
@@ -141,10 +143,11 @@ pub(super) fn embedding(run: &Run, images: &Images, progress: &dyn Fn(usize, usi
     Ok(Embedding { split, classes, labels, pca, tsne, queries: shown, gallery: gallery.len() })
 }
 
-/// Features of the samples `indices`: rows of the file that an evaluation of all samples has left in the run, otherwise
-/// made by the encoder.
+/// Features of the samples `indices`: rows of the file `of` that an evaluation of all samples has left in the run,
+/// otherwise made by the encoder.
 fn kept_or_extracted(
     run: &Run,
+    of: &str,
     encoder: &Encoder,
     data: &dyn Dataset,
     indices: &[usize],
@@ -153,9 +156,8 @@ fn kept_or_extracted(
 ) -> Result<Features, EvalError> {
     let dim = encoder.config().feature_dim();
     let mut values = Vec::with_capacity(indices.len() * dim);
-    let of = center_crops(transform, &data_hash(&[data])?, &encoder_hash(encoder)?);
     // A damaged file is the evaluation's to tell and to replace.
-    if let Ok(Some(kept)) = FeatureFile::open_if_made(&run.folder.join("features"), &of, [data.len(), dim]) {
+    if let Ok(Some(kept)) = FeatureFile::open_if_made(&run.folder.join("features"), of, [data.len(), dim]) {
         for &index in indices {
             values.extend_from_slice(&kept.rows(index..index + 1)?);
         }
