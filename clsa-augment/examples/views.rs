@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clsa_augment::{Augmenter, ViewId, ViewPlan, to_rgb};
+use clsa_augment::{Augmenter, ViewId, ViewPlan, decode_rgb};
 
 fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let (input, folder, seed) = match arguments {
@@ -12,7 +12,8 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         [input, folder, seed] => (input, Path::new(folder), seed.parse()?),
         _ => return Err("usage: views IN OUT_FOLDER [SEED]".into()),
     };
-    let image = to_rgb(&image::open(input).map_err(|error| format!("cannot read {input}: {error}"))?);
+    let file = std::fs::read(input).map_err(|error| format!("cannot read {input}: {error}"))?;
+    let image = decode_rgb(&file).map_err(|error| format!("cannot decode {input}: {error}"))?;
     std::fs::create_dir_all(folder)?;
     let plan = ViewPlan::multi();
     let mut augmenter = Augmenter::new();

@@ -105,8 +105,8 @@ impl Augmenter {
         self.run(image, ops)?;
         let expected = self.image.data().len();
         if out.len() != expected {
-            let size = self.image.width() as u32;
-            return Err(AugmentError::Buffer { size, expected, actual: out.len() });
+            let (width, height) = (self.image.width() as u32, self.image.height() as u32);
+            return Err(AugmentError::Buffer { width, height, expected, actual: out.len() });
         }
         self.pending.flush(&mut self.image);
         match layout {

@@ -41,11 +41,13 @@ pub enum AugmentError {
         target_height: u32,
     },
     /// The caller's buffer has the wrong number of elements.
-    #[error("the view of {size}x{size} needs a buffer of {expected} values, not {actual}")]
+    #[error("the view of {width}x{height} needs a buffer of {expected} values, not {actual}")]
     Buffer {
-        /// Side of the view.
-        size: u32,
-        /// Elements needed: `3 · size · size`.
+        /// Width of the view.
+        width: u32,
+        /// Height of the view.
+        height: u32,
+        /// Elements needed: `3 · width · height`.
         expected: usize,
         /// Elements given.
         actual: usize,

@@ -204,7 +204,8 @@ impl View {
 pub(crate) const MAX_SIDE: u32 = 16384;
 
 /// torchvision `ColorJitter` inside `RandomApply`: factors drawn from `1 ± strength` (not below 0), a hue turned by up
-/// to `± hue` of the circle, the four in random order.
+/// to `± hue` of the circle, the four in random order. The default is MoCo v2's: 0.4, 0.4, 0.4 and 0.1, with probability
+/// 0.8.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ColorJitter {
@@ -226,7 +227,8 @@ impl Default for ColorJitter {
     }
 }
 
-/// Pillow's `ImageFilter.GaussianBlur` with a random standard deviation (SimCLR, MoCo v2).
+/// Pillow's `ImageFilter.GaussianBlur` with a random standard deviation (SimCLR, MoCo v2). The default is 0.1 to 2
+/// pixels, with probability 0.5.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GaussianBlur {

@@ -6,7 +6,8 @@ use crate::draw::chance;
 use crate::plan::MAX_SIDE;
 
 /// The paper's stronger augmentation (section 4.1): several draws with replacement from a pool of operations, each
-/// applied with a probability at a level drawn uniformly from 1 to 9.
+/// applied with a probability at a level drawn uniformly from 1 to 9. The default is five draws from the paper's pool with
+/// probability 0.5.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StrongPolicy {

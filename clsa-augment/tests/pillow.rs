@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clsa_augment::{Augmenter, CenterCrop, Op, to_rgb};
-use image::RgbImage;
+use clsa_augment::{Augmenter, CenterCrop, Op, decode_rgb, to_rgb};
+use image::{DynamicImage, RgbImage};
 
 fn fixture(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", name].iter().collect()
 }
 
 fn read(name: &str) -> RgbImage {
-    to_rgb(&image::open(fixture(name)).unwrap())
+    decode_rgb(&std::fs::read(fixture(name)).unwrap()).unwrap()
 }
 
 struct Case {
@@ -102,6 +102,7 @@ fn converted_pixel_formats_match_pillow_bytes() {
         "bilevel.png",
         "grey_alpha.png",
         "grey16.png",
+        "grey16_transparent.png",
         "rgba.png",
         "palette.png",
         "palette_transparent.png",
@@ -111,6 +112,28 @@ fn converted_pixel_formats_match_pillow_bytes() {
     ] {
         assert_eq!(read(&format!("convert_{name}")), read(&format!("convert_{name}.rgb.png")), "{name}");
     }
+}
+
+/// Without the file, a transparent colour cannot be told from an alpha channel.
+#[test]
+fn decoded_images_convert_as_their_files_do() {
+    for name in ["china.jpg", "convert_grey.png", "convert_grey_alpha.png", "convert_grey16.png", "convert_rgba.png"] {
+        assert_eq!(to_rgb(&image::open(fixture(name)).unwrap()), read(name), "{name}");
+    }
+}
+
+#[test]
+fn sixteen_bit_colour_keeps_its_high_byte() {
+    let values = [0, 255, 256, 511, 4660, 32767, 32768, 40000, 65279, 65280, 65534, 65535_u16];
+    let high = values.map(|value| (value >> 8) as u8);
+    let rgb = image::ImageBuffer::from_raw(2, 2, values.to_vec()).unwrap();
+    assert_eq!(to_rgb(&DynamicImage::ImageRgb16(rgb)).into_raw(), high);
+    let rgba = image::ImageBuffer::from_raw(3, 1, values.to_vec()).unwrap();
+    let colours = [&high[..3], &high[4..7], &high[8..11]].concat();
+    assert_eq!(to_rgb(&DynamicImage::ImageRgba16(rgba)).into_raw(), colours);
+    let grey_alpha = image::ImageBuffer::from_raw(3, 2, values.to_vec()).unwrap();
+    let greys = [0, 2, 4, 6, 8, 10].map(|place| [high[place]; 3]).concat();
+    assert_eq!(to_rgb(&DynamicImage::ImageLumaA16(grey_alpha)).into_raw(), greys);
 }
 
 /// The JPEG decoders themselves differ by a little, so that equality is not to be had here.

@@ -135,7 +135,11 @@ fn buffers_of_the_wrong_length_are_refused() {
     let view = View::weak(16, (0.2, 1.0));
     let mut out = vec![0.0; 3 * 16 * 16 - 1];
     let error = Augmenter::new().write(&noise(40, 40), &view, id(0, 0), Layout::ChannelsFirst, &mut out).unwrap_err();
-    assert_eq!(error, AugmentError::Buffer { size: 16, expected: 768, actual: 767 });
+    assert_eq!(error, AugmentError::Buffer { width: 16, height: 16, expected: 768, actual: 767 });
+    let resize: Op = "crop_resize=0,0,40,40,16,8".parse().unwrap();
+    let (normalize, layout) = (Normalize::NONE, Layout::ChannelsLast);
+    let error = Augmenter::new().apply_into(&noise(40, 40), &[resize], &normalize, layout, &mut out).unwrap_err();
+    assert_eq!(error.to_string(), "the view of 16x8 needs a buffer of 384 values, not 767");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! From the bytes of an image file to RGB, as Pillow's `Image.open(…).convert("RGB")` gives it.
 //!
-//! The format is read from the content, not from the name. Alpha is dropped, grey is repeated, 16-bit channels keep
-//! their high byte, an animation gives its first frame, and an EXIF orientation is not applied.
+//! The format is read from the content, not from the name. Alpha is dropped, grey is repeated, 16-bit colour keeps its
+//! high byte, 16-bit grey is clipped to 255 (Pillow's mode `I;16`), an animation gives its first frame, and an EXIF
+//! orientation is not applied. The README lists where the decoders themselves differ.
 
 use std::io::{BufRead, Cursor, Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,7 +102,8 @@ pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, Sam
     }
     guarded(name, || {
         let decoder = open(Box::new(Cursor::new(bytes)), name, limits)?;
-        DynamicImage::from_decoder(decoder).map(to_rgb).map_err(|error| decode_error(name, error))
+        let image = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(name, error))?;
+        Ok(to_rgb(image, is_grey_png(bytes)))
     })
 }
 
@@ -125,24 +127,28 @@ pub(crate) fn header(mut bytes: impl BufRead + Seek, name: &str, limits: &Limits
     guarded(name, || open(Box::new(bytes), name, limits).map(|decoder| decoder.dimensions()))
 }
 
-/// Eight bits per channel, three channels.
-fn to_rgb(image: DynamicImage) -> RgbImage {
+/// Whether a PNG's header, 8 bytes of signature and a chunk whose 18th byte is the colour type, says grey without alpha.
+fn is_grey_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG") && bytes.get(25) == Some(&0)
+}
+
+/// Eight bits per channel, three channels. The decoder makes an alpha channel of the transparent colour of a grey PNG,
+/// which has none itself.
+fn to_rgb(image: DynamicImage, grey_png: bool) -> RgbImage {
     let high = |value: u16| (value >> 8) as u8;
+    let clip = |value: u16| value.min(255) as u8;
+    let (width, height) = (image.width(), image.height());
+    let map = |pixel: &dyn Fn(u32, u32) -> [u8; 3]| RgbImage::from_fn(width, height, |x, y| image::Rgb(pixel(x, y)));
     match image {
         DynamicImage::ImageRgb8(image) => image,
-        DynamicImage::ImageRgb16(image) => {
-            RgbImage::from_fn(image.width(), image.height(), |x, y| image::Rgb(image.get_pixel(x, y).0.map(high)))
-        }
-        DynamicImage::ImageRgba16(image) => RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        DynamicImage::ImageRgb16(image) => map(&|x, y| image.get_pixel(x, y).0.map(high)),
+        DynamicImage::ImageRgba16(image) => map(&|x, y| {
             let [r, g, b, _] = image.get_pixel(x, y).0;
-            image::Rgb([high(r), high(g), high(b)])
+            [r, g, b].map(high)
         }),
-        DynamicImage::ImageLuma16(image) => {
-            RgbImage::from_fn(image.width(), image.height(), |x, y| image::Rgb([high(image.get_pixel(x, y).0[0]); 3]))
-        }
-        DynamicImage::ImageLumaA16(image) => {
-            RgbImage::from_fn(image.width(), image.height(), |x, y| image::Rgb([high(image.get_pixel(x, y).0[0]); 3]))
-        }
+        DynamicImage::ImageLuma16(image) => map(&|x, y| [clip(image.get_pixel(x, y).0[0]); 3]),
+        DynamicImage::ImageLumaA16(image) if grey_png => map(&|x, y| [clip(image.get_pixel(x, y).0[0]); 3]),
+        DynamicImage::ImageLumaA16(image) => map(&|x, y| [high(image.get_pixel(x, y).0[0]); 3]),
         other => other.into_rgb8(),
     }
 }

@@ -38,6 +38,9 @@ fn lossless_formats_decode_to_pillow_bytes() {
         "palette_transparent.png",
         "alpha.png",
         "grey_alpha.png",
+        "sixteen_bit_grey.png",
+        "sixteen_bit_grey_transparent.png",
+        "sixteen_bit_grey.tiff",
         "png_named.jpg",
         "rgb.bmp",
         "one_bit.bmp",
@@ -78,14 +81,14 @@ fn png(bytes: &[u8], side: u32, kind: ExtendedColorType) -> Vec<u8> {
 }
 
 #[test]
-fn sixteen_bit_channels_keep_their_high_byte() {
+fn sixteen_bit_colour_keeps_its_high_byte_and_grey_is_clipped() {
     let values: [u16; 12] = [0, 255, 256, 511, 4660, 32767, 32768, 40000, 65279, 65280, 65534, 65535];
     let native: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
-    let image = decode(&png(&native, 2, ExtendedColorType::Rgb16), "rgb16", &Limits::default()).unwrap();
-    assert_eq!(image.into_raw(), values.map(|value| (value >> 8) as u8));
-    let image = decode(&png(&native[..8], 2, ExtendedColorType::L16), "l16", &Limits::default()).unwrap();
-    let grey: Vec<u8> = values[..4].iter().flat_map(|value| [(value >> 8) as u8; 3]).collect();
-    assert_eq!(image.into_raw(), grey);
+    let decode = |kind, length| decode(&png(&native[..length], 2, kind), "16", &Limits::default()).unwrap().into_raw();
+    let high = values.map(|value| (value >> 8) as u8);
+    assert_eq!(decode(ExtendedColorType::Rgb16, 24), high);
+    assert_eq!(decode(ExtendedColorType::La16, 16), [0, 2, 4, 6].map(|i| [high[i]; 3]).concat());
+    assert_eq!(decode(ExtendedColorType::L16, 8), [[0; 3], [255; 3], [255; 3], [255; 3]].concat());
 }
 
 fn reason(bytes: &[u8]) -> String {
