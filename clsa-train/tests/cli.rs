@@ -468,7 +468,30 @@ fn doctor_names_the_kernels() {
     let scalar = clsa().arg("doctor").env("CLSA_KERNELS", "scalar").assert().success();
     let text = String::from_utf8(scalar.get_output().stdout.clone()).unwrap();
     assert!(text.contains("model Scalar, loss Scalar"), "{text}");
-    refused(clsa().arg("doctor").env("CLSA_KERNELS", "sse9").assert(), 2, &["CLSA_KERNELS", "sse9"]);
+}
+
+#[test]
+fn lower_kernels_train_too_and_unknown_ones_are_refused_before_anything_is_made() {
+    let folder = TempDir::new().unwrap();
+    for kernels in ["scalar", "avx2"] {
+        let run = folder.path().join(kernels);
+        let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        if kernels == "scalar" || text.contains("avx2") {
+            clsa().arg("pretrain").args(TINY).arg("--out").arg(&run).env("CLSA_KERNELS", kernels).assert().success();
+            assert!(checkpoint(&run, 8).exists());
+        }
+    }
+    let run = folder.path().join("none");
+    let mut pretrain = clsa();
+    pretrain.arg("pretrain").args(TINY).arg("--out").arg(&run);
+    let [mut doctor, mut step, mut loss] = [clsa(), clsa(), clsa()];
+    doctor.arg("doctor");
+    step.args(["bench", "step", "--arch", "resnet10", "--stem", "cifar", "--batch=2", "--key=8", "--weak=8"]);
+    loss.args(["bench", "loss", "--batch=2", "--bank=8"]);
+    for mut command in [pretrain, doctor, step, loss] {
+        refused(command.env("CLSA_KERNELS", "sse9").assert(), 2, &["CLSA_KERNELS", "sse9", "avx512, avx2 or scalar"]);
+    }
+    assert!(!run.exists());
 }
 
 #[test]

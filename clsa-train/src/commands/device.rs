@@ -1,11 +1,20 @@
-//! `--device` and `--threads`.
+//! `--device`, `--threads` and the environment variable `CLSA_KERNELS`.
 
 use crate::{Failure, request};
 use anyhow::{Context, anyhow};
 use candle_core::Device;
+use clsa_model::kernels::Isa;
 
-/// Parses `cpu` or `cuda:N` and opens the device.
+/// The CPU kernels of the model and of the loss that `CLSA_KERNELS` chooses.
+pub fn kernels() -> Result<(Isa, String), Failure> {
+    let model =
+        Isa::chosen().map_err(|value| request(anyhow!("CLSA_KERNELS is {value}: use avx512, avx2 or scalar")))?;
+    Ok((model, clsa_loss::cpu_kernels().map_err(request)?))
+}
+
+/// Parses `cpu` or `cuda:N` and opens the device. A wrong `CLSA_KERNELS` is refused here, before anything is made.
 pub fn open(name: &str) -> Result<Device, Failure> {
+    kernels()?;
     if name == "cpu" {
         return Ok(Device::Cpu);
     }

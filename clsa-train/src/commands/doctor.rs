@@ -1,8 +1,7 @@
 //! `cargo xtask doctor`.
 
-use crate::{Failure, request};
-use anyhow::anyhow;
-use clsa_model::kernels::Isa;
+use super::device;
+use crate::Failure;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,9 +15,7 @@ pub struct Args {}
 /// Runs the command.
 pub fn run(_: Args) -> Result<(), Failure> {
     // What can be refused comes before the first line.
-    let model =
-        Isa::chosen().map_err(|value| request(anyhow!("CLSA_KERNELS is {value}: use avx512, avx2 or scalar")))?;
-    let loss = clsa_loss::cpu_kernels().map_err(request)?;
+    let (model, loss) = device::kernels()?;
     let row = |name: &str, value: String| println!("{name:<19}{value}");
     row("cores", std::thread::available_parallelism().map_or("unknown".to_owned(), |n| n.to_string()));
     row("memory", memory().unwrap_or_else(|| "unknown".to_owned()));
