@@ -426,3 +426,129 @@ fn max_pool_taps(x: &Tensor, phases: &Phases) -> candle_core::Result<Vec<Tensor>
     let split = phases.split(&pad(x)?.broadcast_add(&outside)?)?;
     (0..9).map(|t| phases.tap(&split, t / 3, t % 3)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::{Builder, Init};
+    use candle_core::Device;
+    use proptest::prelude::*;
+
+    /// The largest rounding of bfloat16 relative to the number.
+    const ROUNDING: f64 = 1.0 / 256.0;
+
+    /// Numbers in -1..1 that bfloat16 holds exactly.
+    fn values(dims: &[usize], seed: usize) -> Tensor {
+        let n: usize = dims.iter().product();
+        let values: Vec<f64> = (0..n).map(|i| ((i * 7919 + seed * 104_729) % 257) as f64 / 128.0 - 1.0).collect();
+        Tensor::from_vec(values, dims, &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap()
+    }
+
+    fn f64s(tensor: &Tensor) -> Vec<f64> {
+        tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// The largest difference over the largest value.
+    fn difference(got: &Tensor, expected: &Tensor) -> f64 {
+        let (got, expected) = (f64s(got), f64s(expected));
+        assert_eq!(got.len(), expected.len());
+        let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+        got.iter().zip(expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs())) / scale
+    }
+
+    fn unit(dtype: DType, c_in: usize, c_out: usize, kernel: usize, stride: usize, seed: usize) -> ConvBn {
+        let mut builder = Builder::new(0, DType::F64, &Device::Cpu);
+        let mut parameter = |name: &str, shape: &[usize], shift: f64| {
+            let mut parameter = builder.parameter(name.to_owned(), shape, Init::Constant(0.0)).unwrap();
+            let values = (values(shape, seed).to_dtype(DType::F64).unwrap() * 0.5).unwrap();
+            parameter.var = Var::from_tensor(&(values + shift).unwrap().to_dtype(dtype).unwrap()).unwrap();
+            parameter
+        };
+        let weight = parameter("conv.weight", &[c_out, c_in, kernel, kernel], 0.0);
+        let (scale, bias) = (parameter("bn.weight", &[c_out], 1.0), parameter("bn.bias", &[c_out], 0.0));
+        let mut builder = Builder::new(0, dtype, &Device::Cpu);
+        let mut buffer = |name: &str, value| builder.buffer(name.to_owned(), c_out, value).unwrap();
+        let (running_mean, running_var) = (buffer("bn.running_mean", 0.0), buffer("bn.running_var", 1.0));
+        let bn = BatchNorm { weight: scale, bias, running_mean, running_var };
+        ConvBn { conv: Conv { weight, c_in, c_out, kernel, stride, padding: kernel / 2 }, bn }
+    }
+
+    /// Output and gradients (input, weight, scale, bias, residual) of one unit.
+    fn pass(
+        dtype: DType,
+        unit: &ConvBn,
+        x: &Tensor,
+        residual: &Tensor,
+        dy: &Tensor,
+        relu: bool,
+    ) -> (Tensor, Vec<Tensor>) {
+        let take = |t: &Tensor| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap();
+        let (x, residual) = (take(x), take(residual));
+        let mut portable = Portable { mode: Mode::Train, bn_splits: 1, dtype, track: true };
+        let y = portable.conv_bn(x.as_tensor(), unit, Some(residual.as_tensor()), relu).unwrap();
+        assert_eq!(y.dtype(), dtype);
+        let store = (&y * dy.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap().backward().unwrap();
+        let (weight, bn) = (&unit.conv.weight.var, &unit.bn);
+        let all = [&x, weight, &bn.weight.var, &bn.bias.var, &residual];
+        (y.detach(), all.map(|var| store.get(var).unwrap().clone()).to_vec())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Parameters and statistics in f32, the convolution's output, the norm's and the sum rounded to bfloat16: each
+        /// rounding once, and once more by the norm's scale over the deviation.
+        #[test]
+        fn a_unit_in_bf16_is_within_its_rounding_of_f64(
+            (n, side, c_in, c_out) in (2..4usize, 4..9usize, 1..9usize, 1..9usize),
+            (kernel, stride) in prop_oneof![Just((1, 1)), Just((1, 2)), Just((3, 1)), Just((3, 2)), Just((7, 2))],
+            seed in 0..1000usize,
+        ) {
+            let x = values(&[n, c_in, side, side], seed);
+            let out = side.div_ceil(stride);
+            let (residual, dy) = (values(&[n, c_out, out, out], seed + 1), values(&[n, c_out, out, out], seed + 2));
+            let narrow = unit(DType::F32, c_in, c_out, kernel, stride, seed);
+            // The weights as bfloat16 sees them.
+            narrow.conv.weight.var.set(&narrow.conv.weight.var.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap()).unwrap();
+            let wide = unit(DType::F64, c_in, c_out, kernel, stride, seed);
+            wide.conv.weight.var.set(&narrow.conv.weight.var.to_dtype(DType::F64).unwrap()).unwrap();
+            for relu in [false, true] {
+                let (y, gradients) = pass(DType::BF16, &narrow, &x, &residual, &dy, relu);
+                let (expected, _) = pass(DType::F64, &wide, &x, &residual, &dy, relu);
+                let error = difference(&y, &expected);
+                prop_assert!(error < 3.0 * ROUNDING, "output differs by {error:e}");
+                // ReLU's gate is compared above; here it is taken as bf16 sees it.
+                let gate = if relu { y.to_dtype(DType::F64).unwrap().sign().unwrap() } else { y.ones_like().unwrap() };
+                let gated = (dy.to_dtype(DType::F64).unwrap() * gate.to_dtype(DType::F64).unwrap()).unwrap();
+                let (_, expected) = pass(DType::F64, &wide, &x, &residual, &gated, false);
+                let names = ["input", "weight", "scale", "bias", "residual"];
+                for ((name, ours), exact) in names.into_iter().zip(&gradients).zip(&expected) {
+                    let error = difference(ours, exact);
+                    prop_assert!(error < 4.0 * ROUNDING, "{name} gradient differs by {error:e}");
+                }
+            }
+        }
+
+        /// Pooling chooses, so that bf16 is exact; the mean is f32's.
+        #[test]
+        fn pooling_in_bf16_gives_what_f64_does(
+            (n, channels, height, width) in (1..3usize, 1..4usize, 1..9usize, 1..9usize), seed in 0..1000usize
+        ) {
+            let x = values(&[n, channels, height, width], seed);
+            let dy = values(&[n, channels, height.div_ceil(2), width.div_ceil(2)], seed + 1);
+            let run = |dtype: DType| {
+                let x = Var::from_tensor(&x.to_dtype(dtype).unwrap()).unwrap();
+                let mut portable = Portable { mode: Mode::Train, bn_splits: 1, dtype, track: true };
+                let y = portable.max_pool(x.as_tensor()).unwrap();
+                let store = (&y * dy.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap().backward().unwrap();
+                let mean = portable.global_avg_pool(x.as_tensor()).unwrap();
+                (y.detach(), store.get(&x).unwrap().clone(), mean.detach())
+            };
+            let ((y, dx, mean), (exact_y, exact_dx, exact_mean)) = (run(DType::BF16), run(DType::F64));
+            prop_assert_eq!(f64s(&y), f64s(&exact_y));
+            // Up to four windows choose the same place.
+            prop_assert!(difference(&dx, &exact_dx) < 2.0 * ROUNDING);
+            prop_assert!(difference(&mean, &exact_mean) < 1e-6);
+        }
+    }
+}
