@@ -1,7 +1,7 @@
-//! The portable implementation against PyTorch's answers in fixtures/portable.json (written by make_portable.py).
+//! Both implementations against PyTorch's answers in fixtures/portable.json (written by make_portable.py).
 
 use candle_core::{DType, Device, Tensor};
-use clsa_model::{Arch, Backend, Compute, Encoder, Gradients, Mode, ModelConfig, Precision, Stage, Stem};
+use clsa_model::{Arch, Backend, Compute, Encoder, Gradients, Mode, ModelConfig, Pass, Precision, Stage, Stem};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,15 +17,29 @@ struct Case {
     shape: [usize; 4],
     bn_splits: usize,
     ties: bool,
-    /// Norm of each stage's pooled features.
-    stage_norms: [f64; 4],
-    /// Those of the first image after the last stage.
-    features: Vec<f64>,
-    /// How far PyTorch's own f32 gradients are from its f64 ones: the largest relative error of a parameter's.
-    f32_gradient_error: f64,
+    /// The name that the images are drawn from.
+    images: String,
+    /// For each bias before a ReLU how far each channel's is moved, so that no activation is near zero: see below.
+    moves: BTreeMap<String, String>,
+    /// Pooled output of each stage in evaluation mode.
+    stages: [Excerpt; 4],
     embedding: Vec<f64>,
     gradients: BTreeMap<String, Excerpt>,
     statistics: BTreeMap<String, Excerpt>,
+    /// Pooled features of the last stage in a training pass, and the gradients of a pass that ends there.
+    features: Excerpt,
+    feature_gradients: BTreeMap<String, Excerpt>,
+    /// How far PyTorch's own f32 gradients are from its f64 ones: the largest relative error of a parameter's.
+    f32_gradient_error: f64,
+    /// How far PyTorch's bf16 autocast is from f64, where it has been asked.
+    bf16_errors: Option<Bf16Errors>,
+}
+
+/// Relative to the norm: of the pooled features, and of all gradients of a pass that ends there together.
+#[derive(Deserialize)]
+struct Bf16Errors {
+    features: f64,
+    gradients: f64,
 }
 
 /// A tensor's norm and first three elements.
@@ -69,9 +83,17 @@ fn weight(name: &str, dims: &[usize], ties: bool) -> Vec<f64> {
     u.iter().map(|u| shift + scale * u).collect()
 }
 
-fn encoder(case: &Case, precision: Precision) -> Encoder {
+/// How far make_portable.py moves the biases: a letter for each channel, the middle one for none.
+fn moved(values: &mut [f64], letters: &str) {
+    assert_eq!(values.len(), letters.len());
+    for (value, letter) in values.iter_mut().zip(letters.bytes()) {
+        *value += 0.02 * (f64::from(letter) - f64::from(b'j'));
+    }
+}
+
+fn encoder(case: &Case, backend: Backend, precision: Precision) -> Encoder {
     let config = ModelConfig { arch: case.arch, stem: case.stem, dim: DIM, ..ModelConfig::default() };
-    let compute = Compute { backend: Backend::Portable, precision, bn_splits: case.bn_splits };
+    let compute = Compute { backend, precision, bn_splits: case.bn_splits };
     let encoder = Encoder::new(&config, compute, 0, &Device::Cpu).unwrap();
     let features = config.feature_dim() as f64;
     let state: HashMap<_, _> = encoder
@@ -84,6 +106,9 @@ fn encoder(case: &Case, precision: Precision) -> Encoder {
                 values = uniform(&format!("init:{name}"), values.len());
                 values.iter_mut().for_each(|v| *v *= (1.0 / features).sqrt());
             }
+            if let Some(letters) = name.strip_suffix(".bias").and_then(|norm| case.moves.get(norm)) {
+                moved(&mut values, letters);
+            }
             let values = Tensor::from_vec(values, tensor.dims(), &Device::Cpu).unwrap();
             (name, values.to_dtype(tensor.dtype()).unwrap())
         })
@@ -92,12 +117,12 @@ fn encoder(case: &Case, precision: Precision) -> Encoder {
     encoder
 }
 
-fn images(case: &Case) -> Tensor {
-    images_drawn(case, "images")
+fn double(case: &Case) -> Encoder {
+    encoder(case, Backend::Portable, Precision::F64)
 }
 
-fn images_drawn(case: &Case, name: &str) -> Tensor {
-    let mut values = uniform(name, case.shape.iter().product());
+fn images(case: &Case) -> Tensor {
+    let mut values = uniform(&case.images, case.shape.iter().product());
     if case.ties {
         values.iter_mut().for_each(|v| *v = (*v * 1.5).round_ties_even());
     }
@@ -138,106 +163,157 @@ fn cases() -> Vec<Case> {
     fixture.cases
 }
 
-fn features_match(precision: Precision, tolerance: f64) {
+fn label(case: &Case, part: &str) -> String {
+    format!("{} {:?} {part}", case.arch.name(), case.shape)
+}
+
+fn stages_match(backend: Backend, precision: Precision, tolerance: f64) {
     for case in cases() {
-        let encoder = encoder(&case, precision);
-        for (stage, norm_of_stage) in Stage::ALL.into_iter().zip(case.stage_norms) {
-            let features = f64s(&encoder.features(&images(&case), stage).unwrap());
-            let what = format!("{} {stage:?}", case.arch.name());
-            assert_close(&what, &[norm(&features)], &[norm_of_stage], tolerance * norm_of_stage.max(1.0));
-            if stage == Stage::Layer4 {
-                assert_close(&what, &features[..case.features.len()], &case.features, tolerance);
-            }
+        let encoder = encoder(&case, backend, precision);
+        let channels = encoder.config().feature_dim();
+        for (i, stage) in Stage::ALL.into_iter().enumerate() {
+            let features = encoder.features(&images(&case), stage).unwrap();
+            assert_eq!(features.dims(), [case.shape[0], channels >> (3 - i)]);
+            assert_excerpt(&label(&case, &format!("{stage:?}")), &f64s(&features), &case.stages[i], tolerance);
         }
     }
 }
 
-/// A training pass: embedding and the gradient of each parameter.
-fn train(encoder: &Encoder, images: &Tensor) -> (Vec<f64>, Vec<Vec<f64>>) {
-    let pass = encoder.forward(images).unwrap();
+/// Takes a pass back: its embedding (or features), and the gradient of each parameter that it reaches.
+fn taken_back(encoder: &Encoder, pass: Pass) -> (Vec<f64>, Vec<Option<Vec<f64>>>) {
     let embedding = f64s(pass.embedding());
     let upstream =
         Tensor::from_vec(uniform("gradient", embedding.len()), pass.embedding().dims(), &Device::Cpu).unwrap();
     let upstream = upstream.to_dtype(pass.embedding().dtype()).unwrap();
     let mut gradients = Gradients::new(encoder.parameters().len());
     pass.backward(&upstream, &mut gradients).unwrap();
-    let gradients = encoder.parameters().iter().map(|p| f64s(gradients.get(p.index).expect(&p.name))).collect();
-    (embedding, gradients)
+    (embedding, gradients.iter().map(|gradient| gradient.map(f64s)).collect())
+}
+
+/// A training pass: embedding and the gradient of each parameter.
+fn train(encoder: &Encoder, images: &Tensor) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let (embedding, gradients) = taken_back(encoder, encoder.forward(images).unwrap());
+    (embedding, gradients.into_iter().map(|gradient| gradient.expect("every parameter has a gradient")).collect())
 }
 
 #[test]
-fn features_match_pytorch_in_f64() {
-    features_match(Precision::F64, 1e-9);
+fn features_of_every_stage_match_pytorch_in_f64() {
+    stages_match(Backend::Portable, Precision::F64, 1e-9);
 }
 
 #[test]
-fn features_match_pytorch_in_f32() {
-    features_match(Precision::F32, 1e-4);
+fn features_of_every_stage_match_pytorch_in_f32() {
+    stages_match(Backend::Portable, Precision::F32, 1e-5);
+    stages_match(Backend::Cpu, Precision::F32, 1e-4);
 }
 
 #[test]
 fn training_pass_matches_pytorch_in_f64() {
     for case in cases() {
-        let encoder = encoder(&case, Precision::F64);
-        let what = |part: &str| format!("{} {:?} {part}", case.arch.name(), case.shape);
+        let encoder = double(&case);
         let (embedding, gradients) = train(&encoder, &images(&case));
-        assert_close(&what("embedding"), &embedding, &case.embedding, 1e-9);
+        assert_close(&label(&case, "embedding"), &embedding, &case.embedding, 1e-9);
         assert_eq!(gradients.len(), case.gradients.len());
         for (parameter, ours) in encoder.parameters().iter().zip(&gradients) {
-            assert_excerpt(&what(&parameter.name), ours, &case.gradients[&parameter.name], 1e-9);
+            assert_excerpt(&label(&case, &parameter.name), ours, &case.gradients[&parameter.name], 1e-9);
         }
         assert_eq!(encoder.buffers().len(), case.statistics.len());
         for buffer in encoder.buffers() {
             let ours = f64s(buffer.var.as_tensor());
-            assert_excerpt(&what(&buffer.name), &ours, &case.statistics[&buffer.name], 1e-9);
+            assert_excerpt(&label(&case, &buffer.name), &ours, &case.statistics[&buffer.name], 1e-9);
         }
         assert_eq!(encoder.state_dict().unwrap()["bn1.num_batches_tracked"].to_scalar::<i64>().unwrap(), 6);
     }
 }
 
-/// The largest error of a parameter's gradient in f32 relative to its norm in f64, and the parameter.
-fn largest_gradient_error(single: &Encoder, double: &Encoder, images: &Tensor) -> (f64, String) {
-    let (_, gradients) = train(single, images);
-    // Equal to PyTorch's to 1e-9, as the test in f64 shows.
-    let (_, exact) = train(double, images);
-    let errors = single.parameters().iter().zip(gradients.iter().zip(&exact)).map(|(parameter, (ours, exact))| {
-        let difference: Vec<f64> = ours.iter().zip(exact).map(|(a, b)| a - b).collect();
-        (norm(&difference) / norm(exact), parameter.name.clone())
-    });
-    errors.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap()
-}
-
-/// Gradients to 1e-4 of their norm. Where rounding turns the sign of one activation of the last stages (there are only a
-/// few pixels), every gradient before it is off by a hundredth, in PyTorch as here; as that depends on the images, and a
-/// defect does not, it is enough that one of three draws of them agrees. In the deepest network some sign always
-/// turns, and PyTorch's own f32 gradients are 2 % from its f64 ones: there, at most four times as far as those.
-#[test]
-fn training_pass_matches_pytorch_in_f32() {
+/// Every gradient to 1e-4 of its norm, or four times what PyTorch's own f32 loses there (2e-5 to 1e-3), without
+/// exception. In general f32 cannot promise that: where rounding turns the sign of one activation before a ReLU, or max
+/// pooling's choice, the gradients before it are off by a hundredth, in PyTorch as here. These networks have no activation
+/// near zero and no two candidates of a window that nearly coincide (make_portable.py sees to it, and that f32 makes the
+/// same choices with ten times its error to spare), so what differs is a defect.
+fn training_pass_matches_in_f32(backend: Backend) {
     for case in cases() {
-        let (single, double) = (encoder(&case, Precision::F32), encoder(&case, Precision::F64));
-        let what = |part: &str| format!("{} {:?} {part}", case.arch.name(), case.shape);
-        let (embedding, _) = train(&single, &images(&case));
-        assert_close(&what("embedding"), &embedding, &case.embedding, 1e-4);
+        let single = encoder(&case, backend, Precision::F32);
+        let (embedding, gradients) = train(&single, &images(&case));
+        assert_close(&label(&case, "embedding"), &embedding, &case.embedding, 1e-5);
         for buffer in single.buffers() {
             let ours = f64s(buffer.var.as_tensor());
-            assert_excerpt(&what(&buffer.name), &ours, &case.statistics[&buffer.name], 1e-4);
+            assert_excerpt(&label(&case, &buffer.name), &ours, &case.statistics[&buffer.name], 1e-5);
         }
+        // Equal to PyTorch's to 1e-9, as the test in f64 shows.
+        let (_, exact) = train(&double(&case), &images(&case));
         let limit = (4.0 * case.f32_gradient_error).max(1e-4);
-        let mut errors = Vec::new();
-        for name in ["images", "images:2", "images:3"] {
-            errors.push(largest_gradient_error(&single, &double, &images_drawn(&case, name)));
-            if errors.last().is_some_and(|(error, _)| *error <= limit) {
-                break;
-            }
+        for (parameter, (ours, exact)) in single.parameters().iter().zip(gradients.iter().zip(&exact)) {
+            let error = relative(ours, exact);
+            assert!(error <= limit, "{}: {error:e} > {limit:e}", label(&case, &parameter.name));
         }
-        assert!(errors.iter().any(|(error, _)| *error <= limit), "{}: {errors:?} > {limit:e}", what("gradients"));
     }
+}
+
+/// The length of the difference over the length of what is expected.
+fn relative(ours: &[f64], exact: &[f64]) -> f64 {
+    assert_eq!(ours.len(), exact.len());
+    norm(&ours.iter().zip(exact).map(|(a, b)| a - b).collect::<Vec<_>>()) / norm(exact)
+}
+
+#[test]
+fn training_pass_matches_pytorch_in_f32() {
+    training_pass_matches_in_f32(Backend::Portable);
+}
+
+#[test]
+fn training_pass_of_the_cpu_kernels_matches_pytorch() {
+    training_pass_matches_in_f32(Backend::Cpu);
+}
+
+#[test]
+fn a_pass_that_ends_at_the_features_matches_pytorch_and_leaves_the_head_alone() {
+    for case in cases() {
+        let in_f32 = (4.0 * case.f32_gradient_error).max(1e-4);
+        for (backend, precision, tolerance) in
+            [(Backend::Portable, Precision::F64, 1e-9), (Backend::Cpu, Precision::F32, in_f32)]
+        {
+            let encoder = encoder(&case, backend, precision);
+            let pass = encoder.forward_features(&images(&case)).unwrap();
+            assert_eq!(pass.embedding().dims(), [case.shape[0], encoder.config().feature_dim()]);
+            let (features, gradients) = taken_back(&encoder, pass);
+            assert_excerpt(&label(&case, "features"), &features, &case.features, tolerance);
+            for (parameter, ours) in encoder.parameters().iter().zip(&gradients) {
+                let what = label(&case, &parameter.name);
+                match ours {
+                    Some(ours) => assert_excerpt(&what, ours, &case.feature_gradients[&parameter.name], tolerance),
+                    None => assert!(parameter.name.starts_with("fc."), "{what} has no gradient"),
+                }
+            }
+            assert_eq!(gradients.iter().flatten().count(), case.feature_gradients.len());
+        }
+    }
+}
+
+/// PyTorch's autocast rounds where these operations do: the output of each convolution, norm, sum and pooling.
+#[test]
+fn bf16_is_as_near_to_f64_as_pytorchs_autocast() {
+    let mut compared = 0;
+    for case in cases() {
+        let Some(theirs) = &case.bf16_errors else { continue };
+        let rounded = encoder(&case, Backend::Portable, Precision::Bf16);
+        let exact = double(&case);
+        let pass = |encoder: &Encoder| taken_back(encoder, encoder.forward_features(&images(&case)).unwrap());
+        let ((features, gradients), (exact_features, exact_gradients)) = (pass(&rounded), pass(&exact));
+        let all = |gradients: Vec<Option<Vec<f64>>>| gradients.into_iter().flatten().flatten().collect::<Vec<_>>();
+        let ours = [relative(&features, &exact_features), relative(&all(gradients), &all(exact_gradients))];
+        for (what, ours, theirs) in [("features", ours[0], theirs.features), ("gradients", ours[1], theirs.gradients)] {
+            assert!(ours < 1.25 * theirs, "{}: {ours:e}, PyTorch's {theirs:e}", label(&case, what));
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 2);
 }
 
 #[test]
 fn key_pass_equals_the_training_pass_and_follows_the_same_statistics() {
     let case = &cases()[2];
-    let (query, key) = (encoder(case, Precision::F64), encoder(case, Precision::F64));
+    let (query, key) = (double(case), double(case));
     let pass = query.forward(&images(case)).unwrap();
     let keys = key.embed(&images(case), Mode::Train).unwrap();
     assert_eq!(f64s(pass.embedding()), f64s(&keys));
@@ -250,14 +326,14 @@ fn key_pass_equals_the_training_pass_and_follows_the_same_statistics() {
 #[test]
 fn bn_splits_equal_separate_passes_over_the_groups() {
     let case = &cases()[2];
-    let whole = encoder(case, Precision::F64);
+    let whole = double(case);
     let images = images(case);
     let together = f64s(&whole.embed(&images, Mode::Train).unwrap());
     let single = Case { bn_splits: 1, ..cases().swap_remove(2) };
     let mut apart = Vec::new();
     let mut means: Vec<Vec<Vec<f64>>> = Vec::new();
     for half in images.chunk(2, 0).unwrap() {
-        let encoder = encoder(&single, Precision::F64);
+        let encoder = double(&single);
         apart.extend(f64s(&encoder.embed(&half, Mode::Train).unwrap()));
         means.push(encoder.buffers().iter().map(|b| f64s(b.var.as_tensor())).collect());
     }
@@ -271,14 +347,14 @@ fn bn_splits_equal_separate_passes_over_the_groups() {
 #[test]
 fn bn_splits_that_do_not_divide_the_batch_are_refused() {
     let case = Case { bn_splits: 3, ..cases().swap_remove(2) };
-    let error = encoder(&case, Precision::F32).embed(&images(&case), Mode::Train).unwrap_err();
+    let error = encoder(&case, Backend::Portable, Precision::F32).embed(&images(&case), Mode::Train).unwrap_err();
     assert!(error.to_string().contains("bn_splits"), "{error}");
 }
 
 #[test]
 fn images_in_channels_last_order_give_the_same_features() {
     let case = &cases()[0];
-    let encoder = encoder(case, Precision::F64);
+    let encoder = double(case);
     let images = images(case);
     let last = images.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap().permute((0, 3, 1, 2)).unwrap();
     let features = |x| f64s(&encoder.features(x, Stage::Layer4).unwrap());
