@@ -1,11 +1,12 @@
 //! The backbone's operations in this crate's CPU kernels, with an explicit tape instead of a graph.
 //!
+//! Activations and their gradients are stored in f32 or bf16; parameters, statistics and parameter gradients are f32.
 //! A training pass keeps one tensor for each convolution, its output: batch norm and ReLU are applied by whatever reads
 //! it, forward and backward alike. Only where a residual is added, the sum is kept too, for the blocks that follow.
 
 use crate::error::{ModelError, Result};
 use crate::kernels::{
-    Affine, Buffer as Memory, ConvShape, Finish, Gate, Isa, Pool, Source, backward_apply, backward_data, backward_sums,
+    Affine, Buffer as Memory, ConvShape, Element, Finish, Gate, Isa, Pool, Source, backward_apply, backward_data, backward_sums,
     backward_weight, forward, forward_finished, global_avg_pool, global_avg_pool_backward, max_pool, max_pool_backward,
     max_pool_side, normalize,
 };
@@ -16,28 +17,33 @@ use candle_core::{DType, Device, Tensor};
 use std::rc::Rc;
 
 /// What is in memory of an activation.
-enum Stored {
-    Plain(Memory),
+enum Stored<E> {
+    Plain(Memory<E>),
     /// A convolution's output, normalised by its readers.
     Norm {
-        z: Memory,
+        z: Memory<E>,
         affine: Affine,
         relu: bool,
     },
 }
 
 /// An activation (N, C, H, W), channels last in memory.
-#[derive(Clone)]
-pub(crate) struct Act {
+pub(crate) struct Act<E> {
     /// Place among the activations of its pass.
     id: usize,
     /// N, H, W, C.
     dims: [usize; 4],
-    stored: Rc<Stored>,
+    stored: Rc<Stored<E>>,
 }
 
-impl Act {
-    fn source(&self) -> Source<'_> {
+impl<E> Clone for Act<E> {
+    fn clone(&self) -> Self {
+        Self { stored: Rc::clone(&self.stored), ..*self }
+    }
+}
+
+impl<E: Element> Act<E> {
+    fn source(&self) -> Source<'_, E> {
         match &*self.stored {
             Stored::Plain(values) => Source::Plain(values),
             Stored::Norm { z, affine, relu } => {
@@ -57,51 +63,51 @@ impl Act {
 
 /// A step of the pass that can be taken back.
 #[allow(clippy::large_enum_variant)] // nearly all records are of the large kind
-enum Record {
+enum Record<E> {
     ConvBn {
-        x: Act,
+        x: Act<E>,
         unit: ConvBn,
         shape: ConvShape,
-        residual: Option<Residual>,
-        y: Act,
+        residual: Option<Residual<E>>,
+        y: Act<E>,
     },
     MaxPool {
-        x: Act,
+        x: Act<E>,
         y: usize,
         /// Which place of its window each output is from, one byte each.
-        taps: Memory,
+        taps: Memory<u8>,
     },
     GlobalAvgPool {
-        x: Act,
+        x: Act<E>,
     },
 }
 
 /// What a unit with a residual keeps beyond the sum: its own normalised part.
-struct Residual {
+struct Residual<E> {
     from: usize,
-    z: Memory,
+    z: Memory<E>,
     affine: Affine,
     relu: bool,
 }
 
 /// One pass in CPU kernels; where it is tracked, also the tape to take it back.
-pub(crate) struct Tape {
+pub(crate) struct Tape<E> {
     mode: Mode,
     groups: usize,
     isa: Isa,
     pool: Pool,
     track: bool,
-    records: Vec<Record>,
+    records: Vec<Record<E>>,
     activations: usize,
 }
 
-impl Tape {
-    /// A pass in f32 with batch norm over `groups` groups of the batch; with `track` it records what `backward` needs.
+impl<E: Element> Tape<E> {
+    /// A pass with batch norm over `groups` groups of the batch; with `track` it records what `backward` needs.
     pub fn new(isa: Isa, pool: &Pool, mode: Mode, groups: usize, track: bool) -> Self {
         Self { mode, groups, isa, pool: pool.clone(), track, records: Vec::new(), activations: 0 }
     }
 
-    fn act(&mut self, dims: [usize; 4], stored: Stored) -> Act {
+    fn act(&mut self, dims: [usize; 4], stored: Stored<E>) -> Act<E> {
         self.activations += 1;
         Act { id: self.activations - 1, dims, stored: Rc::new(stored) }
     }
@@ -122,7 +128,7 @@ impl Tape {
     /// Takes the gradient of the pooled features (N, C) back through the pass, adds the parameters' gradients to
     /// `gradients`, and frees the pass's memory on the way.
     pub fn backward(mut self, features: &[f32], gradients: &mut Gradients) -> Result<()> {
-        let mut open: Vec<Option<Memory>> = (0..self.activations).map(|_| None).collect();
+        let mut open: Vec<Option<Memory<E>>> = (0..self.activations).map(|_| None).collect();
         while let Some(record) = self.records.pop() {
             match record {
                 Record::GlobalAvgPool { x } => {
@@ -134,7 +140,7 @@ impl Tape {
                     if let Some(dy) = open[y].take() {
                         let [n, h, w, c] = x.dims;
                         let mut dx = self.pool.take(x.len());
-                        max_pool_backward(self.isa, (n, h, w, c), &dy, &bytes(&taps)[..dy.len()], &mut dx);
+                        max_pool_backward(self.isa, (n, h, w, c), &dy, &taps, &mut dx);
                         open[x.id] = Some(dx);
                     }
                 }
@@ -151,13 +157,13 @@ impl Tape {
     #[allow(clippy::too_many_arguments)]
     fn conv_bn_backward(
         &self,
-        x: &Act,
+        x: &Act<E>,
         unit: &ConvBn,
         shape: ConvShape,
-        residual: Option<Residual>,
-        y: &Act,
-        mut dy: Memory,
-        open: &mut [Option<Memory>],
+        residual: Option<Residual<E>>,
+        y: &Act<E>,
+        mut dy: Memory<E>,
+        open: &mut [Option<Memory<E>>],
         gradients: &mut Gradients,
     ) -> Result<()> {
         let isa = self.isa;
@@ -186,7 +192,11 @@ impl Tape {
                 let mut dz = self.pool.take(dy.len());
                 backward_apply(isa, channels, z, affine, &sums, Gate::Open, &mut dy, Some(&mut dz));
                 match &mut open[residual.from] {
-                    Some(sum) => sum.iter_mut().zip(dy.iter()).for_each(|(sum, g)| *sum += g),
+                    Some(sum) => {
+                        for (sum, g) in sum.iter_mut().zip(dy.iter()) {
+                            *sum = E::from_f32(sum.to_f32() + g.to_f32());
+                        }
+                    }
                     slot => *slot = Some(dy),
                 }
                 dz
@@ -207,18 +217,18 @@ impl Tape {
     }
 }
 
-impl Ops for Tape {
-    type Act = Act;
+impl<E: Element> Ops for Tape<E> {
+    type Act = Act<E>;
 
-    fn image(&mut self, images: &Tensor) -> Result<Act> {
+    fn image(&mut self, images: &Tensor) -> Result<Act<E>> {
         let (n, c, h, w) = images.dims4()?;
         let last = images.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.contiguous()?;
         let mut values = self.pool.take(n * c * h * w);
-        read_f32(&last, |from| values.copy_from_slice(from))?;
+        read_f32(&last, |from| values.iter_mut().zip(from).for_each(|(to, &from)| *to = E::from_f32(from)))?;
         Ok(self.act([n, h, w, c], Stored::Plain(values)))
     }
 
-    fn conv_bn(&mut self, x: &Act, unit: &ConvBn, residual: Option<&Act>, relu: bool) -> Result<Act> {
+    fn conv_bn(&mut self, x: &Act<E>, unit: &ConvBn, residual: Option<&Act<E>>, relu: bool) -> Result<Act<E>> {
         let ConvBn { conv, bn } = unit;
         let [batch, height, width, c_in] = x.dims;
         if c_in != conv.c_in {
@@ -292,14 +302,14 @@ impl Ops for Tape {
         Ok(y)
     }
 
-    fn max_pool(&mut self, x: &Act) -> Result<Act> {
+    fn max_pool(&mut self, x: &Act<E>) -> Result<Act<E>> {
         let [n, h, w, c] = x.dims;
         let dims = [n, max_pool_side(h), max_pool_side(w), c];
         let len = dims.iter().product();
         let mut out = self.pool.take(len);
-        let mut taps = self.pool.take(len.div_ceil(4));
+        let mut taps = self.pool.take(len);
         let groups = self.groups_of(n)?;
-        max_pool(self.isa, (n, h, w, c), groups, x.source(), &mut out, &mut bytes_mut(&mut taps)[..len]);
+        max_pool(self.isa, (n, h, w, c), groups, x.source(), &mut out, &mut taps);
         let y = self.act(dims, Stored::Plain(out));
         if self.track {
             self.records.push(Record::MaxPool { x: x.clone(), y: y.id, taps });
@@ -307,13 +317,13 @@ impl Ops for Tape {
         Ok(y)
     }
 
-    fn global_avg_pool(&mut self, x: &Act) -> Result<Tensor> {
+    fn global_avg_pool(&mut self, x: &Act<E>) -> Result<Tensor> {
         let [n, _, _, c] = x.dims;
         let Stored::Plain(values) = &*x.stored else {
             unreachable!("a stage ends with a residual, whose sum is stored")
         };
         let mut out = vec![0.0; n * c];
-        global_avg_pool(c, x.pixels(), values, &mut out);
+        global_avg_pool(c, x.pixels(), &**values, &mut out);
         if self.track {
             self.records.push(Record::GlobalAvgPool { x: x.clone() });
         }
@@ -344,14 +354,6 @@ fn follow(running: &candle_core::Var, batch: &[f64], factor: f64) -> Result<()> 
         }
     })?;
     Ok(())
-}
-
-fn bytes(values: &[f32]) -> &[u8] {
-    bytemuck::cast_slice(values)
-}
-
-fn bytes_mut(values: &mut [f32]) -> &mut [u8] {
-    bytemuck::cast_slice_mut(values)
 }
 
 #[cfg(test)]
@@ -423,7 +425,7 @@ mod tests {
         let (x32, x64) = (images(batch, side, DType::F32), images(batch, side, DType::F64));
         // The second pass works in the memory of the first.
         for pass in 0..2 {
-            let mut tape = Tape::new(isa, &pool, Mode::Train, groups, true);
+            let mut tape = Tape::<f32>::new(isa, &pool, Mode::Train, groups, true);
             let features = net.forward(&mut tape, &x32, Stage::Layer4).unwrap();
             let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
             let mut gradients = Gradients::new(single.parameters.len());
@@ -447,7 +449,7 @@ mod tests {
             let error = difference(&f64s(b.var.as_tensor()), &f64s(c.var.as_tensor()));
             assert!(error < 1e-4, "{} differs by {error:e}", b.name);
         }
-        let mut tape = Tape::new(isa, &pool, Mode::Eval, groups, false);
+        let mut tape = Tape::<f32>::new(isa, &pool, Mode::Eval, groups, false);
         let features = net.forward(&mut tape, &x32, Stage::Layer4).unwrap();
         let mut portable = Portable { mode: Mode::Eval, bn_splits: groups, dtype: DType::F64, track: false };
         let expected = reference.forward(&mut portable, &x64, Stage::Layer4).unwrap();
@@ -513,7 +515,7 @@ mod tests {
         for (p, q) in doubles.parameters.iter().zip(&singles.parameters) {
             p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
         }
-        let mut tape = Tape::new(isa, &Pool::default(), Mode::Train, 2, true);
+        let mut tape = Tape::<f32>::new(isa, &Pool::default(), Mode::Train, 2, true);
         let features = shallow(&mut tape, &single, &images(4, 67, DType::F32)).unwrap();
         let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
         let mut gradients = Gradients::new(singles.parameters.len());
@@ -543,7 +545,7 @@ mod tests {
         for (p, q) in double.parameters.iter().zip(&single.parameters) {
             p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
         }
-        let mut tape = Tape::new(isa, &Pool::default(), Mode::Train, 1, true);
+        let mut tape = Tape::<f32>::new(isa, &Pool::default(), Mode::Train, 1, true);
         let features = net.forward(&mut tape, &images(4, 65, DType::F32), Stage::Layer4).unwrap();
         let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
         let mut gradients = Gradients::new(single.parameters.len());

@@ -4,12 +4,13 @@ use crate::config::{Backend, Compute, ModelConfig, Precision};
 use crate::cpu::Tape;
 use crate::error::{ModelError, Result};
 use crate::head::Head;
-use crate::kernels::{Isa, Pool};
+use crate::kernels::{Element, Isa, Pool};
 use crate::ops::Mode;
 use crate::params::{Buffer, Builder, Gradients, Parameter};
 use crate::portable::Portable;
 use crate::resnet::{ResNet, Stage};
 use candle_core::{DType, Device, Tensor, Var};
+use half::bf16;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,8 +38,14 @@ pub struct Pass {
     /// Candle's graph of the head, and with portable operations of the backbone too.
     graph: Tensor,
     /// With CPU kernels: the features where the graph begins, and the tape that leads to them.
-    backbone: Option<(Var, Tape)>,
+    backbone: Option<(Var, AnyTape)>,
     parameters: Vec<Parameter>,
+}
+
+/// A tape of either precision.
+enum AnyTape {
+    F32(Tape<f32>),
+    Bf16(Tape<bf16>),
 }
 
 impl Encoder {
@@ -119,8 +126,16 @@ impl Encoder {
         self.batches.fetch_add(1, Ordering::Relaxed);
         let (graph, backbone) = match self.compute.backend {
             Backend::Cpu => {
-                let mut tape = self.tape(Mode::Train, true);
-                let features = self.backbone.forward(&mut tape, images, Stage::Layer4)?;
+                let (features, tape) = match self.compute.precision {
+                    Precision::Bf16 => {
+                        let mut tape = self.tape(Mode::Train, true);
+                        (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::Bf16(tape))
+                    }
+                    _ => {
+                        let mut tape = self.tape(Mode::Train, true);
+                        (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::F32(tape))
+                    }
+                };
                 let features = Var::from_tensor(&features)?;
                 (features.as_tensor().clone(), Some((features, tape)))
             }
@@ -234,13 +249,16 @@ impl Encoder {
 
     /// The backbone without gradient.
     fn pooled(&self, images: &Tensor, mode: Mode, stage: Stage) -> Result<Tensor> {
-        match self.compute.backend {
-            Backend::Cpu => self.backbone.forward(&mut self.tape(mode, false), images, stage),
+        match (self.compute.backend, self.compute.precision) {
+            (Backend::Cpu, Precision::Bf16) => {
+                self.backbone.forward(&mut self.tape::<bf16>(mode, false), images, stage)
+            }
+            (Backend::Cpu, _) => self.backbone.forward(&mut self.tape::<f32>(mode, false), images, stage),
             _ => self.backbone.forward(&mut self.portable(mode, false), images, stage),
         }
     }
 
-    fn tape(&self, mode: Mode, track: bool) -> Tape {
+    fn tape<E: Element>(&self, mode: Mode, track: bool) -> Tape<E> {
         Tape::new(self.isa, &self.pool, mode, self.compute.bn_splits, track)
     }
 
@@ -293,7 +311,10 @@ impl Pass {
             && let Some(gradient) = store.remove(&features)
         {
             let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-            tape.backward(&gradient, gradients)?;
+            match tape {
+                AnyTape::F32(tape) => tape.backward(&gradient, gradients)?,
+                AnyTape::Bf16(tape) => tape.backward(&gradient, gradients)?,
+            }
         }
         Ok(())
     }
@@ -301,7 +322,7 @@ impl Pass {
 
 /// The implementation that `Auto` stands for, or an error where the one asked for cannot serve.
 fn resolve(compute: Compute, device: &Device) -> Result<Backend> {
-    let kernels = device.is_cpu() && compute.precision == Precision::F32;
+    let kernels = device.is_cpu() && compute.precision != Precision::F64;
     match compute.backend {
         Backend::Portable => Ok(Backend::Portable),
         Backend::Auto if kernels => Ok(Backend::Cpu),
@@ -310,7 +331,7 @@ fn resolve(compute: Compute, device: &Device) -> Result<Backend> {
         Backend::Cpu => Err(ModelError::Config {
             key: "compute.backend",
             value: "cpu".to_owned(),
-            expected: "the CPU kernels compute in f32 on the CPU; use portable for anything else".to_owned(),
+            expected: "the CPU kernels compute in f32 or bf16 on the CPU; use portable for anything else".to_owned(),
         }),
     }
 }

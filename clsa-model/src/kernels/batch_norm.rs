@@ -3,10 +3,11 @@
 //! Forward it is two numbers per channel, [`Affine`], which the next convolution applies while it reads. Backward it is
 //! one pass that gathers sums and one that writes the convolution's output gradient.
 
+use super::element::{Element, part, write};
 use super::memory::Shared;
 use super::moments::Moments;
 use super::simd::{Isa, Kernel, Simd, dispatch};
-use super::source::{Source, part};
+use super::source::Source;
 use rayon::prelude::*;
 
 /// Elements of a chunk of pixels.
@@ -46,14 +47,14 @@ impl Affine {
 }
 
 /// `out = relu?(z * scale + shift + residual?)`.
-pub fn normalize(
+pub fn normalize<E: Element>(
     isa: Isa,
     channels: usize,
-    z: &[f32],
+    z: &[E],
     affine: &Affine,
-    residual: Option<Source<'_>>,
+    residual: Option<Source<'_, E>>,
     relu: bool,
-    out: &mut [f32],
+    out: &mut [E],
 ) {
     let groups = affine.groups(channels);
     assert_eq!(z.len(), out.len());
@@ -81,17 +82,19 @@ pub fn normalize(
 /// A residual's own scale and shift, and whether ReLU follows.
 type OwnNorm = (*const f32, *const f32, bool);
 
-struct Normalize {
+struct Normalize<E> {
     channels: usize,
     pixels: usize,
-    z: *const f32,
+    z: *const E,
     affine: [*const f32; 2],
-    residual: Option<(*const f32, Option<OwnNorm>)>,
+    residual: Option<(*const E, Option<OwnNorm>)>,
     relu: bool,
-    to: *mut f32,
+    to: *mut E,
 }
 
-impl Kernel for Normalize {
+impl<E: Element> Kernel for Normalize<E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         let [scale, shift] = self.affine;
@@ -123,21 +126,15 @@ impl Kernel for Normalize {
     }
 }
 
-#[inline(always)]
-unsafe fn write<V: Simd>(v: V, to: *mut f32, lanes: usize) {
-    // SAFETY: the caller's.
-    unsafe { if lanes >= V::LANES { v.store(to) } else { v.store_first(to, lanes) } }
-}
-
 /// Where the gradient of a unit's output passes its ReLU.
 #[derive(Clone, Copy)]
-pub enum Gate<'a> {
+pub enum Gate<'a, E> {
     /// There is no ReLU.
     Open,
     /// Where the normalised value is above zero, recomputed from `z`.
     Normalized,
     /// Where the unit's output is above zero.
-    Output(&'a [f32]),
+    Output(&'a [E]),
 }
 
 /// The sums over a batch that batch norm's backward pass needs; also the gradients of its weight and bias.
@@ -153,13 +150,13 @@ pub struct Sums {
 
 /// First pass of batch norm backward, over the gradient of the unit's output. With [`Gate::Output`] the gated gradient
 /// replaces it (it is also the residual's).
-pub fn backward_sums(
+pub fn backward_sums<E: Element>(
     isa: Isa,
     channels: usize,
-    z: &[f32],
+    z: &[E],
     affine: &Affine,
-    gate: Gate<'_>,
-    gradient: &mut [f32],
+    gate: Gate<'_, E>,
+    gradient: &mut [E],
 ) -> Sums {
     let groups = affine.groups(channels);
     assert_eq!(z.len(), gradient.len());
@@ -206,20 +203,22 @@ pub fn backward_sums(
     result
 }
 
-struct BackwardSums {
+struct BackwardSums<E> {
     channels: usize,
     pixels: usize,
-    z: *const f32,
+    z: *const E,
     scale: *const f32,
     shift: *const f32,
     mean: *const f32,
     normalized: bool,
-    output: *const f32,
-    gradient: *mut f32,
+    output: *const E,
+    gradient: *mut E,
     sums: *mut f32,
 }
 
-impl Kernel for BackwardSums {
+impl<E: Element> Kernel for BackwardSums<E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         /// Vectors of channels whose sums are in registers together.
@@ -240,7 +239,7 @@ impl Kernel for BackwardSums {
     }
 }
 
-impl BackwardSums {
+impl<E: Element> BackwardSums<E> {
     #[inline(always)]
     unsafe fn columns<V: Simd, const W: usize>(&self, first: usize) {
         // SAFETY: the caller gives W vectors of channels, the last of which may be partial if W is 1.
@@ -276,15 +275,15 @@ impl BackwardSums {
 
 /// Second pass: the gradient of `z` from the gradient of the unit's output, written to `out`, or over the gradient itself
 /// where `out` is none. `gate` is as in the first pass, but [`Gate::Output`] has been applied there.
-pub fn backward_apply(
+pub fn backward_apply<E: Element>(
     isa: Isa,
     channels: usize,
-    z: &[f32],
+    z: &[E],
     affine: &Affine,
     sums: &Sums,
-    gate: Gate<'_>,
-    gradient: &mut [f32],
-    out: Option<&mut [f32]>,
+    gate: Gate<'_, E>,
+    gradient: &mut [E],
+    out: Option<&mut [E]>,
 ) {
     let groups = affine.groups(channels);
     assert_eq!(z.len(), gradient.len());
@@ -320,21 +319,23 @@ pub fn backward_apply(
     });
 }
 
-struct BackwardApply {
+struct BackwardApply<E> {
     channels: usize,
     pixels: usize,
-    z: *const f32,
+    z: *const E,
     scale: *const f32,
     shift: *const f32,
     mean: *const f32,
     constant: *const f32,
     slope: *const f32,
     normalized: bool,
-    gradient: *const f32,
-    to: *mut f32,
+    gradient: *const E,
+    to: *mut E,
 }
 
-impl Kernel for BackwardApply {
+impl<E: Element> Kernel for BackwardApply<E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         for pixel in 0..self.pixels {

@@ -1,6 +1,7 @@
 //! Convolution forward and backward to its input, as one walk over blocks of output pixels: a block's input window is
 //! copied into scratch, and every output pixel is a row of a product whose left operand is addressed in that window.
 
+use super::element::Element;
 use super::memory::{Buffer, Pool, Shared, with_scratch};
 use super::micro::{Point, Product, Run, Store, panel_width};
 use super::moments::Moments;
@@ -19,27 +20,27 @@ const BLOCKS: usize = 8;
 
 /// What is done with a convolution's output in evaluation mode, where batch norm is a factor and a sum per channel.
 #[derive(Clone, Copy)]
-pub struct Finish<'a> {
+pub struct Finish<'a, E> {
     /// Multiplies each channel.
     pub scale: &'a [f32],
     /// Added to each channel then.
     pub bias: &'a [f32],
     /// Added to the output, of its shape.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [E]>,
     /// Whether ReLU follows.
     pub relu: bool,
 }
 
 /// Convolution of a training pass: writes the output (N, H', W', c_out) to `out` and returns its moments per group of
 /// `shape.batch / groups` images. `weight` is (c_out, c_in, kernel, kernel).
-pub fn forward(
+pub fn forward<E: Element>(
     isa: Isa,
     pool: &Pool,
     shape: ConvShape,
     groups: usize,
-    input: Source<'_>,
+    input: Source<'_, E>,
     weight: &[f32],
-    out: &mut [f32],
+    out: &mut [E],
 ) -> Moments {
     if winograd::applies(shape) {
         return winograd::forward(isa, pool, shape, groups, input, weight, out);
@@ -53,19 +54,19 @@ pub fn forward(
 }
 
 /// Convolution of an evaluation pass: `out = relu?(conv(input) · scale + bias + residual?)`.
-pub fn forward_finished(
+pub fn forward_finished<E: Element>(
     isa: Isa,
     pool: &Pool,
     shape: ConvShape,
-    input: Source<'_>,
+    input: Source<'_, E>,
     weight: &[f32],
-    finish: Finish<'_>,
-    out: &mut [f32],
+    finish: Finish<'_, E>,
+    out: &mut [E],
 ) {
     let flat = shape.flattened(1);
     let walk = Walk::forward(flat, 1, flat.batch);
     let pad = |values: &[f32]| {
-        let mut padded = pool.zeros(walk.padded_columns(isa));
+        let mut padded: Buffer<f32> = pool.zeros(walk.padded_columns(isa));
         padded[..shape.c_out].copy_from_slice(values);
         padded
     };
@@ -79,13 +80,13 @@ pub fn forward_finished(
 }
 
 /// The gradient of the input from that of the output (N, H', W', c_out). With `add`, it is added to `out`.
-pub fn backward_data(
+pub fn backward_data<E: Element>(
     isa: Isa,
     pool: &Pool,
     shape: ConvShape,
-    gradient: &[f32],
+    gradient: &[E],
     weight: &[f32],
-    out: &mut [f32],
+    out: &mut [E],
     add: bool,
 ) {
     if winograd::applies(shape) {
@@ -97,11 +98,11 @@ pub fn backward_data(
     walk.run(isa, Source::Plain(gradient), &packed, out, if add { Output::Add } else { Output::Write });
 }
 
-enum Output<'a> {
+enum Output<'a, E> {
     Write,
     Add,
     Moments(&'a mut [f32]),
-    Finish(Finish<'a>),
+    Finish(Finish<'a, E>),
 }
 
 /// A part of a walk's output: some images, or some rows of one image.
@@ -275,7 +276,7 @@ impl Walk {
     }
 
     /// The weights in panels of output columns, phase after phase.
-    fn pack(&self, isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape) -> Buffer {
+    fn pack(&self, isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape) -> Buffer<f32> {
         let lanes = isa.lanes();
         let columns = self.output.2;
         let padded = columns.next_multiple_of(lanes);
@@ -295,7 +296,14 @@ impl Walk {
         packed
     }
 
-    fn run(&self, isa: Isa, input: Source<'_>, packed: &[f32], out: &mut [f32], mut output: Output<'_>) {
+    fn run<E: Element>(
+        &self,
+        isa: Isa,
+        input: Source<'_, E>,
+        packed: &[f32],
+        out: &mut [E],
+        mut output: Output<'_, E>,
+    ) {
         let lanes = isa.lanes();
         let panels = self.output.2.div_ceil(panel_width(lanes));
         let padded = self.output.2.next_multiple_of(lanes);
@@ -340,7 +348,7 @@ impl Walk {
                 clear: false,
                 out: std::ptr::null_mut(),
             };
-            with_scratch(fill.len(), |scratch| {
+            with_scratch(fill.len(), |scratch: &mut [f32]| {
                 fill.to(isa, scratch);
                 let mut points = Vec::with_capacity(block.images * block.rows * self.grid.1);
                 for phase in &self.phases {
@@ -370,7 +378,7 @@ impl Walk {
                         (Some(finish), _) => Store::Finish {
                             scale: finish.scale.as_ptr(),
                             bias: finish.bias.as_ptr(),
-                            residual: finish.residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
+                            residual: finish.residual.map_or(std::ptr::null(), <[E]>::as_ptr),
                             relu: finish.relu,
                         },
                         (None, Some(moments)) => {

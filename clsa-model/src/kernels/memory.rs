@@ -1,6 +1,8 @@
 //! Aligned memory that is used again: buffers of activations from a pool, and each thread's scratch.
 
+use bytemuck::Pod;
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
@@ -9,28 +11,34 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Line([f32; 16]);
 
-/// Floats aligned to 64 bytes, of which the first `len` are in use. Returns to its pool when dropped.
-pub struct Buffer {
+/// Lines that hold so many bytes.
+fn lines(bytes: usize) -> usize {
+    bytes.div_ceil(size_of::<Line>())
+}
+
+/// Elements aligned to 64 bytes, of which the first `len` are in use. Returns to its pool when dropped.
+pub struct Buffer<T> {
     lines: Vec<Line>,
     len: usize,
     pool: Pool,
+    elements: PhantomData<T>,
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
+impl<T: Pod> Deref for Buffer<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         &bytemuck::cast_slice(&self.lines)[..self.len]
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Pod> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
 
-impl Drop for Buffer {
+impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         if let Ok(mut free) = self.pool.free.lock() {
@@ -55,8 +63,8 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     /// A buffer of `len` elements with unspecified (but initialised) contents: the smallest free one that fits without
     /// wasting more than it holds, or a new one.
-    pub fn take(&self, len: usize) -> Buffer {
-        let need = len.div_ceil(16).max(1);
+    pub fn take<T: Pod>(&self, len: usize) -> Buffer<T> {
+        let need = lines(len * size_of::<T>()).max(1);
         let mut free = self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let fits = |lines: &Vec<Line>| lines.len() >= need && lines.len() <= 2 * need;
         let best = free.iter().enumerate().filter(|(_, l)| fits(l)).min_by_key(|(_, l)| l.len()).map(|(i, _)| i);
@@ -65,13 +73,13 @@ impl Pool {
             None => vec![Line([0.0; 16]); need],
         };
         drop(free);
-        Buffer { lines, len, pool: self.clone() }
+        Buffer { lines, len, pool: self.clone(), elements: PhantomData }
     }
 
     /// A buffer of `len` zeros.
-    pub fn zeros(&self, len: usize) -> Buffer {
+    pub fn zeros<T: Pod>(&self, len: usize) -> Buffer<T> {
         let mut buffer = self.take(len);
-        buffer.fill(0.0);
+        buffer.fill(T::zeroed());
         buffer
     }
 }
@@ -81,31 +89,38 @@ thread_local! {
 }
 
 /// Calls `f` with `len` elements of this thread's scratch, of unspecified contents. Not to be nested.
-pub(super) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with_borrow_mut(|lines| {
-        let need = len.div_ceil(16);
-        if lines.len() < need {
-            lines.resize(need, Line([0.0; 16]));
+pub(super) fn with_scratch<T: Pod, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let need = lines(len * size_of::<T>());
+        if scratch.len() < need {
+            scratch.resize(need, Line([0.0; 16]));
         }
-        f(&mut bytemuck::cast_slice_mut(lines)[..len])
+        f(&mut bytemuck::cast_slice_mut(scratch)[..len])
     })
 }
 
 /// A pointer that tasks share; each writes elements that no other touches.
-#[derive(Clone, Copy)]
-pub(super) struct Shared(*mut f32);
+pub(super) struct Shared<T>(*mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 // SAFETY: whoever dereferences the pointer answers for tasks touching disjoint elements.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
-    pub fn new(slice: &mut [f32]) -> Self {
+impl<T> Shared<T> {
+    pub fn new(slice: &mut [T]) -> Self {
         Self(slice.as_mut_ptr())
     }
 
-    pub fn get(self) -> *mut f32 {
+    pub fn get(self) -> *mut T {
         self.0
     }
 

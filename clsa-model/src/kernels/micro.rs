@@ -1,6 +1,7 @@
 //! The two register-blocked micro-kernels under every convolution: [`Product`], whose left rows are addressed through
 //! offsets (so that a convolution needs no im2col), and [`OuterProduct`], which sums over pixels.
 
+use super::element::{Lanes, part, write};
 use super::simd::{Kernel, Simd};
 use std::ops::Range;
 
@@ -20,11 +21,11 @@ pub(super) struct Point {
 
 /// What becomes of a finished row of results.
 #[derive(Clone, Copy)]
-pub(super) enum Store {
+pub(super) enum Store<C> {
     Write,
     /// Added to what is there.
     Add,
-    /// Written, and its moments gathered: `pivot`, sum and sum of squares of the distance to the pivot, one array of
+    /// Written, and the moments of what is written gathered: `pivot`, sum and sum of squares of the distance to the pivot, one array of
     /// `stride` elements (a multiple of two vectors) after the other.
     Moments {
         moments: *mut f32,
@@ -35,7 +36,7 @@ pub(super) enum Store {
     Finish {
         scale: *const f32,
         bias: *const f32,
-        residual: *const f32,
+        residual: *const C,
         relu: bool,
     },
 }
@@ -43,8 +44,8 @@ pub(super) enum Store {
 /// `c[point] = Σ_k a[point, k] · b[k]` for a range of column panels.
 ///
 /// A panel is two vectors wide (the last one vector where that is enough); `b` holds the panels one after the other,
-/// each as `k` rows, zero beyond `columns`.
-pub(super) struct Product<'a> {
+/// each as `k` rows, zero beyond `columns`. Sums are f32 and rounded to the type of `c`.
+pub(super) struct Product<'a, C> {
     pub a: *const f32,
     pub points: &'a [Point],
     pub runs: &'a [Run],
@@ -52,8 +53,8 @@ pub(super) struct Product<'a> {
     pub k: usize,
     pub panels: Range<usize>,
     pub columns: usize,
-    pub c: *mut f32,
-    pub store: Store,
+    pub c: *mut C,
+    pub store: Store<C>,
 }
 
 /// Columns of a panel.
@@ -68,18 +69,21 @@ pub(super) fn balanced(n: usize, most: usize) -> impl Iterator<Item = Range<usiz
     (0..parts).map(move |i| n * i / parts..n * (i + 1) / parts)
 }
 
-/// Calls `$f::<V, ROWS, VECTORS>` with the constants that the run-time values name.
+/// Calls `$f::<types.., ROWS, VECTORS>` with the constants that the run-time values name.
 macro_rules! with_tile {
-    ($rows:expr, $vectors:expr, $f:ident::<$V:ident> $args:tt, [$($m:literal)*]) => {
+    ($rows:expr, $vectors:expr, $f:ident::$types:tt $args:tt, [$($m:literal)*]) => {
         match ($rows, $vectors) {
-            $(($m, 1) => $f::<$V, $m, 1> $args,
-              ($m, _) => $f::<$V, $m, 2> $args,)*
+            $(($m, 1) => with_tile!(@call $f $types $m 1 $args),
+              ($m, _) => with_tile!(@call $f $types $m 2 $args),)*
             _ => {}
         }
     };
+    (@call $f:ident ($($types:ident),*) $m:literal $n:literal $args:tt) => { $f::<$($types,)* $m, $n> $args };
 }
 
-impl Kernel for Product<'_> {
+impl<C: Lanes> Kernel for Product<'_, C> {
+    const BF16: bool = C::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         let width = panel_width(V::LANES);
@@ -93,7 +97,7 @@ impl Kernel for Product<'_> {
                 // SAFETY: the constructor of a `Product` answers for its pointers; `column` is within `columns`.
                 unsafe {
                     let b = self.b.add(column * self.k);
-                    with_tile!(points.len(), vectors, product_tile::<V>(&self, points, b, column, first),
+                    with_tile!(points.len(), vectors, product_tile::(V, C)(&self, points, b, column, first),
                         [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
                 }
             }
@@ -102,8 +106,8 @@ impl Kernel for Product<'_> {
 }
 
 #[inline(always)]
-unsafe fn product_tile<V: Simd, const M: usize, const N: usize>(
-    product: &Product<'_>,
+unsafe fn product_tile<V: Simd, C: Lanes, const M: usize, const N: usize>(
+    product: &Product<'_, C>,
     points: &[Point],
     mut b: *const f32,
     column: usize,
@@ -156,21 +160,21 @@ unsafe fn product_tile<V: Simd, const M: usize, const N: usize>(
         for i in 0..M {
             left[i] = acc[i][0];
         }
-        finish_column::<V, M>(product, points, left, column, first);
+        finish_column::<V, C, M>(product, points, left, column, first);
         if N == 2 {
             let mut right = [V::zero(); M];
             for i in 0..M {
                 right[i] = acc[i][N - 1];
             }
-            finish_column::<V, M>(product, points, right, column + V::LANES, first);
+            finish_column::<V, C, M>(product, points, right, column + V::LANES, first);
         }
     }
 }
 
 /// Does to one vector of columns of a tile what the product's `store` says.
 #[inline(always)]
-unsafe fn finish_column<V: Simd, const M: usize>(
-    product: &Product<'_>,
+unsafe fn finish_column<V: Simd, C: Lanes, const M: usize>(
+    product: &Product<'_, C>,
     points: &[Point],
     mut acc: [V; M],
     column: usize,
@@ -179,20 +183,21 @@ unsafe fn finish_column<V: Simd, const M: usize>(
     // SAFETY: as for `product_tile`.
     unsafe {
         let lanes = product.columns - column;
-        let whole = lanes >= V::LANES;
         match product.store {
             Store::Write => {}
             Store::Add => {
                 for i in 0..M {
                     let c = product.c.add(points[i].c + column);
-                    let old = if whole { V::load(c) } else { V::load_first(c, lanes) };
-                    acc[i] = acc[i].add(old);
+                    acc[i] = acc[i].add(part(c, lanes));
                 }
             }
             Store::Moments { moments, stride } => {
                 let pivot = moments.add(column);
                 let sum = pivot.add(stride);
                 let squares = sum.add(stride);
+                for i in 0..M {
+                    acc[i] = C::round(acc[i]);
+                }
                 if first {
                     let mut total = V::zero();
                     for i in 0..M {
@@ -220,7 +225,7 @@ unsafe fn finish_column<V: Simd, const M: usize>(
                     acc[i] = acc[i].mul_add(scale, bias);
                     if !residual.is_null() {
                         let r = residual.add(points[i].c + column);
-                        acc[i] = acc[i].add(if whole { V::load(r) } else { V::load_first(r, lanes) });
+                        acc[i] = acc[i].add(part(r, lanes));
                     }
                     if relu {
                         acc[i] = V::zero().max(acc[i]);
@@ -230,7 +235,7 @@ unsafe fn finish_column<V: Simd, const M: usize>(
         }
         for i in 0..M {
             let c = product.c.add(points[i].c + column);
-            if whole { acc[i].store(c) } else { acc[i].store_first(c, lanes) }
+            write(acc[i], c, lanes);
         }
     }
 }
@@ -282,7 +287,7 @@ impl Kernel for OuterProduct<'_> {
                         let a = self.a.base.add(tap.a + part.start);
                         let b = self.b.base.add(start);
                         let c = self.c.add((tap.c + part.start) * self.stride + start);
-                        with_tile!(part.len(), vectors, outer_tile::<V>(&self, a, b, c),
+                        with_tile!(part.len(), vectors, outer_tile::(V)(&self, a, b, c),
                             [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
                     }
                 }

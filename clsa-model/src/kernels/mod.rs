@@ -1,4 +1,5 @@
-//! CPU kernels of a ResNet's training pass on slices of f32: channels-last activations, torch's weight layout.
+//! CPU kernels of a ResNet's training pass on slices: channels-last activations in f32 or bf16 ([`Element`]), weights in f32
+//! and torch's layout.
 //!
 //! They know nothing of tensors. Each is compiled for every instruction set of [`Isa`], takes the one to use, runs in
 //! parallel on the current rayon pool, and gives the same bits for any number of threads: work is partitioned by shape
@@ -13,6 +14,7 @@
 
 mod batch_norm;
 mod conv;
+mod element;
 mod memory;
 mod micro;
 mod moments;
@@ -27,6 +29,7 @@ mod winograd_gradient;
 
 pub use batch_norm::{Affine, Gate, Sums, backward_apply, backward_sums, normalize};
 pub use conv::{Finish, backward_data, forward, forward_finished};
+pub use element::Element;
 pub use memory::{Buffer, Pool};
 pub use moments::Moments;
 pub use pool::{global_avg_pool, global_avg_pool_backward, max_pool, max_pool_backward, max_pool_side};

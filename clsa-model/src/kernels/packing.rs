@@ -1,9 +1,9 @@
 //! From torch's weight layout (c_out, c_in, kernel, kernel) to the right operands of products, and back for gradients, by
 //! squares transposed in registers.
 
+use super::element::part;
 use super::shape::ConvShape;
 use super::simd::{Isa, Kernel, MOST_LANES, Simd, dispatch};
-use super::source::part;
 use rayon::prelude::*;
 
 /// How the weight becomes the right operand of a product.

@@ -1,6 +1,7 @@
 //! Max pooling (3x3, stride 2, padding 1) and global average pooling, channels last.
 
-use super::simd::{Isa, Kernel, Simd, dispatch};
+use super::element::{Element, part, write};
+use super::simd::{Isa, Kernel, MOST_LANES, Simd, dispatch};
 use super::source::Source;
 use rayon::prelude::*;
 
@@ -14,18 +15,22 @@ pub fn max_pool_side(side: usize) -> usize {
 }
 
 /// Max pooling of (batch, height, width, channels) to `out`; `taps` receives which of a window's nine places was taken:
-/// the first of the highest, as in PyTorch.
-pub fn max_pool(
+/// the first of the highest, and where one is not a number the last such, as in PyTorch. What is normalised while it is
+/// read is compared as it would be stored.
+pub fn max_pool<E: Element>(
     isa: Isa,
     (batch, height, width, channels): (usize, usize, usize, usize),
     groups: usize,
-    input: Source<'_>,
-    out: &mut [f32],
+    input: Source<'_, E>,
+    out: &mut [E],
     taps: &mut [u8],
 ) {
     let (rows, columns) = (max_pool_side(height), max_pool_side(width));
     assert_eq!(input.stored().len(), batch * height * width * channels);
     assert!(out.len() == batch * rows * columns * channels && taps.len() == out.len());
+    if let Source::Norm { scale, shift, .. } = input {
+        assert!(scale.len() == groups * channels && shift.len() == scale.len());
+    }
     let row_len = columns * channels;
     out.par_chunks_mut(row_len).zip(taps.par_chunks_mut(row_len)).enumerate().for_each(|(row, (out, taps))| {
         let (image, y) = (row / rows, row % rows);
@@ -34,51 +39,61 @@ pub fn max_pool(
     });
 }
 
-struct MaxPoolRow<'a> {
+struct MaxPoolRow<'a, E> {
     size: (usize, usize, usize),
-    input: Source<'a>,
+    input: Source<'a, E>,
     image: usize,
     group: usize,
     y: usize,
-    out: &'a mut [f32],
+    out: &'a mut [E],
     taps: &'a mut [u8],
 }
 
-impl Kernel for MaxPoolRow<'_> {
+impl<E: Element> Kernel for MaxPoolRow<'_, E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         let (height, width, channels) = self.size;
         let stored = self.input.stored();
-        let affine = match self.input {
+        let norm = match self.input {
             Source::Plain(_) => None,
             Source::Norm { scale, shift, relu, .. } => {
-                let own = self.group * channels..(self.group + 1) * channels;
-                Some((&scale[own.clone()], &shift[own], if relu { 0.0 } else { f32::NEG_INFINITY }))
+                let own = [scale, shift].map(|v| v[self.group * channels..][..channels].as_ptr());
+                Some((own, relu))
             }
         };
-        for (x, (out, taps)) in
-            self.out.chunks_exact_mut(channels).zip(self.taps.chunks_exact_mut(channels)).enumerate()
-        {
-            out.fill(f32::NEG_INFINITY);
-            for tap in 0..KERNEL * KERNEL {
-                let (iy, ix) = (self.y * STRIDE + tap / KERNEL, x * STRIDE + tap % KERNEL);
-                if iy < PADDING || ix < PADDING || iy - PADDING >= height || ix - PADDING >= width {
-                    continue;
-                }
-                let at = ((self.image * height + iy - PADDING) * width + ix - PADDING) * channels;
-                let values = &stored[at..at + channels];
-                match affine {
-                    None => {
-                        for ((out, chosen), &v) in out.iter_mut().zip(taps.iter_mut()).zip(values) {
-                            take(v, tap as u8, out, chosen);
+        // The rows and columns of a window that are inside the image.
+        let inside = |o: usize, side: usize| {
+            (0..KERNEL).filter_map(move |k| (o * STRIDE + k).checked_sub(PADDING).filter(|&i| i < side).map(|i| (k, i)))
+        };
+        for x in 0..self.out.len() / channels {
+            for c in (0..channels).step_by(V::LANES) {
+                let lanes = channels - c;
+                // SAFETY: `max_pool` has checked the lengths; pixels are inside the image.
+                unsafe {
+                    let (mut best, mut chosen) = (V::splat(f32::NEG_INFINITY), V::zero());
+                    for (r, iy) in inside(self.y, height) {
+                        for (s, ix) in inside(x, width) {
+                            let at = ((self.image * height + iy) * width + ix) * channels + c;
+                            let mut v: V = part(stored.as_ptr().add(at), lanes);
+                            if let Some(([scale, shift], relu)) = norm {
+                                v = v.mul(part(scale.add(c), lanes)).add(part(shift.add(c), lanes));
+                                if relu {
+                                    v = V::zero().max(v);
+                                }
+                                v = E::round(v);
+                            }
+                            chosen = v.select_above(best, V::splat((r * KERNEL + s) as f32), chosen);
+                            best = v.select_above(best, v, best);
                         }
                     }
-                    Some((scale, shift, least)) => {
-                        let affine = scale.iter().zip(shift);
-                        for (((out, chosen), &z), (s, t)) in out.iter_mut().zip(taps.iter_mut()).zip(values).zip(affine)
-                        {
-                            take((z * s + t).max(least), tap as u8, out, chosen);
-                        }
+                    let at = x * channels + c;
+                    write(best, self.out.as_mut_ptr().add(at), lanes);
+                    let mut places = [0.0; MOST_LANES];
+                    chosen.store(places.as_mut_ptr());
+                    for (tap, place) in self.taps[at..].iter_mut().zip(places).take(lanes.min(V::LANES)) {
+                        *tap = place as u8;
                     }
                 }
             }
@@ -86,20 +101,13 @@ impl Kernel for MaxPoolRow<'_> {
     }
 }
 
-#[inline(always)]
-fn take(value: f32, tap: u8, best: &mut f32, chosen: &mut u8) {
-    let higher = value > *best;
-    *best = if higher { value } else { *best };
-    *chosen = if higher { tap } else { *chosen };
-}
-
 /// The gradient of max pooling's input (batch, height, width, channels), written to `out`.
-pub fn max_pool_backward(
+pub fn max_pool_backward<E: Element>(
     isa: Isa,
     (batch, height, width, channels): (usize, usize, usize, usize),
-    gradient: &[f32],
+    gradient: &[E],
     taps: &[u8],
-    out: &mut [f32],
+    out: &mut [E],
 ) {
     let (rows, columns) = (max_pool_side(height), max_pool_side(width));
     assert_eq!(out.len(), batch * height * width * channels);
@@ -110,15 +118,15 @@ pub fn max_pool_backward(
     });
 }
 
-struct MaxPoolBackwardRow<'a> {
+struct MaxPoolBackwardRow<'a, E> {
     rows: usize,
     columns: usize,
     channels: usize,
-    gradient: &'a [f32],
+    gradient: &'a [E],
     taps: &'a [u8],
     image: usize,
     y: usize,
-    out: &'a mut [f32],
+    out: &'a mut [E],
 }
 
 /// The windows that hold input `i`, with the place it has there.
@@ -129,33 +137,43 @@ fn windows(i: usize, outputs: usize) -> impl Iterator<Item = (usize, usize)> {
     (first..=last).map(move |o| (o, i + PADDING - o * STRIDE))
 }
 
-impl Kernel for MaxPoolBackwardRow<'_> {
+impl<E: Element> Kernel for MaxPoolBackwardRow<'_, E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
-        self.out.fill(0.0);
         for (x, out) in self.out.chunks_exact_mut(self.channels).enumerate() {
-            for (oy, r) in windows(self.y, self.rows) {
-                for (ox, s) in windows(x, self.columns) {
-                    let at = ((self.image * self.rows + oy) * self.columns + ox) * self.channels;
-                    let tap = (r * KERNEL + s) as u8;
-                    let given = &self.gradient[at..at + self.channels];
-                    for ((out, &g), &chosen) in out.iter_mut().zip(given).zip(&self.taps[at..at + self.channels]) {
-                        *out += if chosen == tap { g } else { 0.0 };
+            for (block, out) in out.chunks_mut(MOST_LANES).enumerate() {
+                let mut sum = [0.0f32; MOST_LANES];
+                for (oy, r) in windows(self.y, self.rows) {
+                    for (ox, s) in windows(x, self.columns) {
+                        let at = ((self.image * self.rows + oy) * self.columns + ox) * self.channels;
+                        let at = at + block * MOST_LANES..at + block * MOST_LANES + out.len();
+                        let tap = (r * KERNEL + s) as u8;
+                        for ((sum, g), &chosen) in
+                            sum.iter_mut().zip(&self.gradient[at.clone()]).zip(&self.taps[at])
+                        {
+                            *sum += if chosen == tap { g.to_f32() } else { 0.0 };
+                        }
                     }
+                }
+                for c in (0..out.len()).step_by(V::LANES) {
+                    // SAFETY: as many elements as `out` has left.
+                    unsafe { write(V::load(sum.as_ptr().add(c)), out.as_mut_ptr().add(c), out.len() - c) }
                 }
             }
         }
     }
 }
 
-/// The mean over the pixels: (batch, pixels, channels) to (batch, channels).
-pub fn global_avg_pool(channels: usize, pixels: usize, input: &[f32], out: &mut [f32]) {
+/// The mean over the pixels: (batch, pixels, channels) to (batch, channels) in f32.
+pub fn global_avg_pool<E: Element>(channels: usize, pixels: usize, input: &[E], out: &mut [f32]) {
     assert_eq!(input.len(), out.len() * pixels);
     out.par_chunks_mut(channels).zip(input.par_chunks(channels * pixels)).for_each(|(out, image)| {
         let mut sum = vec![0.0f64; channels];
         for pixel in image.chunks_exact(channels) {
             for (sum, &x) in sum.iter_mut().zip(pixel) {
-                *sum += f64::from(x);
+                *sum += f64::from(x.to_f32());
             }
         }
         for (out, sum) in out.iter_mut().zip(sum) {
@@ -165,14 +183,13 @@ pub fn global_avg_pool(channels: usize, pixels: usize, input: &[f32], out: &mut 
 }
 
 /// The gradient of global average pooling's input, written to `out`.
-pub fn global_avg_pool_backward(channels: usize, pixels: usize, gradient: &[f32], out: &mut [f32]) {
+pub fn global_avg_pool_backward<E: Element>(channels: usize, pixels: usize, gradient: &[f32], out: &mut [E]) {
     assert_eq!(out.len(), gradient.len() * pixels);
     let share = 1.0 / pixels as f32;
     out.par_chunks_mut(channels * pixels).zip(gradient.par_chunks(channels)).for_each(|(image, gradient)| {
+        let shares: Vec<E> = gradient.iter().map(|g| E::from_f32(g * share)).collect();
         for pixel in image.chunks_exact_mut(channels) {
-            for (x, g) in pixel.iter_mut().zip(gradient) {
-                *x = g * share;
-            }
+            pixel.copy_from_slice(&shares);
         }
     });
 }

@@ -1,5 +1,7 @@
 //! One vector type per instruction set, behind one trait, and the run-time choice between them.
 
+use half::bf16;
+
 /// The instruction sets for which the kernels are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
@@ -7,20 +9,23 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA, 8 lanes.
     Avx2,
-    /// AVX-512, 16 lanes.
+    /// AVX-512 (F and BW), 16 lanes.
     Avx512,
+    /// AVX-512 with its BF16 extension, which only kernels on bf16 use.
+    Avx512Bf16,
 }
 
 impl Isa {
     /// The best instruction set of this CPU, or the lower one that the environment variable `CLSA_KERNELS` (`avx512`,
-    /// `avx2` or `scalar`) asks for.
+    /// without its BF16 extension, `avx2` or `scalar`) asks for.
     ///
     /// # Errors
     /// `CLSA_KERNELS` has another value, which is returned.
     pub fn chosen() -> Result<Self, String> {
         let best = Self::available().last().copied().unwrap_or(Self::Scalar);
         let most = match std::env::var("CLSA_KERNELS").as_deref() {
-            Err(_) | Ok("" | "avx512") => Self::Avx512,
+            Err(_) | Ok("") => Self::Avx512Bf16,
+            Ok("avx512") => Self::Avx512,
             Ok("avx2") => Self::Avx2,
             Ok("scalar") => Self::Scalar,
             Ok(other) => return Err(other.to_owned()),
@@ -33,7 +38,7 @@ impl Isa {
         match self {
             Self::Scalar => 4,
             Self::Avx2 => 8,
-            Self::Avx512 => 16,
+            Self::Avx512 | Self::Avx512Bf16 => 16,
         }
     }
 
@@ -46,6 +51,9 @@ impl Isa {
             sets.push(Self::Avx2);
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
                 sets.push(Self::Avx512);
+                if is_x86_feature_detected!("avx512bf16") {
+                    sets.push(Self::Avx512Bf16);
+                }
             }
         }
         sets
@@ -79,6 +87,16 @@ pub(super) trait Simd: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// The lanes of `self` where `gate` is above zero, zero elsewhere.
     unsafe fn where_positive(self, gate: Self) -> Self;
+    /// `a` where `self` is above `other` or is not a number, `b` elsewhere.
+    unsafe fn select_above(self, other: Self, a: Self, b: Self) -> Self;
+    /// As the loads of f32, from bf16.
+    unsafe fn load_bf16(p: *const bf16) -> Self;
+    unsafe fn load_first_bf16(p: *const bf16, n: usize) -> Self;
+    /// As the stores of f32, rounded to the nearest bf16, ties to even. What is not a number stays so.
+    unsafe fn store_bf16(self, p: *mut bf16);
+    unsafe fn store_first_bf16(self, p: *mut bf16, n: usize);
+    /// The values that `store_bf16` stores.
+    unsafe fn round_bf16(self) -> Self;
     /// Transposes the square of the first `LANES` vectors.
     unsafe fn transpose(rows: &mut [Self; MOST_LANES]);
 
@@ -92,6 +110,9 @@ pub(super) trait Simd: Copy {
 /// A computation that is compiled for every instruction set. `run` must be `#[inline(always)]`, and so must be
 /// everything generic that it calls: else it is not compiled with the instruction set's features.
 pub(super) trait Kernel {
+    /// Whether it gains from instructions for bf16.
+    const BF16: bool = false;
+
     fn run<V: Simd>(self);
 }
 
@@ -100,7 +121,10 @@ pub(super) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
     match isa {
         // SAFETY: `Isa` values come from `Isa::available`, which asked the CPU.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { run_avx512(kernel) },
+        Isa::Avx512Bf16 if K::BF16 => unsafe { run_avx512_bf16(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Avx512Bf16 => unsafe { run_avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { run_avx2(kernel) },
@@ -109,9 +133,15 @@ pub(super) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma")]
+fn run_avx512_bf16<K: Kernel>(kernel: K) {
+    kernel.run::<x86::Lanes16<true>>();
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
 fn run_avx512<K: Kernel>(kernel: K) {
-    kernel.run::<x86::Lanes16>();
+    kernel.run::<x86::Lanes16<false>>();
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -187,6 +217,37 @@ impl Simd for Lanes4 {
         self.zip(gate, |x, g| if g > 0.0 { x } else { 0.0 })
     }
     #[inline(always)]
+    unsafe fn select_above(self, other: Self, a: Self, b: Self) -> Self {
+        let above = |i: usize| self.0[i] > other.0[i] || self.0[i].is_nan();
+        Self(std::array::from_fn(|i| if above(i) { a.0[i] } else { b.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> Self {
+        // SAFETY: the caller gives four readable elements.
+        Self(unsafe { p.cast::<[bf16; 4]>().read_unaligned() }.map(bf16::to_f32))
+    }
+    #[inline(always)]
+    unsafe fn load_first_bf16(p: *const bf16, n: usize) -> Self {
+        // SAFETY: the caller gives `n` readable elements.
+        Self(std::array::from_fn(|i| if i < n { unsafe { *p.add(i) }.to_f32() } else { 0.0 }))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut bf16) {
+        // SAFETY: the caller gives four writable elements.
+        unsafe { p.cast::<[bf16; 4]>().write_unaligned(self.0.map(bf16::from_f32)) }
+    }
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, p: *mut bf16, n: usize) {
+        for (i, x) in self.0.into_iter().enumerate().take(n) {
+            // SAFETY: the caller gives `n` writable elements.
+            unsafe { *p.add(i) = bf16::from_f32(x) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn round_bf16(self) -> Self {
+        Self(self.0.map(|x| bf16::from_f32(x).to_f32()))
+    }
+    #[inline(always)]
     unsafe fn transpose(rows: &mut [Self; MOST_LANES]) {
         for i in 0..4 {
             for j in 0..i {
@@ -200,10 +261,44 @@ impl Simd for Lanes4 {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{MOST_LANES, Simd};
+    use half::bf16;
     use std::arch::x86_64::*;
 
+    /// `BF16`: whether the CPU has AVX512-BF16.
     #[derive(Clone, Copy)]
-    pub(super) struct Lanes16(__m512);
+    pub(super) struct Lanes16<const BF16: bool>(__m512);
+
+    impl<const BF16: bool> Lanes16<BF16> {
+        #[inline(always)]
+        unsafe fn widen(v: __m256i) -> Self {
+            unsafe { Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(v)))) }
+        }
+
+        /// The nearest bf16 in the upper half of each lane; the lower half is what is left.
+        #[inline(always)]
+        unsafe fn nearest(self) -> __m512i {
+            unsafe {
+                let bits = _mm512_castps_si512(self.0);
+                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+                // What is not a number could become infinite: it is cut and made quiet instead.
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+                _mm512_mask_or_epi32(up, nan, bits, _mm512_set1_epi32(0x0040_0000))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn narrow(self) -> __m256i {
+            unsafe {
+                if BF16 {
+                    // SAFETY: both are 256 bits.
+                    std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0))
+                } else {
+                    _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(self.nearest()))
+                }
+            }
+        }
+    }
 
     #[inline(always)]
     fn first16(n: usize) -> __mmask16 {
@@ -211,7 +306,7 @@ mod x86 {
     }
 
     // SAFETY of the bodies: `dispatch` runs them only on a CPU with AVX-512; pointers are the caller's responsibility.
-    impl Simd for Lanes16 {
+    impl<const BF16: bool> Simd for Lanes16<BF16> {
         const LANES: usize = 16;
         const ROWS: usize = 14;
 
@@ -263,6 +358,47 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn select_above(self, other: Self, a: Self, b: Self) -> Self {
+            unsafe {
+                let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0);
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+                Self(_mm512_mask_blend_ps(above | nan, b.0, a.0))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const bf16) -> Self {
+            unsafe { Self::widen(_mm256_loadu_si256(p.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn load_first_bf16(p: *const bf16, n: usize) -> Self {
+            unsafe {
+                let v = _mm512_maskz_loadu_epi16(u32::from(first16(n)), p.cast());
+                Self::widen(_mm512_castsi512_si256(v))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_bf16(self, p: *mut bf16) {
+            unsafe { _mm256_storeu_si256(p.cast(), self.narrow()) }
+        }
+        #[inline(always)]
+        unsafe fn store_first_bf16(self, p: *mut bf16, n: usize) {
+            unsafe {
+                let v = _mm512_castsi256_si512(self.narrow());
+                _mm512_mask_storeu_epi16(p.cast(), u32::from(first16(n)), v);
+            }
+        }
+        #[inline(always)]
+        unsafe fn round_bf16(self) -> Self {
+            unsafe {
+                if BF16 {
+                    Self::widen(self.narrow())
+                } else {
+                    let upper = _mm512_and_si512(self.nearest(), _mm512_set1_epi32(0xffff_0000u32 as i32));
+                    Self(_mm512_castsi512_ps(upper))
+                }
+            }
+        }
+        #[inline(always)]
         unsafe fn transpose(rows: &mut [Self; MOST_LANES]) {
             unsafe {
                 // Within every group of four rows: 4x4 blocks of each 128-bit lane.
@@ -301,6 +437,20 @@ mod x86 {
     #[inline(always)]
     unsafe fn first8(n: usize) -> __m256i {
         unsafe { _mm256_loadu_si256(FIRST8.as_ptr().add(8 - n.min(8)).cast()) }
+    }
+
+    impl Lanes8 {
+        /// As for 16 lanes.
+        #[inline(always)]
+        unsafe fn nearest(self) -> __m256i {
+            unsafe {
+                let bits = _mm256_castps_si256(self.0);
+                let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+                let up = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+                let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+                _mm256_blendv_epi8(up, _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000)), nan)
+            }
+        }
     }
 
     // SAFETY of the bodies: `dispatch` runs them only on a CPU with AVX2 and FMA; pointers are the caller's responsibility.
@@ -353,6 +503,53 @@ mod x86 {
             unsafe {
                 let mask = _mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, _mm256_setzero_ps());
                 Self(_mm256_and_ps(mask, self.0))
+            }
+        }
+        #[inline(always)]
+        unsafe fn select_above(self, other: Self, a: Self, b: Self) -> Self {
+            unsafe {
+                let above = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0);
+                let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0);
+                Self(_mm256_blendv_ps(b.0, a.0, _mm256_or_ps(above, nan)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const bf16) -> Self {
+            unsafe {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_first_bf16(p: *const bf16, n: usize) -> Self {
+            let mut first = [bf16::ZERO; 8];
+            unsafe {
+                first.as_mut_ptr().copy_from_nonoverlapping(p, n.min(8));
+                Self::load_bf16(first.as_ptr())
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_bf16(self, p: *mut bf16) {
+            unsafe {
+                let upper = _mm256_srli_epi32::<16>(self.nearest());
+                // Packing is within halves of 128 bits, of which the first and third quarter are wanted.
+                let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(upper, upper));
+                _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(packed));
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_first_bf16(self, p: *mut bf16, n: usize) {
+            let mut all = [bf16::ZERO; 8];
+            unsafe {
+                self.store_bf16(all.as_mut_ptr());
+                p.copy_from_nonoverlapping(all.as_ptr(), n.min(8));
+            }
+        }
+        #[inline(always)]
+        unsafe fn round_bf16(self) -> Self {
+            unsafe {
+                let upper = _mm256_and_si256(self.nearest(), _mm256_set1_epi32(0xffff_0000u32 as i32));
+                Self(_mm256_castsi256_ps(upper))
             }
         }
         #[inline(always)]

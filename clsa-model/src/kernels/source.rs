@@ -1,17 +1,18 @@
 //! What a convolution reads: an activation as it is stored, or the batch norm and ReLU of one computed while it is
 //! loaded, so that only the convolution's output need be kept.
 
+use super::element::{Element, Lanes, part};
 use super::simd::{Isa, Kernel, Simd, dispatch};
 
 /// An operand in memory, channels last.
 #[derive(Clone, Copy)]
-pub enum Source<'a> {
+pub enum Source<'a, E> {
     /// The values themselves.
-    Plain(&'a [f32]),
+    Plain(&'a [E]),
     /// `relu?(z * scale + shift)`: `scale` and `shift` have one value per group of images and channel.
     Norm {
         /// A convolution's output.
-        z: &'a [f32],
+        z: &'a [E],
         /// (groups, channels).
         scale: &'a [f32],
         /// (groups, channels).
@@ -21,18 +22,18 @@ pub enum Source<'a> {
     },
 }
 
-impl<'a> Source<'a> {
+impl<'a, E> Source<'a, E> {
     /// The values in memory.
-    pub(super) fn stored(&self) -> &'a [f32] {
+    pub(super) fn stored(&self) -> &'a [E] {
         match *self {
             Self::Plain(values) | Self::Norm { z: values, .. } => values,
         }
     }
 }
 
-/// Copies a window of an operand into scratch, with zeros where it reaches outside the image.
-pub(super) struct Fill<'a> {
-    pub source: Source<'a>,
+/// Copies a window of an operand into scratch of f32, with zeros where it reaches outside the image.
+pub(super) struct Fill<'a, E> {
+    pub source: Source<'a, E>,
     /// Rows, columns and channels of an image.
     pub image: (usize, usize, usize),
     /// First image, and the group that it and the others belong to.
@@ -54,7 +55,7 @@ pub(super) struct Fill<'a> {
     pub out: *mut f32,
 }
 
-impl Fill<'_> {
+impl<E: Element> Fill<'_, E> {
     /// Elements that are written.
     pub fn len(&self) -> usize {
         self.images * self.rows * self.columns * self.pixel
@@ -72,7 +73,9 @@ impl Fill<'_> {
     }
 }
 
-impl Kernel for Fill<'_> {
+impl<E: Element> Kernel for Fill<'_, E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         let (height, width, channels) = self.image;
@@ -103,12 +106,12 @@ impl Kernel for Fill<'_> {
                     let mut from = row.wrapping_offset(first * channels as isize);
                     match self.source {
                         Source::Plain(_) if step == n && self.pixel == n => {
-                            out.add(x0 * n).copy_from_nonoverlapping(from, (x1 - x0) * n);
+                            copy::<E, V>(from, out.add(x0 * n), (x1 - x0) * n, |v, _, _| v);
                         }
                         Source::Plain(_) => {
                             for x in x0..x1 {
                                 let out = out.add(x * self.pixel);
-                                copy::<V>(from, out, n, |v, _, _| v);
+                                copy::<E, V>(from, out, n, |v, _, _| v);
                                 if self.clear {
                                     out.add(n).write_bytes(0, self.pixel - n);
                                 }
@@ -121,7 +124,7 @@ impl Kernel for Fill<'_> {
                             let zero = V::zero();
                             for x in x0..x1 {
                                 let out = out.add(x * self.pixel);
-                                copy::<V>(from, out, n, |v, c, lanes| {
+                                copy::<E, V>(from, out, n, |v, c, lanes| {
                                     let y = v.mul_add(part(scale.add(c), lanes), part(shift.add(c), lanes));
                                     if relu { zero.max(y) } else { y }
                                 });
@@ -138,25 +141,18 @@ impl Kernel for Fill<'_> {
     }
 }
 
-/// A whole vector, or its first lanes.
-#[inline(always)]
-pub(super) unsafe fn part<V: Simd>(p: *const f32, lanes: usize) -> V {
-    // SAFETY: the caller's.
-    unsafe { if lanes >= V::LANES { V::load(p) } else { V::load_first(p, lanes) } }
-}
-
 /// `to[i] = f(from[i], i, lanes left)`, by vectors.
 #[inline(always)]
-unsafe fn copy<V: Simd>(from: *const f32, to: *mut f32, n: usize, f: impl Fn(V, usize, usize) -> V) {
+unsafe fn copy<E: Lanes, V: Simd>(from: *const E, to: *mut f32, n: usize, f: impl Fn(V, usize, usize) -> V) {
     // SAFETY: the caller gives `n` elements on both sides.
     unsafe {
         let mut i = 0;
         while i + V::LANES <= n {
-            f(V::load(from.add(i)), i, V::LANES).store(to.add(i));
+            f(E::load(from.add(i)), i, V::LANES).store(to.add(i));
             i += V::LANES;
         }
         if i < n {
-            f(V::load_first(from.add(i), n - i), i, n - i).store_first(to.add(i), n - i);
+            f(E::load_first(from.add(i), n - i), i, n - i).store_first(to.add(i), n - i);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! small also a part of the pixels; parts of pixels are added up in their order.
 
 use super::conv::pixel_distance;
+use super::element::Element;
 use super::memory::{Pool, Shared, with_scratch};
 use super::micro::{Grid, OuterProduct, Tap};
 use super::packing::add_transposed;
@@ -22,13 +23,13 @@ const PIXELS: usize = 192;
 
 /// Adds the weight's gradient to `out` (c_out, c_in, kernel, kernel), from the convolution's input (of `groups` groups
 /// of images, where it is normalised while it is read) and its output's gradient (N, H', W', c_out).
-pub fn backward_weight(
+pub fn backward_weight<E: Element>(
     isa: Isa,
     pool: &Pool,
     shape: ConvShape,
     groups: usize,
-    input: Source<'_>,
-    gradient: &[f32],
+    input: Source<'_, E>,
+    gradient: &[E],
     out: &mut [f32],
 ) {
     assert_eq!(out.len(), shape.weight_len());
@@ -77,7 +78,7 @@ pub fn backward_weight(
     let parts = parts_of(in_blocks * out_blocks);
 
     let k = kernel * kernel * c_in;
-    let mut partial = pool.take(parts * k * padded);
+    let mut partial = pool.take::<f32>(parts * k * padded);
     let result = Shared::new(&mut partial);
     (0..parts * in_blocks * out_blocks).into_par_iter().with_max_len(1).for_each(|task| {
         let (part, block) = (task / (in_blocks * out_blocks), task % (in_blocks * out_blocks));
@@ -98,16 +99,16 @@ pub fn backward_weight(
 type Chunk = (usize, usize, usize, usize);
 
 /// What the tasks of one product share.
-struct Owner<'a> {
+struct Owner<'a, E> {
     isa: Isa,
     shape: ConvShape,
     images_per_group: usize,
-    input: Source<'a>,
-    gradient: &'a [f32],
+    input: Source<'a, E>,
+    gradient: &'a [E],
     padded: usize,
 }
 
-impl Owner<'_> {
+impl<E: Element> Owner<'_, E> {
     /// Sums over the chunks into the rows of input channels `i0..i1` and the columns of output channels `o0..o1` at `c`.
     fn run(&self, chunks: &[Chunk], (i0, i1): (usize, usize), (o0, o1): (usize, usize), c: *mut f32) {
         let ConvShape { height, width, c_in, c_out, kernel, stride, padding, .. } = self.shape;
@@ -159,7 +160,7 @@ impl Owner<'_> {
                 out: std::ptr::null_mut(),
             };
             let seen_len = seen.len().next_multiple_of(16);
-            with_scratch(seen_len + given.len(), |scratch| {
+            with_scratch(seen_len + given.len(), |scratch: &mut [f32]| {
                 let (a, b) = scratch.split_at_mut(seen_len);
                 seen.to(self.isa, a);
                 given.to(self.isa, b);

@@ -3,13 +3,14 @@
 //! convolution is then one product for each of the 36 places, and the results are transformed back.
 
 use super::conv::pixel_distance;
+use super::element::{Element, part, write};
 use super::memory::{Buffer, Pool, Shared, with_scratch};
 use super::micro::{Point, Product, Run, Store, panel_width};
 use super::moments::Moments;
 use super::packing::Packing;
 use super::shape::ConvShape;
 use super::simd::{Isa, Kernel, Simd, dispatch};
-use super::source::{Source, part};
+use super::source::Source;
 use rayon::prelude::*;
 
 /// Outputs along the side of a tile, and inputs that they see.
@@ -70,14 +71,14 @@ impl Tiling {
 }
 
 /// Forward, as `conv::forward`.
-pub(super) fn forward(
+pub(super) fn forward<E: Element>(
     isa: Isa,
     pool: &Pool,
     shape: ConvShape,
     groups: usize,
-    input: Source<'_>,
+    input: Source<'_, E>,
     weight: &[f32],
-    out: &mut [f32],
+    out: &mut [E],
 ) -> Moments {
     let tiling = Tiling::new(shape);
     let images_per_group = shape.batch / groups;
@@ -99,14 +100,14 @@ pub(super) fn forward(
 }
 
 /// Forward in evaluation mode, as `conv::forward_finished`; scale and bias are padded to whole panels.
-pub(super) fn forward_finished(
+pub(super) fn forward_finished<E: Element>(
     isa: Isa,
     pool: &Pool,
     shape: ConvShape,
-    input: Source<'_>,
+    input: Source<'_, E>,
     weight: &[f32],
-    finish: super::conv::Finish<'_>,
-    out: &mut [f32],
+    finish: super::conv::Finish<'_, E>,
+    out: &mut [E],
 ) {
     let tiling = Tiling::new(shape);
     let packed = transform_kernels(isa, pool, weight, shape, Packing::Forward);
@@ -116,13 +117,13 @@ pub(super) fn forward_finished(
 }
 
 /// The gradient of the input, as `conv::backward_data`: a convolution with the kernels turned by 180 degrees.
-pub(super) fn backward_data(
+pub(super) fn backward_data<E: Element>(
     isa: Isa,
     pool: &Pool,
     shape: ConvShape,
-    gradient: &[f32],
+    gradient: &[E],
     weight: &[f32],
-    out: &mut [f32],
+    out: &mut [E],
     add: bool,
 ) {
     let tiling = Tiling::new(shape);
@@ -141,7 +142,7 @@ fn block_tiles(shape: ConvShape) -> usize {
 }
 
 /// The kernels in place after place, each in panels of output columns as [`Product`] takes them.
-fn transform_kernels(isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape, packing: Packing) -> Buffer {
+fn transform_kernels(isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape, packing: Packing) -> Buffer<f32> {
     let (rows, columns) = match packing {
         Packing::Forward => (shape.c_in, shape.c_out),
         Packing::Backward => (shape.c_out, shape.c_in),
@@ -152,7 +153,7 @@ fn transform_kernels(isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape, pa
         Packing::Forward => (0..9).map(|t| (t / 3, t % 3)).collect(),
         Packing::Backward => (0..9).map(|t| (2 - t / 3, 2 - t % 3)).collect(),
     };
-    let mut packed = pool.take(PLACES * padded * rows);
+    let mut packed = pool.take::<f32>(PLACES * padded * rows);
     let to = Shared::new(&mut packed);
     // Rows are cut too, so that a panel's nine taps stay in the first cache levels.
     const ROWS: usize = 64;
@@ -162,7 +163,7 @@ fn transform_kernels(isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape, pa
         let n = ROWS.min(rows - row);
         let first = panel * width;
         let wide = width.min(padded - first);
-        with_scratch(9 * n * wide, |direct| {
+        with_scratch(9 * n * wide, |direct: &mut [f32]| {
             packing.pack(isa, weight, shape, &taps, (row, n), (first, wide.min(columns - first), wide), direct);
             let kernel = TransformKernels {
                 direct: direct.as_ptr(),
@@ -226,24 +227,24 @@ unsafe fn kernel_transform<V: Simd>(w0: V, w1: V, w2: V) -> [V; SEEN] {
 }
 
 #[derive(Clone, Copy)]
-enum Finished<'a> {
+enum Finished<'a, E> {
     Write,
     Add,
     /// Per block `pivot`, sum and sum of squares, each of so many elements.
-    Moments(Shared, usize),
-    Finish(super::conv::Finish<'a>),
+    Moments(Shared<f32>, usize),
+    Finish(super::conv::Finish<'a, E>),
 }
 
-fn run(
+fn run<E: Element>(
     isa: Isa,
     tiling: Tiling,
     blocks: &[(usize, usize)],
     images_per_group: usize,
     (c_in, c_out): (usize, usize),
-    input: Source<'_>,
+    input: Source<'_, E>,
     packed: &[f32],
-    out: &mut [f32],
-    output: Finished<'_>,
+    out: &mut [E],
+    output: Finished<'_, E>,
 ) {
     let pixels = tiling.images * tiling.height * tiling.width;
     assert_eq!(input.stored().len(), pixels * c_in);
@@ -262,7 +263,7 @@ fn run(
         let (first, last) = (own.start * width, (own.end * width).min(padded));
         let product_pixel = pixel_distance(last - first);
         let seen_len = PLACES * tiles * pixel;
-        with_scratch(seen_len + PLACES * tiles * product_pixel, |scratch| {
+        with_scratch(seen_len + PLACES * tiles * product_pixel, |scratch: &mut [f32]| {
             let (seen, products) = scratch.split_at_mut(seen_len);
             let group = start / tiling.per_image() / images_per_group;
             InputTiles { tiling, source: input, group, channels: c_in, range: (0, c_in), tiles: (start, end), pixel }
@@ -304,9 +305,9 @@ fn run(
 
 /// `Bᵀ d B` of the 6x6 windows that tiles see, for some channels: `out` is (place, tile, channel), with `pixel` elements
 /// from tile to tile, zero between the channels and the next whole vector.
-pub(super) struct InputTiles<'a> {
+pub(super) struct InputTiles<'a, E> {
     pub tiling: Tiling,
-    pub source: Source<'a>,
+    pub source: Source<'a, E>,
     pub group: usize,
     pub channels: usize,
     pub range: (usize, usize),
@@ -314,7 +315,7 @@ pub(super) struct InputTiles<'a> {
     pub pixel: usize,
 }
 
-impl InputTiles<'_> {
+impl<E: Element> InputTiles<'_, E> {
     pub fn to(self, isa: Isa, out: &mut [f32]) {
         assert!(out.len() >= PLACES * (self.tiles.1 - self.tiles.0) * self.pixel);
         assert!(
@@ -324,12 +325,14 @@ impl InputTiles<'_> {
     }
 }
 
-struct InputTilesTo<'a> {
-    input: InputTiles<'a>,
+struct InputTilesTo<'a, E> {
+    input: InputTiles<'a, E>,
     out: *mut f32,
 }
 
-impl Kernel for InputTilesTo<'_> {
+impl<E: Element> Kernel for InputTilesTo<'_, E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         let InputTiles { tiling, source, group, channels, range, tiles, pixel } = self.input;
@@ -344,7 +347,7 @@ impl Kernel for InputTilesTo<'_> {
         let place = (tiles.1 - tiles.0) * pixel;
         for tile in tiles.0..tiles.1 {
             let (image, y0, x0) = tiling.place(tile);
-            let mut from = [std::ptr::null::<f32>(); PLACES];
+            let mut from = [std::ptr::null::<E>(); PLACES];
             for (i, from) in from.iter_mut().enumerate() {
                 // Windows start one row and one column before their tile.
                 let (y, x) = (y0 + i / SEEN, x0 + i % SEEN);
@@ -425,18 +428,20 @@ unsafe fn input_transform<V: Simd>(d: [V; SEEN]) -> [V; SEEN] {
 }
 
 /// `Aᵀ m A` of tiles of products (place, tile, channel), and what is done with the outputs.
-struct OutputTiles<'a> {
+struct OutputTiles<'a, E> {
     tiling: Tiling,
     tiles: (usize, usize),
     channels: usize,
     range: (usize, usize),
     products: *const f32,
     pixel: usize,
-    to: Shared,
-    output: Finished<'a>,
+    to: Shared<E>,
+    output: Finished<'a, E>,
 }
 
-impl Kernel for OutputTiles<'_> {
+impl<E: Element> Kernel for OutputTiles<'_, E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         let Self { tiling, tiles, channels, range, pixel, .. } = self;
@@ -490,6 +495,11 @@ impl Kernel for OutputTiles<'_> {
                         Finished::Moments(moments, stride) => {
                             let pivot = moments.get().add(c);
                             let (sum, squares) = (pivot.add(stride), pivot.add(2 * stride));
+                            for y in 0..rows {
+                                for x in 0..columns {
+                                    out[y][x] = E::round(out[y][x]);
+                                }
+                            }
                             if tile == tiles.0 {
                                 out[0][0].store(pivot);
                                 V::zero().store(sum);
@@ -510,8 +520,7 @@ impl Kernel for OutputTiles<'_> {
                     }
                     for y in 0..rows {
                         for x in 0..columns {
-                            let to = self.to.get().add(offset(y, x));
-                            if lanes >= V::LANES { out[y][x].store(to) } else { out[y][x].store_first(to, lanes) }
+                            write(out[y][x], self.to.get().add(offset(y, x)), lanes);
                         }
                     }
                 }

@@ -3,12 +3,13 @@
 //! transformed back to 3x3.
 
 use super::conv::pixel_distance;
+use super::element::{Element, part};
 use super::memory::{Pool, Shared, with_scratch};
 use super::micro::{Grid, OuterProduct, Tap};
 use super::packing::add_transposed;
 use super::shape::ConvShape;
 use super::simd::{Isa, Kernel, Simd, dispatch};
-use super::source::{Source, part};
+use super::source::Source;
 use super::weight_gradient::TASKS;
 use super::winograd::{InputTiles, PLACES, SEEN, TILE, Tiling};
 use rayon::prelude::*;
@@ -20,13 +21,13 @@ const IN_BLOCK: usize = 64;
 const OUT_BLOCK: usize = 128;
 
 /// As `weight_gradient::backward_weight`.
-pub(super) fn backward_weight(
+pub(super) fn backward_weight<E: Element>(
     isa: Isa,
     pool: &Pool,
     shape: ConvShape,
     groups: usize,
-    input: Source<'_>,
-    gradient: &[f32],
+    input: Source<'_, E>,
+    gradient: &[E],
     out: &mut [f32],
 ) {
     let ConvShape { c_in, c_out, .. } = shape;
@@ -38,7 +39,7 @@ pub(super) fn backward_weight(
     let blocks = in_blocks * out_blocks;
     let parts = TASKS.div_ceil(blocks).min(chunks.len());
     let part_len = PLACES * c_in * padded;
-    let mut partial = pool.take(parts * part_len);
+    let mut partial = pool.take::<f32>(parts * part_len);
     let sums = Shared::new(&mut partial);
     (0..parts * blocks).into_par_iter().with_max_len(1).for_each(|task| {
         let (part, block) = (task / blocks, task % blocks);
@@ -51,7 +52,7 @@ pub(super) fn backward_weight(
         for (index, &tiles) in owned.iter().enumerate() {
             let n = tiles.1 - tiles.0;
             let seen_len = PLACES * n * pixel;
-            with_scratch(seen_len + PLACES * n * out_pixel, |scratch| {
+            with_scratch(seen_len + PLACES * n * out_pixel, |scratch: &mut [f32]| {
                 let (seen, given) = scratch.split_at_mut(seen_len);
                 let group = tiles.0 / tiling.per_image() / images_per_group;
                 InputTiles { tiling, source: input, group, channels: c_in, range: (i0, i1), tiles, pixel }
@@ -88,7 +89,7 @@ pub(super) fn backward_weight(
             });
         }
     });
-    let mut direct = pool.take(9 * c_in * padded);
+    let mut direct = pool.take::<f32>(9 * c_in * padded);
     let to = Shared::new(&mut direct);
     (0..c_in).into_par_iter().with_min_len(8).for_each(|row| {
         let kernel = TransformBack {
@@ -106,9 +107,9 @@ pub(super) fn backward_weight(
 }
 
 /// `A g Aᵀ` of the tiles of the output's gradient, zero outside the image and beyond the channels.
-struct GradientTiles<'a> {
+struct GradientTiles<'a, E> {
     tiling: Tiling,
-    gradient: &'a [f32],
+    gradient: &'a [E],
     channels: usize,
     range: (usize, usize),
     tiles: (usize, usize),
@@ -116,7 +117,9 @@ struct GradientTiles<'a> {
     out: &'a mut [f32],
 }
 
-impl Kernel for GradientTiles<'_> {
+impl<E: Element> Kernel for GradientTiles<'_, E> {
+    const BF16: bool = E::BF16;
+
     #[inline(always)]
     fn run<V: Simd>(self) {
         let Self { tiling, gradient, channels, range, tiles, pixel, out } = self;
