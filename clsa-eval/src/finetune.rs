@@ -121,7 +121,7 @@ pub fn finetune(
             if !loss.value.is_finite() {
                 return Err(EvalError::Diverged { lr: config.lr, epoch });
             }
-            gradients.zero()?;
+            gradients.clear();
             let gradient = classifier.features_gradient(&loss)?.to_dtype(pass.embedding().dtype())?;
             pass.backward(&gradient, &mut gradients)?;
             classifier.update(&features, &loss, &sgd(config.head_lr))?;

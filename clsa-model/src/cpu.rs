@@ -533,6 +533,52 @@ mod tests {
         }
     }
 
+    /// Features and parameter gradients in bf16 differ from those in f64 as those of the portable operations in bf16 do, which
+    /// round in the same places and, within batch norm and its gradient, in more.
+    #[test]
+    fn in_bf16_bottlenecks_and_pooling_lose_no_more_than_the_portable_operations() {
+        let (double, doubles) = shallow_units(DType::F64);
+        let copy = || {
+            let (units, builder) = shallow_units(DType::F32);
+            for (p, q) in doubles.parameters.iter().zip(&builder.parameters) {
+                p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
+            }
+            (units, builder)
+        };
+        let (units, builder) = copy();
+        let given = |like: &Tensor| {
+            let given: Vec<f32> = (0..like.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
+            Tensor::from_vec(given, like.dims(), &Device::Cpu).unwrap()
+        };
+        let portable = |units: &[ConvBn], builder: &Builder, dtype: DType| {
+            let mut portable = Portable { mode: Mode::Train, bn_splits: 2, dtype, track: true };
+            let features = shallow(&mut portable, units, &images(4, 67, DType::F64)).unwrap();
+            let given = given(&features).to_dtype(features.dtype()).unwrap();
+            let store = (&features * given).unwrap().sum_all().unwrap().backward().unwrap();
+            let gradients: Vec<_> = builder.parameters.iter().map(|p| f64s(store.get(&p.var).unwrap())).collect();
+            (f64s(&features), gradients)
+        };
+        let (exact, exact_gradients) = portable(&double, &doubles, DType::F64);
+        let (candle, candle_gradients) = portable(&units, &builder, DType::BF16);
+        for isa in Isa::available() {
+            let (units, builder) = copy();
+            let mut tape = Tape::<half::bf16>::new(isa, &Pool::default(), Mode::Train, 2, true);
+            let features = shallow(&mut tape, &units, &images(4, 67, DType::F32)).unwrap();
+            let mut gradients = Gradients::new(builder.parameters.len());
+            tape.backward(&given(&features).flatten_all().unwrap().to_vec1().unwrap(), &mut gradients).unwrap();
+            let (ours, theirs) = (difference(&f64s(&features), &exact), difference(&candle, &exact));
+            println!("{isa:?} features {ours:.4} portable {theirs:.4}");
+            assert!(ours < 1.25 * theirs, "{isa:?}: features differ by {ours:e}, the portable ones by {theirs:e}");
+            for (p, (exact, candle)) in builder.parameters.iter().zip(exact_gradients.iter().zip(&candle_gradients)) {
+                let gradient = gradients.get(p.index).unwrap();
+                assert_eq!(gradient.dtype(), DType::F32);
+                let (ours, theirs) = (difference(&f64s(gradient), exact), difference(candle, exact));
+                println!("{isa:?} {} {ours:.4} portable {theirs:.4}", p.name);
+                assert!(ours < 1.25 * theirs, "{isa:?}: {} differs by {ours:e}, the portable one by {theirs:e}", p.name);
+            }
+        }
+    }
+
     #[test]
     fn a_resnet50s_gradient_points_where_that_of_f64_does() {
         Isa::available().into_iter().for_each(resnet50_points_with);

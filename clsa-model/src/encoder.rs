@@ -3,13 +3,13 @@
 use crate::config::{Backend, Compute, ModelConfig, Precision};
 use crate::cpu::Tape;
 use crate::error::{ModelError, Result};
-use crate::head::Head;
+use crate::head::{Head, HeadPass};
 use crate::kernels::{Element, Isa, Pool};
 use crate::ops::Mode;
 use crate::params::{Buffer, Builder, Gradients, Parameter};
 use crate::portable::Portable;
 use crate::resnet::{ResNet, Stage};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use half::bf16;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,11 +35,15 @@ pub struct Encoder {
 #[must_use = "a pass holds its activations until it is dropped or taken backward"]
 pub struct Pass {
     embedding: Tensor,
-    /// Candle's graph of the head, and with portable operations of the backbone too.
-    graph: Tensor,
-    /// With CPU kernels: the features where the graph begins, and the tape that leads to them.
-    backbone: Option<(Var, AnyTape)>,
-    parameters: Vec<Parameter>,
+    way: Way,
+}
+
+/// How a pass is taken back.
+enum Way {
+    /// Candle's graph of portable operations.
+    Graph { graph: Tensor, parameters: Vec<Parameter> },
+    /// The CPU kernels' tape of the backbone, and the head's where the pass does not end before it.
+    Tape { backbone: AnyTape, head: Option<HeadPass> },
 }
 
 /// A tape of either precision.
@@ -112,8 +116,16 @@ impl Encoder {
     /// The images have another shape, or the batch is too small for batch norm.
     pub fn forward(&self, images: &Tensor) -> Result<Pass> {
         let pass = self.forward_features(images)?;
-        let graph = self.head.forward(&pass.graph, true)?;
-        Ok(Pass { embedding: graph.detach(), graph, ..pass })
+        match pass.way {
+            Way::Graph { graph, parameters } => {
+                let graph = self.head.forward(&graph, true)?;
+                Ok(Pass { embedding: graph.detach(), way: Way::Graph { graph, parameters } })
+            }
+            Way::Tape { backbone, .. } => {
+                let head = self.head.pass(&pass.embedding)?;
+                Ok(Pass { embedding: head.embedding()?, way: Way::Tape { backbone, head: Some(head) } })
+            }
+        }
     }
 
     /// As [`Self::forward`], but the pass ends at the pooled features (N, C) of `layer4`, before the projection head: for
@@ -124,24 +136,19 @@ impl Encoder {
     pub fn forward_features(&self, images: &Tensor) -> Result<Pass> {
         self.check(images)?;
         self.batches.fetch_add(1, Ordering::Relaxed);
-        let (graph, backbone) = match self.compute.backend {
-            Backend::Cpu => {
-                let (features, tape) = match self.compute.precision {
-                    Precision::Bf16 => {
-                        let mut tape = self.tape(Mode::Train, true);
-                        (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::Bf16(tape))
-                    }
-                    _ => {
-                        let mut tape = self.tape(Mode::Train, true);
-                        (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::F32(tape))
-                    }
-                };
-                let features = Var::from_tensor(&features)?;
-                (features.as_tensor().clone(), Some((features, tape)))
-            }
-            _ => (self.backbone.forward(&mut self.portable(Mode::Train, true), images, Stage::Layer4)?, None),
+        if self.compute.backend != Backend::Cpu {
+            let graph = self.backbone.forward(&mut self.portable(Mode::Train, true), images, Stage::Layer4)?;
+            let parameters = self.parameters.clone();
+            return Ok(Pass { embedding: graph.detach(), way: Way::Graph { graph, parameters } });
+        }
+        let (embedding, backbone) = if self.compute.precision == Precision::Bf16 {
+            let mut tape = self.tape(Mode::Train, true);
+            (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::Bf16(tape))
+        } else {
+            let mut tape = self.tape(Mode::Train, true);
+            (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::F32(tape))
         };
-        Ok(Pass { embedding: graph.detach(), graph, backbone, parameters: self.parameters.clone() })
+        Ok(Pass { embedding, way: Way::Tape { backbone, head: None } })
     }
 
     /// Images (N, 3, H, W) to embeddings (N, dim) without gradient. In [`Mode::Train`], as the key encoder does, batch
@@ -154,7 +161,11 @@ impl Encoder {
         if mode == Mode::Train {
             self.batches.fetch_add(1, Ordering::Relaxed);
         }
-        self.head.forward(&self.pooled(images, mode, Stage::Layer4)?, false)
+        let features = self.pooled(images, mode, Stage::Layer4)?;
+        match self.compute.backend {
+            Backend::Cpu => self.head.pass(&features)?.embedding(),
+            _ => self.head.forward(&features, false),
+        }
     }
 
     /// Images (N, 3, H, W) to the pooled features (N, C) of a stage in evaluation mode, with batch norm folded into the
@@ -301,19 +312,24 @@ impl Pass {
                 expected: format!("{:?}", self.embedding.dims()),
             });
         }
-        let mut store = (self.graph * gradient.detach())?.sum_all()?.backward()?;
-        for parameter in &self.parameters {
-            if let Some(gradient) = store.remove(&parameter.var) {
-                gradients.add(parameter.index, &gradient)?;
+        match self.way {
+            Way::Graph { graph, parameters } => {
+                let mut store = (graph * gradient.detach())?.sum_all()?.backward()?;
+                for parameter in &parameters {
+                    if let Some(gradient) = store.remove(&parameter.var) {
+                        gradients.add(parameter.index, &gradient)?;
+                    }
+                }
             }
-        }
-        if let Some((features, tape)) = self.backbone
-            && let Some(gradient) = store.remove(&features)
-        {
-            let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-            match tape {
-                AnyTape::F32(tape) => tape.backward(&gradient, gradients)?,
-                AnyTape::Bf16(tape) => tape.backward(&gradient, gradients)?,
+            Way::Tape { backbone, head } => {
+                let mut gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
+                if let Some(head) = head {
+                    gradient = head.backward(&gradient, gradients)?;
+                }
+                match backbone {
+                    AnyTape::F32(tape) => tape.backward(&gradient, gradients)?,
+                    AnyTape::Bf16(tape) => tape.backward(&gradient, gradients)?,
+                }
             }
         }
         Ok(())

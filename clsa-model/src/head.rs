@@ -1,9 +1,11 @@
 //! The projection head of MoCo v2 and CLSA: `Linear(d, d) -> ReLU -> Linear(d, dim)`, then L2 normalisation.
 
 use crate::error::Result;
-use crate::params::{Builder, Init, Parameter};
+use crate::kernels::{linear, linear_backward};
+use crate::params::{Builder, Gradients, Init, Parameter};
 use crate::portable::relu_of;
-use candle_core::{D, Tensor};
+use crate::storage::read_f32;
+use candle_core::{D, Device, Tensor};
 
 #[derive(Clone, Debug)]
 struct Linear {
@@ -24,6 +26,24 @@ impl Linear {
     fn forward(&self, x: &Tensor, track: bool) -> Result<Tensor> {
         let take = |p: &Parameter| if track { p.var.as_tensor().clone() } else { p.var.as_detached_tensor() };
         Ok(x.matmul(&take(&self.weight).t()?)?.broadcast_add(&take(&self.bias))?)
+    }
+
+    /// As `forward`, in this crate's kernels.
+    fn apply(&self, x: &[f32], rows: usize) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; rows * self.bias.var.elem_count()];
+        read_f32(&self.weight.var, |w| read_f32(&self.bias.var, |b| linear(x, w, b, &mut out)))??;
+        Ok(out)
+    }
+
+    /// The gradient of `x`; those of the parameters are added to `gradients`.
+    fn backward(&self, x: &[f32], gradient: &[f32], gradients: &mut Gradients) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; x.len()];
+        let mut bias = vec![0.0; self.bias.var.elem_count()];
+        gradients.accumulate_f32(&self.weight, |to| {
+            read_f32(&self.weight.var, |w| linear_backward(x, w, gradient, &mut out, to, &mut bias))
+        })??;
+        gradients.accumulate_f32(&self.bias, |to| to.iter_mut().zip(&bias).for_each(|(to, g)| *to += g))?;
+        Ok(out)
     }
 }
 
@@ -47,11 +67,70 @@ impl Head {
         let hidden = relu_of(&self.hidden.forward(features, track)?)?;
         normalize(&self.output.forward(&hidden, track)?)
     }
+
+    /// As `forward`, for f32 features on the CPU, in this crate's kernels and with its own way back.
+    pub fn pass(&self, features: &Tensor) -> Result<HeadPass> {
+        let rows = features.dim(0)?;
+        let features = features.flatten_all()?.to_vec1::<f32>()?;
+        let mut hidden = self.hidden.apply(&features, rows)?;
+        for x in &mut hidden {
+            // What is not a number stays so.
+            if *x < 0.0 {
+                *x = 0.0;
+            }
+        }
+        let mut embedding = self.output.apply(&hidden, rows)?;
+        let dim = embedding.len() / rows;
+        let mut lengths = Vec::with_capacity(rows);
+        for row in embedding.chunks_exact_mut(dim) {
+            let length = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32;
+            let length = if length < SHORTEST { SHORTEST } else { length };
+            row.iter_mut().for_each(|x| *x /= length);
+            lengths.push(length);
+        }
+        Ok(HeadPass { head: self.clone(), features, hidden, lengths, embedding })
+    }
 }
 
-/// Rows divided by their length, at least 1e-12 (torch's `F.normalize`).
+/// A pass of the head in this crate's kernels, with what the way back needs.
+pub(crate) struct HeadPass {
+    head: Head,
+    features: Vec<f32>,
+    hidden: Vec<f32>,
+    lengths: Vec<f32>,
+    embedding: Vec<f32>,
+}
+
+impl HeadPass {
+    /// The embeddings (N, dim).
+    pub fn embedding(&self) -> Result<Tensor> {
+        let rows = self.lengths.len();
+        Ok(Tensor::from_slice(&self.embedding, (rows, self.embedding.len() / rows), &Device::Cpu)?)
+    }
+
+    /// From the gradient of the embeddings to that of the features (N, d); the parameters' are added to `gradients`.
+    pub fn backward(&self, gradient: &[f32], gradients: &mut Gradients) -> Result<Vec<f32>> {
+        let dim = gradient.len() / self.lengths.len();
+        let mut output = gradient.to_vec();
+        let rows = output.chunks_exact_mut(dim).zip(self.embedding.chunks_exact(dim)).zip(&self.lengths);
+        for ((g, e), &length) in rows {
+            // What is along the embedding does not change it.
+            let along = g.iter().zip(e).map(|(&g, &e)| f64::from(g) * f64::from(e)).sum::<f64>() as f32;
+            let along = if length > SHORTEST { along } else { 0.0 };
+            g.iter_mut().zip(e).for_each(|(g, e)| *g = (*g - e * along) / length);
+        }
+        let mut hidden = self.head.output.backward(&self.hidden, &output, gradients)?;
+        hidden.iter_mut().zip(&self.hidden).for_each(|(g, &h)| *g = if h > 0.0 { *g } else { 0.0 });
+        self.head.hidden.backward(&self.features, &hidden, gradients)
+    }
+}
+
+/// Rows are divided by their length, or by this where they are shorter (torch's `F.normalize`).
+const SHORTEST: f32 = 1e-12;
+
+/// Rows divided by their length, at least [`SHORTEST`].
 fn normalize(x: &Tensor) -> Result<Tensor> {
-    let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?;
+    let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(f64::from(SHORTEST))?;
     Ok(x.broadcast_div(&length)?)
 }
 

@@ -5,6 +5,7 @@ use crate::storage;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::prelude::*;
 
 /// A trained tensor: its name is torchvision's, its index its place among the encoder's parameters and gradients.
 #[derive(Clone, Debug)]
@@ -89,62 +90,76 @@ fn fnv1a64(text: &str) -> u64 {
 /// The gradients of an encoder's parameters, summed over passes. A parameter that no pass has reached has none.
 #[derive(Debug, Default)]
 pub struct Gradients {
-    tensors: Vec<Option<Tensor>>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    tensor: Option<Tensor>,
+    /// Whether the tensor is left from before [`Gradients::clear`], memory to be used again.
+    stale: bool,
+}
+
+impl Slot {
+    fn get(&self) -> Option<&Tensor> {
+        self.tensor.as_ref().filter(|_| !self.stale)
+    }
 }
 
 impl Gradients {
     /// No gradients yet, for `parameters` parameters.
     pub fn new(parameters: usize) -> Self {
-        Self { tensors: vec![None; parameters] }
+        Self { slots: vec![Slot::default(); parameters] }
     }
 
     /// The gradient of parameter `index`, of the parameter's shape.
     pub fn get(&self, index: usize) -> Option<&Tensor> {
-        self.tensors.get(index).and_then(Option::as_ref)
+        self.slots.get(index).and_then(Slot::get)
     }
 
     /// All gradients, in the order of the parameters.
     pub fn iter(&self) -> impl Iterator<Item = Option<&Tensor>> {
-        self.tensors.iter().map(Option::as_ref)
+        self.slots.iter().map(Slot::get)
     }
 
     /// Replaces the gradient of parameter `index`, as an average over ranks does.
     pub fn set(&mut self, index: usize, gradient: Tensor) {
-        self.tensors[index] = Some(gradient);
+        self.slots[index] = Slot { tensor: Some(gradient), stale: false };
     }
 
-    /// Sets every gradient to zero and keeps the memory, for the next step.
-    ///
-    /// # Errors
-    /// A tensor operation fails.
-    pub fn zero(&mut self) -> Result<()> {
-        for gradient in self.tensors.iter_mut().flatten() {
-            if gradient.device().is_cpu() && gradient.dtype() == DType::F32 && gradient.is_contiguous() {
-                storage::write_f32(gradient, |values| values.fill(0.0))?;
-            } else {
-                *gradient = gradient.zeros_like()?;
-            }
+    /// Forgets every gradient and keeps the memory, for the next step.
+    pub fn clear(&mut self) {
+        for slot in &mut self.slots {
+            slot.stale = true;
         }
-        Ok(())
     }
 
     /// Adds `gradient` to that of parameter `index`.
     pub(crate) fn add(&mut self, index: usize, gradient: &Tensor) -> Result<()> {
-        let sum = match &self.tensors[index] {
+        let sum = match self.get(index) {
             Some(present) => (present + gradient)?,
             None => gradient.detach(),
         };
-        self.tensors[index] = Some(sum);
+        self.set(index, sum);
         Ok(())
     }
 
     /// Calls `f` with the f32 gradient of `parameter` on the CPU, zero where there was none, for a kernel to add to.
     pub(crate) fn accumulate_f32<R>(&mut self, parameter: &Parameter, f: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
-        let slot = &mut self.tensors[parameter.index];
-        let gradient = match slot {
+        let slot = &mut self.slots[parameter.index];
+        let gradient = match &mut slot.tensor {
             Some(present) => present,
-            None => slot.insert(Tensor::zeros(parameter.var.shape(), DType::F32, &Device::Cpu)?),
+            none => none.insert(Tensor::zeros(parameter.var.shape(), DType::F32, &Device::Cpu)?),
         };
-        Ok(storage::write_f32(gradient, f)?)
+        let stale = std::mem::take(&mut slot.stale);
+        Ok(storage::write_f32(gradient, |values| {
+            if stale {
+                values.par_chunks_mut(CHUNK).for_each(|values| values.fill(0.0));
+            }
+            f(values)
+        })?)
     }
 }
+
+/// Elements that one thread fills at a time.
+const CHUNK: usize = 1 << 16;

@@ -4,108 +4,19 @@
 // Channels index several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
+mod in_bf16;
+mod reference;
+
 use clsa_model::kernels::*;
+use half::bf16;
 use proptest::prelude::*;
+use reference::{convolve, difference, moments, shapes, terms, values};
 
 const EPS: f64 = 1e-5;
 
 /// What a convolution may differ by: Winograd's transforms cost a digit.
 fn eps_of(shape: ConvShape) -> f64 {
     if shape.kernel == 3 && shape.stride == 1 { 1e-4 } else { EPS }
-}
-
-/// Numbers in -1..1 from a seed.
-fn values(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..n).map(|_| next()).collect()
-}
-
-/// The largest difference over the largest value.
-fn difference(got: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-    got.iter().zip(expected).fold(0.0f64, |m, (a, b)| m.max((f64::from(*a) - b).abs())) / scale
-}
-
-fn shapes() -> impl Strategy<Value = (ConvShape, usize)> {
-    let channels = || prop_oneof![1..20usize, Just(16), Just(32), Just(64), 33..70usize, Just(128), Just(130)];
-    let sides = (prop_oneof![Just(1usize), 2..9usize, 9..20usize], prop_oneof![Just(1usize), 2..9usize, 9..20usize]);
-    let kernel = prop_oneof![3 => Just(1usize), 4 => Just(3usize), 1 => Just(7usize)];
-    ((1..4usize, 1..3usize), sides, channels(), channels(), kernel, 1..3usize).prop_map(
-        |((images, groups), (height, width), c_in, c_out, kernel, stride)| {
-            let few = |c: usize| if kernel == 7 { c.min(20) } else { c };
-            let shape = ConvShape {
-                batch: images * groups,
-                height,
-                width,
-                c_in: few(c_in),
-                c_out: few(c_out),
-                kernel,
-                stride,
-                padding: kernel / 2,
-            };
-            (shape, groups)
-        },
-    )
-}
-
-/// Calls `f(output element's pixel, input element's pixel, tap)` for every term of a convolution.
-fn terms(s: ConvShape, mut f: impl FnMut(usize, usize, usize)) {
-    let (rows, columns) = (s.out_height(), s.out_width());
-    for n in 0..s.batch {
-        for (y, x) in (0..rows * columns).map(|i| (i / columns, i % columns)) {
-            for tap in 0..s.kernel * s.kernel {
-                let (iy, ix) = (y * s.stride + tap / s.kernel, x * s.stride + tap % s.kernel);
-                if iy >= s.padding && ix >= s.padding && iy - s.padding < s.height && ix - s.padding < s.width {
-                    let input = (n * s.height + iy - s.padding) * s.width + ix - s.padding;
-                    f((n * rows + y) * columns + x, input, tap);
-                }
-            }
-        }
-    }
-}
-
-struct Convolved {
-    out: Vec<f64>,
-    input_gradient: Vec<f64>,
-    weight_gradient: Vec<f64>,
-}
-
-fn convolve(s: ConvShape, x: &[f64], w: &[f32], dy: &[f32]) -> Convolved {
-    let taps = s.kernel * s.kernel;
-    let mut out = vec![0.0; s.output_len()];
-    let mut input_gradient = vec![0.0; s.input_len()];
-    let mut weight_gradient = vec![0.0; s.weight_len()];
-    terms(s, |o, i, tap| {
-        for co in 0..s.c_out {
-            let g = f64::from(dy[o * s.c_out + co]);
-            for ci in 0..s.c_in {
-                let weight = (co * s.c_in + ci) * taps + tap;
-                out[o * s.c_out + co] += x[i * s.c_in + ci] * f64::from(w[weight]);
-                input_gradient[i * s.c_in + ci] += g * f64::from(w[weight]);
-                weight_gradient[weight] += g * x[i * s.c_in + ci];
-            }
-        }
-    });
-    Convolved { out, input_gradient, weight_gradient }
-}
-
-/// Batch norm of a group's pixels in f64: (mean, variance) per channel.
-fn moments(z: &[f64], channels: usize) -> Vec<(f64, f64)> {
-    let n = (z.len() / channels) as f64;
-    (0..channels)
-        .map(|c| {
-            let of = || z.iter().skip(c).step_by(channels);
-            let mean = of().sum::<f64>() / n;
-            (mean, of().map(|x| (x - mean).powi(2)).sum::<f64>() / n)
-        })
-        .collect()
 }
 
 proptest! {
@@ -307,35 +218,107 @@ proptest! {
     }
 }
 
+fn elements<E: Element>(values: Vec<f32>) -> Vec<E> {
+    values.into_iter().map(E::from_f32).collect()
+}
+
 #[test]
 fn the_same_bits_for_one_two_and_five_threads() {
     let shapes = [(3, 64, 7, 2), (64, 64, 3, 1), (64, 96, 1, 1), (96, 40, 3, 2), (96, 160, 1, 2), (300, 70, 3, 1)];
     for (isa, (c_in, c_out, kernel, stride)) in Isa::available().into_iter().flat_map(|isa| shapes.map(|s| (isa, s))) {
         let shape = ConvShape { batch: 4, height: 23, width: 19, c_in, c_out, kernel, stride, padding: kernel / 2 };
-        let (x, w) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
-        let dy = values(shape.output_len(), 3);
-        let (gamma, beta) = (values(c_out, 4), values(c_out, 5));
-        let run = |threads: usize| {
-            let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            workers.install(|| {
-                let pool = Pool::default();
-                let mut z = vec![0.0; shape.output_len()];
-                let moments = forward(isa, &pool, shape, 2, Source::Plain(&x), &w, &mut z);
-                let affine = Affine::new(&moments, &gamma, &beta, 1e-5);
-                let mut g = dy.clone();
-                let sums = backward_sums(isa, c_out, &z, &affine, Gate::Normalized, &mut g);
-                backward_apply(isa, c_out, &z, &affine, &sums, Gate::Normalized, &mut g, None);
-                let mut dx = vec![0.0; shape.input_len()];
-                backward_data(isa, &pool, shape, &g, &w, &mut dx, false);
-                let mut dw = vec![0.0; shape.weight_len()];
-                backward_weight(isa, &pool, shape, 2, Source::Plain(&x), &g, &mut dw);
-                let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-                (bits(z), bits(affine.scale), bits(affine.shift), bits(g), bits(dx), bits(dw))
-            })
+        same_bits::<f32>(isa, shape);
+        same_bits::<bf16>(isa, shape);
+    }
+}
+
+fn same_bits<E: Element>(isa: Isa, shape: ConvShape) {
+    let (x, w) = (elements::<E>(values(shape.input_len(), 1)), values(shape.weight_len(), 2));
+    let dy = elements::<E>(values(shape.output_len(), 3));
+    let (gamma, beta) = (values(shape.c_out, 4), values(shape.c_out, 5));
+    let run = |threads: usize| {
+        let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        workers.install(|| {
+            let pool = Pool::default();
+            let mut z = elements::<E>(vec![0.0; shape.output_len()]);
+            let moments = forward(isa, &pool, shape, 2, Source::Plain(&x), &w, &mut z);
+            let affine = Affine::new(&moments, &gamma, &beta, 1e-5);
+            let mut g = dy.clone();
+            let sums = backward_sums(isa, shape.c_out, &z, &affine, Gate::Normalized, &mut g);
+            backward_apply(isa, shape.c_out, &z, &affine, &sums, Gate::Normalized, &mut g, None);
+            let mut dx = elements::<E>(vec![0.0; shape.input_len()]);
+            backward_data(isa, &pool, shape, &g, &w, &mut dx, false);
+            let mut dw = vec![0.0; shape.weight_len()];
+            backward_weight(isa, &pool, shape, 2, Source::Plain(&x), &g, &mut dw);
+            let bits = |v: Vec<E>| v.into_iter().map(|x| x.to_f32().to_bits()).collect::<Vec<_>>();
+            let single = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            (bits(z), single(affine.scale), single(affine.shift), bits(g), bits(dx), single(dw))
+        })
+    };
+    let (one, of) = (run(1), std::any::type_name::<E>());
+    assert!(one == run(2), "{isa:?} {of} {shape:?} with 2 threads");
+    assert!(one == run(5), "{isa:?} {of} {shape:?} with 5 threads");
+}
+
+/// A step that has gone wrong must be seen to: no ReLU makes a zero of what is not a number.
+#[test]
+fn what_is_not_a_number_stays_so_through_every_relu() {
+    for isa in Isa::available() {
+        passes_on_nan::<f32>(isa);
+        passes_on_nan::<bf16>(isa);
+    }
+}
+
+fn passes_on_nan<E: Element>(isa: Isa) {
+    let of = std::any::type_name::<E>();
+    let pool = Pool::default();
+    // Widths that end in part of a vector, direct and Winograd's convolutions.
+    for (channels, kernel, side) in [(21, 1, 5), (21, 3, 5), (33, 3, 16)] {
+        let shape = ConvShape {
+            batch: 1, height: side, width: side, c_in: channels, c_out: channels, kernel, stride: 1, padding: kernel / 2,
         };
-        let one = run(1);
-        assert!(one == run(2), "{isa:?} {shape:?} with 2 threads");
-        assert!(one == run(5), "{isa:?} {shape:?} with 5 threads");
+        let len = shape.input_len();
+        let factors = vec![1.0; channels];
+        let affine =
+            Affine { scale: factors.clone(), shift: factors.clone(), mean: factors.clone(), inv_std: factors.clone() };
+        let w = values(shape.weight_len(), 2);
+        for channel in [0, channels - 1] {
+            // In the middle, so that a kernel of 3 has it inside.
+            let at = (side / 2 * side + side / 2) * channels + channel;
+            let mut values = values(len, 1);
+            values[at] = f32::NAN;
+            let z = elements::<E>(values);
+            let count = |v: &[E]| v.iter().filter(|x| x.to_f32().is_nan()).count();
+            let zeros = || elements::<E>(vec![0.0; len]);
+            let lazy = Source::Norm { z: &z[..], scale: &factors, shift: &factors, relu: true };
+
+            let mut out = zeros();
+            normalize(isa, channels, &z, &affine, None, true, &mut out);
+            assert!(out[at].to_f32().is_nan() && count(&out) == 1, "{isa:?} {of}: normalize");
+            let zero = zeros();
+            normalize(isa, channels, &zero, &affine, Some(lazy), true, &mut out);
+            assert!(out[at].to_f32().is_nan() && count(&out) == 1, "{isa:?} {of}: normalize with a residual");
+
+            // All channels of every pixel that sees it; Winograd's of every tile.
+            let least = kernel * kernel * channels;
+            let mut out = zeros();
+            forward(isa, &pool, shape, 1, lazy, &w, &mut out);
+            assert!(count(&out) >= least, "{isa:?} {of} {shape:?}: {} of {least} while reading", count(&out));
+            let finish = Finish { scale: &factors, bias: &factors, residual: None, relu: true };
+            let mut out = zeros();
+            forward_finished(isa, &pool, shape, Source::Plain(&z), &w, finish, &mut out);
+            assert!(count(&out) >= least, "{isa:?} {of} {shape:?}: {} of {least} when finished", count(&out));
+            let mut gradient = vec![0.0; shape.weight_len()];
+            backward_weight(isa, &pool, shape, 1, lazy, &zero, &mut gradient);
+            assert!(gradient.iter().any(|g| g.is_nan()), "{isa:?} {of} {shape:?}: weight gradient");
+
+            for source in [Source::Plain(&z[..]), lazy] {
+                let pooled = max_pool_side(side).pow(2) * channels;
+                let (mut out, mut taps) = (elements::<E>(vec![0.0; pooled]), vec![0; pooled]);
+                max_pool(isa, (1, side, side, channels), 1, source, &mut out, &mut taps);
+                assert!(count(&out) >= 1, "{isa:?} {of}: max pooling");
+            }
+        }
     }
 }
 

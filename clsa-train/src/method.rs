@@ -104,7 +104,7 @@ impl Clsa {
             report.contrastive += other.contrastive;
             report.ddm += other.ddm;
         }
-        self.gradients.zero()?;
+        self.gradients.clear();
         let mut gradients = loss.backward()?;
         for query in weak.into_iter().chain(strong).chain(symmetric) {
             if let Some(gradient) = gradients.remove(&query.embedding) {

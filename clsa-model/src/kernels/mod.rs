@@ -15,6 +15,7 @@
 mod batch_norm;
 mod conv;
 mod element;
+mod linear;
 mod memory;
 mod micro;
 mod moments;
@@ -30,6 +31,7 @@ mod winograd_gradient;
 pub use batch_norm::{Affine, Gate, Sums, backward_apply, backward_sums, normalize};
 pub use conv::{Finish, backward_data, forward, forward_finished};
 pub use element::Element;
+pub use linear::{linear, linear_backward};
 pub use memory::{Buffer, Pool};
 pub use moments::Moments;
 pub use pool::{global_avg_pool, global_avg_pool_backward, max_pool, max_pool_backward, max_pool_side};

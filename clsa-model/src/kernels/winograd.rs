@@ -365,29 +365,22 @@ impl<E: Element> Kernel for InputTilesTo<'_, E> {
                     if let Some(norm) = norm {
                         (scale, shift, relu) = (part(norm.0.add(c), lanes), part(norm.1.add(c), lanes), norm.2);
                     }
-                    let load = |i: usize| {
-                        if from[i].is_null() {
-                            return V::zero();
-                        }
-                        let mut v: V = part(from[i].add(c), lanes);
-                        if norm.is_some() {
-                            v = v.mul_add(scale, shift);
-                            if relu {
-                                v = V::zero().max(v);
-                            }
-                        }
-                        v
-                    };
                     let mut half = [[V::zero(); SEEN]; SEEN];
                     for x in 0..SEEN {
-                        let column = [
-                            load(x),
-                            load(SEEN + x),
-                            load(2 * SEEN + x),
-                            load(3 * SEEN + x),
-                            load(4 * SEEN + x),
-                            load(5 * SEEN + x),
-                        ];
+                        let mut column = [V::zero(); SEEN];
+                        for y in 0..SEEN {
+                            let from = from[y * SEEN + x];
+                            if from.is_null() {
+                                continue;
+                            }
+                            column[y] = part(from.add(c), lanes);
+                            if norm.is_some() {
+                                column[y] = column[y].mul_add(scale, shift);
+                                if relu {
+                                    column[y] = V::zero().max(column[y]);
+                                }
+                            }
+                        }
                         let column = input_transform(column);
                         for y in 0..SEEN {
                             half[y][x] = column[y];

@@ -1,0 +1,340 @@
+//! Every kernel on bf16 against its definition in f64 on the same numbers, over random shapes, for every instruction set of
+//! the machine.
+//!
+//! What a result may differ by is what storage in bf16 must cost and no more. A number that is stored is rounded once to
+//! 8 bits, by at most half a unit in the last of them, 2⁻⁸ of the number. An operand that is normalised while it is read
+//! may be rounded so too before it is multiplied, which changes each term of a sum by at most 2⁻⁸ of itself, and so the
+//! sum by 2⁻⁸ of the sum of the terms' absolute values. The products of two bf16 are exact in f32; for their sums, and
+//! for Winograd's transforms, stands the bound of the tests in f32.
+
+use clsa_model::kernels::*;
+use half::bf16;
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
+use crate::reference::{convolve, moments, shapes, terms, values};
+
+/// By how much of itself a number changes when it is rounded to bf16.
+const ROUNDING: f64 = 1.0 / 256.0;
+/// What sums in f32 may lose, of the largest result.
+const EPS: f64 = 1e-5;
+
+/// As for f32: Winograd's transforms cost a digit.
+fn eps_of(shape: ConvShape) -> f64 {
+    if shape.kernel == 3 && shape.stride == 1 { 1e-4 } else { EPS }
+}
+
+/// Numbers in -1..1 that are bf16, and the same in f32.
+fn rounded(n: usize, seed: u64) -> (Vec<bf16>, Vec<f32>) {
+    let short: Vec<bf16> = values(n, seed).into_iter().map(bf16::from_f32).collect();
+    let wide = widened(&short);
+    (short, wide)
+}
+
+fn widened(values: &[bf16]) -> Vec<f32> {
+    values.iter().map(|x| x.to_f32()).collect()
+}
+
+fn doubles(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| f64::from(x)).collect()
+}
+
+fn nan(n: usize) -> Vec<bf16> {
+    vec![bf16::NAN; n]
+}
+
+/// Fails where an element differs by more than its own rounding (`stored`), that of what was read (`read`, the sum of the
+/// absolute terms) and `eps` of the largest allow for.
+fn compare(
+    what: &dyn std::fmt::Debug,
+    got: &[f32],
+    expected: &[f64],
+    stored: bool,
+    read: Option<&[f64]>,
+    eps: f64,
+) -> TestCaseResult {
+    prop_assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+    for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+        let mut allowed = eps * largest;
+        if stored {
+            allowed += ROUNDING * expected.abs();
+        }
+        if let Some(terms) = read {
+            allowed += ROUNDING * terms[i];
+        }
+        let error = (f64::from(got) - expected).abs();
+        prop_assert!(error <= allowed, "{what:?}: element {i} is {got}, not {expected}: off by {error:e} > {allowed:e}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn convolution_and_its_gradients_match_f64((shape, groups) in shapes(), seed in 1..1000u64) {
+        let (z, z_wide) = rounded(shape.input_len(), seed);
+        let (_, w) = rounded(shape.weight_len(), seed + 1);
+        let (dy, dy_wide) = rounded(shape.output_len(), seed + 2);
+        let n = groups * shape.c_in;
+        let (scale, shift) = (values(n, seed + 3), values(n, seed + 4));
+        let per_group = shape.input_len() / groups;
+        let normed: Vec<f64> = z_wide.iter().enumerate().map(|(i, &z)| {
+            let c = i / per_group * shape.c_in + i % shape.c_in;
+            (f64::from(z) * f64::from(scale[c]) + f64::from(shift[c])).max(0.0)
+        }).collect();
+        let plain = doubles(&z_wide);
+        let absolute = |v: &[f32]| v.iter().map(|x| x.abs()).collect::<Vec<f32>>();
+        // The normalised values are not negative.
+        let terms = convolve(shape, &normed, &absolute(&w), &absolute(&dy_wide));
+        let exact = [convolve(shape, &plain, &w, &dy_wide), convolve(shape, &normed, &w, &dy_wide)];
+        let (pool, eps) = (Pool::default(), eps_of(shape));
+        for isa in Isa::available() {
+            let lazy = Source::Norm { z: &z, scale: &scale, shift: &shift, relu: true };
+            let sources = [(Source::Plain(&z[..]), None), (lazy, Some(&terms))];
+            for ((source, read), expected) in sources.into_iter().zip(&exact) {
+                let what = |part: &'static str| (part, read.is_some(), isa, shape);
+                let mut out = nan(shape.output_len());
+                let got = forward(isa, &pool, shape, groups, source, &w, &mut out);
+                let out = widened(&out);
+                compare(&what("output"), &out, &expected.out, true, read.map(|t| &t.out[..]), eps)?;
+
+                // The moments are those of what is stored.
+                let stored = doubles(&out);
+                let largest = stored.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+                for (group, z) in stored.chunks_exact(shape.output_len() / groups).enumerate() {
+                    for (c, (mean, variance)) in moments(z, shape.c_out).into_iter().enumerate() {
+                        let at = group * shape.c_out + c;
+                        let error = (got.mean()[at] - mean).abs() / largest;
+                        prop_assert!(error < EPS, "{isa:?} {shape:?}: mean differs by {error:e}");
+                        let error = (got.variance()[at] - variance).abs() / (largest * largest);
+                        prop_assert!(error < EPS, "{isa:?} {shape:?}: variance differs by {error:e}");
+                    }
+                }
+
+                let mut gradient = vec![0.5f32; shape.weight_len()];
+                backward_weight(isa, &pool, shape, groups, source, &dy, &mut gradient);
+                let added: Vec<f64> = expected.weight_gradient.iter().map(|g| g + 0.5).collect();
+                let read = read.map(|t| &t.weight_gradient[..]);
+                compare(&what("weight gradient"), &gradient, &added, false, read, eps)?;
+            }
+
+            let expected = &exact[0].input_gradient;
+            let mut gradient = nan(shape.input_len());
+            backward_data(isa, &pool, shape, &dy, &w, &mut gradient, false);
+            compare(&("input gradient", isa, shape), &widened(&gradient), expected, true, None, eps)?;
+            let (mut sum, before) = rounded(shape.input_len(), seed + 5);
+            backward_data(isa, &pool, shape, &dy, &w, &mut sum, true);
+            let added: Vec<f64> = expected.iter().zip(&before).map(|(g, &b)| g + f64::from(b)).collect();
+            compare(&("added input gradient", isa, shape), &widened(&sum), &added, true, None, eps)?;
+
+            let (scale, bias) = (values(shape.c_out, seed + 6), values(shape.c_out, seed + 7));
+            let (residual, residual_wide) = rounded(shape.output_len(), seed + 8);
+            let mut out = nan(shape.output_len());
+            let finish = Finish { scale: &scale, bias: &bias, residual: Some(&residual), relu: true };
+            forward_finished(isa, &pool, shape, Source::Plain(&z), &w, finish, &mut out);
+            let finished: Vec<f64> = exact[0].out.iter().zip(&residual_wide).enumerate().map(|(i, (&y, &r))| {
+                let c = i % shape.c_out;
+                (y * f64::from(scale[c]) + f64::from(bias[c]) + f64::from(r)).max(0.0)
+            }).collect();
+            // Sums lose of the convolution's largest output, which the factors of at most 1 do not raise.
+            let ratio = exact[0].out.iter().fold(0.0f64, |m, x| m.max(x.abs()))
+                / finished.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+            compare(&("finished", isa, shape), &widened(&out), &finished, true, None, eps * ratio.max(1.0))?;
+        }
+    }
+
+    #[test]
+    fn batch_norm_and_its_gradients_match_f64(
+        (pixels, groups, channels) in (2..200usize, 1..4usize, 1..150usize), which in 0..4usize, seed in 1..1000u64
+    ) {
+        let n = pixels * groups * channels;
+        let (z, z_wide) = rounded(n, seed);
+        let (residual, residual_wide) = rounded(n, seed + 1);
+        let (given, given_wide) = rounded(n, seed + 2);
+        let (weight, bias) = (values(channels, seed + 3), values(channels, seed + 4));
+        let (own_scale, own_shift) = (values(groups * channels, seed + 5), values(groups * channels, seed + 6));
+        // Moments come from a convolution; this one leaves z as it is.
+        let identity: Vec<f32> =
+            (0..channels * channels).map(|i| if i / channels == i % channels { 1.0 } else { 0.0 }).collect();
+        let shape = ConvShape {
+            batch: groups, height: pixels, width: 1, c_in: channels, c_out: channels, kernel: 1, stride: 1, padding: 0,
+        };
+        let wide = doubles(&z_wide);
+        let mut normed = vec![0.0; n];
+        let mut inv_std = vec![0.0; groups * channels];
+        for (group, z) in wide.chunks_exact(pixels * channels).enumerate() {
+            for (c, (mean, variance)) in moments(z, channels).into_iter().enumerate() {
+                inv_std[group * channels + c] = 1.0 / (variance + 1e-5).sqrt();
+                for i in (0..pixels).map(|p| p * channels + c) {
+                    normed[group * pixels * channels + i] = (z[i] - mean) * inv_std[group * channels + c];
+                }
+            }
+        }
+        // Without ReLU, with it, and with a residual as it is stored or normalised while it is read.
+        let relu = which > 0;
+        let added = |i: usize| match which {
+            2 => f64::from(residual_wide[i]),
+            3 => {
+                let c = i / (pixels * channels) * channels + i % channels;
+                f64::from(residual_wide[i]) * f64::from(own_scale[c]) + f64::from(own_shift[c])
+            }
+            _ => 0.0,
+        };
+        let expected: Vec<f64> = (0..n).map(|i| {
+            let y = normed[i] * f64::from(weight[i % channels]) + f64::from(bias[i % channels]) + added(i);
+            if relu { y.max(0.0) } else { y }
+        }).collect();
+        // Two values that nearly coincide make a standard deviation near zero: what is lost there is lost in f32.
+        let largest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
+        let pool = Pool::default();
+        for isa in Isa::available() {
+            let mut copy = nan(n);
+            let found = forward(isa, &pool, shape, groups, Source::Plain(&z), &identity, &mut copy);
+            prop_assert_eq!(&copy, &z);
+            let affine = Affine::new(&found, &weight, &bias, 1e-5);
+            let mut out = nan(n);
+            let source = match which {
+                2 => Some(Source::Plain(&residual[..])),
+                3 => Some(Source::Norm { z: &residual[..], scale: &own_scale, shift: &own_shift, relu: false }),
+                _ => None,
+            };
+            normalize(isa, channels, &z, &affine, source, relu, &mut out);
+            compare(&("output", isa, which), &widened(&out), &expected, true, None, EPS * largest)?;
+
+            let gate = match which {
+                0 => Gate::Open,
+                1 => Gate::Normalized,
+                _ => Gate::Output(&out),
+            };
+            let mut gradient = given.clone();
+            let sums = backward_sums(isa, channels, &z, &affine, gate, &mut gradient);
+            // The gate itself is compared above; here it is taken as the kernel sees it.
+            let gated = |i: usize| if !relu || out[i].to_f32() > 0.0 { given_wide[i] } else { 0.0 };
+            let mut dz = nan(n);
+            if which >= 2 {
+                for i in 0..n {
+                    prop_assert_eq!(gradient[i].to_f32(), gated(i));
+                }
+                backward_apply(isa, channels, &z, &affine, &sums, Gate::Open, &mut gradient, Some(&mut dz));
+            } else {
+                backward_apply(isa, channels, &z, &affine, &sums, gate, &mut gradient, None);
+                dz.copy_from_slice(&gradient);
+            }
+            let mut expected = vec![0.0; n];
+            for group in 0..groups {
+                for c in 0..channels {
+                    let places = || (0..pixels).map(|p| (group * pixels + p) * channels + c);
+                    let sum: f64 = places().map(|i| f64::from(gated(i))).sum();
+                    let weighted: f64 = places().map(|i| f64::from(gated(i)) * normed[i]).sum();
+                    let at = group * channels + c;
+                    prop_assert!((sums.gradient[at] - sum).abs() < 10.0 * EPS * (1.0 + sum.abs()));
+                    prop_assert!((sums.weighted[at] - weighted).abs() < 10.0 * EPS * largest * (1.0 + weighted.abs()));
+                    for i in places() {
+                        let rest = f64::from(gated(i)) - (sum + normed[i] * weighted) / pixels as f64;
+                        expected[i] = f64::from(weight[c]) * inv_std[at] * rest;
+                    }
+                }
+            }
+            compare(&("gradient", isa, which), &widened(&dz), &expected, true, None, 2.0 * EPS * largest)?;
+        }
+    }
+
+    #[test]
+    fn pooling_and_its_gradient_match_their_definition(
+        (images, height, width, channels) in (1..3usize, 1..12usize, 1..12usize, 1..40usize),
+        groups in 1..3usize, seed in 1..1000u64
+    ) {
+        let batch = images * groups;
+        let (x, x_wide) = rounded(batch * height * width * channels, seed);
+        let (scale, shift) = (values(groups * channels, seed + 1), values(groups * channels, seed + 2));
+        let shape = ConvShape {
+            batch, height, width, c_in: 1, c_out: 1, kernel: 3, stride: 2, padding: 1,
+        };
+        let len = batch * shape.out_height() * shape.out_width() * channels;
+        let (dy, dy_wide) = rounded(len, seed + 3);
+        for (isa, lazy) in Isa::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
+            let seen: Vec<f64> = x_wide.iter().enumerate().map(|(i, &x)| {
+                let c = i / (x_wide.len() / groups) * channels + i % channels;
+                let normed = (f64::from(x) * f64::from(scale[c]) + f64::from(shift[c])).max(0.0);
+                if lazy { normed } else { f64::from(x) }
+            }).collect();
+            let source = if lazy {
+                Source::Norm { z: &x[..], scale: &scale, shift: &shift, relu: true }
+            } else {
+                Source::Plain(&x[..])
+            };
+            let mut expected = vec![f64::NEG_INFINITY; len];
+            terms(shape, |o, i, _| {
+                for c in 0..channels {
+                    expected[o * channels + c] = expected[o * channels + c].max(seen[i * channels + c]);
+                }
+            });
+            let (mut out, mut taps) = (nan(len), vec![0u8; len]);
+            max_pool(isa, (batch, height, width, channels), groups, source, &mut out, &mut taps);
+            let out = widened(&out);
+            compare(&("output", isa, lazy), &out, &expected, lazy, None, if lazy { EPS } else { 0.0 })?;
+            // The place that was taken holds the value; the gradient goes there.
+            let mut expected_gradient = vec![0.0f64; x.len()];
+            let mut taken = vec![0; len];
+            let mut wrong = None;
+            terms(shape, |o, i, tap| {
+                for c in 0..channels {
+                    let at = o * channels + c;
+                    if usize::from(taps[at]) == tap {
+                        expected_gradient[i * channels + c] += f64::from(dy_wide[at]);
+                        taken[at] += 1;
+                        let rounded = f64::from(bf16::from_f64(seen[i * channels + c]).to_f32());
+                        if (rounded - f64::from(out[at])).abs() > 2.0 * ROUNDING * rounded.abs() + EPS {
+                            wrong = Some((at, rounded, out[at]));
+                        }
+                    }
+                }
+            });
+            prop_assert!(wrong.is_none() && taken.iter().all(|&n| n == 1), "{isa:?}: {wrong:?}");
+            let mut gradient = nan(x.len());
+            max_pool_backward(isa, (batch, height, width, channels), &dy, &taps, &mut gradient);
+            compare(&("gradient", isa, lazy), &widened(&gradient), &expected_gradient, true, None, 1e-6)?;
+        }
+        let pixels = height * width;
+        let mut mean = vec![0.0; batch * channels];
+        global_avg_pool(channels, pixels, &x, &mut mean);
+        let expected: Vec<f64> = (0..batch * channels).map(|i| {
+            let (n, c) = (i / channels, i % channels);
+            (0..pixels).map(|p| f64::from(x_wide[(n * pixels + p) * channels + c])).sum::<f64>() / pixels as f64
+        }).collect();
+        compare(&"mean", &mean, &expected, false, None, EPS)?;
+        let mut gradient = nan(x.len());
+        global_avg_pool_backward(channels, pixels, &mean, &mut gradient);
+        let expected: Vec<f64> = (0..x.len())
+            .map(|i| f64::from(mean[i / (pixels * channels) * channels + i % channels]) / pixels as f64)
+            .collect();
+        compare(&"mean's gradient", &widened(&gradient), &expected, true, None, 1e-6)?;
+    }
+}
+
+/// Every f32 that is halfway between two bf16, the next ones on either side, and the ends of the range.
+#[test]
+fn stores_round_to_the_nearest_even_on_every_instruction_set() {
+    let mut wide = vec![0.0f32, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, f32::NAN, 1e-20, 3.4e38];
+    for upper in (0x0080..0x7f80u32).step_by(7) {
+        let halfway = upper << 16 | 0x8000;
+        wide.extend([halfway - 1, halfway, halfway + 1].map(f32::from_bits));
+        wide.extend([halfway - 1, halfway, halfway + 1].map(|bits| -f32::from_bits(bits)));
+    }
+    // 0 · 1 + shift, one channel for each number: what is stored is the shift.
+    let n = wide.len();
+    let affine = Affine { scale: vec![1.0; n], shift: wide.clone(), mean: vec![0.0; n], inv_std: vec![1.0; n] };
+    let zero = vec![bf16::ZERO; n];
+    for isa in Isa::available() {
+        let mut out = vec![bf16::ONE; n];
+        normalize(isa, n, &zero, &affine, None, false, &mut out);
+        for (&wide, &out) in wide.iter().zip(&out) {
+            let expected = bf16::from_f32(wide);
+            assert!(
+                out == expected || (out.is_nan() && expected.is_nan()),
+                "{isa:?}: {wide:e} is stored as {out:e} instead of {expected:e}"
+            );
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the kernels' tests share: random shapes and numbers, and convolution and moments by their definition in f64.
+
+use clsa_model::kernels::ConvShape;
+use proptest::prelude::*;
+
+/// Numbers in -1..1 from a seed.
+pub fn values(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// The largest difference over the largest value.
+pub fn difference(got: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+    got.iter().zip(expected).fold(0.0f64, |m, (a, b)| m.max((f64::from(*a) - b).abs())) / scale
+}
+
+pub fn shapes() -> impl Strategy<Value = (ConvShape, usize)> {
+    let channels = || prop_oneof![1..20usize, Just(16), Just(32), Just(64), 33..70usize, Just(128), Just(130)];
+    let sides = (prop_oneof![Just(1usize), 2..9usize, 9..20usize], prop_oneof![Just(1usize), 2..9usize, 9..20usize]);
+    let kernel = prop_oneof![3 => Just(1usize), 4 => Just(3usize), 1 => Just(7usize)];
+    ((1..4usize, 1..3usize), sides, channels(), channels(), kernel, 1..3usize).prop_map(
+        |((images, groups), (height, width), c_in, c_out, kernel, stride)| {
+            let few = |c: usize| if kernel == 7 { c.min(20) } else { c };
+            let shape = ConvShape {
+                batch: images * groups,
+                height,
+                width,
+                c_in: few(c_in),
+                c_out: few(c_out),
+                kernel,
+                stride,
+                padding: kernel / 2,
+            };
+            (shape, groups)
+        },
+    )
+}
+
+/// Calls `f(output element's pixel, input element's pixel, tap)` for every term of a convolution.
+pub fn terms(s: ConvShape, mut f: impl FnMut(usize, usize, usize)) {
+    let (rows, columns) = (s.out_height(), s.out_width());
+    for n in 0..s.batch {
+        for (y, x) in (0..rows * columns).map(|i| (i / columns, i % columns)) {
+            for tap in 0..s.kernel * s.kernel {
+                let (iy, ix) = (y * s.stride + tap / s.kernel, x * s.stride + tap % s.kernel);
+                if iy >= s.padding && ix >= s.padding && iy - s.padding < s.height && ix - s.padding < s.width {
+                    let input = (n * s.height + iy - s.padding) * s.width + ix - s.padding;
+                    f((n * rows + y) * columns + x, input, tap);
+                }
+            }
+        }
+    }
+}
+
+pub struct Convolved {
+    pub out: Vec<f64>,
+    pub input_gradient: Vec<f64>,
+    pub weight_gradient: Vec<f64>,
+}
+
+pub fn convolve(s: ConvShape, x: &[f64], w: &[f32], dy: &[f32]) -> Convolved {
+    let taps = s.kernel * s.kernel;
+    let mut out = vec![0.0; s.output_len()];
+    let mut input_gradient = vec![0.0; s.input_len()];
+    let mut weight_gradient = vec![0.0; s.weight_len()];
+    terms(s, |o, i, tap| {
+        for co in 0..s.c_out {
+            let g = f64::from(dy[o * s.c_out + co]);
+            for ci in 0..s.c_in {
+                let weight = (co * s.c_in + ci) * taps + tap;
+                out[o * s.c_out + co] += x[i * s.c_in + ci] * f64::from(w[weight]);
+                input_gradient[i * s.c_in + ci] += g * f64::from(w[weight]);
+                weight_gradient[weight] += g * x[i * s.c_in + ci];
+            }
+        }
+    });
+    Convolved { out, input_gradient, weight_gradient }
+}
+
+/// Batch norm of a group's pixels in f64: (mean, variance) per channel.
+pub fn moments(z: &[f64], channels: usize) -> Vec<(f64, f64)> {
+    let n = (z.len() / channels) as f64;
+    (0..channels)
+        .map(|c| {
+            let of = || z.iter().skip(c).step_by(channels);
+            let mean = of().sum::<f64>() / n;
+            (mean, of().map(|x| (x - mean).powi(2)).sum::<f64>() / n)
+        })
+        .collect()
+}
