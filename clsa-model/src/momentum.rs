@@ -40,9 +40,10 @@ impl MomentumPair {
     /// # Errors
     /// A tensor operation fails.
     pub fn update_key(&self) -> Result<()> {
-        for (key, query) in self.key.parameters().iter().zip(self.query.parameters()) {
-            moving_average(&key.var, &query.var, self.momentum)?;
-        }
-        Ok(())
+        // The thread pool is entered once, not for each parameter.
+        rayon::scope(|_| {
+            let mut pairs = self.key.parameters().iter().zip(self.query.parameters());
+            pairs.try_for_each(|(key, query)| moving_average(&key.var, &query.var, self.momentum))
+        })
     }
 }

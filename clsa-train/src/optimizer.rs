@@ -29,14 +29,17 @@ impl MomentumSgd {
     /// A gradient does not fit its parameter.
     pub fn step(&mut self, parameters: &[Parameter], gradients: &Gradients, lr: f64) -> Result<()> {
         let update = SgdUpdate { lr, momentum: self.momentum, weight_decay: self.weight_decay };
-        for ((parameter, velocity), gradient) in parameters.iter().zip(&self.velocity).zip(gradients.iter()) {
-            if let Some(gradient) = gradient {
-                update
-                    .apply(&parameter.var, velocity, gradient)
-                    .with_context(|| format!("updating {}", parameter.name))?;
+        // The thread pool is entered once, not for each parameter.
+        rayon::scope(|_| {
+            for ((parameter, velocity), gradient) in parameters.iter().zip(&self.velocity).zip(gradients.iter()) {
+                if let Some(gradient) = gradient {
+                    update
+                        .apply(&parameter.var, velocity, gradient)
+                        .with_context(|| format!("updating {}", parameter.name))?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The velocities, in the order of the parameters.
