@@ -6,9 +6,9 @@
 
 use crate::error::{ModelError, Result};
 use crate::kernels::{
-    Affine, Buffer as Memory, ConvShape, Element, Finish, Gate, Isa, Pool, Source, backward_apply, backward_data, backward_sums,
-    backward_weight, forward, forward_finished, global_avg_pool, global_avg_pool_backward, max_pool, max_pool_backward,
-    max_pool_side, normalize,
+    Affine, Buffer as Memory, ConvShape, Element, Finish, Gate, Isa, Pool, Source, backward_apply, backward_data,
+    backward_sums, backward_weight, forward, forward_finished, global_avg_pool, global_avg_pool_backward, max_pool,
+    max_pool_backward, max_pool_side, normalize,
 };
 use crate::ops::{BatchNorm, ConvBn, Mode, Ops};
 use crate::params::Gradients;
@@ -574,7 +574,11 @@ mod tests {
                 assert_eq!(gradient.dtype(), DType::F32);
                 let (ours, theirs) = (difference(&f64s(gradient), exact), difference(candle, exact));
                 println!("{isa:?} {} {ours:.4} portable {theirs:.4}", p.name);
-                assert!(ours < 1.25 * theirs, "{isa:?}: {} differs by {ours:e}, the portable one by {theirs:e}", p.name);
+                assert!(
+                    ours < 1.25 * theirs,
+                    "{isa:?}: {} differs by {ours:e}, the portable one by {theirs:e}",
+                    p.name
+                );
             }
         }
     }

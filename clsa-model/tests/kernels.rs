@@ -275,7 +275,14 @@ fn passes_on_nan<E: Element>(isa: Isa) {
     // Widths that end in part of a vector, direct and Winograd's convolutions.
     for (channels, kernel, side) in [(21, 1, 5), (21, 3, 5), (33, 3, 16)] {
         let shape = ConvShape {
-            batch: 1, height: side, width: side, c_in: channels, c_out: channels, kernel, stride: 1, padding: kernel / 2,
+            batch: 1,
+            height: side,
+            width: side,
+            c_in: channels,
+            c_out: channels,
+            kernel,
+            stride: 1,
+            padding: kernel / 2,
         };
         let len = shape.input_len();
         let factors = vec![1.0; channels];

@@ -25,8 +25,7 @@ fn train(precision: Precision, stem: Stem) -> (Vec<f64>, Encoder) {
     let encoder = Encoder::new(&config, compute, 1, &Device::Cpu).unwrap();
     let (patterns, noise) = (values(4 * 3 * SIDE * SIDE, 2), values(IMAGES * 3 * SIDE * SIDE, 3));
     let len = 3 * SIDE * SIDE;
-    let pixels: Vec<f32> =
-        (0..IMAGES * len).map(|i| patterns[i / len % 4 * len + i % len] + 0.5 * noise[i]).collect();
+    let pixels: Vec<f32> = (0..IMAGES * len).map(|i| patterns[i / len % 4 * len + i % len] + 0.5 * noise[i]).collect();
     let images = Tensor::from_vec(pixels, (IMAGES, 3, SIDE, SIDE), &Device::Cpu).unwrap();
     let corners: Vec<f32> = (0..IMAGES * 8).map(|i| if i % 8 == i / 8 % 4 { 1.0 } else { 0.0 }).collect();
     let corners = Tensor::from_vec(corners, (IMAGES, 8), &Device::Cpu).unwrap();

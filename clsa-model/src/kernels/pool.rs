@@ -150,9 +150,7 @@ impl<E: Element> Kernel for MaxPoolBackwardRow<'_, E> {
                         let at = ((self.image * self.rows + oy) * self.columns + ox) * self.channels;
                         let at = at + block * MOST_LANES..at + block * MOST_LANES + out.len();
                         let tap = (r * KERNEL + s) as u8;
-                        for ((sum, g), &chosen) in
-                            sum.iter_mut().zip(&self.gradient[at.clone()]).zip(&self.taps[at])
-                        {
+                        for ((sum, g), &chosen) in sum.iter_mut().zip(&self.gradient[at.clone()]).zip(&self.taps[at]) {
                             *sum += if chosen == tap { g.to_f32() } else { 0.0 };
                         }
                     }

@@ -7,11 +7,11 @@
 //! sum by 2⁻⁸ of the sum of the terms' absolute values. The products of two bf16 are exact in f32; for their sums, and
 //! for Winograd's transforms, stands the bound of the tests in f32.
 
+use crate::reference::{convolve, moments, shapes, terms, values};
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use crate::reference::{convolve, moments, shapes, terms, values};
 
 /// By how much of itself a number changes when it is rounded to bf16.
 const ROUNDING: f64 = 1.0 / 256.0;
@@ -63,7 +63,10 @@ fn compare(
             allowed += ROUNDING * terms[i];
         }
         let error = (f64::from(got) - expected).abs();
-        prop_assert!(error <= allowed, "{what:?}: element {i} is {got}, not {expected}: off by {error:e} > {allowed:e}");
+        prop_assert!(
+            error <= allowed,
+            "{what:?}: element {i} is {got}, not {expected}: off by {error:e} > {allowed:e}"
+        );
     }
     Ok(())
 }
