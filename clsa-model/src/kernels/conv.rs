@@ -5,15 +5,18 @@ use super::element::Element;
 use super::memory::{Buffer, Pool, Shared, with_scratch};
 use super::micro::{Point, Product, Run, Store, panel_width};
 use super::moments::Moments;
+use super::operand::Operand;
 use super::packing::Packing;
 use super::shape::ConvShape;
-use super::simd::{Isa, dispatch};
+use super::simd::Isa;
 use super::source::{Fill, Source};
 use super::winograd;
+use half::bf16;
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
-/// Elements of a block's window: with a panel of weights it fills a good part of a 1 MiB second-level cache.
-const WINDOW: usize = 96 * 1024;
+/// Bytes of a block's window: with a panel of weights it fills a good part of a 1 MiB second-level cache.
+const WINDOW: usize = 384 * 1024;
 /// Blocks that a walk is cut into at least, where the shape allows, so that there is work for several threads. A
 /// constant: results must not depend on the number of threads.
 const BLOCKS: usize = 8;
@@ -31,6 +34,30 @@ pub struct Finish<'a, E> {
     pub relu: bool,
 }
 
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The sum itself, of products of f32.
+    Direct,
+    /// The sum itself, of products of bf16.
+    DirectPairs,
+    /// Winograd's, in f32.
+    Winograd,
+}
+
+impl Way {
+    /// The fastest way to compute on stored elements of a type.
+    pub fn of<E: Element>(isa: Isa, shape: ConvShape) -> Self {
+        if winograd::applies(shape) {
+            Self::Winograd
+        } else if E::BF16 && isa == Isa::Avx512Bf16 {
+            Self::DirectPairs
+        } else {
+            Self::Direct
+        }
+    }
+}
+
 /// Convolution of a training pass: writes the output (N, H', W', c_out) to `out` and returns its moments per group of
 /// `shape.batch / groups` images. `weight` is (c_out, c_in, kernel, kernel).
 pub fn forward<E: Element>(
@@ -42,11 +69,24 @@ pub fn forward<E: Element>(
     weight: &[f32],
     out: &mut [E],
 ) -> Moments {
-    if winograd::applies(shape) {
-        return winograd::forward(isa, pool, shape, groups, input, weight, out);
+    match Way::of::<E>(isa, shape) {
+        Way::Winograd => winograd::forward(isa, pool, shape, groups, input, weight, out),
+        Way::Direct => direct_forward::<E, f32>(isa, pool, shape, groups, input, weight, out),
+        Way::DirectPairs => direct_forward::<E, bf16>(isa, pool, shape, groups, input, weight, out),
     }
+}
+
+fn direct_forward<E: Element, S: Operand>(
+    isa: Isa,
+    pool: &Pool,
+    shape: ConvShape,
+    groups: usize,
+    input: Source<'_, E>,
+    weight: &[f32],
+    out: &mut [E],
+) -> Moments {
     let flat = shape.flattened(groups);
-    let walk = Walk::forward(flat, groups, flat.batch / groups);
+    let walk = Walk::<S>::forward(flat, groups, flat.batch / groups);
     let packed = walk.pack(isa, pool, weight, flat);
     let mut moments = vec![0.0; walk.blocks.len() * 3 * walk.padded_columns(isa)];
     walk.run(isa, input, &packed, out, Output::Moments(&mut moments));
@@ -63,20 +103,34 @@ pub fn forward_finished<E: Element>(
     finish: Finish<'_, E>,
     out: &mut [E],
 ) {
-    let flat = shape.flattened(1);
-    let walk = Walk::forward(flat, 1, flat.batch);
     let pad = |values: &[f32]| {
-        let mut padded: Buffer<f32> = pool.zeros(walk.padded_columns(isa));
+        let mut padded = pool.zeros(shape.c_out.next_multiple_of(panel_width(isa.lanes())));
         padded[..shape.c_out].copy_from_slice(values);
         padded
     };
     let (scale, bias) = (pad(finish.scale), pad(finish.bias));
+    let finish = Finish { scale: &scale, bias: &bias, ..finish };
     assert!(finish.residual.is_none_or(|r| r.len() == out.len()));
-    if winograd::applies(shape) {
-        return winograd::forward_finished(isa, pool, shape, input, weight, finish, out);
+    match Way::of::<E>(isa, shape) {
+        Way::Winograd => winograd::forward_finished(isa, pool, shape, input, weight, finish, out),
+        Way::Direct => direct_finished::<E, f32>(isa, pool, shape, input, weight, finish, out),
+        Way::DirectPairs => direct_finished::<E, bf16>(isa, pool, shape, input, weight, finish, out),
     }
+}
+
+fn direct_finished<E: Element, S: Operand>(
+    isa: Isa,
+    pool: &Pool,
+    shape: ConvShape,
+    input: Source<'_, E>,
+    weight: &[f32],
+    finish: Finish<'_, E>,
+    out: &mut [E],
+) {
+    let flat = shape.flattened(1);
+    let walk = Walk::<S>::forward(flat, 1, flat.batch);
     let packed = walk.pack(isa, pool, weight, flat);
-    walk.run(isa, input, &packed, out, Output::Finish(Finish { scale: &scale, bias: &bias, ..finish }));
+    walk.run(isa, input, &packed, out, Output::Finish(finish));
 }
 
 /// The gradient of the input from that of the output (N, H', W', c_out). With `add`, it is added to `out`.
@@ -89,11 +143,24 @@ pub fn backward_data<E: Element>(
     out: &mut [E],
     add: bool,
 ) {
-    if winograd::applies(shape) {
-        return winograd::backward_data(isa, pool, shape, gradient, weight, out, add);
+    match Way::of::<E>(isa, shape) {
+        Way::Winograd => winograd::backward_data(isa, pool, shape, gradient, weight, out, add),
+        Way::Direct => direct_backward::<E, f32>(isa, pool, shape, gradient, weight, out, add),
+        Way::DirectPairs => direct_backward::<E, bf16>(isa, pool, shape, gradient, weight, out, add),
     }
+}
+
+fn direct_backward<E: Element, S: Operand>(
+    isa: Isa,
+    pool: &Pool,
+    shape: ConvShape,
+    gradient: &[E],
+    weight: &[f32],
+    out: &mut [E],
+    add: bool,
+) {
     let flat = shape.flattened(1);
-    let walk = Walk::backward(flat);
+    let walk = Walk::<S>::backward(flat);
     let packed = walk.pack(isa, pool, weight, flat);
     walk.run(isa, Source::Plain(gradient), &packed, out, if add { Output::Add } else { Output::Write });
 }
@@ -122,12 +189,15 @@ struct Phase {
     runs: Vec<Run>,
     /// The kernel's taps in the order of the runs.
     taps: Vec<(usize, usize)>,
-    /// Summed elements, and those of the phases before.
+    /// Length of each run.
+    run: usize,
+    /// Summed elements with those that fill up words, and those of the phases before.
     k: usize,
     k_before: usize,
 }
 
-struct Walk {
+/// A convolution whose products are of operands of type `S`.
+struct Walk<S> {
     /// Rows, columns, channels of an input image; images of a group.
     input: (usize, usize, usize),
     images_per_group: usize,
@@ -148,21 +218,23 @@ struct Walk {
     phases: Vec<Phase>,
     blocks: Vec<Block>,
     packing: Packing,
+    operand: PhantomData<S>,
 }
 
-impl Walk {
+impl<S: Operand> Walk<S> {
     fn forward(shape: ConvShape, groups: usize, images_per_group: usize) -> Self {
         let ConvShape { kernel, stride, padding, c_in, .. } = shape;
         let pointwise = kernel == 1 && padding == 0;
-        let pixel = pixel_distance(c_in);
+        let pixel = S::pixel_distance(c_in);
         let columns = (shape.out_width() - 1) * if pointwise { 1 } else { stride } + kernel;
         let taps: Vec<_> = (0..kernel * kernel).map(|t| (t / kernel, t % kernel)).collect();
-        let runs = if pixel == c_in {
-            (0..kernel).map(|r| Run { offset: r * columns * pixel, len: kernel * c_in }).collect()
+        let (run, runs): (_, Vec<_>) = if pixel == c_in {
+            let run = kernel * c_in;
+            (run, (0..kernel).map(|r| Run { offset: r * columns * pixel, len: run }).collect())
         } else {
-            taps.iter().map(|(r, s)| Run { offset: (r * columns + s) * pixel, len: c_in }).collect()
+            (c_in, taps.iter().map(|(r, s)| Run { offset: (r * columns + s) * pixel, len: c_in }).collect())
         };
-        let k = kernel * kernel * c_in;
+        let k = runs.len() * S::whole_words(run);
         let mut walk = Self {
             input: (shape.height, shape.width, c_in),
             images_per_group,
@@ -174,9 +246,10 @@ impl Walk {
             before: padding,
             reach: kernel,
             pixel,
-            phases: vec![Phase { y: 0, x: 0, runs, taps, k, k_before: 0 }],
+            phases: vec![Phase { y: 0, x: 0, runs, taps, run, k, k_before: 0 }],
             blocks: Vec::new(),
             packing: Packing::Forward,
+            operand: PhantomData,
         };
         walk.cut(groups);
         walk
@@ -184,7 +257,7 @@ impl Walk {
 
     fn backward(shape: ConvShape) -> Self {
         let ConvShape { kernel, stride, padding, c_out, .. } = shape;
-        let pixel = pixel_distance(c_out);
+        let pixel = S::pixel_distance(c_out);
         // Input row y·stride + phase is seen by kernel rows r = first, first + stride, ..: from output rows
         // y + last, y + last - 1, ..
         let first = |phase: usize| (phase + padding) % stride;
@@ -207,8 +280,8 @@ impl Walk {
                         taps.push((first(y) + i * stride, first(x) + j * stride));
                     }
                 }
-                let k = taps.len() * c_out;
-                phases.push(Phase { y, x, runs, taps, k, k_before });
+                let k = taps.len() * S::whole_words(c_out);
+                phases.push(Phase { y, x, runs, taps, run: c_out, k, k_before });
                 k_before += k;
             }
         }
@@ -226,6 +299,7 @@ impl Walk {
             phases,
             blocks: Vec::new(),
             packing: Packing::Backward,
+            operand: PhantomData,
         };
         walk.cut(1);
         walk
@@ -235,10 +309,11 @@ impl Walk {
     fn cut(&mut self, groups: usize) {
         let (rows, columns) = self.grid;
         let images = groups * self.images_per_group;
+        let most = WINDOW / size_of::<S>();
         let row_len = self.columns() * self.step * self.pixel;
         let halo = (self.reach - self.step.min(self.reach)) * self.columns() * self.pixel;
         let share = (images * rows * columns).div_ceil(BLOCKS);
-        let mut most_rows = (WINDOW.saturating_sub(halo) / row_len).max(1);
+        let mut most_rows = (most.saturating_sub(halo) / row_len).max(1);
         if columns == 1 {
             // A column of pixels can be cut anywhere: at whole register tiles.
             most_rows = most_rows.min(share.next_multiple_of(84));
@@ -256,7 +331,7 @@ impl Walk {
             }
         } else {
             let window = (rows * self.step + self.reach) * self.columns() * self.pixel;
-            let most = (WINDOW / window).clamp(1, share.div_ceil(rows * columns));
+            let most = (most / window).clamp(1, share.div_ceil(rows * columns));
             for group in 0..groups {
                 for first in (0..self.images_per_group).step_by(most) {
                     let images = most.min(self.images_per_group - first);
@@ -276,34 +351,27 @@ impl Walk {
     }
 
     /// The weights in panels of output columns, phase after phase.
-    fn pack(&self, isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape) -> Buffer<f32> {
+    fn pack(&self, isa: Isa, pool: &Pool, weight: &[f32], shape: ConvShape) -> Buffer<S> {
         let lanes = isa.lanes();
         let columns = self.output.2;
         let padded = columns.next_multiple_of(lanes);
         let width = panel_width(lanes);
         let k_all: usize = self.phases.iter().map(|p| p.k).sum();
         assert_eq!(weight.len(), shape.weight_len());
-        let mut packed = pool.take(padded * k_all);
+        let mut packed = pool.take::<S>(padded * k_all);
         for phase in self.phases.iter().filter(|p| p.k > 0) {
             let part = &mut packed[padded * phase.k_before..][..padded * phase.k];
             part.par_chunks_mut(width * phase.k).enumerate().for_each(|(panel, out)| {
                 let first = panel * width;
                 let wide = width.min(padded - first);
                 let panel = (first, wide.min(columns - first), wide);
-                self.packing.pack(isa, weight, shape, &phase.taps, (0, self.input.2), panel, out);
+                S::pack(self.packing, isa, weight, shape, &phase.taps, phase.run, panel, out);
             });
         }
         packed
     }
 
-    fn run<E: Element>(
-        &self,
-        isa: Isa,
-        input: Source<'_, E>,
-        packed: &[f32],
-        out: &mut [E],
-        mut output: Output<'_, E>,
-    ) {
+    fn run<E: Element>(&self, isa: Isa, input: Source<'_, E>, packed: &[S], out: &mut [E], mut output: Output<'_, E>) {
         let lanes = isa.lanes();
         let panels = self.output.2.div_ceil(panel_width(lanes));
         let padded = self.output.2.next_multiple_of(lanes);
@@ -348,7 +416,7 @@ impl Walk {
                 clear: false,
                 out: std::ptr::null_mut(),
             };
-            with_scratch(fill.len(), |scratch: &mut [f32]| {
+            with_scratch(fill.len(), |scratch: &mut [S]| {
                 fill.to(isa, scratch);
                 let mut points = Vec::with_capacity(block.images * block.rows * self.grid.1);
                 for phase in &self.phases {
@@ -388,7 +456,7 @@ impl Walk {
                         (None, None) if add => Store::Add,
                         (None, None) => Store::Write,
                     };
-                    dispatch(
+                    S::product(
                         isa,
                         Product {
                             a: scratch.as_ptr(),
@@ -419,9 +487,4 @@ impl Walk {
         }
         moments
     }
-}
-
-/// Pixels whose distance is a multiple of a cache's way would all fall into the same sets.
-pub(super) fn pixel_distance(channels: usize) -> usize {
-    if channels.is_multiple_of(128) { channels + 16 } else { channels }
 }

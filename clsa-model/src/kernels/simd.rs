@@ -132,6 +132,39 @@ pub(super) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
     }
 }
 
+/// A vector whose lanes can also be taken for pairs of bf16, the first in the lower half.
+pub(super) trait Pairs: Simd {
+    /// `self + left.0 · right.0 + left.1 · right.1` for the pairs of each lane. Products are exact, sums are rounded to
+    /// nearest even, and denormal numbers count as zero.
+    unsafe fn dot(self, left: Self, right: Self) -> Self;
+    /// Pairs of the lanes of two vectors, rounded to bf16.
+    unsafe fn pair(first: Self, second: Self) -> Self;
+}
+
+/// A computation with pairs of bf16, as [`Kernel`].
+pub(super) trait PairKernel {
+    fn run<V: Pairs>(self);
+}
+
+/// Runs a kernel with products of bf16, which only [`Isa::Avx512Bf16`] has.
+pub(super) fn dispatch_pairs<K: PairKernel>(isa: Isa, kernel: K) {
+    match isa {
+        // SAFETY: as in `dispatch`.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 => unsafe { run_avx512_pairs(kernel) },
+        _ => {
+            let _ = kernel;
+            unreachable!("{isa:?} has no products of bf16")
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma")]
+fn run_avx512_pairs<K: PairKernel>(kernel: K) {
+    kernel.run::<x86::Lanes16<true>>();
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma")]
 fn run_avx512_bf16<K: Kernel>(kernel: K) {
@@ -260,9 +293,10 @@ impl Simd for Lanes4 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{MOST_LANES, Simd};
+    use super::{MOST_LANES, Pairs, Simd};
     use half::bf16;
     use std::arch::x86_64::*;
+    use std::mem::transmute;
 
     /// `BF16`: whether the CPU has AVX512-BF16.
     #[derive(Clone, Copy)]
@@ -292,7 +326,7 @@ mod x86 {
             unsafe {
                 if BF16 {
                     // SAFETY: both are 256 bits.
-                    std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0))
+                    transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0))
                 } else {
                     _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(self.nearest()))
                 }
@@ -424,6 +458,37 @@ mod x86 {
                     rows[4 + c] = Self(_mm512_shuffle_f32x4::<0x88>(odd_low, odd_high));
                     rows[12 + c] = Self(_mm512_shuffle_f32x4::<0xdd>(odd_low, odd_high));
                 }
+            }
+        }
+    }
+
+    /// Elements 0, 16, 1, 17, ..: pairs of the elements of two halves.
+    static INTERLEAVED: [u16; 32] = {
+        let mut order = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            order[i] = (i / 2 + i % 2 * 16) as u16;
+            i += 1;
+        }
+        order
+    };
+
+    // SAFETY of the bodies: `dispatch_pairs` runs them only on a CPU with AVX512-BF16. Registers of 512 bits, whatever
+    // their elements.
+    impl Pairs for Lanes16<true> {
+        #[inline(always)]
+        unsafe fn dot(self, left: Self, right: Self) -> Self {
+            unsafe {
+                let (left, right): (__m512bh, __m512bh) = (transmute(left.0), transmute(right.0));
+                Self(_mm512_dpbf16_ps(self.0, left, right))
+            }
+        }
+        #[inline(always)]
+        unsafe fn pair(first: Self, second: Self) -> Self {
+            unsafe {
+                let halves: __m512i = transmute(_mm512_cvtne2ps_pbh(second.0, first.0));
+                let order = _mm512_loadu_si512(INTERLEAVED.as_ptr().cast());
+                Self(_mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves)))
             }
         }
     }

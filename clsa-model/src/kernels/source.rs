@@ -3,6 +3,7 @@
 
 use super::element::{Element, Lanes, part};
 use super::simd::{Isa, Kernel, Simd, dispatch};
+use std::ops::Range;
 
 /// An operand in memory, channels last.
 #[derive(Clone, Copy)]
@@ -31,8 +32,8 @@ impl<'a, E> Source<'a, E> {
     }
 }
 
-/// Copies a window of an operand into scratch of f32, with zeros where it reaches outside the image.
-pub(super) struct Fill<'a, E> {
+/// Copies a window of an operand into scratch of the type that is multiplied, with zeros where it reaches outside the image.
+pub(super) struct Fill<'a, E, S> {
     pub source: Source<'a, E>,
     /// Rows, columns and channels of an image.
     pub image: (usize, usize, usize),
@@ -52,66 +53,91 @@ pub(super) struct Fill<'a, E> {
     /// Distance between scratch pixels, at least the number of channels; what lies between is zeroed if `clear`.
     pub pixel: usize,
     pub clear: bool,
-    pub out: *mut f32,
+    pub out: *mut S,
 }
 
-impl<E: Element> Fill<'_, E> {
+impl<E: Element, S: Element> Fill<'_, E, S> {
     /// Elements that are written.
     pub fn len(&self) -> usize {
         self.images * self.rows * self.columns * self.pixel
     }
 
-    pub fn to(self, isa: Isa, out: &mut [f32]) {
+    pub fn to(self, isa: Isa, out: &mut [S]) {
         assert!(out.len() >= self.len());
+        self.check();
+        dispatch(isa, Fill { out: out.as_mut_ptr(), ..self });
+    }
+
+    /// # Panics
+    /// If the window's images or channels are not in the operand.
+    pub fn check(&self) {
         let (h, w, c) = self.image;
         assert!(self.source.stored().len() >= (self.first + self.images) * h * w * c);
         assert!(self.channels.1 <= c && self.channels.1 - self.channels.0 <= self.pixel);
         if let Source::Norm { scale, shift, .. } = self.source {
             assert!(scale.len() >= (self.group + 1) * c && shift.len() >= (self.group + 1) * c);
         }
-        dispatch(isa, Fill { out: out.as_mut_ptr(), ..self });
+    }
+
+    /// The scratch columns x with `0 <= x·gather + left < width`.
+    #[inline(always)]
+    pub fn columns_inside(&self) -> Range<usize> {
+        let gather = self.gather as isize;
+        let start = ((-self.left).max(0) as usize).div_ceil(self.gather).min(self.columns);
+        let end = (self.image.1 as isize - self.left + gather - 1) / gather;
+        start..end.clamp(start as isize, self.columns as isize) as usize
+    }
+
+    /// Where the first pixel of `columns_inside` is, for a row of scratch, if the window has it and it is in the image.
+    ///
+    /// # Safety
+    /// The window is in its operand, as `check` tells.
+    #[inline(always)]
+    pub unsafe fn row(&self, image: usize, y: usize) -> Option<*const E> {
+        let (height, width, channels) = self.image;
+        let iy = y as isize * self.gather as isize + self.top;
+        if image >= self.images || y >= self.rows || iy < 0 || iy >= height as isize {
+            return None;
+        }
+        let first = self.columns_inside().start as isize * self.gather as isize + self.left;
+        // SAFETY: the caller's.
+        let row = unsafe {
+            self.source.stored().as_ptr().add(((self.first + image) * height + iy as usize) * width * channels)
+        };
+        Some(row.wrapping_offset(first * channels as isize).wrapping_add(self.channels.0))
     }
 }
 
-impl<E: Element> Kernel for Fill<'_, E> {
-    const BF16: bool = E::BF16;
+impl<E: Element, S: Element> Kernel for Fill<'_, E, S> {
+    const BF16: bool = E::BF16 || S::BF16;
 
     #[inline(always)]
     fn run<V: Simd>(self) {
-        let (height, width, channels) = self.image;
+        let channels = self.image.2;
         let (c0, c1) = self.channels;
         let n = c1 - c0;
         let row_len = self.columns * self.pixel;
-        let stored = self.source.stored().as_ptr();
-        // The columns x with 0 <= x·gather + left < width.
-        let gather = self.gather as isize;
-        let x0 = ((-self.left).max(0) as usize).div_ceil(self.gather).min(self.columns);
-        let x1 =
-            ((width as isize - self.left + gather - 1) / gather).clamp(x0 as isize, self.columns as isize) as usize;
+        let Range { start: x0, end: x1 } = self.columns_inside();
         for image in 0..self.images {
             for y in 0..self.rows {
-                let iy = y as isize * gather + self.top;
                 // SAFETY: `to` has checked the lengths; pixels outside the image are never read.
                 unsafe {
                     let out = self.out.add((image * self.rows + y) * row_len);
-                    if iy < 0 || iy >= height as isize {
+                    let Some(mut from) = self.row(image, y) else {
                         out.write_bytes(0, row_len);
                         continue;
-                    }
+                    };
                     out.write_bytes(0, x0 * self.pixel);
                     out.add(x1 * self.pixel).write_bytes(0, (self.columns - x1) * self.pixel);
-                    let row = stored.add(((self.first + image) * height + iy as usize) * width * channels + c0);
                     let step = self.gather * channels;
-                    let first = x0 as isize * gather + self.left;
-                    let mut from = row.wrapping_offset(first * channels as isize);
                     match self.source {
                         Source::Plain(_) if step == n && self.pixel == n => {
-                            copy::<E, V>(from, out.add(x0 * n), (x1 - x0) * n, |v, _, _| v);
+                            same::<E, S, V>(from, out.add(x0 * n), (x1 - x0) * n);
                         }
                         Source::Plain(_) => {
                             for x in x0..x1 {
                                 let out = out.add(x * self.pixel);
-                                copy::<E, V>(from, out, n, |v, _, _| v);
+                                same::<E, S, V>(from, out, n);
                                 if self.clear {
                                     out.add(n).write_bytes(0, self.pixel - n);
                                 }
@@ -124,7 +150,7 @@ impl<E: Element> Kernel for Fill<'_, E> {
                             let zero = V::zero();
                             for x in x0..x1 {
                                 let out = out.add(x * self.pixel);
-                                copy::<E, V>(from, out, n, |v, c, lanes| {
+                                copy::<E, S, V>(from, out, n, |v, c, lanes| {
                                     let y = v.mul_add(part(scale.add(c), lanes), part(shift.add(c), lanes));
                                     if relu { zero.max(y) } else { y }
                                 });
@@ -141,18 +167,31 @@ impl<E: Element> Kernel for Fill<'_, E> {
     }
 }
 
+/// `to[i] = from[i]`.
+#[inline(always)]
+unsafe fn same<E: Lanes, S: Lanes, V: Simd>(from: *const E, to: *mut S, n: usize) {
+    // SAFETY: the caller gives `n` elements on both sides. There are two types of elements.
+    unsafe {
+        if E::BF16 == S::BF16 {
+            to.copy_from_nonoverlapping(from.cast::<S>(), n);
+        } else {
+            copy::<E, S, V>(from, to, n, |v, _, _| v);
+        }
+    }
+}
+
 /// `to[i] = f(from[i], i, lanes left)`, by vectors.
 #[inline(always)]
-unsafe fn copy<E: Lanes, V: Simd>(from: *const E, to: *mut f32, n: usize, f: impl Fn(V, usize, usize) -> V) {
+unsafe fn copy<E: Lanes, S: Lanes, V: Simd>(from: *const E, to: *mut S, n: usize, f: impl Fn(V, usize, usize) -> V) {
     // SAFETY: the caller gives `n` elements on both sides.
     unsafe {
         let mut i = 0;
         while i + V::LANES <= n {
-            f(E::load(from.add(i)), i, V::LANES).store(to.add(i));
+            S::store(f(E::load(from.add(i)), i, V::LANES), to.add(i));
             i += V::LANES;
         }
         if i < n {
-            f(E::load_first(from.add(i), n - i), i, n - i).store_first(to.add(i), n - i);
+            S::store_first(f(E::load_first(from.add(i), n - i), i, n - i), to.add(i), n - i);
         }
     }
 }

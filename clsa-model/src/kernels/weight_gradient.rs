@@ -3,16 +3,19 @@
 //! Tasks own parts of the result (blocks of input channels times blocks of output channels), and where the result is
 //! small also a part of the pixels; parts of pixels are added up in their order.
 
-use super::conv::pixel_distance;
+use super::conv::Way;
 use super::element::Element;
 use super::memory::{Pool, Shared, with_scratch};
 use super::micro::{Grid, OuterProduct, Tap};
-use super::packing::add_transposed;
+use super::operand::Operand;
+use super::packing::AddTransposed;
 use super::shape::ConvShape;
 use super::simd::{Isa, dispatch};
 use super::source::{Fill, Source};
-use super::{winograd, winograd_gradient};
+use super::winograd_gradient;
+use half::bf16;
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// Tasks that a product is cut into at least, where the shape allows.
 pub(super) const TASKS: usize = 8;
@@ -35,9 +38,22 @@ pub fn backward_weight<E: Element>(
     assert_eq!(out.len(), shape.weight_len());
     assert_eq!(input.stored().len(), shape.input_len());
     assert_eq!(gradient.len(), shape.output_len());
-    if winograd::applies(shape) {
-        return winograd_gradient::backward_weight(isa, pool, shape, groups, input, gradient, out);
+    match Way::of::<E>(isa, shape) {
+        Way::Winograd => winograd_gradient::backward_weight(isa, pool, shape, groups, input, gradient, out),
+        Way::Direct => direct::<E, f32>(isa, pool, shape, groups, input, gradient, out),
+        Way::DirectPairs => direct::<E, bf16>(isa, pool, shape, groups, input, gradient, out),
     }
+}
+
+fn direct<E: Element, S: Operand>(
+    isa: Isa,
+    pool: &Pool,
+    shape: ConvShape,
+    groups: usize,
+    input: Source<'_, E>,
+    gradient: &[E],
+    out: &mut [f32],
+) {
     let images_per_group = shape.batch / groups;
     let flat = shape.flattened(groups);
     let images_per_group = if flat == shape { images_per_group } else { 1 };
@@ -45,22 +61,24 @@ pub fn backward_weight<E: Element>(
     let (rows, columns) = (flat.out_height(), flat.out_width());
     let padded = c_out.next_multiple_of(isa.lanes());
 
-    // Chunks of pixels: some images of a group, or some rows of an image.
+    // Chunks of pixels: some images of a group, or some rows of an image. As many are multiplied at a time as a word has
+    // elements; they should be alike.
     let mut chunks = Vec::new();
     let most_rows = (PIXELS / columns).max(1);
     if most_rows < rows {
-        let parts = rows.div_ceil(most_rows);
+        let parts = rows.div_ceil(most_rows).next_multiple_of(S::PER_WORD).min(rows);
         for image in 0..flat.batch {
             chunks.extend((0..parts).map(|p| (image, 1, rows * p / parts, rows * (p + 1) / parts)));
         }
     } else {
-        let most = (PIXELS / (rows * columns)).clamp(1, images_per_group);
+        let most = (PIXELS / (rows * columns)).max(1);
+        let parts = images_per_group.div_ceil(most).next_multiple_of(S::PER_WORD).min(images_per_group);
         for group in 0..flat.batch / images_per_group {
-            let start = group * images_per_group;
-            let firsts = (0..images_per_group).step_by(most);
-            chunks.extend(firsts.map(|f| (start + f, most.min(images_per_group - f), 0, rows)));
+            let first = |p: usize| group * images_per_group + images_per_group * p / parts;
+            chunks.extend((0..parts).map(|p| (first(p), first(p + 1) - first(p), 0, rows)));
         }
     }
+    let chunks: Vec<&[Chunk]> = chunks.chunks(S::PER_WORD).collect();
 
     // Parts of the pixels share no reading, blocks of channels do; but parts multiply the result's memory.
     let mut in_block = if kernel == 1 { 256 } else { 128 }.min(c_in);
@@ -77,57 +95,81 @@ pub fn backward_weight<E: Element>(
     let (in_blocks, out_blocks) = (c_in.div_ceil(in_block), padded.div_ceil(out_block));
     let parts = parts_of(in_blocks * out_blocks);
 
-    let k = kernel * kernel * c_in;
-    let mut partial = pool.take::<f32>(parts * k * padded);
+    // Each block is whole in memory, one after the other, part after part.
+    let (taps, part_len) = (kernel * kernel, kernel * kernel * c_in * padded);
+    let mut partial = pool.take::<f32>(parts * part_len);
     let result = Shared::new(&mut partial);
+    let out = Shared::new(out);
+    let ranges = |block: usize| {
+        let (i0, o0) = (block / out_blocks * in_block, block % out_blocks * out_block);
+        ((i0, (i0 + in_block).min(c_in)), (o0, (o0 + out_block).min(padded)))
+    };
+    let add = |block: usize| {
+        let ((i0, i1), (o0, o1)) = ranges(block);
+        let kernel = AddTransposed {
+            // SAFETY: inside `partial`, all of which has been computed for this block.
+            partial: unsafe { result.get().add(taps * (i0 * padded + (i1 - i0) * o0)) },
+            parts,
+            part: part_len,
+            stride: o1 - o0,
+            taps,
+            channels: i1 - i0,
+            columns: o1.min(c_out) - o0,
+            row_len: taps * c_in,
+            // SAFETY: inside the gradient; no other block has these channels.
+            out: unsafe { out.get().add((o0 * c_in + i0) * taps) },
+        };
+        dispatch(isa, kernel);
+    };
     (0..parts * in_blocks * out_blocks).into_par_iter().with_max_len(1).for_each(|task| {
         let (part, block) = (task / (in_blocks * out_blocks), task % (in_blocks * out_blocks));
-        let i0 = block / out_blocks * in_block;
-        let i1 = (i0 + in_block).min(c_in);
-        let o0 = block % out_blocks * out_block;
-        let o1 = (o0 + out_block).min(padded);
-        // SAFETY: inside `partial`; no other task has this part and these rows and columns.
-        let c = unsafe { result.get().add(part * k * padded + o0) };
+        let ((i0, i1), (o0, o1)) = ranges(block);
+        // SAFETY: inside `partial`; no other task has this part and this block.
+        let c = unsafe { result.get().add(part * part_len + taps * (i0 * padded + (i1 - i0) * o0)) };
         let owned = &chunks[chunks.len() * part / parts..chunks.len() * (part + 1) / parts];
-        let owner = Owner { isa, shape: flat, images_per_group, input, gradient, padded };
+        let owner = Owner::<E, S> { isa, shape: flat, images_per_group, input, gradient, operand: PhantomData };
         owner.run(owned, (i0, i1), (o0, o1), c);
+        if parts == 1 {
+            add(block);
+        }
     });
-    add_transposed(isa, &partial, parts, flat, padded, out);
+    if parts > 1 {
+        (0..in_blocks * out_blocks).into_par_iter().for_each(add);
+    }
 }
 
 /// (first image, images, first output row, end of output rows).
 type Chunk = (usize, usize, usize, usize);
 
 /// What the tasks of one product share.
-struct Owner<'a, E> {
+struct Owner<'a, E, S> {
     isa: Isa,
     shape: ConvShape,
     images_per_group: usize,
     input: Source<'a, E>,
     gradient: &'a [E],
-    padded: usize,
+    operand: PhantomData<S>,
 }
 
-impl<E: Element> Owner<'_, E> {
-    /// Sums over the chunks into the rows of input channels `i0..i1` and the columns of output channels `o0..o1` at `c`.
-    fn run(&self, chunks: &[Chunk], (i0, i1): (usize, usize), (o0, o1): (usize, usize), c: *mut f32) {
+impl<E: Element, S: Operand> Owner<'_, E, S> {
+    /// Sums over the chunks, those of a word at a time, into the block of input channels `i0..i1` and output channels `o0..o1` at `c`.
+    fn run(&self, chunks: &[&[Chunk]], (i0, i1): (usize, usize), (o0, o1): (usize, usize), c: *mut f32) {
         let ConvShape { height, width, c_in, c_out, kernel, stride, padding, .. } = self.shape;
         let pointwise = kernel == 1 && padding == 0;
         let (gather, step) = if pointwise { (stride, 1) } else { (1, stride) };
         let (out_rows, out_columns) = (self.shape.out_height(), self.shape.out_width());
         let channels = i1 - i0;
-        let pixel = pixel_distance(channels);
-        let out_pixel = pixel_distance(o1 - o0);
+        let pixel = S::word_distance(channels);
+        let out_pixel = S::word_distance(o1 - o0);
         let columns = (out_columns - 1) * step + kernel;
         let taps: Vec<Tap> = if channels == c_in && pixel == c_in {
-            (0..kernel).map(|r| Tap { a: r * columns * pixel, len: kernel * c_in, c: r * kernel * c_in }).collect()
+            (0..kernel).map(|r| Tap { a: r * columns * pixel, len: kernel * c_in, c: r * kernel * channels }).collect()
         } else {
             let all = (0..kernel * kernel).map(|t| (t, t / kernel, t % kernel));
-            all.map(|(t, r, s)| Tap { a: (r * columns + s) * pixel, len: channels, c: t * c_in + i0 }).collect()
+            all.map(|(t, r, s)| Tap { a: (r * columns + s) * pixel, len: channels, c: t * channels }).collect()
         };
-        for (index, &(image, images, row0, row1)) in chunks.iter().enumerate() {
-            let rows = (row1 - row0 - 1) * step + kernel;
-            let seen = Fill {
+        for (index, chunks) in chunks.iter().enumerate() {
+            let seen = |&(image, images, row0, row1): &Chunk| Fill {
                 source: self.input,
                 image: (height, width, c_in),
                 first: image,
@@ -136,14 +178,14 @@ impl<E: Element> Owner<'_, E> {
                 top: (row0 * step * gather) as isize - padding as isize,
                 left: -(padding as isize),
                 gather,
-                rows,
+                rows: (row1 - row0 - 1) * step + kernel,
                 columns,
                 channels: (i0, i1),
                 pixel,
                 clear: false,
                 out: std::ptr::null_mut(),
             };
-            let given = Fill {
+            let given = |&(image, images, row0, row1): &Chunk| Fill {
                 source: Source::Plain(self.gradient),
                 image: (out_rows, out_columns, c_out),
                 first: image,
@@ -159,11 +201,15 @@ impl<E: Element> Owner<'_, E> {
                 clear: o1 > c_out,
                 out: std::ptr::null_mut(),
             };
-            let seen_len = seen.len().next_multiple_of(16);
-            with_scratch(seen_len + given.len(), |scratch: &mut [f32]| {
+            let images = chunks.iter().map(|c| c.1).max().unwrap_or(0);
+            let chunk_rows = chunks.iter().map(|c| c.3 - c.2).max().unwrap_or(0);
+            let rows = (chunk_rows - 1) * step + kernel;
+            let seen_len = (images * rows * columns * pixel * S::PER_WORD).next_multiple_of(32);
+            let given_len = images * chunk_rows * out_columns * out_pixel * S::PER_WORD;
+            with_scratch(seen_len + given_len, |scratch: &mut [S]| {
                 let (a, b) = scratch.split_at_mut(seen_len);
-                seen.to(self.isa, a);
-                given.to(self.isa, b);
+                S::fill(self.isa, &chunks.iter().map(seen).collect::<Vec<_>>(), a);
+                S::fill(self.isa, &chunks.iter().map(given).collect::<Vec<_>>(), b);
                 let mut a = Grid {
                     base: a.as_ptr(),
                     image: rows * columns * pixel,
@@ -172,17 +218,17 @@ impl<E: Element> Owner<'_, E> {
                 };
                 let mut b = Grid {
                     base: b.as_ptr(),
-                    image: (row1 - row0) * out_columns * out_pixel,
+                    image: chunk_rows * out_columns * out_pixel,
                     row: out_columns * out_pixel,
                     column: out_pixel,
                 };
-                let (mut grid_rows, mut grid_columns) = (row1 - row0, out_columns);
+                let (mut grid_rows, mut grid_columns) = (chunk_rows, out_columns);
                 if grid_columns == 1 {
                     // The inner loop is over columns.
                     (grid_rows, grid_columns) = (1, grid_rows);
                     (a.column, b.column) = (a.row, b.row);
                 }
-                dispatch(
+                S::outer_product(
                     self.isa,
                     OuterProduct {
                         a,
@@ -192,7 +238,7 @@ impl<E: Element> Owner<'_, E> {
                         columns: grid_columns,
                         taps: &taps,
                         width: o1 - o0,
-                        stride: self.padded,
+                        stride: o1 - o0,
                         c,
                         first: index == 0,
                     },

@@ -2,11 +2,11 @@
 //! 16 outputs where the direct sum takes 144. Every 6x6 window of the input and every kernel is transformed, the
 //! convolution is then one product for each of the 36 places, and the results are transformed back.
 
-use super::conv::pixel_distance;
 use super::element::{Element, part, write};
 use super::memory::{Buffer, Pool, Shared, with_scratch};
 use super::micro::{Point, Product, Run, Store, panel_width};
 use super::moments::Moments;
+use super::operand::Operand;
 use super::packing::Packing;
 use super::shape::ConvShape;
 use super::simd::{Isa, Kernel, Simd, dispatch};
@@ -253,7 +253,7 @@ fn run<E: Element>(
     let (padded, width) = (c_out.next_multiple_of(lanes), panel_width(lanes));
     let panels = c_out.div_ceil(width);
     let splits = BLOCKS.div_ceil(blocks.len()).min(panels);
-    let pixel = pixel_distance(c_in.next_multiple_of(lanes));
+    let pixel = f32::pixel_distance(c_in.next_multiple_of(lanes));
     let to = Shared::new(out);
     (0..blocks.len() * splits).into_par_iter().with_max_len(1).for_each(|task| {
         let (index, split) = (task / splits, task % splits);
@@ -261,7 +261,7 @@ fn run<E: Element>(
         let tiles = end - start;
         let own = panels * split / splits..panels * (split + 1) / splits;
         let (first, last) = (own.start * width, (own.end * width).min(padded));
-        let product_pixel = pixel_distance(last - first);
+        let product_pixel = f32::pixel_distance(last - first);
         let seen_len = PLACES * tiles * pixel;
         with_scratch(seen_len + PLACES * tiles * product_pixel, |scratch: &mut [f32]| {
             let (seen, products) = scratch.split_at_mut(seen_len);

@@ -2,10 +2,10 @@
 //! of the output's gradient are transformed, each of the 36 places is a sum of outer products, and the sums are
 //! transformed back to 3x3.
 
-use super::conv::pixel_distance;
 use super::element::{Element, part};
 use super::memory::{Pool, Shared, with_scratch};
 use super::micro::{Grid, OuterProduct, Tap};
+use super::operand::Operand;
 use super::packing::add_transposed;
 use super::shape::ConvShape;
 use super::simd::{Isa, Kernel, Simd, dispatch};
@@ -47,7 +47,8 @@ pub(super) fn backward_weight<E: Element>(
         let i1 = (i0 + IN_BLOCK).min(c_in);
         let o0 = block % out_blocks * OUT_BLOCK;
         let o1 = (o0 + OUT_BLOCK).min(padded);
-        let (pixel, out_pixel) = (pixel_distance((i1 - i0).next_multiple_of(isa.lanes())), pixel_distance(o1 - o0));
+        let (pixel, out_pixel) =
+            (f32::pixel_distance((i1 - i0).next_multiple_of(isa.lanes())), f32::pixel_distance(o1 - o0));
         let owned = &chunks[chunks.len() * part / parts..chunks.len() * (part + 1) / parts];
         for (index, &tiles) in owned.iter().enumerate() {
             let n = tiles.1 - tiles.0;
@@ -103,7 +104,7 @@ pub(super) fn backward_weight<E: Element>(
         };
         dispatch(isa, kernel);
     });
-    add_transposed(isa, &direct, 1, shape, padded, out);
+    add_transposed(isa, &direct, shape, padded, out);
 }
 
 /// `A g Aᵀ` of the tiles of the output's gradient, zero outside the image and beyond the channels.
