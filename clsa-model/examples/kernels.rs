@@ -1,19 +1,20 @@
 //! Prints how fast the CPU kernels are: each convolution of a ResNet-50 forward, backward to its input and backward to
-//! its weight, beside what this machine reaches in a plain matrix product.
+//! its weight, beside what this machine reaches with all operands in registers.
 //!
-//!     cargo run --release -p clsa-model --example kernels -- [BATCH] [SIDE]
+//!     cargo run --release -p clsa-model --example kernels -- [f32|bf16] [BATCH] [SIDE]
 //!
-//! BATCH is 8 and SIDE, that of the images, 224 unless given. `RAYON_NUM_THREADS` and `CLSA_KERNELS` apply. GFLOP/s count the
+//! Activations are f32, BATCH is 8 and SIDE, that of the images, 224 unless given. `RAYON_NUM_THREADS` and `CLSA_KERNELS` apply. GFLOP/s count the
 //! multiplications and additions of the direct sum, so that Winograd's figures can exceed the peak.
 
-use clsa_model::kernels::{ConvShape, Isa, Pool, Source, backward_data, backward_weight, forward};
+use clsa_model::kernels::{ConvShape, Element, Isa, Pool, Source, backward_data, backward_weight, forward, peak};
+use half::bf16;
 use std::time::Instant;
 
 /// Runs of each kernel, of which the fastest counts.
 const RUNS: usize = 5;
 
-fn values(n: usize) -> Vec<f32> {
-    (0..n).map(|i| (i as f32 * 0.618).fract() - 0.5).collect()
+fn values<E: Element>(n: usize) -> Vec<E> {
+    (0..n).map(|i| E::from_f32((i as f32 * 0.618).fract() - 0.5)).collect()
 }
 
 /// GFLOP/s of the fastest run.
@@ -24,25 +25,6 @@ fn rate(flops: f64, mut run: impl FnMut()) -> f64 {
         start.elapsed().as_secs_f64()
     });
     flops / seconds.fold(f64::MAX, f64::min) / 1e9
-}
-
-/// A square matrix product by the `gemm` crate on all threads: the machine's practical peak.
-fn peak() -> f64 {
-    const N: usize = 1536;
-    let (a, b, mut c) = (values(N * N), values(N * N), vec![0.0f32; N * N]);
-    let (rows, columns) = (N as isize, 1);
-    rate(2.0 * (N * N * N) as f64, || {
-        let threads = gemm::Parallelism::Rayon(0);
-        let (to, a, b) = (c.as_mut_ptr(), a.as_ptr(), b.as_ptr());
-        // SAFETY: three row-major matrices of N x N elements, of which only `c` is written.
-        #[allow(unsafe_code)]
-        unsafe {
-            gemm::gemm(
-                N, N, N, to, columns, rows, false, a, columns, rows, b, columns, rows, 0.0, 1.0, false, false, false,
-                threads,
-            );
-        }
-    })
 }
 
 /// The convolutions of a ResNet-50 with how often each occurs.
@@ -74,33 +56,19 @@ fn layers(batch: usize, side: usize) -> Vec<(&'static str, ConvShape, usize)> {
     layers
 }
 
-fn main() {
-    let argument = |i: usize, default: usize| match std::env::args().nth(i) {
-        None => default,
-        Some(text) => match text.parse() {
-            Ok(n) if n > 0 => n,
-            _ => {
-                eprintln!("{text:?} is not a positive number: give BATCH and SIDE");
-                std::process::exit(2);
-            }
-        },
-    };
-    let (batch, side) = (argument(1, 8), argument(2, 224));
-    let isa = Isa::chosen().unwrap_or_else(|value| {
-        eprintln!("CLSA_KERNELS is {value:?}: use avx512, avx2 or scalar");
-        std::process::exit(2);
-    });
+/// Prints the table for activations of a type.
+fn table<E: Element>(isa: Isa, precision: &str, batch: usize, side: usize) {
     let pool = Pool::default();
-    let peak = peak();
     println!(
-        "{isa:?}, {} threads, batch {batch}; a matrix product reaches {peak:.0} GFLOP/s",
-        rayon::current_num_threads()
+        "{isa:?}, {} threads, {precision}, batch {batch}; in registers this machine reaches {:.0} GFLOP/s",
+        rayon::current_num_threads(),
+        peak::<E>(isa)
     );
     println!("| layer | input | c_in | c_out | kernel | stride | times | forward | backward data | backward weight |");
     println!("|---|---|---|---|---|---|---|---|---|---|");
     let (mut flops, mut seconds) = (0.0, [0.0; 3]);
     for (name, shape, times) in layers(batch, side) {
-        let (x, w, dy) = (values(shape.input_len()), values(shape.weight_len()), values(shape.output_len()));
+        let (x, w, dy) = (values::<E>(shape.input_len()), values(shape.weight_len()), values::<E>(shape.output_len()));
         let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
         let rates = [
             rate(shape.flops(), || drop(forward(isa, &pool, shape, 1, Source::Plain(&x), &w, &mut y))),
@@ -126,4 +94,32 @@ fn main() {
     }
     let rates = seconds.map(|s| format!("{:.0} ({:.0} ms)", flops / s, s * 1e3));
     println!("| all | | | | | | | {} | {} | {} |", rates[0], rates[1], rates[2]);
+}
+
+fn refuse(message: &str) -> ! {
+    eprintln!("{message}");
+    std::process::exit(2)
+}
+
+fn main() {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let precision = match arguments.first().map(String::as_str) {
+        Some("f32" | "bf16") => arguments.remove(0),
+        _ => "f32".to_owned(),
+    };
+    let number = |i: usize, default: usize| match arguments.get(i) {
+        None => default,
+        Some(text) => match text.parse() {
+            Ok(n) if n > 0 => n,
+            _ => refuse(&format!("{text:?} is not a positive number: give [f32|bf16] [BATCH] [SIDE]")),
+        },
+    };
+    let (batch, side) = (number(0, 8), number(1, 224));
+    let isa =
+        Isa::chosen().unwrap_or_else(|value| refuse(&format!("CLSA_KERNELS is {value:?}: use avx512, avx2 or scalar")));
+    if precision == "bf16" {
+        table::<bf16>(isa, &precision, batch, side);
+    } else {
+        table::<f32>(isa, &precision, batch, side);
+    }
 }

@@ -71,8 +71,9 @@ pub fn forward<E: Element>(
 ) -> Moments {
     match Way::of::<E>(isa, shape) {
         Way::Winograd => winograd::forward(isa, pool, shape, groups, input, weight, out),
-        Way::Direct => direct_forward::<E, f32>(isa, pool, shape, groups, input, weight, out),
-        Way::DirectPairs => direct_forward::<E, bf16>(isa, pool, shape, groups, input, weight, out),
+        // The constant keeps what f32 has no use for from being compiled.
+        Way::DirectPairs if E::BF16 => direct_forward::<E, bf16>(isa, pool, shape, groups, input, weight, out),
+        _ => direct_forward::<E, f32>(isa, pool, shape, groups, input, weight, out),
     }
 }
 
@@ -113,8 +114,8 @@ pub fn forward_finished<E: Element>(
     assert!(finish.residual.is_none_or(|r| r.len() == out.len()));
     match Way::of::<E>(isa, shape) {
         Way::Winograd => winograd::forward_finished(isa, pool, shape, input, weight, finish, out),
-        Way::Direct => direct_finished::<E, f32>(isa, pool, shape, input, weight, finish, out),
-        Way::DirectPairs => direct_finished::<E, bf16>(isa, pool, shape, input, weight, finish, out),
+        Way::DirectPairs if E::BF16 => direct_finished::<E, bf16>(isa, pool, shape, input, weight, finish, out),
+        _ => direct_finished::<E, f32>(isa, pool, shape, input, weight, finish, out),
     }
 }
 
@@ -145,8 +146,8 @@ pub fn backward_data<E: Element>(
 ) {
     match Way::of::<E>(isa, shape) {
         Way::Winograd => winograd::backward_data(isa, pool, shape, gradient, weight, out, add),
-        Way::Direct => direct_backward::<E, f32>(isa, pool, shape, gradient, weight, out, add),
-        Way::DirectPairs => direct_backward::<E, bf16>(isa, pool, shape, gradient, weight, out, add),
+        Way::DirectPairs if E::BF16 => direct_backward::<E, bf16>(isa, pool, shape, gradient, weight, out, add),
+        _ => direct_backward::<E, f32>(isa, pool, shape, gradient, weight, out, add),
     }
 }
 

@@ -52,8 +52,10 @@ impl<E: Element> PairKernel for Interleave<'_, E> {
                         out.write_bytes(0, 2 * columns * pixel);
                         continue;
                     }
-                    out.write_bytes(0, 2 * inside.start * pixel);
-                    out.add(2 * inside.end * pixel).write_bytes(0, 2 * (columns - inside.end) * pixel);
+                    if inside.len() < columns {
+                        out.write_bytes(0, 2 * inside.start * pixel);
+                        out.add(2 * inside.end * pixel).write_bytes(0, 2 * (columns - inside.end) * pixel);
+                    }
                     for x in inside.clone() {
                         let out = out.add(2 * x * pixel);
                         let offset = (x - inside.start) * gather * channels;

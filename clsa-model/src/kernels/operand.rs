@@ -163,8 +163,6 @@ impl<V: Pairs> Multiply<V> for bf16 {
 }
 
 impl<E: Element> Kernel for Product<'_, E, f32> {
-    const BF16: bool = E::BF16;
-
     #[inline(always)]
     fn run<V: Simd>(self) {
         self.tiles::<V>();

@@ -127,8 +127,10 @@ impl<E: Element, S: Element> Kernel for Fill<'_, E, S> {
                         out.write_bytes(0, row_len);
                         continue;
                     };
-                    out.write_bytes(0, x0 * self.pixel);
-                    out.add(x1 * self.pixel).write_bytes(0, (self.columns - x1) * self.pixel);
+                    if x1 - x0 < self.columns {
+                        out.write_bytes(0, x0 * self.pixel);
+                        out.add(x1 * self.pixel).write_bytes(0, (self.columns - x1) * self.pixel);
+                    }
                     let step = self.gather * channels;
                     match self.source {
                         Source::Plain(_) if step == n && self.pixel == n => {

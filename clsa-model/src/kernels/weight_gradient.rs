@@ -40,8 +40,8 @@ pub fn backward_weight<E: Element>(
     assert_eq!(gradient.len(), shape.output_len());
     match Way::of::<E>(isa, shape) {
         Way::Winograd => winograd_gradient::backward_weight(isa, pool, shape, groups, input, gradient, out),
-        Way::Direct => direct::<E, f32>(isa, pool, shape, groups, input, gradient, out),
-        Way::DirectPairs => direct::<E, bf16>(isa, pool, shape, groups, input, gradient, out),
+        Way::DirectPairs if E::BF16 => direct::<E, bf16>(isa, pool, shape, groups, input, gradient, out),
+        _ => direct::<E, f32>(isa, pool, shape, groups, input, gradient, out),
     }
 }
 
