@@ -14,7 +14,7 @@ use crate::ops::{BatchNorm, ConvBn, Mode, Ops};
 use crate::params::Gradients;
 use crate::storage::{read_f32, write_f32};
 use candle_core::{DType, Device, Tensor};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is in memory of an activation.
 enum Stored<E> {
@@ -33,12 +33,12 @@ pub(crate) struct Act<E> {
     id: usize,
     /// N, H, W, C.
     dims: [usize; 4],
-    stored: Rc<Stored<E>>,
+    stored: Arc<Stored<E>>,
 }
 
 impl<E> Clone for Act<E> {
     fn clone(&self) -> Self {
-        Self { stored: Rc::clone(&self.stored), ..*self }
+        Self { stored: Arc::clone(&self.stored), ..*self }
     }
 }
 
@@ -109,7 +109,7 @@ impl<E: Element> Tape<E> {
 
     fn act(&mut self, dims: [usize; 4], stored: Stored<E>) -> Act<E> {
         self.activations += 1;
-        Act { id: self.activations - 1, dims, stored: Rc::new(stored) }
+        Act { id: self.activations - 1, dims, stored: Arc::new(stored) }
     }
 
     /// The groups of a batch of `n` images that batch norm sees: one in evaluation, where statistics are constants.

@@ -141,13 +141,15 @@ impl Encoder {
             let parameters = self.parameters.clone();
             return Ok(Pass { embedding: graph.detach(), way: Way::Graph { graph, parameters } });
         }
-        let (embedding, backbone) = if self.compute.precision == Precision::Bf16 {
-            let mut tape = self.tape(Mode::Train, true);
-            (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::Bf16(tape))
-        } else {
-            let mut tape = self.tape(Mode::Train, true);
-            (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::F32(tape))
-        };
+        let (embedding, backbone) = in_pool(|| -> Result<_> {
+            Ok(if self.compute.precision == Precision::Bf16 {
+                let mut tape = self.tape(Mode::Train, true);
+                (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::Bf16(tape))
+            } else {
+                let mut tape = self.tape(Mode::Train, true);
+                (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::F32(tape))
+            })
+        })?;
         Ok(Pass { embedding, way: Way::Tape { backbone, head: None } })
     }
 
@@ -262,9 +264,9 @@ impl Encoder {
     fn pooled(&self, images: &Tensor, mode: Mode, stage: Stage) -> Result<Tensor> {
         match (self.compute.backend, self.compute.precision) {
             (Backend::Cpu, Precision::Bf16) => {
-                self.backbone.forward(&mut self.tape::<bf16>(mode, false), images, stage)
+                in_pool(|| self.backbone.forward(&mut self.tape::<bf16>(mode, false), images, stage))
             }
-            (Backend::Cpu, _) => self.backbone.forward(&mut self.tape::<f32>(mode, false), images, stage),
+            (Backend::Cpu, _) => in_pool(|| self.backbone.forward(&mut self.tape::<f32>(mode, false), images, stage)),
             _ => self.backbone.forward(&mut self.portable(mode, false), images, stage),
         }
     }
@@ -326,14 +328,20 @@ impl Pass {
                 if let Some(head) = head {
                     gradient = head.backward(&gradient, gradients)?;
                 }
-                match backbone {
-                    AnyTape::F32(tape) => tape.backward(&gradient, gradients)?,
-                    AnyTape::Bf16(tape) => tape.backward(&gradient, gradients)?,
-                }
+                in_pool(|| match backbone {
+                    AnyTape::F32(tape) => tape.backward(&gradient, gradients),
+                    AnyTape::Bf16(tape) => tape.backward(&gradient, gradients),
+                })?;
             }
         }
         Ok(())
     }
+}
+
+/// Runs a pass on a thread of rayon's pool. From outside, each of its hundreds of kernels would put its caller to sleep
+/// and wake it up.
+fn in_pool<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| pass())
 }
 
 /// The implementation that `Auto` stands for, or an error where the one asked for cannot serve.

@@ -15,8 +15,8 @@
 mod batch_norm;
 mod conv;
 mod element;
-mod linear;
 mod interleave;
+mod linear;
 mod memory;
 mod micro;
 mod moments;
