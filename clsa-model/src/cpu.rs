@@ -323,7 +323,7 @@ impl<E: Element> Ops for Tape<E> {
             unreachable!("a stage ends with a residual, whose sum is stored")
         };
         let mut out = vec![0.0; n * c];
-        global_avg_pool(c, x.pixels(), &**values, &mut out);
+        global_avg_pool(c, x.pixels(), values, &mut out);
         if self.track {
             self.records.push(Record::GlobalAvgPool { x: x.clone() });
         }

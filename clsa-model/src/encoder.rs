@@ -39,6 +39,7 @@ pub struct Pass {
 }
 
 /// How a pass is taken back.
+#[allow(clippy::large_enum_variant)] // there is one for each pass, and passes are of the large kind
 enum Way {
     /// Candle's graph of portable operations.
     Graph { graph: Tensor, parameters: Vec<Parameter> },

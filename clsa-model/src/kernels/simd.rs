@@ -479,7 +479,8 @@ mod x86 {
         #[inline(always)]
         unsafe fn dot(self, left: Self, right: Self) -> Self {
             unsafe {
-                let (left, right): (__m512bh, __m512bh) = (transmute(left.0), transmute(right.0));
+                let (left, right): (__m512bh, __m512bh) =
+                    (transmute::<__m512, __m512bh>(left.0), transmute::<__m512, __m512bh>(right.0));
                 Self(_mm512_dpbf16_ps(self.0, left, right))
             }
         }
