@@ -235,18 +235,18 @@ fn training_pass_matches_in_f32(backend: Backend) {
     for case in cases() {
         let single = encoder(&case, backend, Precision::F32);
         let (embedding, gradients) = train(&single, &images(&case));
-        assert_close(&label(&case, "embedding"), &embedding, &case.embedding, 1e-5);
+        assert_close(&label(&case, "embedding"), &embedding, &case.embedding, 1e-4);
         for buffer in single.buffers() {
             let ours = f64s(buffer.var.as_tensor());
-            assert_excerpt(&label(&case, &buffer.name), &ours, &case.statistics[&buffer.name], 1e-5);
+            assert_excerpt(&label(&case, &buffer.name), &ours, &case.statistics[&buffer.name], 1e-4);
         }
         // Equal to PyTorch's to 1e-9, as the test in f64 shows.
         let (_, exact) = train(&double(&case), &images(&case));
+        let pairs = single.parameters().iter().zip(gradients.iter().zip(&exact));
+        let errors = pairs.map(|(parameter, (ours, exact))| (relative(ours, exact), &parameter.name));
+        let (error, name) = errors.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
         let limit = (4.0 * case.f32_gradient_error).max(1e-4);
-        for (parameter, (ours, exact)) in single.parameters().iter().zip(gradients.iter().zip(&exact)) {
-            let error = relative(ours, exact);
-            assert!(error <= limit, "{}: {error:e} > {limit:e}", label(&case, &parameter.name));
-        }
+        assert!(error <= limit, "{}: {error:e} > {limit:e}", label(&case, name));
     }
 }
 
@@ -269,23 +269,34 @@ fn training_pass_of_the_cpu_kernels_matches_pytorch() {
 #[test]
 fn a_pass_that_ends_at_the_features_matches_pytorch_and_leaves_the_head_alone() {
     for case in cases() {
-        let in_f32 = (4.0 * case.f32_gradient_error).max(1e-4);
-        for (backend, precision, tolerance) in
-            [(Backend::Portable, Precision::F64, 1e-9), (Backend::Cpu, Precision::F32, in_f32)]
-        {
+        let pass = |backend, precision| {
             let encoder = encoder(&case, backend, precision);
             let pass = encoder.forward_features(&images(&case)).unwrap();
             assert_eq!(pass.embedding().dims(), [case.shape[0], encoder.config().feature_dim()]);
             let (features, gradients) = taken_back(&encoder, pass);
-            assert_excerpt(&label(&case, "features"), &features, &case.features, tolerance);
-            for (parameter, ours) in encoder.parameters().iter().zip(&gradients) {
-                let what = label(&case, &parameter.name);
-                match ours {
-                    Some(ours) => assert_excerpt(&what, ours, &case.feature_gradients[&parameter.name], tolerance),
-                    None => assert!(parameter.name.starts_with("fc."), "{what} has no gradient"),
-                }
+            (encoder, features, gradients)
+        };
+        let (encoder, exact_features, exact) = pass(Backend::Portable, Precision::F64);
+        assert_excerpt(&label(&case, "features"), &exact_features, &case.features, 1e-9);
+        for (parameter, ours) in encoder.parameters().iter().zip(&exact) {
+            let what = label(&case, &parameter.name);
+            match ours {
+                Some(ours) => assert_excerpt(&what, ours, &case.feature_gradients[&parameter.name], 1e-9),
+                None => assert!(parameter.name.starts_with("fc."), "{what} has no gradient"),
             }
-            assert_eq!(gradients.iter().flatten().count(), case.feature_gradients.len());
+        }
+        assert_eq!(exact.iter().flatten().count(), case.feature_gradients.len());
+
+        let (_, features, gradients) = pass(Backend::Cpu, Precision::F32);
+        let limit = (4.0 * case.f32_gradient_error).max(1e-4);
+        let error = relative(&features, &exact_features);
+        assert!(error <= limit, "{}: {error:e} > {limit:e}", label(&case, "features"));
+        for (parameter, (ours, exact)) in encoder.parameters().iter().zip(gradients.iter().zip(&exact)) {
+            assert_eq!(ours.is_some(), exact.is_some());
+            if let (Some(ours), Some(exact)) = (ours, exact) {
+                let error = relative(ours, exact);
+                assert!(error <= limit, "{}: {error:e} > {limit:e}", label(&case, &parameter.name));
+            }
         }
     }
 }
