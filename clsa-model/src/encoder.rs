@@ -39,12 +39,11 @@ pub struct Pass {
 }
 
 /// How a pass is taken back.
-#[allow(clippy::large_enum_variant)] // there is one for each pass, and passes are of the large kind
 enum Way {
     /// Candle's graph of portable operations.
     Graph { graph: Tensor, parameters: Vec<Parameter> },
     /// The CPU kernels' tape of the backbone, and the head's where the pass does not end before it.
-    Tape { backbone: AnyTape, head: Option<HeadPass> },
+    Tape { backbone: Box<AnyTape>, head: Option<Box<HeadPass>> },
 }
 
 /// A tape of either precision.
@@ -124,7 +123,7 @@ impl Encoder {
             }
             Way::Tape { backbone, .. } => {
                 let head = self.head.pass(&pass.embedding)?;
-                Ok(Pass { embedding: head.embedding()?, way: Way::Tape { backbone, head: Some(head) } })
+                Ok(Pass { embedding: head.embedding()?, way: Way::Tape { backbone, head: Some(Box::new(head)) } })
             }
         }
     }
@@ -151,7 +150,7 @@ impl Encoder {
                 (self.backbone.forward(&mut tape, images, Stage::Layer4)?, AnyTape::F32(tape))
             })
         })?;
-        Ok(Pass { embedding, way: Way::Tape { backbone, head: None } })
+        Ok(Pass { embedding, way: Way::Tape { backbone: Box::new(backbone), head: None } })
     }
 
     /// Images (N, 3, H, W) to embeddings (N, dim) without gradient. In [`Mode::Train`], as the key encoder does, batch
@@ -329,7 +328,7 @@ impl Pass {
                 if let Some(head) = head {
                     gradient = head.backward(&gradient, gradients)?;
                 }
-                in_pool(|| match backbone {
+                in_pool(|| match *backbone {
                     AnyTape::F32(tape) => tape.backward(&gradient, gradients),
                     AnyTape::Bf16(tape) => tape.backward(&gradient, gradients),
                 })?;

@@ -479,15 +479,15 @@ mod x86 {
         #[inline(always)]
         unsafe fn dot(self, left: Self, right: Self) -> Self {
             unsafe {
-                let (left, right): (__m512bh, __m512bh) =
-                    (transmute::<__m512, __m512bh>(left.0), transmute::<__m512, __m512bh>(right.0));
+                let left = transmute::<__m512, __m512bh>(left.0);
+                let right = transmute::<__m512, __m512bh>(right.0);
                 Self(_mm512_dpbf16_ps(self.0, left, right))
             }
         }
         #[inline(always)]
         unsafe fn pair(first: Self, second: Self) -> Self {
             unsafe {
-                let halves: __m512i = transmute(_mm512_cvtne2ps_pbh(second.0, first.0));
+                let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second.0, first.0));
                 let order = _mm512_loadu_si512(INTERLEAVED.as_ptr().cast());
                 Self(_mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves)))
             }
