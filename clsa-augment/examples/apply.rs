@@ -8,7 +8,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clsa_augment::{AugmentError, Augmenter, Op, decode_rgb};
+use clsa_augment::{AugmentError, Augmenter, Op};
+use clsa_data::Limits;
 use image::ImageFormat;
 
 const USAGE: &str = "Applies operations to an image, in the order given and with Pillow's arguments.
@@ -73,8 +74,8 @@ fn run(arguments: &[OsString]) -> Result<(), Failure> {
         ErrorKind::NotFound => Failure::Request(format!("there is no file {}", input.display())),
         _ => Failure::Run(format!("cannot read {}: {error}", input.display())),
     })?;
-    let image =
-        decode_rgb(&file).map_err(|error| Failure::Run(format!("cannot decode {}: {error}", input.display())))?;
+    let image = clsa_data::decode(&file, &input.display().to_string(), &Limits::default())
+        .map_err(|error| Failure::Run(error.to_string()))?;
     let result = Augmenter::new().apply(&image, &ops)?;
     // Written beside the output and renamed, so that a file under its name is whole.
     let part = output.with_extension(format!("{}.part", std::process::id()));

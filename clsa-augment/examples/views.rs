@@ -1,19 +1,40 @@
 //! Writes all views of one image as PNG files: `cargo run --release -p clsa-augment --example views -- IN OUT_FOLDER [SEED]`
+//!
+//! Exit codes: 0 done, 1 the input cannot be read or the output cannot be written, 2 the request was wrong.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clsa_augment::{Augmenter, ViewId, ViewPlan, decode_rgb};
+use clsa_augment::{Augmenter, ViewId, ViewPlan};
+use clsa_data::Limits;
 
-fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
+enum Failure {
+    Run(String),
+    Request(String),
+}
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Run(error.to_string())
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), Failure> {
     let (input, folder, seed) = match arguments {
         [input, folder] => (input, Path::new(folder), 0),
-        [input, folder, seed] => (input, Path::new(folder), seed.parse()?),
-        _ => return Err("usage: views IN OUT_FOLDER [SEED]".into()),
+        [input, folder, seed] => {
+            let wrong = |_| Failure::Request(format!("the seed {seed} must be a whole number from 0 on"));
+            (input, Path::new(folder), seed.parse().map_err(wrong)?)
+        }
+        _ => return Err(Failure::Request("usage: views IN OUT_FOLDER [SEED]".to_owned())),
     };
-    let file = std::fs::read(input).map_err(|error| format!("cannot read {input}: {error}"))?;
-    let image = decode_rgb(&file).map_err(|error| format!("cannot decode {input}: {error}"))?;
+    let file = std::fs::read(input).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Failure::Request(format!("there is no file {input}")),
+        _ => Failure::Run(format!("cannot read {input}: {error}")),
+    })?;
+    let image = clsa_data::decode(&file, input, &Limits::default())?;
     std::fs::create_dir_all(folder)?;
     let plan = ViewPlan::multi();
     let mut augmenter = Augmenter::new();
@@ -34,11 +55,11 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let (message, code) = match run(&arguments) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Run(message)) => (message, 1),
+        Err(Failure::Request(message)) => (message, 2),
+    };
+    eprintln!("{message}");
+    ExitCode::from(code)
 }

@@ -19,7 +19,7 @@ mod table;
 
 pub use augmenter::{Augmenter, Layout};
 pub use center_crop::CenterCrop;
-pub use convert::{decode_rgb, to_rgb};
+pub use convert::to_rgb;
 pub use draw::random_crop;
 pub use error::AugmentError;
 pub use op::{Crop, Op};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use clsa_augment::decode_rgb;
+use clsa_data::Limits;
 use tempfile::TempDir;
 
 fn apply() -> Command {
@@ -115,11 +115,18 @@ fn chains_of_operations_write_pillow_bytes() {
 #[test]
 fn other_pixel_formats_are_converted_as_pillow_does() {
     let folder = TempDir::new().unwrap();
-    for name in ["convert_grey16.png", "convert_grey16_transparent.png", "convert_palette.gif", "convert_rgba.webp"] {
+    for name in [
+        "convert_grey16.png",
+        "convert_grey16_transparent.png",
+        "convert_palette.gif",
+        "convert_rgba.webp",
+        "convert_cmyk.jpg",
+    ] {
         run(&["identity"], name, &folder).code(0);
         let written = fs::read(folder.path().join("out.png")).unwrap();
         let pillow = fs::read(fixture(&format!("{name}.rgb.png"))).unwrap();
-        assert_eq!(decode_rgb(&written).unwrap(), decode_rgb(&pillow).unwrap(), "{name}");
+        let pixels = |png: &[u8]| clsa_data::decode(png, name, &Limits::default()).unwrap();
+        assert_eq!(pixels(&written), pixels(&pillow), "{name}");
     }
 }
 
@@ -205,7 +212,7 @@ fn an_input_that_is_no_image_fails_and_leaves_an_older_output_as_it_was() {
     let whole = fs::read(fixture("china.png")).unwrap();
     for bytes in [&b"no image at all"[..], b"", &whole[..whole.len() / 2]] {
         fs::write(&input, bytes).unwrap();
-        refused(apply().arg("invert").args([&input, &output]).assert(), 1, &["cannot decode", "in.png"]);
+        refused(apply().arg("invert").args([&input, &output]).assert(), 1, &["cannot be decoded", "in.png"]);
         assert_eq!(fs::read(&output).unwrap(), b"older");
     }
     assert_eq!(names(folder.path()).len(), 2);

@@ -142,7 +142,8 @@ fn write_crops(
 /// Trains a linear classifier with one sigmoid output for each class by binary cross-entropy, initialised N(0, 0.01) and
 /// 0, on the crops' features of the training images, and applies it to those of the test images. `train` has
 /// [`TRAIN_CROPS`] rows for each image and `test` [`TEST_CROPS`], as [`extract_crops_into`] gives them. Classes that an
-/// image shows only as difficult objects count nothing in it.
+/// image shows only as difficult objects count nothing in it. `progress` is told after each epoch how many are done, and
+/// how many there are in all trainings.
 ///
 /// # Errors
 /// Sizes do not fit, a feature or the loss is not finite, or a setting is out of range.
@@ -151,6 +152,7 @@ pub fn voc07(
     train_labels: &[Arc<[Presence]>],
     test: &dyn FeatureRows,
     config: &Voc07Config,
+    progress: &dyn Fn(u64, u64),
 ) -> Result<Voc07Result, EvalError> {
     check_settings(config)?;
     let images = train_labels.len();
@@ -167,12 +169,13 @@ pub fn voc07(
         dim: train.dim(),
         labels: train_labels,
         config,
+        progress,
     };
     let (lr, held_out) = match config.lr[..] {
         [only] => (only, Vec::new()),
         _ => training.choose()?,
     };
-    let Some((classifier, train_loss)) = training.train(&all, lr)? else {
+    let Some((classifier, train_loss)) = training.train(&all, lr, held_out.len())? else {
         return Err(EvalError::Diverged { lr, epoch: config.epochs - 1 });
     };
     let scores = mean_outputs(&classifier, &finite_rows("test", test, 0, test.len())?, test.dim(), TEST_CROPS)?;
@@ -203,6 +206,7 @@ struct Training<'a> {
     dim: usize,
     labels: &'a [Arc<[Presence]>],
     config: &'a Voc07Config,
+    progress: &'a dyn Fn(u64, u64),
 }
 
 impl Training<'_> {
@@ -219,7 +223,7 @@ impl Training<'_> {
         let rows: Vec<f32> = held_out.iter().flat_map(|&i| self.crops(i).take(TEST_CROPS)).flatten().copied().collect();
         let mut tried = Vec::new();
         for &lr in &config.lr {
-            let precision = match self.train(fitted, lr)? {
+            let precision = match self.train(fitted, lr, tried.len())? {
                 Some((classifier, _)) => {
                     let scores = mean_outputs(&classifier, &rows, self.dim, TEST_CROPS)?;
                     100.0 * self.mean_average_precision(held_out, &scores)
@@ -252,9 +256,11 @@ impl Training<'_> {
         self.rows[image as usize * values..][..values].chunks_exact(self.dim)
     }
 
-    /// A classifier trained on some of the images, and its loss in the last epoch; none if that was not finite.
-    fn train(&self, images: &[u32], lr: f64) -> Result<Option<(Classifier, f64)>, EvalError> {
+    /// A classifier trained on some of the images, and its loss in the last epoch; none if that was not finite. There
+    /// were `before` such trainings.
+    fn train(&self, images: &[u32], lr: f64, before: usize) -> Result<Option<(Classifier, f64)>, EvalError> {
         let config = self.config;
+        let trainings = if config.lr.len() == 1 { 1 } else { config.lr.len() as u64 + 1 };
         let classifier = Classifier::new(self.labels[0].len(), self.dim, config.seed, &Device::Cpu)?;
         let mut train_loss = 0.0;
         for epoch in 0..config.epochs {
@@ -280,6 +286,7 @@ impl Training<'_> {
                 sum += loss.value * batch.len() as f64;
             }
             train_loss = sum / images.len() as f64;
+            (self.progress)(before as u64 * config.epochs + epoch + 1, trainings * config.epochs);
         }
         Ok(Some((classifier, train_loss)))
     }

@@ -43,6 +43,12 @@ pub enum CheckpointError {
         /// Why.
         source: std::io::Error,
     },
+    /// A run has no checkpoint yet.
+    #[error("{folder}: there is no checkpoint, so nothing to go on from; begin the run anew, with another --out")]
+    None {
+        /// The run's folder of checkpoints.
+        folder: PathBuf,
+    },
     /// The file is not a whole checkpoint.
     #[error("{path}: this checkpoint {reason}")]
     Damaged {
@@ -122,6 +128,9 @@ pub fn save(folder: &Path, clsa: &Clsa, config: &Config, mut position: Position,
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let io = |source| CheckpointError::Io { path: folder.to_owned(), source };
     let mut found = Vec::new();
+    if !folder.exists() {
+        return Ok(found);
+    }
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -175,10 +184,7 @@ impl Checkpoint {
         }
         Err(match passed.into_iter().next() {
             Some(error) => error,
-            None => CheckpointError::Io {
-                path: folder.to_owned(),
-                source: std::io::Error::new(std::io::ErrorKind::NotFound, "there is no checkpoint to resume from"),
-            },
+            None => CheckpointError::None { folder: folder.to_owned() },
         })
     }
 

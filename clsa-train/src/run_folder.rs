@@ -15,18 +15,25 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run.
+    /// The folder that a new run is to have. Nothing is written before [`RunFolder::create`].
     ///
     /// # Errors
-    /// The folder holds a run already, or cannot be written.
-    pub fn create(path: &Path, config: &Config) -> Result<Self> {
-        let named = || path.display().to_string();
+    /// The folder holds a run already.
+    pub fn vacant(path: &Path) -> Result<Self> {
         if path.join("config.toml").exists() {
-            anyhow::bail!("--out {0}: this folder holds a run; continue it with --resume {0} or name another", named());
+            let named = path.display();
+            anyhow::bail!("--out {named}: this folder holds a run; continue it with --resume {named} or name another");
         }
-        fs::create_dir_all(path.join("checkpoints")).with_context(named)?;
-        write_whole(&path.join("config.toml"), config.to_toml().as_bytes())?;
         Ok(Self { path: path.to_owned() })
+    }
+
+    /// Makes the folder and writes its configuration.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn create(&self, config: &Config) -> Result<()> {
+        fs::create_dir_all(self.checkpoints()).with_context(|| self.path.display().to_string())?;
+        Ok(write_whole(&self.path.join("config.toml"), config.to_toml().as_bytes())?)
     }
 
     /// Opens the run that `path` means, a run folder or one of its checkpoints, and reads the checkpoint to go on from.

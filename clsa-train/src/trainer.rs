@@ -55,7 +55,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Builds encoders, bank, optimiser and loader, and where a checkpoint is given puts them into its state.
+    /// Builds encoders, bank, optimiser and loader, and where a checkpoint is given puts them into its state. Where none
+    /// is given, the run is new, and its folder is made when all of these are.
     ///
     /// # Errors
     /// The data are too few, the checkpoint does not fit, or the run folder cannot be written.
@@ -87,6 +88,9 @@ impl Trainer {
             Some(test) if config.knn.every > 0 => Some(KnnMonitor::new(&config, data.train, test.clone())?),
             _ => None,
         };
+        if checkpoint.is_none() {
+            run.create(&config)?;
+        }
         let position = checkpoint.map_or(Position::default(), |c| c.position);
         let metrics = Metrics::open(&run.path, position.step)?;
         let mut trainer = Self { config, run, device, clsa, loader, monitor, metrics, position };

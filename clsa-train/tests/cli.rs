@@ -365,6 +365,26 @@ fn wrong_requests_end_at_once_with_one_sentence() {
 }
 
 #[test]
+fn a_run_that_cannot_begin_leaves_no_folder() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    refused(pretrain(&run, &["--set", "method.bank=1000000000000000"]), 1, &["1000000000000000"]);
+    assert!(!run.exists());
+}
+
+#[test]
+fn a_run_without_checkpoints_is_not_resumed() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("config.toml"), "").unwrap();
+    let resume = || clsa().arg("pretrain").arg("--resume").arg(&run).assert();
+    refused(resume(), 2, &[&run.display().to_string(), "no checkpoint", "--out"]);
+    fs::create_dir(run.join("checkpoints")).unwrap();
+    refused(resume(), 2, &[&run.display().to_string(), "no checkpoint", "--out"]);
+}
+
+#[test]
 fn a_preset_without_data_asks_for_them() {
     let assert = clsa().args(["pretrain", "--preset", "imagenet-single-200"]).assert();
     refused(assert, 2, &["--data", "imagenet-single-200"]);

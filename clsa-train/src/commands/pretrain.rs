@@ -90,7 +90,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
         None => {
             let path = args.out.unwrap_or_else(|| default_path(&args.preset));
-            (RunFolder::create(&path, &config).map_err(Failure::Request)?, None)
+            (RunFolder::vacant(&path).map_err(Failure::Request)?, None)
         }
     };
     let path = run.path.display().to_string();

@@ -205,7 +205,8 @@ impl Bench<'_> {
                 })
             };
             let (train, test) = (features(&self.train, TRAIN_CROPS)?, features(test, TEST_CROPS)?);
-            let result = voc07(&train, train_labels, &test, &config)?;
+            let progress = Progress::new(&format!("voc07, {name}"), "epochs");
+            let result = voc07(&train, train_labels, &test, &config, &|done, all| progress.at(done, all))?;
             let figures = Figures::AveragePrecision(AveragePrecision::of(&result.scores, test_labels, seed));
             let details = json!({ "lr": result.lr, "held_out": result.held_out, "train_loss": result.train_loss });
             results.push(EncoderResult { encoder: (*name).to_owned(), details, figures });
