@@ -59,10 +59,10 @@ fn an_image_with_difficult_objects_alone_teaches_its_class_nothing() {
     let plain = result(&labels);
     // The first half of the images says the opposite of what it shows of class 0.
     let says = |labels: &mut Labels, presence: &dyn Fn(usize) -> Presence| {
-        for image in 0..32 {
-            let mut all = labels[image].to_vec();
+        for (image, label) in labels.iter_mut().enumerate().take(32) {
+            let mut all = label.to_vec();
             all[0] = presence(image);
-            labels[image] = all.into();
+            *label = all.into();
         }
     };
     says(&mut labels, &|image| if image & 1 == 1 { Presence::Absent } else { Presence::Present });
