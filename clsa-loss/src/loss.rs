@@ -204,7 +204,8 @@ impl ClsaLoss {
 impl LossOutput {
     fn new(loss: &ClsaLoss, views: &Views, terms: Terms) -> Result<Self, LossError> {
         let contrastive: f64 = terms.contrastive_per_view.iter().sum();
-        let ddm: f64 = terms.ddm_per_view.iter().sum();
+        // The sum of no terms is -0.
+        let ddm = terms.ddm_per_view.iter().sum::<f64>() + 0.0;
         let total = contrastive + loss.alpha * ddm;
         // A scalar that has the value of the loss and, to Candle's backward pass, its gradient: the difference is zero.
         let difference = (&views.embeddings - views.embeddings.detach())?;

@@ -203,6 +203,7 @@ fn accuracy_counts_the_candidates_nearer_than_the_positive() {
             let loss = ClsaLoss { implementation, ..cpu() };
             let output = loss.forward(&batch.weak, &[], candidates).unwrap();
             assert_eq!((output.acc1, output.acc5), (within(1), within(5)), "{implementation:?} {dtype:?}");
+            assert_eq!(output.ddm.to_bits(), 0, "no strong views: 0, not -0");
         }
     }
 }

@@ -37,6 +37,7 @@ impl Kernels {
     pub fn detect() -> Result<Self, LossError> {
         match std::env::var_os("CLSA_KERNELS") {
             None => Ok(Self::best()),
+            Some(value) if value.is_empty() => Ok(Self::best()),
             Some(value) => Self::best().forced(&value.to_string_lossy()),
         }
     }

@@ -20,17 +20,21 @@ impl Isa {
     /// without its BF16 extension, `avx2` or `scalar`) asks for.
     ///
     /// # Errors
-    /// `CLSA_KERNELS` has another value, which is returned.
+    /// `CLSA_KERNELS` has another value, which is returned, or names what this CPU lacks.
     pub fn chosen() -> Result<Self, String> {
-        let best = Self::available().last().copied().unwrap_or(Self::Scalar);
-        let most = match std::env::var("CLSA_KERNELS").as_deref() {
-            Err(_) | Ok("") => Self::Avx512Bf16,
-            Ok("avx512") => Self::Avx512,
-            Ok("avx2") => Self::Avx2,
-            Ok("scalar") => Self::Scalar,
-            Ok(other) => return Err(other.to_owned()),
+        let available = Self::available();
+        let best = available.last().copied().unwrap_or(Self::Scalar);
+        let value = match std::env::var_os("CLSA_KERNELS") {
+            Some(value) if !value.is_empty() => value.to_string_lossy().into_owned(),
+            _ => return Ok(best),
         };
-        Ok(best.min(most))
+        let named = match value.as_str() {
+            "avx512" => Self::Avx512,
+            "avx2" => Self::Avx2,
+            "scalar" => Self::Scalar,
+            _ => return Err(value),
+        };
+        if available.contains(&named) { Ok(named) } else { Err(value) }
     }
 
     /// Lanes of a vector of f32.
