@@ -7,9 +7,10 @@ use image::{DynamicImage, RgbImage};
 /// from Pillow's by a few levels, and it makes grey with alpha of a 16-bit grey PNG that has a transparent colour:
 /// `clsa_data::decode` gives Pillow's bytes for these files too.
 pub fn to_rgb(image: &DynamicImage) -> RgbImage {
+    let high = |value: u16| (value >> 8) as u8;
     match image {
         DynamicImage::ImageRgb8(rgb) => rgb.clone(),
-        DynamicImage::ImageLuma16(grey) => map(image, grey.as_raw().iter().map(|&v| [clip(v); 3])),
+        DynamicImage::ImageLuma16(grey) => map(image, grey.as_raw().iter().map(|&v| [v.min(255) as u8; 3])),
         DynamicImage::ImageLumaA16(grey) => map(image, grey.as_raw().chunks_exact(2).map(|p| [high(p[0]); 3])),
         DynamicImage::ImageRgb16(rgb) => {
             map(image, rgb.as_raw().chunks_exact(3).map(|p| [high(p[0]), high(p[1]), high(p[2])]))
@@ -20,14 +21,6 @@ pub fn to_rgb(image: &DynamicImage) -> RgbImage {
         // 8-bit grey, grey with alpha and RGBA: alpha is dropped. Floating point has no counterpart in Pillow.
         other => other.to_rgb8(),
     }
-}
-
-fn high(value: u16) -> u8 {
-    (value >> 8) as u8
-}
-
-fn clip(value: u16) -> u8 {
-    value.min(255) as u8
 }
 
 fn map(image: &DynamicImage, pixels: impl Iterator<Item = [u8; 3]>) -> RgbImage {

@@ -3,8 +3,9 @@
 //!
 //!     cargo run --release -p clsa-model --example kernels -- [f32|bf16] [BATCH] [SIDE]
 //!
-//! Activations are f32, BATCH is 8 and SIDE, that of the images, 224 unless given. `RAYON_NUM_THREADS` and `CLSA_KERNELS` apply. GFLOP/s count the
-//! multiplications and additions of the direct sum, so that Winograd's figures can exceed the peak.
+//! Activations are f32, BATCH is 8 and SIDE, that of the images, 224 unless given. `RAYON_NUM_THREADS` and
+//! `CLSA_KERNELS` apply. GFLOP/s count the multiplications and additions of the direct sum, so that Winograd's figures can
+//! exceed the peak.
 
 use clsa_model::kernels::{ConvShape, Element, Isa, Pool, Source, backward_data, backward_weight, forward, peak};
 use half::bf16;
@@ -115,8 +116,7 @@ fn main() {
         },
     };
     let (batch, side) = (number(0, 8), number(1, 224));
-    let isa =
-        Isa::chosen().unwrap_or_else(|value| refuse(&format!("CLSA_KERNELS is {value:?}: use avx512, avx2 or scalar")));
+    let isa = Isa::chosen().unwrap_or_else(|value| refuse(&format!("CLSA_KERNELS is {value:?}: {}", Isa::EXPECTED)));
     if precision == "bf16" {
         table::<bf16>(isa, &precision, batch, side);
     } else {

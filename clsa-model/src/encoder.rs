@@ -64,7 +64,7 @@ impl Encoder {
         let isa = Isa::chosen().map_err(|value| ModelError::Config {
             key: "the environment variable CLSA_KERNELS",
             value,
-            expected: "use avx512, avx2 or scalar, and none that this processor lacks, or leave it unset".to_owned(),
+            expected: format!("{}, or leave it unset", Isa::EXPECTED),
         })?;
         let dtype = if compute.precision == Precision::F64 { DType::F64 } else { DType::F32 };
         let mut builder = Builder::new(seed, dtype, device);

@@ -10,14 +10,7 @@ mod reference;
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
-use reference::{convolve, difference, moments, shapes, terms, values};
-
-const EPS: f64 = 1e-5;
-
-/// What a convolution may differ by: Winograd's transforms cost a digit.
-fn eps_of(shape: ConvShape) -> f64 {
-    if shape.kernel == 3 && shape.stride == 1 { 1e-4 } else { EPS }
-}
+use reference::{EPS, convolve, difference, eps_of, moments, normalised, shapes, terms, values};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
@@ -28,11 +21,7 @@ proptest! {
         let dy = values(shape.output_len(), seed + 2);
         let n = groups * shape.c_in;
         let (scale, shift) = (values(n, seed + 3), values(n, seed + 4));
-        let per_group = shape.input_len() / groups;
-        let normed: Vec<f64> = z.iter().enumerate().map(|(i, &z)| {
-            let c = i / per_group * shape.c_in + i % shape.c_in;
-            (f64::from(z) * f64::from(scale[c]) + f64::from(shift[c])).max(0.0)
-        }).collect();
+        let normed = normalised(shape, groups, &z, &scale, &shift);
         let plain: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
         let (pool, eps) = (Pool::default(), eps_of(shape));
         for isa in Isa::available() {

@@ -1,10 +1,13 @@
 //! The two updates of a training step against f64, against torch.optim.SGD (fixtures/sgd.json, written by make_sgd.py),
 //! and the same bits for any number of threads.
 
+mod uniform;
+
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_model::{Arch, Compute, ModelConfig, MomentumPair, Precision, SgdUpdate, Stem};
 use proptest::prelude::*;
 use serde::Deserialize;
+use uniform::uniform;
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -19,19 +22,6 @@ struct Case {
     weights: Vec<Vec<f64>>,
     /// After each step; PyTorch keeps none without momentum.
     velocities: Vec<Vec<f64>>,
-}
-
-/// As uniform.py.
-fn uniform(name: &str, count: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    (1..=count as u64)
-        .map(|i| {
-            let z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 11) as f64 * 2f64.powi(-53) * 2.0 - 1.0
-        })
-        .collect()
 }
 
 fn tensor(values: Vec<f64>, dims: &[usize], dtype: DType) -> Tensor {

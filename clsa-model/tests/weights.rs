@@ -1,28 +1,23 @@
 //! Weight files that PyTorch wrote (fixtures, by make_weights.py) are read right, and what is written comes back.
 
+mod uniform;
+
 use candle_core::{DType, Device, Tensor};
 use clsa_model::weights::{self, Container, Format};
 use clsa_model::{Arch, Backend, Compute, Encoder, ModelConfig, ModelError, Stage, Stem};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use uniform::uniform;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// As uniform.py, rounded to f32 as make_weights.py does.
-fn uniform(name: &str, count: usize) -> Vec<f32> {
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    (1..=count as u64)
-        .map(|i| {
-            let z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let u = ((z ^ (z >> 31)) >> 11) as f64 * 2f64.powi(-53) * 2.0 - 1.0;
-            (if name.ends_with("running_var") { u.abs() + 0.5 } else { u }) as f32
-        })
-        .collect()
+/// The values that make_weights.py gives a tensor, rounded to f32 as it does.
+fn made(name: &str, count: usize) -> Vec<f32> {
+    let variance = name.ends_with("running_var");
+    uniform(name, count).into_iter().map(|u| (if variance { u.abs() + 0.5 } else { u }) as f32).collect()
 }
 
 /// The network of the fixtures.
@@ -41,7 +36,7 @@ fn expected(salt: &str, dtype: DType) -> HashMap<String, Tensor> {
         let tensor = if name.ends_with("num_batches_tracked") {
             Tensor::new(7_i64, &Device::Cpu).unwrap()
         } else {
-            let values = uniform(&format!("{salt}{name}"), like.elem_count());
+            let values = made(&format!("{salt}{name}"), like.elem_count());
             Tensor::from_vec(values, like.dims(), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
         };
         (name, tensor)
@@ -103,7 +98,7 @@ fn moco_and_clsa_checkpoints_give_both_encoders_and_the_bank() {
         let file = weights::read(&fixture(name)).unwrap();
         assert_same(&file.tensors, &expected("q:", dtype));
         assert_same(&file.key.unwrap(), &expected("k:", dtype));
-        let queue = Tensor::from_vec(uniform("queue", 8 * 24), (8, 24), &Device::Cpu).unwrap();
+        let queue = Tensor::from_vec(made("queue", 8 * 24), (8, 24), &Device::Cpu).unwrap();
         assert_equal("bank", &file.bank.unwrap(), &queue.t().unwrap());
         assert_eq!(weights::infer_config(&file.tensors).unwrap(), config());
     }
@@ -113,7 +108,7 @@ fn moco_and_clsa_checkpoints_give_both_encoders_and_the_bank() {
 fn views_strides_parameters_and_scalars_are_read_as_pytorch_means_them() {
     for name in ["views_zip.pth", "views_legacy.pth"] {
         let tensors = weights::read(&fixture(name)).unwrap().tensors;
-        let flat = Tensor::from_vec(uniform("flat", 120), 120, &Device::Cpu).unwrap();
+        let flat = Tensor::from_vec(made("flat", 120), 120, &Device::Cpu).unwrap();
         let part = |start, len| flat.narrow(0, start, len).unwrap();
         assert_equal("part", &tensors["part"], &part(7, 12).reshape((3, 4)).unwrap());
         assert_equal("transposed", &tensors["transposed"], &part(0, 12).reshape((3, 4)).unwrap().t().unwrap());
@@ -184,7 +179,7 @@ fn checkpoints_of_a_run_give_both_encoders_and_the_bank() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("step-00000010.safetensors");
     let (query, key) = (expected("q:", DType::F32), expected("k:", DType::F32));
-    let bank = Tensor::from_vec(uniform("bank", 80), (10, 8), &Device::Cpu).unwrap();
+    let bank = Tensor::from_vec(made("bank", 80), (10, 8), &Device::Cpu).unwrap();
     let mut all = HashMap::from([("bank.rows".to_owned(), bank.clone())]);
     all.extend(query.iter().map(|(n, t)| (format!("query.{n}"), t.clone())));
     all.extend(key.iter().map(|(n, t)| (format!("key.{n}"), t.clone())));
@@ -241,7 +236,7 @@ fn conversion_keeps_the_features_of_every_known_network() {
         assert_eq!(weights::infer_config(&tensors).unwrap(), config);
         let converted = encoder(&config);
         converted.load_state_dict(&tensors).unwrap();
-        let images = Tensor::from_vec(uniform("images", 3 * 33 * 30), (1, 3, 33, 30), &Device::Cpu).unwrap();
+        let images = Tensor::from_vec(made("images", 3 * 33 * 30), (1, 3, 33, 30), &Device::Cpu).unwrap();
         let features = |e: &Encoder| e.features(&images, Stage::Layer4).unwrap();
         assert_equal("features", &features(&converted), &features(&original));
     }

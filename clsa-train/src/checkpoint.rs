@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -124,14 +125,15 @@ pub fn save(folder: &Path, clsa: &Clsa, config: &Config, mut position: Position,
 /// The checkpoints of a folder, oldest first.
 ///
 /// # Errors
-/// The folder cannot be read.
+/// The folder is there and cannot be read.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let io = |source| CheckpointError::Io { path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io)?,
+    };
     let mut found = Vec::new();
-    if !folder.exists() {
-        return Ok(found);
-    }
-    for entry in fs::read_dir(folder).map_err(io)? {
+    for entry in entries {
         let path = entry.map_err(io)?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if name.starts_with("step-") && name.ends_with(".safetensors") {

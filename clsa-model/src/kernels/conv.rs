@@ -478,14 +478,7 @@ impl<S: Operand> Walk<S> {
 
     /// Joins the moments of the blocks, in their order.
     fn moments(&self, isa: Isa, groups: usize, blocks: &[f32]) -> Moments {
-        let (channels, stride) = (self.output.2, self.padded_columns(isa));
-        let mut moments = Moments::new(groups, channels);
-        for (block, values) in self.blocks.iter().zip(blocks.chunks_exact(3 * stride)) {
-            let count = block.images * block.rows * self.grid.1;
-            let (pivot, rest) = values.split_at(stride);
-            let (sum, squares) = rest.split_at(stride);
-            moments.join(block.image / self.images_per_group, count, pivot, sum, squares);
-        }
-        moments
+        let part = |block: &Block| (block.image / self.images_per_group, block.images * block.rows * self.grid.1);
+        Moments::joined(groups, self.output.2, self.blocks.iter().map(part), blocks, self.padded_columns(isa))
     }
 }

@@ -15,6 +15,24 @@ impl Moments {
         Self { channels, counts: vec![0; groups], mean: vec![0.0; n], squares: vec![0.0; n] }
     }
 
+    /// Joins the parts in their order, each of a group and a number of values per channel. `values` has three arrays of
+    /// `stride` for each, of which the first `channels` count: pivots, sums and sums of squares, as for [`Self::join`].
+    pub(super) fn joined(
+        groups: usize,
+        channels: usize,
+        parts: impl Iterator<Item = (usize, usize)>,
+        values: &[f32],
+        stride: usize,
+    ) -> Self {
+        let mut moments = Self::new(groups, channels);
+        for ((group, count), values) in parts.zip(values.chunks_exact(3 * stride)) {
+            let (pivot, rest) = values.split_at(stride);
+            let (sum, squares) = rest.split_at(stride);
+            moments.join(group, count, pivot, sum, squares);
+        }
+        moments
+    }
+
     /// Joins a part of `count` values per channel, given as sum and sum of squares of their distances to a pivot
     /// (Chan, Golub and LeVeque 1979).
     pub(super) fn join(&mut self, group: usize, count: usize, pivot: &[f32], sum: &[f32], squares: &[f32]) {

@@ -16,6 +16,9 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// What the environment variable `CLSA_KERNELS` accepts, for messages.
+    pub const EXPECTED: &str = "use avx512, avx2 or scalar, and none that this processor lacks";
+
     /// The best instruction set of this CPU, or the lower one that the environment variable `CLSA_KERNELS` (`avx512`,
     /// without its BF16 extension, `avx2` or `scalar`) asks for.
     ///

@@ -89,14 +89,11 @@ pub(super) fn forward<E: Element>(
     let channels = (shape.c_in, shape.c_out);
     let output = Finished::Moments(Shared::new(&mut moments), stride);
     run(isa, tiling, &blocks, images_per_group, channels, input, &packed, out, output);
-    let mut result = Moments::new(groups, shape.c_out);
-    for (&(start, end), values) in blocks.iter().zip(moments.chunks_exact(3 * stride)) {
+    let part = |&(start, end): &(usize, usize)| {
         let count = (start..end).map(|t| tiling.outputs(t)).sum();
-        let (pivot, rest) = values.split_at(stride);
-        let (sum, squares) = rest.split_at(stride);
-        result.join(start / tiling.per_image() / images_per_group, count, pivot, sum, squares);
-    }
-    result
+        (start / tiling.per_image() / images_per_group, count)
+    };
+    Moments::joined(groups, shape.c_out, blocks.iter().map(part), &moments, stride)
 }
 
 /// Forward in evaluation mode, as `conv::forward_finished`; scale and bias are padded to whole panels.

@@ -7,7 +7,7 @@
 //! sum by 2⁻⁸ of the sum of the terms' absolute values. The products of two bf16 are exact in f32; for their sums, and
 //! for Winograd's transforms, stands the bound of the tests in f32.
 
-use crate::reference::{convolve, moments, shapes, terms, values};
+use crate::reference::{EPS, convolve, eps_of, moments, normalised, shapes, terms, values};
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
@@ -15,13 +15,6 @@ use proptest::test_runner::TestCaseResult;
 
 /// By how much of itself a number changes when it is rounded to bf16.
 const ROUNDING: f64 = 1.0 / 256.0;
-/// What sums in f32 may lose, of the largest result.
-const EPS: f64 = 1e-5;
-
-/// As for f32: Winograd's transforms cost a digit.
-fn eps_of(shape: ConvShape) -> f64 {
-    if shape.kernel == 3 && shape.stride == 1 { 1e-4 } else { EPS }
-}
 
 /// Numbers in -1..1 that are bf16, and the same in f32.
 fn rounded(n: usize, seed: u64) -> (Vec<bf16>, Vec<f32>) {
@@ -81,11 +74,7 @@ proptest! {
         let (dy, dy_wide) = rounded(shape.output_len(), seed + 2);
         let n = groups * shape.c_in;
         let (scale, shift) = (values(n, seed + 3), values(n, seed + 4));
-        let per_group = shape.input_len() / groups;
-        let normed: Vec<f64> = z_wide.iter().enumerate().map(|(i, &z)| {
-            let c = i / per_group * shape.c_in + i % shape.c_in;
-            (f64::from(z) * f64::from(scale[c]) + f64::from(shift[c])).max(0.0)
-        }).collect();
+        let normed = normalised(shape, groups, &z_wide, &scale, &shift);
         let plain = doubles(&z_wide);
         let absolute = |v: &[f32]| v.iter().map(|x| x.abs()).collect::<Vec<f32>>();
         // The normalised values are not negative.

@@ -3,6 +3,14 @@
 use clsa_model::kernels::ConvShape;
 use proptest::prelude::*;
 
+/// What sums in f32 may lose, of the largest result.
+pub const EPS: f64 = 1e-5;
+
+/// What a convolution may differ by: Winograd's transforms cost a digit.
+pub fn eps_of(shape: ConvShape) -> f64 {
+    if shape.kernel == 3 && shape.stride == 1 { 1e-4 } else { EPS }
+}
+
 /// Numbers in -1..1 from a seed.
 pub fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -58,6 +66,16 @@ pub fn terms(s: ConvShape, mut f: impl FnMut(usize, usize, usize)) {
             }
         }
     }
+}
+
+/// What a convolution sees of an input `z` that batch norm and ReLU are applied to while it is read.
+pub fn normalised(shape: ConvShape, groups: usize, z: &[f32], scale: &[f32], shift: &[f32]) -> Vec<f64> {
+    let per_group = shape.input_len() / groups;
+    let of = |(i, &z): (usize, &f32)| {
+        let c = i / per_group * shape.c_in + i % shape.c_in;
+        (f64::from(z) * f64::from(scale[c]) + f64::from(shift[c])).max(0.0)
+    };
+    z.iter().enumerate().map(of).collect()
 }
 
 pub struct Convolved {

@@ -7,9 +7,7 @@ use clsa_model::kernels::Isa;
 
 /// The CPU kernels of the model and of the loss that `CLSA_KERNELS` chooses.
 pub fn kernels() -> Result<(Isa, String), Failure> {
-    let model = Isa::chosen().map_err(|value| {
-        request(anyhow!("CLSA_KERNELS is {value}: use avx512, avx2 or scalar, and none that this processor lacks"))
-    })?;
+    let model = Isa::chosen().map_err(|value| request(anyhow!("CLSA_KERNELS is {value}: {}", Isa::EXPECTED)))?;
     Ok((model, clsa_loss::cpu_kernels().map_err(request)?))
 }
 
