@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::{Candidates, ClsaLoss, Implementation, LossOutput, MemoryBank};
 use proptest::prelude::*;
 use reference::{
-    Batch, Bound, DOUBLE, HALF, SINGLE, SINGLE_CROWDED, assert_agrees, computed, differentiated, reference,
+    Batch, Bound, DOUBLE, DOUBLE_LARGE, HALF, SINGLE, SINGLE_CROWDED, assert_agrees, computed, differentiated,
+    reference,
 };
 
 fn cpu() -> ClsaLoss {
@@ -77,6 +78,14 @@ proptest! {
         seed in any::<u64>(),
     ) {
         check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F64, DType::F64, &cpu(), DOUBLE);
+    }
+
+    #[test]
+    fn f64_equals_the_formula_for_logits_of_ten_thousand(
+        (w, s, n, d, k) in shapes(),
+        seed in any::<u64>(),
+    ) {
+        check(&Batch::random(w, s, n, d, k, 2000.0, seed), DType::F64, DType::F64, &cpu(), DOUBLE_LARGE);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Bound {
 /// What the crate promises for f32 on the CPU, and for f64.
 pub const SINGLE: Bound = Bound { relative: 1e-6, value: 1e-4, cancelled: 1.0 };
 pub const DOUBLE: Bound = Bound { relative: 1e-12, value: 1.0, cancelled: 1.0 };
+/// For logits of 1e4 where a log-sum-exp is kept in one f64: its last digit is 1.8e-12, for each of up to 25 pairs of views.
+pub const DOUBLE_LARGE: Bound = Bound { relative: 5e-11, ..DOUBLE };
 /// For candidates that crowd around the positives, where every mean of them is nearly the positive. Its components are about
 /// 1/√D, an f32 of that size is within 6e-8 / √D of what it stands for, and changing the candidates by as little moves the
 /// difference as far: relative to 1/D, at D = 200, the formula itself is conditioned no better than 1e-6.
