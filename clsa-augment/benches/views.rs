@@ -4,7 +4,8 @@
 use std::hint::black_box;
 use std::path::PathBuf;
 
-use clsa_augment::{Augmenter, Layout, Normalize, Op, ViewId, ViewPlan, to_rgb};
+use clsa_augment::{Augmenter, Layout, Normalize, Op, SampleId, ViewPlan};
+use clsa_data::Limits;
 use criterion::{Criterion, criterion_group, criterion_main};
 use image::RgbImage;
 
@@ -14,7 +15,7 @@ fn jpeg() -> Vec<u8> {
 }
 
 fn decode(jpeg: &[u8]) -> RgbImage {
-    to_rgb(&image::load_from_memory(jpeg).expect("the fixture is a JPEG file"))
+    clsa_data::decode(jpeg, "china.jpg", &Limits::default()).expect("the fixture is a JPEG file")
 }
 
 fn operations(criterion: &mut Criterion) {
@@ -66,24 +67,23 @@ fn presets(criterion: &mut Criterion) {
     let jpeg = jpeg();
     let photo = decode(&jpeg);
     let mut augmenter = Augmenter::new();
-    let mut out = vec![0.0; 3 * 224 * 224];
     let mut sample = 0;
-    let mut all_views = |plan: &ViewPlan, image: &RgbImage| {
+    let mut all_views = |plan: &ViewPlan, image: &RgbImage, out: &mut [Vec<f32>]| {
         sample += 1;
-        for (index, view) in plan.views().enumerate() {
-            let id = ViewId { seed: 0, epoch: 0, sample, view: index as u32 };
-            augmenter
-                .write(image, view, id, Layout::ChannelsLast, &mut out[..view.values()])
-                .expect("the plan suits the photograph");
-        }
+        let mut out: Vec<_> = out.iter_mut().map(Vec::as_mut_slice).collect();
+        let id = SampleId { seed: 0, epoch: 0, sample };
+        augmenter.write_views(image, plan, id, Layout::ChannelsLast, &mut out).expect("the plan suits the photograph");
     };
     let mut group = criterion.benchmark_group("preset");
     group.sample_size(50);
     group.bench_function("decode alone", |bencher| bencher.iter(|| decode(black_box(&jpeg))));
     for (name, plan) in [("single", ViewPlan::single()), ("multi", ViewPlan::multi())] {
-        group.bench_function(format!("{name} from pixels"), |bencher| bencher.iter(|| all_views(&plan, &photo)));
+        let mut out: Vec<_> = plan.views().map(|view| vec![0.0; view.values()]).collect();
+        group.bench_function(format!("{name} from pixels"), |bencher| {
+            bencher.iter(|| all_views(&plan, &photo, &mut out));
+        });
         group.bench_function(format!("{name} from JPEG"), |bencher| {
-            bencher.iter(|| all_views(&plan, &decode(black_box(&jpeg))));
+            bencher.iter(|| all_views(&plan, &decode(black_box(&jpeg)), &mut out));
         });
     }
 }

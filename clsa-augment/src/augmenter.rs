@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::affine;
 use crate::blur::{BlurScratch, gaussian_blur};
 use crate::color;
-use crate::plan::{Normalize, View};
+use crate::plan::{Normalize, View, ViewPlan};
 use crate::planes::{Planes, Rows};
 use crate::resize::{ResizeScratch, resize};
 use crate::sharpness::sharpness;
 use crate::table::{self, Pending};
-use crate::{AugmentError, Op, ViewId};
+use crate::{AugmentError, Op, SampleId, ViewId};
 
 /// Order of the values that are written to a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +56,35 @@ impl Augmenter {
         }
     }
 
+    /// All views of `image`, as images: key, weak views, strong views.
+    ///
+    /// # Errors
+    /// If the image has no pixels or the plan has an impossible value.
+    pub fn views(&mut self, image: &RgbImage, plan: &ViewPlan, id: SampleId) -> Result<Vec<RgbImage>, AugmentError> {
+        plan.validate()?;
+        id.views(plan).map(|(id, view)| self.image(image, view, id)).collect()
+    }
+
+    /// Writes all views of `image`, normalised, each to one of the buffers `out`, which have [`View::values`] elements: key,
+    /// weak views, strong views.
+    ///
+    /// # Errors
+    /// If the image has no pixels, the plan has an impossible value, or the buffers are not as many or as long as needed.
+    pub fn write_views(
+        &mut self,
+        image: &RgbImage,
+        plan: &ViewPlan,
+        id: SampleId,
+        layout: Layout,
+        out: &mut [&mut [f32]],
+    ) -> Result<(), AugmentError> {
+        plan.validate()?;
+        if out.len() != plan.len() {
+            return Err(AugmentError::Buffers { expected: plan.len(), actual: out.len() });
+        }
+        id.views(plan).zip(out).try_for_each(|((id, view), out)| self.write(image, view, id, layout, out))
+    }
+
     /// The view of `image` that `id` stands for, as an image.
     ///
     /// # Errors
@@ -93,7 +122,7 @@ impl Augmenter {
     /// Applies operations in turn and writes the result, normalised, to `out`.
     ///
     /// # Errors
-    /// As [`Augmenter::apply`], and if `out` does not have three values for each pixel of the result.
+    /// As [`Augmenter::apply`], if `normalize` has an impossible value, and if `out` does not have three values for each pixel of the result.
     pub fn apply_into(
         &mut self,
         image: &RgbImage,
@@ -102,6 +131,7 @@ impl Augmenter {
         layout: Layout,
         out: &mut [f32],
     ) -> Result<(), AugmentError> {
+        normalize.validate("normalize")?;
         self.run(image, ops)?;
         let expected = self.image.data().len();
         if out.len() != expected {

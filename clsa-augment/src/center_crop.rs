@@ -1,7 +1,7 @@
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Normalize;
+use crate::plan::{MAX_SIDE, Normalize};
 use crate::{AugmentError, Augmenter, Crop, Layout, Op};
 
 /// The evaluation transform: torchvision `Resize(resize)` of the shorter side, then `CenterCrop(crop)`.
@@ -33,11 +33,29 @@ impl CenterCrop {
         3 * self.crop as usize * self.crop as usize
     }
 
+    /// Checks every value; `key` is the path of this transform in its configuration, for the message.
+    ///
+    /// # Errors
+    /// [`AugmentError::Plan`] with the path of the first key that is out of range.
+    pub fn validate(&self, key: &str) -> Result<(), AugmentError> {
+        let error = |field: &str, value: u32, needs| {
+            Err(AugmentError::Plan { key: format!("{key}.{field}"), value: value.to_string(), needs })
+        };
+        if !(1..=MAX_SIDE).contains(&self.resize) {
+            return error("resize", self.resize, "from 1 to 16384 pixels");
+        }
+        if !(1..=self.resize).contains(&self.crop) {
+            return error("crop", self.crop, "at least 1 pixel and at most `resize`");
+        }
+        self.normalize.validate(format_args!("{key}.normalize"))
+    }
+
     /// The operations for an image of `width` × `height` pixels.
     ///
     /// # Errors
-    /// If the image has no pixels or is too narrow to be resized, or if the crop is larger than the resized image.
+    /// If the image has no pixels or would be too long when resized, and as [`CenterCrop::validate`].
     pub fn ops(&self, width: u32, height: u32) -> Result<[Op; 2], AugmentError> {
+        self.validate("center_crop")?;
         if width == 0 || height == 0 {
             return Err(AugmentError::EmptyImage { width, height });
         }
@@ -46,10 +64,6 @@ impl CenterCrop {
         };
         let (new_width, new_height) =
             if width <= height { (self.resize, long(height, width)) } else { (long(width, height), self.resize) };
-        if self.crop == 0 || self.crop > self.resize {
-            let (target_width, target_height) = (self.crop, self.crop);
-            return Err(AugmentError::Size { width: new_width, height: new_height, target_width, target_height });
-        }
         let whole = Crop { x: 0, y: 0, width, height };
         let offset = |side: u32| (f64::from(side - self.crop) / 2.0).round_ties_even() as u32;
         let center = Crop { x: offset(new_width), y: offset(new_height), width: self.crop, height: self.crop };

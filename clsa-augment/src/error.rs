@@ -28,12 +28,14 @@ pub enum AugmentError {
         /// Height of the image.
         height: u32,
     },
-    /// A resized image or a centre crop would be empty, too large, or larger than what it is cut from.
-    #[error("an image of {width}x{height} cannot be made {target_width}x{target_height}")]
+    /// A resized image would be empty or too large.
+    #[error(
+        "{width}x{height} pixels cannot be made {target_width}x{target_height}: a side must be from 1 to 16384 pixels"
+    )]
     Size {
-        /// Width of the image.
+        /// Width of what is resized: of the image, or of the crop of it.
         width: u32,
-        /// Height of the image.
+        /// Height of it.
         height: u32,
         /// Width asked for.
         target_width: u32,
@@ -52,7 +54,15 @@ pub enum AugmentError {
         /// Elements given.
         actual: usize,
     },
-    /// An operation's argument is outside what Pillow accepts.
+    /// The caller gave more or fewer buffers than there are views.
+    #[error("the plan's {expected} views need a buffer each, not {actual} buffers")]
+    Buffers {
+        /// Buffers needed.
+        expected: usize,
+        /// Buffers given.
+        actual: usize,
+    },
+    /// An operation's argument is outside what is accepted.
     #[error("the operation {operation} does not accept {value}; it needs {needs}")]
     Argument {
         /// Name of the operation, as in [`Op`](crate::Op)'s text form.

@@ -24,5 +24,5 @@ pub use draw::random_crop;
 pub use error::AugmentError;
 pub use op::{Crop, Op};
 pub use plan::{ColorJitter, GaussianBlur, Normalize, View, ViewPlan};
-pub use seed::ViewId;
+pub use seed::{SampleId, ViewId};
 pub use strong::{StrongOp, StrongPolicy};

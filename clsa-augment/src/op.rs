@@ -115,7 +115,7 @@ const NAMES: &str = "autocontrast, equalize, identity, invert, posterize=BITS, s
     translate_y=PIXELS, cutout=X0,Y0,X1,Y1, grayscale, hflip, hue=F, gaussian_blur=SIGMA, crop_resize=X,Y,W,H,OUTW,OUTH";
 
 impl Op {
-    /// Checks the argument against what Pillow accepts. [`Augmenter`](crate::Augmenter) does so before it runs anything.
+    /// Checks the argument: what Pillow has no answer to is refused, and what no image needs. [`Augmenter`](crate::Augmenter) does so before it runs anything.
     ///
     /// # Errors
     /// [`AugmentError::Argument`], or [`AugmentError::Size`] for a result that would be empty or above 16384 pixels.
@@ -142,7 +142,9 @@ impl Op {
             Self::GaussianBlur(s) => {
                 argument((0.0..=1000.0).contains(&s), "gaussian_blur", &s, "a number from 0 to 1000")
             }
-            Self::Posterize(bits) => argument((1..=8).contains(&bits), "posterize", &bits, "1 to 8 bits"),
+            Self::Posterize(bits) => {
+                argument((1..=8).contains(&bits), "posterize", &bits, "a whole number from 1 to 8")
+            }
             Self::Rotate(degrees) => finite("rotate", degrees),
             Self::ShearX(f) => finite("shear_x", f),
             Self::ShearY(f) => finite("shear_y", f),
@@ -228,10 +230,14 @@ impl FromStr for Op {
             ("invert", None) => Self::Invert,
             ("grayscale", None) => Self::Grayscale,
             ("hflip", None) => Self::FlipHorizontal,
-            ("posterize", _) => Self::Posterize(arguments("posterize", argument, "a whole number").map(|[b]| b)?),
-            ("solarize", _) => Self::Solarize(arguments("solarize", argument, "a whole number").map(|[t]| t)?),
+            ("posterize", _) => {
+                Self::Posterize(arguments("posterize", argument, "a whole number from 1 to 8").map(|[b]| b)?)
+            }
+            ("solarize", _) => {
+                Self::Solarize(arguments("solarize", argument, "a whole number, not below 0").map(|[t]| t)?)
+            }
             ("solarize_add", _) => {
-                Self::SolarizeAdd(arguments("solarize_add", argument, "a whole number").map(|[v]| v)?)
+                Self::SolarizeAdd(arguments("solarize_add", argument, "a whole number of 32 bits").map(|[v]| v)?)
             }
             ("brightness", _) => Self::Brightness(number("brightness")?),
             ("color", _) => Self::Color(number("color")?),
@@ -249,7 +255,7 @@ impl FromStr for Op {
                 Self::Cutout { x0, y0, x1, y1 }
             }
             ("crop_resize", _) => {
-                let needs = "six whole numbers X,Y,W,H,OUTW,OUTH";
+                let needs = "six whole numbers X,Y,W,H,OUTW,OUTH, none below 0";
                 let [x, y, w, h, width, height] = arguments("crop_resize", argument, needs)?;
                 Self::CropResize { crop: Crop { x, y, width: w, height: h }, width, height }
             }

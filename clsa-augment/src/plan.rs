@@ -1,4 +1,4 @@
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
 use serde::{Deserialize, Serialize};
 
@@ -193,10 +193,7 @@ impl View {
             check(!strong.pool.is_empty(), "strong.pool", &strong.pool, "a list of at least one operation")?;
             check(strong.draws <= 1000, "strong.draws", &strong.draws, "at most 1000")?;
         }
-        let Normalize { mean, std } = self.normalize;
-        check(mean.iter().all(|m| m.is_finite()), "normalize.mean", &mean, "three finite numbers")?;
-        let ok = std.iter().all(|s| s.is_finite() && *s > 0.0);
-        check(ok, "normalize.std", &std, "three numbers above 0")
+        self.normalize.validate(format_args!("{key}.normalize"))
     }
 }
 
@@ -259,6 +256,24 @@ impl Normalize {
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
     /// Leaves the values in [0, 1].
     pub const NONE: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
+
+    /// Checks every value; `key` is the path of this table in its configuration, for the message.
+    ///
+    /// # Errors
+    /// [`AugmentError::Plan`] with the path of the first key that is out of range.
+    pub fn validate(&self, key: impl Display) -> Result<(), AugmentError> {
+        let Self { mean, std } = self;
+        let error = |field: &str, value: &[f32; 3], needs| {
+            Err(AugmentError::Plan { key: format!("{key}.{field}"), value: format!("{value:?}"), needs })
+        };
+        if !mean.iter().all(|m| m.is_finite()) {
+            return error("mean", mean, "three finite numbers");
+        }
+        if !std.iter().all(|s| s.is_finite() && *s > 0.0) {
+            return error("std", std, "three numbers above 0");
+        }
+        Ok(())
+    }
 }
 
 impl Default for Normalize {
@@ -269,14 +284,12 @@ impl Default for Normalize {
 
 /// An optional part in its configuration form: `false`, `true` for the default, or a table.
 mod switch {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::fmt;
+    use std::marker::PhantomData;
 
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected true, false, or a table of this part's keys")]
-    enum Switch<T> {
-        Flag(bool),
-        Part(T),
-    }
+    use serde::de::value::MapAccessDeserializer;
+    use serde::de::{MapAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub fn serialize<T: Serialize, S: Serializer>(part: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         match part {
@@ -290,10 +303,25 @@ mod switch {
         T: Deserialize<'de> + Default,
         D: Deserializer<'de>,
     {
-        Ok(match Switch::deserialize(deserializer)? {
-            Switch::Flag(false) => None,
-            Switch::Flag(true) => Some(T::default()),
-            Switch::Part(part) => Some(part),
-        })
+        deserializer.deserialize_any(Switch(PhantomData))
+    }
+
+    // Not an untagged enumeration, which would not say what is wrong inside the table.
+    struct Switch<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Switch<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true, false, or a table of this part's keys")
+        }
+
+        fn visit_bool<E>(self, on: bool) -> Result<Option<T>, E> {
+            Ok(on.then(T::default))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(table)).map(Some)
+        }
     }
 }

@@ -1,6 +1,8 @@
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::{View, ViewPlan};
+
 /// Says which view of which sample is made. A view's random choices depend on these four numbers and on the size of
 /// the image, on nothing else: not on the other views, the thread, or what was made before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +15,25 @@ pub struct ViewId {
     pub sample: u64,
     /// Index of the view in the order of [`ViewPlan::views`](crate::ViewPlan::views): key 0, then weak, then strong.
     pub view: u32,
+}
+
+/// Says which sample's views are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SampleId {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Epoch, counted from 0.
+    pub epoch: u64,
+    /// Index of the sample in its data set.
+    pub sample: u64,
+}
+
+impl SampleId {
+    /// The views of a plan, each with what says which one it is.
+    pub fn views(self, plan: &ViewPlan) -> impl Iterator<Item = (ViewId, &View)> {
+        let Self { seed, epoch, sample } = self;
+        (0..).map(move |view| ViewId { seed, epoch, sample, view }).zip(plan.views())
+    }
 }
 
 impl ViewId {

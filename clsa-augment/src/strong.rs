@@ -1,5 +1,9 @@
+use std::fmt;
+
 use rand::{Rng, RngExt};
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Op;
 use crate::draw::chance;
@@ -81,7 +85,8 @@ pub enum StrongOp {
     TranslateY,
     /// [`Op::Invert`].
     Invert,
-    /// [`Op::Cutout`] of a square of `⌊0.02·v·side⌋` pixels around a random point.
+    /// [`Op::Cutout`] of a square of `⌊0.02·v·side⌋` pixels, at least 1, around a random point. As in FixMatch, one that would
+    /// leave the view on the left or above is moved into it, and one that would on the right or below is cut off.
     Cutout,
     /// [`Op::SolarizeAdd`] of `⌊11·v⌋`, added or subtracted.
     SolarizeAdd,
@@ -149,7 +154,7 @@ fn either_sign(value: f64, rng: &mut impl Rng) -> f64 {
     if rng.random() { value } else { -value }
 }
 
-/// A square of `length` pixels around a uniformly drawn point, cut off at the image's edges.
+/// A square of `length` pixels, at least 1, around a uniformly drawn point; at the edges as [`StrongOp::Cutout`] says.
 fn cutout(length: u32, side: u32, rng: &mut impl Rng) -> Op {
     let mut span = || {
         let start = rng.random_range(0..side).saturating_sub(length / 2);
@@ -160,22 +165,29 @@ fn cutout(length: u32, side: u32, rng: &mut impl Rng) -> Op {
 }
 
 /// Reads a pool: a name for one of the two known ones, or a list of operations.
-fn pool<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<StrongOp>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Known {
-        Paper,
-        Extended,
+fn pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StrongOp>, D::Error> {
+    // Not an untagged enumeration, which would not say which operation is wrong.
+    struct Pool;
+
+    impl<'de> Visitor<'de> for Pool {
+        type Value = Vec<StrongOp>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"paper\", \"extended\" or a list of operations")
+        }
+
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Vec<StrongOp>, E> {
+            match name {
+                "paper" => Ok(StrongOp::PAPER.to_vec()),
+                "extended" => Ok(StrongOp::EXTENDED.to_vec()),
+                _ => Err(E::invalid_value(Unexpected::Str(name), &self)),
+            }
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<StrongOp>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
     }
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected \"paper\", \"extended\" or a list of operation names")]
-    enum Pool {
-        Known(Known),
-        List(Vec<StrongOp>),
-    }
-    Ok(match Pool::deserialize(deserializer)? {
-        Pool::Known(Known::Paper) => StrongOp::PAPER.to_vec(),
-        Pool::Known(Known::Extended) => StrongOp::EXTENDED.to_vec(),
-        Pool::List(list) => list,
-    })
+
+    deserializer.deserialize_any(Pool)
 }

@@ -173,7 +173,7 @@ fn an_operation_that_does_not_exist_is_refused_with_those_that_do() {
 
 #[test]
 fn an_argument_that_is_out_of_range_is_refused_with_its_range() {
-    wrong_request(&["posterize=9"], &["posterize", "9", "1 to 8 bits"]);
+    wrong_request(&["posterize=9"], &["posterize", "9", "from 1 to 8"]);
     wrong_request(&["hue=-0.51"], &["hue", "-0.51", "from -0.5 to 0.5"]);
     wrong_request(&["invert", "gaussian_blur=-1"], &["gaussian_blur", "-1", "from 0"]);
     wrong_request(&["brightness=inf"], &["brightness", "inf"]);

@@ -53,8 +53,21 @@ fn plans_survive_toml_and_json() {
 fn unknown_keys_are_refused_by_name() {
     let error = toml::from_str::<ViewPlan>("weak = [{ sise = 96 }]").unwrap_err().to_string();
     assert!(error.contains("sise"), "{error}");
-    assert!(toml::from_str::<View>("strong = { drawz = 2 }").is_err());
-    assert!(toml::from_str::<View>("strong = { pool = ['rotat'] }").is_err());
+    for (text, words) in [
+        ("strong = { drawz = 2 }", ["`drawz`", "`draws`"]),
+        ("strong = { pool = ['rotat'] }", ["`rotat`", "`rotate`"]),
+        ("strong = { pool = 'extendet' }", ["extendet", "extended"]),
+        ("jitter = { hu = 0.1 }", ["`hu`", "`hue`"]),
+        ("blur = { sigma = 1.0 }", ["1.0", "tuple"]),
+        ("blur = 'yes'", ["yes", "true, false"]),
+        ("strong = 3", ["3", "true, false"]),
+    ] {
+        let error = toml::from_str::<View>(text).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{text}: {error}");
+        let json = serde_json::to_string(&toml::from_str::<toml::Table>(text).unwrap()).unwrap();
+        let error = serde_json::from_str::<View>(&json).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{json}: {error}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The random choices, counted over many draws. The generators are seeded, so that a test that passes once passes
 //! always; the bounds are five standard deviations of what the stated probabilities give.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
 
 use clsa_augment::{Crop, Op, StrongOp, StrongPolicy, View, ViewId, random_crop};
@@ -50,19 +50,34 @@ fn weak_views_apply_each_part_at_its_rate() {
 }
 
 #[test]
-fn weak_views_keep_the_order_crop_jitter_grayscale_blur_flip() {
-    for ops in draws(&View::default()) {
-        let place = |op: &Op| match op {
-            Op::CropResize { .. } => 0,
-            Op::Brightness(_) | Op::Contrast(_) | Op::Color(_) | Op::Hue(_) => 1,
-            Op::Grayscale => 2,
-            Op::GaussianBlur(_) => 3,
-            Op::FlipHorizontal => 4,
-            other => panic!("{other} does not belong to a weak view"),
-        };
-        assert!(ops.is_sorted_by_key(place), "{ops:?}");
-        assert!(matches!(ops[0], Op::CropResize { width: 224, height: 224, .. }));
+fn views_keep_the_order_crop_jitter_grayscale_blur_flip_strong() {
+    let jitter = |op: &Op| matches!(op, Op::Brightness(_) | Op::Contrast(_) | Op::Color(_) | Op::Hue(_));
+    let mut all_parts = 0;
+    for (view, side) in [(View::default(), 224), (View::strong(96, (0.086, 0.429)), 96)] {
+        for ops in draws(&view) {
+            assert!(matches!(ops[0], Op::CropResize { width, height, .. } if (width, height) == (side, side)));
+            let mut rest = &ops[1..];
+            let jittered =
+                rest.len() >= 4 && rest[..4].iter().all(jitter) && rest[..4].iter().any(|op| matches!(op, Op::Hue(_)));
+            rest = &rest[if jittered { 4 } else { 0 }..];
+            let parts = [Op::Grayscale, Op::GaussianBlur(0.0), Op::FlipHorizontal].map(|part| {
+                let found = rest.first().is_some_and(|op| discriminant(op) == discriminant(&part));
+                rest = &rest[usize::from(found)..];
+                found
+            });
+            // Nothing but draws from the pool is left, which has none of the parts above but three of the jitter's four.
+            let strong = |op: &Op| {
+                !matches!(
+                    op,
+                    Op::CropResize { .. } | Op::Hue(_) | Op::Grayscale | Op::GaussianBlur(_) | Op::FlipHorizontal
+                )
+            };
+            assert!(rest.iter().all(strong), "{ops:?}");
+            assert!(view.strong.is_some() || rest.is_empty(), "{ops:?}");
+            all_parts += usize::from(jittered && parts == [true; 3] && rest.len() >= 3);
+        }
     }
+    assert!(all_parts > 100, "{all_parts} views with every part are too few to tell their order");
 }
 
 #[test]
@@ -121,6 +136,35 @@ fn crop_area_and_aspect_ratio_are_uniform_where_all_crops_fit() {
 }
 
 #[test]
+fn crop_area_and_aspect_ratio_are_those_of_width_over_height_where_the_image_is_not_square() {
+    // The widest crop is √(0.12 · 4000 · 2000 · 3) = 1697 pixels wide, the narrowest √(0.12 · 8e6 / 1.5) = 800 high: all fit.
+    let (width, height, ratio) = (4000, 2000, (1.5_f64, 3.0_f64));
+    let (mut areas, mut ratios) = (vec![], vec![]);
+    for sample in 0..DRAWS {
+        let crop = random_crop(width, height, (0.05, 0.12), ratio, &mut id(sample).rng());
+        let (w, h) = (f64::from(crop.width), f64::from(crop.height));
+        areas.push(w * h / (f64::from(width) * f64::from(height)));
+        ratios.push((w / h).ln());
+    }
+    let rounding = 0.001;
+    expect_uniform("area", &areas, 0.05 - rounding * 0.1, 0.12 + rounding * 0.1);
+    expect_uniform("aspect ratio", &ratios, ratio.0.ln() - 2.0 * rounding, ratio.1.ln() + 2.0 * rounding);
+}
+
+#[test]
+fn a_crop_is_tried_ten_times() {
+    let (side, scale, ratio) = (1000, (0.9, 1.0), (0.5, 1.0));
+    let fits = |sample| {
+        let crop = random_crop(side, side, scale, ratio, &mut id(sample).rng());
+        (crop.width, crop.height) != (side, side)
+    };
+    let fallbacks = (0..DRAWS).filter(|&sample| !fits(sample)).count() as u64;
+    // A crop of area a and ratio r is √(a/r) high, and fits where r ≥ a: where ln r, in [ln ½, 0], is in [ln a, 0].
+    let fit = (0..100_000).map(|i| -(0.9 + 0.1 * (f64::from(i) + 0.5) / 1e5_f64).ln() / 2_f64.ln()).sum::<f64>() / 1e5;
+    expect("the whole image", fallbacks, DRAWS, (1.0 - fit).powi(10));
+}
+
+#[test]
 fn a_crop_that_never_fits_is_the_central_one_of_the_nearest_ratio() {
     let mut rng = id(0).rng();
     let ratio = (3.0 / 4.0, 4.0 / 3.0);
@@ -142,6 +186,19 @@ fn strong_draws_are_applied_half_of_the_time() {
     for (number, (count, ways)) in numbers.into_iter().zip([1.0, 5.0, 10.0, 10.0, 5.0, 1.0]).enumerate() {
         expect(&format!("{number} applied"), count, DRAWS, ways / 32.0);
     }
+}
+
+#[test]
+fn strong_draws_are_made_with_replacement() {
+    let policy = StrongPolicy { probability: 1.0, ..StrongPolicy::default() };
+    let distinct = |sample| {
+        let mut ops = Vec::new();
+        policy.draw(96, &mut id(sample).rng(), &mut ops);
+        let kinds: HashSet<_> = ops.iter().map(discriminant).collect();
+        kinds.len() == 5
+    };
+    let count = (0..DRAWS).filter(|&sample| distinct(sample)).count() as u64;
+    expect("five different operations", count, DRAWS, 14.0 * 13.0 * 12.0 * 11.0 * 10.0 / 14_f64.powi(5));
 }
 
 /// All operations that one draw with probability 1 gives.
@@ -172,13 +229,21 @@ fn every_operation_of_a_pool_is_equally_likely() {
 fn strong_levels_and_signs_are_uniform_and_give_the_papers_arguments() {
     let pool = |op: StrongOp| StrongPolicy { pool: vec![op], ..StrongPolicy::default() };
     // The arguments in hundredths at levels 1 to 9, for a side of 224.
-    let tables: [(StrongOp, [i64; 9], bool); 6] = [
-        (StrongOp::Brightness, [14, 23, 32, 41, 50, 59, 68, 77, 86], false),
+    let factors = [14, 23, 32, 41, 50, 59, 68, 77, 86];
+    let pixels = [600, 1300, 2000, 2600, 3300, 4000, 4700, 5300, 6000];
+    let tables: [(StrongOp, [i64; 9], bool); 12] = [
+        (StrongOp::Brightness, factors, false),
+        (StrongOp::Color, factors, false),
+        (StrongOp::Contrast, factors, false),
+        (StrongOp::Sharpness, factors, false),
         (StrongOp::Posterize, [400, 400, 500, 500, 600, 600, 600, 700, 700], false),
         (StrongOp::Rotate, [300, 600, 900, 1200, 1500, 1800, 2100, 2400, 2700], true),
         (StrongOp::ShearX, [3, 6, 9, 12, 15, 18, 21, 24, 27], true),
         (StrongOp::Solarize, [23100, 20500, 18000, 15400, 12800, 10300, 7700, 5200, 2600], false),
-        (StrongOp::TranslateY, [600, 1300, 2000, 2600, 3300, 4000, 4700, 5300, 6000], true),
+        (StrongOp::ShearY, [3, 6, 9, 12, 15, 18, 21, 24, 27], true),
+        (StrongOp::TranslateX, pixels, true),
+        (StrongOp::TranslateY, pixels, true),
+        (StrongOp::SolarizeAdd, [1100, 2200, 3300, 4400, 5500, 6600, 7700, 8800, 9900], true),
     ];
     for (op, arguments, signed) in tables {
         let mut expected: HashMap<i64, f64> = HashMap::new();
@@ -191,11 +256,20 @@ fn strong_levels_and_signs_are_uniform_and_give_the_papers_arguments() {
             }
         }
         let mut counts: HashMap<i64, u64> = HashMap::new();
-        for op in single_draws(&pool(op), 224) {
-            let argument = match op {
-                Op::Brightness(x) | Op::Rotate(x) | Op::ShearX(x) | Op::TranslateY(x) => x,
-                Op::Posterize(x) | Op::Solarize(x) => f64::from(x),
-                other => panic!("{other} is not in the pool"),
+        for drawn in single_draws(&pool(op), 224) {
+            let argument = match (op, drawn) {
+                (StrongOp::Brightness, Op::Brightness(x))
+                | (StrongOp::Color, Op::Color(x))
+                | (StrongOp::Contrast, Op::Contrast(x))
+                | (StrongOp::Sharpness, Op::Sharpness(x))
+                | (StrongOp::Rotate, Op::Rotate(x))
+                | (StrongOp::ShearX, Op::ShearX(x))
+                | (StrongOp::ShearY, Op::ShearY(x))
+                | (StrongOp::TranslateX, Op::TranslateX(x))
+                | (StrongOp::TranslateY, Op::TranslateY(x)) => x,
+                (StrongOp::Posterize, Op::Posterize(x)) | (StrongOp::Solarize, Op::Solarize(x)) => f64::from(x),
+                (StrongOp::SolarizeAdd, Op::SolarizeAdd(x)) => f64::from(x),
+                (_, other) => panic!("{op:?} gave {other}"),
             };
             *counts.entry((100.0 * argument).round() as i64).or_default() += 1;
         }
@@ -207,14 +281,37 @@ fn strong_levels_and_signs_are_uniform_and_give_the_papers_arguments() {
 }
 
 #[test]
-fn cutouts_lie_inside_the_view_and_reach_every_pixel() {
+fn cutouts_have_the_side_of_their_level_and_a_uniform_place() {
     let policy = StrongPolicy { pool: vec![StrongOp::Cutout], ..StrongPolicy::default() };
-    let (mut covered, side) = ([0_u64; 32], 32);
-    for op in single_draws(&policy, side) {
+    let side = 200_i64;
+    // ⌊0.02 · v · 200⌋ at levels 1 to 9, the longest 36: a square of any level lies as it was drawn within this middle part.
+    let lengths = [4, 8, 12, 16, 20, 24, 28, 32, 36];
+    let middle = 36..side - 36;
+    let (mut counts, mut places, mut whole) = (HashMap::<i64, u64>::new(), [vec![], vec![]], 0);
+    for op in single_draws(&policy, side as u32) {
         let Op::Cutout { x0, y0, x1, y1 } = op else { panic!("{op} is not in the pool") };
-        let inside = |low: i64, high: i64| 0 <= low && low <= high && high < i64::from(side) && high - low < 6;
-        assert!(inside(x0, x1) && inside(y0, y1), "{op}");
-        (x0..=x1).for_each(|x| covered[x as usize] += 1);
+        let (width, height) = (x1 - x0 + 1, y1 - y0 + 1);
+        assert!(0 <= x0 && x1 < side && 0 <= y0 && y1 < side && width > 0 && height > 0, "{op}");
+        let center = [x0 + width / 2, y0 + height / 2];
+        if center.iter().all(|place| middle.contains(place)) {
+            assert_eq!(width, height, "{op}");
+            *counts.entry(width).or_default() += 1;
+            whole += 1;
+            for (places, place) in places.iter_mut().zip(center) {
+                places.push(place as f64);
+            }
+        }
     }
-    assert!(covered.iter().all(|&count| count > DRAWS / 64), "{covered:?}");
+    expect("in the middle", whole, DRAWS, ((side - 72) as f64 / side as f64).powi(2));
+    assert_eq!(counts.len(), lengths.len(), "{counts:?}");
+    for length in lengths {
+        expect(&format!("a side of {length}"), counts[&length], whole, 1.0 / 9.0);
+    }
+    for (axis, places) in ["across", "down"].iter().zip(&places) {
+        expect_uniform(axis, places, 36.0 - 0.5, (side - 37) as f64 + 0.5);
+    }
+    // Where the side would be 0, it is 1.
+    for op in single_draws(&policy, 5) {
+        assert!(matches!(op, Op::Cutout { x0, y0, x1, y1 } if x0 == x1 && y0 == y1), "{op}");
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clsa_augment::{AugmentError, Augmenter, CenterCrop, Crop, Layout, Normalize, Op, View, ViewId, ViewPlan, to_rgb};
+use clsa_augment::{
+    AugmentError, Augmenter, CenterCrop, Crop, Layout, Normalize, Op, SampleId, View, ViewId, ViewPlan, to_rgb,
+};
 use image::RgbImage;
 use proptest::prelude::*;
 
@@ -87,6 +89,10 @@ fn plans_have_the_papers_views() {
         (128, (0.114, 0.571)),
         (96, (0.086, 0.429)),
     ];
+    for plan in [ViewPlan::single(), ViewPlan::multi(), ViewPlan::moco_v2()] {
+        assert_eq!(shapes(std::slice::from_ref(&plan.key)), multi[..1]);
+        assert!(plan.key.strong.is_none());
+    }
     assert_eq!(shapes(&ViewPlan::multi().weak), multi);
     assert_eq!(shapes(&ViewPlan::multi().strong), multi);
     assert_eq!(shapes(&ViewPlan::single().weak), multi[..1]);
@@ -126,8 +132,50 @@ fn crops_outside_the_image_are_refused_with_both_sizes() {
 
 #[test]
 fn a_centre_crop_larger_than_the_resized_image_is_refused() {
-    let error = CenterCrop::new(64, 65).image(&mut Augmenter::new(), &noise(90, 80)).unwrap_err();
-    assert_eq!(error, AugmentError::Size { width: 72, height: 64, target_width: 65, target_height: 65 });
+    for (crop, message) in [
+        (CenterCrop::new(64, 65), "center_crop.crop is 65, but it must be at least 1 pixel and at most `resize`"),
+        (CenterCrop::new(64, 0), "center_crop.crop is 0, but"),
+        (CenterCrop::new(u32::MAX, 1), "center_crop.resize is 4294967295, but"),
+        (
+            CenterCrop { normalize: Normalize { std: [1.0, 0.0, 1.0], ..Normalize::NONE }, ..CenterCrop::default() },
+            "center_crop.normalize.std is",
+        ),
+    ] {
+        let error = crop.image(&mut Augmenter::new(), &noise(90, 80)).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    // A long image becomes longer than any image may be.
+    let error = CenterCrop::default().image(&mut Augmenter::new(), &noise(1, 500)).unwrap_err().to_string();
+    assert!(error.contains("1x500 pixels cannot be made 256x128000"), "{error}");
+}
+
+#[test]
+fn statistics_that_would_write_no_numbers_are_refused() {
+    let normalize = Normalize { mean: [0.0, f32::NAN, 0.0], ..Normalize::NONE };
+    let mut out = vec![0.0; 3 * 8 * 8];
+    let error = Augmenter::new().apply_into(&noise(8, 8), &[], &normalize, Layout::ChannelsLast, &mut out).unwrap_err();
+    assert!(error.to_string().starts_with("normalize.mean is"), "{error}");
+}
+
+#[test]
+fn all_views_at_once_are_the_views_one_by_one() {
+    let (photo, plan, mut augmenter) = (photo(), ViewPlan::multi(), Augmenter::new());
+    let sample = SampleId { seed: 1, epoch: 0, sample: 5 };
+    let one_by_one: Vec<_> = (plan.views().enumerate())
+        .map(|(index, view)| Augmenter::new().image(&photo, view, id(5, index as u32)).unwrap())
+        .collect();
+    assert_eq!(augmenter.views(&photo, &plan, sample).unwrap(), one_by_one);
+    let mut written: Vec<Vec<f32>> = plan.views().map(|view| vec![0.0; view.values()]).collect();
+    let mut out: Vec<&mut [f32]> = written.iter_mut().map(Vec::as_mut_slice).collect();
+    augmenter.write_views(&photo, &plan, sample, Layout::ChannelsLast, &mut out).unwrap();
+    for (index, (view, written)) in plan.views().zip(&written).enumerate() {
+        let mut alone = vec![0.0; view.values()];
+        augmenter.write(&photo, view, id(5, index as u32), Layout::ChannelsLast, &mut alone).unwrap();
+        assert_eq!(written, &alone);
+    }
+    let mut few: Vec<&mut [f32]> = written.iter_mut().skip(1).map(Vec::as_mut_slice).collect();
+    let error = augmenter.write_views(&photo, &plan, sample, Layout::ChannelsLast, &mut few).unwrap_err();
+    assert_eq!(error, AugmentError::Buffers { expected: 11, actual: 10 });
 }
 
 #[test]
@@ -143,7 +191,7 @@ fn buffers_of_the_wrong_length_are_refused() {
 }
 
 #[test]
-fn arguments_that_pillow_refuses_are_refused() {
+fn arguments_that_make_no_sense_are_refused() {
     for text in [
         "posterize=0",
         "posterize=9",

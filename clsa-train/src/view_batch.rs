@@ -2,7 +2,7 @@
 
 use crate::method::Views;
 use candle_core::{Device, Tensor};
-use clsa_augment::{Augmenter, Layout, ViewId, ViewPlan};
+use clsa_augment::{Augmenter, Layout, SampleId, ViewPlan};
 use clsa_data::{Sample, Transform};
 use std::cell::RefCell;
 use std::error::Error;
@@ -38,17 +38,13 @@ impl Transform for MakeViews {
         (0..samples).map(|_| parts.iter_mut().filter_map(Iterator::next).collect()).collect()
     }
 
-    fn apply(&self, sample: &Sample<'_>, slot: Self::Slot<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn apply(&self, sample: &Sample<'_>, mut slot: Self::Slot<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         thread_local! {
             static AUGMENTER: RefCell<Augmenter> = RefCell::new(Augmenter::new());
         }
         AUGMENTER.with_borrow_mut(|augmenter| {
-            for (i, (view, out)) in self.plan.views().zip(slot).enumerate() {
-                let (epoch, sample_index) = (sample.epoch, sample.index as u64);
-                let id = ViewId { seed: self.seed, epoch, sample: sample_index, view: i as u32 };
-                augmenter.write(sample.image, view, id, Layout::ChannelsLast, out)?;
-            }
-            Ok(())
+            let id = SampleId { seed: self.seed, epoch: sample.epoch, sample: sample.index as u64 };
+            Ok(augmenter.write_views(sample.image, &self.plan, id, Layout::ChannelsLast, &mut slot)?)
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::drawn;
 use super::picture::Picture;
 use crate::EvalError;
-use clsa_augment::{Augmenter, ViewId, ViewPlan};
+use clsa_augment::{Augmenter, SampleId, ViewPlan};
 use clsa_data::{Dataset, Label, Presence, Split};
 
 /// Images whose views are shown.
@@ -44,8 +44,8 @@ pub(super) fn views(train: &dyn Dataset, plan: &ViewPlan, seed: u64) -> Result<V
         let Ok(image) = train.image(index) else { continue };
         let name = named(train, Split::Train, index);
         let mut views = Vec::new();
-        for (number, (kind, view)) in kinds(plan).zip(plan.views()).enumerate() {
-            let id = ViewId { seed, epoch: 0, sample: index as u64, view: number as u32 };
+        let id = SampleId { seed, epoch: 0, sample: index as u64 };
+        for (kind, (id, view)) in kinds(plan).zip(id.views(plan)) {
             let failed = |source| EvalError::Transform { sample: train.name(index), source };
             let operations = view.draw(image.width(), image.height(), id).map_err(failed)?;
             let made = augmenter.apply(&image, &operations).map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use crate::{Failure, request};
 use anyhow::{Context, anyhow};
-use clsa_augment::{Augmenter, ViewId};
+use clsa_augment::{Augmenter, SampleId};
 use clsa_train::config::Config;
 use clsa_train::view_grid::grid;
 use std::path::PathBuf;
@@ -45,13 +45,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut augmenter = Augmenter::new();
     let mut rows = Vec::new();
     for epoch in 0..args.rows {
-        let mut row = Vec::new();
-        for (i, (view, name)) in plan.views().zip(&names).enumerate() {
-            let id = ViewId { seed: args.seed, epoch, sample: 0, view: i as u32 };
-            let picture = augmenter.image(&image, view, id).map_err(request)?;
-            row.push((format!("{name} {}px", view.size), picture));
-        }
-        rows.push(row);
+        let id = SampleId { seed: args.seed, epoch, sample: 0 };
+        let pictures = augmenter.views(&image, plan, id).map_err(request)?;
+        let labels = plan.views().zip(&names).map(|(view, name)| format!("{name} {}px", view.size));
+        rows.push(labels.zip(pictures).collect());
     }
     let picture = grid(&image, &rows);
     let format = image::ImageFormat::from_path(&args.out);
