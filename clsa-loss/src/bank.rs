@@ -77,7 +77,8 @@ impl MemoryBank {
     pub fn push(&mut self, keys: &Tensor) -> Result<(), LossError> {
         check::matrix("keys", keys, Some(self.dim()))?;
         check::device("keys", keys, self.rows.device())?;
-        let keys = keys.detach().to_dtype(self.rows.dtype())?.contiguous()?;
+        // A copy: they may be rows of this bank.
+        let keys = keys.detach().to_dtype(self.rows.dtype())?.force_contiguous()?;
         check::finite("keys", &keys)?;
         let (count, capacity) = (keys.dims()[0], self.len());
         if count == 0 || capacity == 0 {

@@ -97,7 +97,9 @@ impl CpuPass<'_> {
                 _ => reduce(negatives, &|part| self.add_part(&queries, part), &kernels::Sums::add),
             },
         );
-        if far.beyond_limit || near.max.iter().any(|max| max.abs() > f64::from(kernels::LIMIT)) {
+        // The limit is of logits to the base 2.
+        let limit = f64::from(kernels::LIMIT) / log2_e;
+        if far.beyond_limit || near.max.iter().any(|max| max.abs() > limit) {
             return None;
         }
         let components = dim.next_multiple_of(kernels::TILE);

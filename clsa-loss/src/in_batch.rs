@@ -1,6 +1,6 @@
 //! The loss with the batch's own weak views as candidates (SimCLR's form of InfoNCE, complemented with DDM).
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use crate::loss::Terms;
 use crate::views::Views;
@@ -12,6 +12,12 @@ const LOGITS: usize = 1 << 22;
 /// The terms and their gradient for every row, by blocks of samples: candidates are few here, so that a whole row of logits
 /// fits and both the query's and the candidates' gradient come from it.
 pub(crate) fn terms(loss: &ClsaLoss, views: &Views) -> Result<Terms, LossError> {
+    let columns = (views.weak * views.batch).max(1);
+    terms_in_blocks(loss, views, (LOGITS / columns).clamp(1, views.batch))
+}
+
+/// The same with `block` samples at a time.
+fn terms_in_blocks(loss: &ClsaLoss, views: &Views, block: usize) -> Result<Terms, LossError> {
     let Views { weak, strong, batch, dim, .. } = *views;
     if weak < 2 {
         return Err(LossError::TooFewViews { got: weak });
@@ -28,7 +34,6 @@ pub(crate) fn terms(loss: &ClsaLoss, views: &Views) -> Result<Terms, LossError> 
     let mut above_positive = Vec::with_capacity(batch);
     let mut candidate_gradient = Tensor::zeros((columns, dim), dtype, device)?;
     let gradient = Tensor::zeros(((weak + strong) * batch, dim), dtype, device)?;
-    let block = (LOGITS / columns).clamp(1, batch);
     for start in (0..batch).step_by(block) {
         let samples = block.min(batch - start);
         // same_sample[i]: 1 where the column is the row's own sample in weak view i.
@@ -103,7 +108,7 @@ fn same_sample(start: usize, samples: usize, offset: usize, columns: usize) -> c
     for row in 0..samples {
         values[row * columns + offset + start + row] = 1;
     }
-    Tensor::from_vec(values, (samples, columns), &candle_core::Device::Cpu)
+    Tensor::from_vec(values, (samples, columns), &Device::Cpu)
 }
 
 /// The log-sum-exp (rows, 1) and the softmax (rows, columns) of each row.
@@ -116,5 +121,29 @@ fn log_sum_exp_and_softmax(logits: &Tensor) -> candle_core::Result<(Tensor, Tens
 }
 
 fn sum(values: &Tensor) -> candle_core::Result<f64> {
-    values.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()
+    // Moved before it is cast: not every device has f64.
+    values.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_the_blocks_changes_nothing() {
+        let view = || Tensor::randn(0f64, 1.0, (11, 6), &Device::Cpu).unwrap();
+        let (weak, strong) = ([view(), view(), view()], [view(), view()]);
+        let views = Views::new(&weak, &strong).unwrap().unwrap();
+        let loss = ClsaLoss { ddm_temperature: 0.1, ..ClsaLoss::default() };
+        let whole = terms_in_blocks(&loss, &views, 11).unwrap();
+        let near = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for block in [1, 4, 10] {
+            let parts = terms_in_blocks(&loss, &views, block).unwrap();
+            assert!(near(&parts.contrastive_per_view, &whole.contrastive_per_view), "{block} samples at a time");
+            assert!(near(&parts.ddm_per_view, &whole.ddm_per_view), "{block} samples at a time");
+            assert!(near(&flat(&parts.gradient), &flat(&whole.gradient)), "{block} samples at a time");
+            assert_eq!(parts.above_positive, whole.above_positive, "{block} samples at a time");
+        }
+    }
 }

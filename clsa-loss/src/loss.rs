@@ -1,6 +1,6 @@
 //! The CLSA loss: InfoNCE for weak views, DDM for pairs of weak and strong views.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::exact::Split;
 use crate::statistics::{Queries, Statistics};
@@ -89,9 +89,9 @@ impl ClsaLoss {
         strong: &[Tensor],
         candidates: impl Into<CandidateSet<'a>>,
     ) -> Result<LossOutput, LossError> {
-        self.check()?;
         let candidates = candidates.into();
         let views = Views::new(weak, strong)?;
+        self.check(views.as_ref().map_or(DType::F64, |views| views.embeddings.dtype()))?;
         match (candidates, views) {
             (CandidateSet::Keys(candidates), Some(views)) => {
                 candidates.check(views.dim, views.device())?;
@@ -106,10 +106,12 @@ impl ClsaLoss {
         }
     }
 
-    fn check(&self) -> Result<(), LossError> {
+    /// Checks the settings for views of a dtype.
+    fn check(&self, dtype: DType) -> Result<(), LossError> {
         for (argument, value) in [("temperature", self.temperature), ("ddm_temperature", self.ddm_temperature)] {
-            // One over the smallest floating-point numbers is infinite.
-            if !(value > 0.0 && value.is_finite() && value.recip().is_finite()) {
+            // One over the smallest numbers is infinite, and one over the largest of f64 is 0 in f32.
+            let factor = if dtype == DType::F64 { value.recip() } else { f64::from(value.recip() as f32) };
+            if !(value > 0.0 && value.is_finite() && factor.is_finite() && factor > 0.0) {
                 return Err(LossError::Temperature { argument, value });
             }
         }
@@ -242,5 +244,6 @@ impl LossOutput {
 }
 
 fn to_f64(values: &Tensor) -> candle_core::Result<Vec<f64>> {
-    values.to_dtype(DType::F64)?.to_vec1()
+    // Moved before it is cast: not every device has f64.
+    values.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()
 }

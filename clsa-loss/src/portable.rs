@@ -1,13 +1,13 @@
 //! The pass over the candidates in Candle operations: any device, any dtype.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::LossError;
 use crate::exact::Split;
 use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logit};
 
-/// Logits in memory at a time; 16 MiB in f32.
-const LOGITS: usize = 1 << 22;
+/// Logits, or components of candidates, in memory at a time; 16 MiB in f32.
+const VALUES: usize = 1 << 22;
 
 /// The log-sum-exp and mean of every row, in F64 for F64 rows and in F32 for others.
 pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
@@ -16,9 +16,10 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
     let (count, dim) = queries.rows.dims2()?;
     let column = |values: Vec<f64>| -> candle_core::Result<Tensor> {
         let length = values.len();
-        Tensor::from_vec(values, (length, 1), device)?.to_dtype(dtype)
+        // Cast before it is moved: not every device has f64.
+        Tensor::from_vec(values, (length, 1), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
     };
-    let rows = Split::new(&queries.rows)?;
+    let rows = Split::new(&queries.rows.contiguous()?)?;
     let inverse_temperatures = column(queries.inverse_temperatures.clone())?;
     let tolerance = if dtype == DType::F64 { TOLERANCE_F64 } else { TOLERANCE_F32 };
     let counted = queries.positive_logits.len();
@@ -30,12 +31,12 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
     let mut sum = Tensor::zeros((count, 1), dtype, device)?;
     let mut weighted = Tensor::zeros((count, dim), dtype, device)?;
     let mut above = Tensor::zeros(counted, DType::F32, device)?;
-    let block = (LOGITS / count).max(1);
+    let block = (VALUES / count.max(dim)).max(1);
     let bank = queries.candidates.bank.map(|bank| bank.rows());
     for source in [Some(queries.candidates.keys), bank].into_iter().flatten() {
         let length = source.dims()[0];
         for start in (0..length).step_by(block) {
-            let part = source.detach().narrow(0, start, block.min(length - start))?.to_dtype(dtype)?;
+            let part = source.detach().narrow(0, start, block.min(length - start))?.to_dtype(dtype)?.contiguous()?;
             let (scores, low) = rows.products(&Split::new(&part)?)?;
             let new_max = max.maximum(&scores.max_keepdim(1)?)?;
             let decay = max.sub(&new_max)?.mul(&inverse_temperatures)?.exp()?;

@@ -101,3 +101,13 @@ fn a_bank_too_large_for_memory_is_refused_by_its_size() {
         assert!(refused.to_string().contains(&k.to_string()), "{refused}");
     }
 }
+
+#[test]
+fn a_bank_takes_its_own_rows() {
+    let rows = Tensor::arange(0f32, 12.0, &Device::Cpu).unwrap().reshape((4, 3)).unwrap();
+    let mut bank = MemoryBank::from_rows(rows, 1).unwrap();
+    let own = bank.rows().clone();
+    bank.push(&own).unwrap();
+    let wanted: Vec<f32> = [9.0, 10.0, 11.0].into_iter().chain((0..9).map(|x| x as f32)).collect();
+    assert_eq!(bank.rows().flatten_all().unwrap().to_vec1::<f32>().unwrap(), wanted);
+}

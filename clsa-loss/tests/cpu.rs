@@ -90,10 +90,13 @@ proptest! {
 
     #[test]
     fn bf16_bank_is_near_the_formula(
-        (w, s, n, d, k) in shapes(),
+        (w, s, n, _, k) in shapes(),
+        d in 64usize..=200,
+        tau in 0.07f64..0.5,
         seed in any::<u64>(),
     ) {
-        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::BF16, &cpu(), HALF);
+        let loss = ClsaLoss { temperature: tau, ddm_temperature: tau, ..cpu() };
+        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::BF16, &loss, HALF);
     }
 }
 
@@ -195,25 +198,47 @@ fn positives_of_a_rank_start_at_its_column() {
 }
 
 #[test]
-fn accuracy_counts_the_candidates_nearer_than_the_positive() {
-    let batch = Batch::random(1, 0, 60, 8, 90, 1.0, 6);
-    let logits = batch.weak[0].matmul(&Tensor::cat(&[&batch.keys, &batch.bank], 0).unwrap().t().unwrap()).unwrap();
-    let logits = logits.to_vec2::<f64>().unwrap();
-    let within = |rank: usize| -> f64 {
-        let hits = logits.iter().enumerate().filter(|(n, row)| row.iter().filter(|&&x| x > row[*n]).count() < rank);
-        100.0 * hits.count() as f64 / 60.0
+fn accuracy_counts_the_candidates_nearer_to_the_first_weak_view_than_its_positive() {
+    let mut batch = Batch::random(2, 1, 60, 8, 90, 1.0, 6);
+    // The first 15 keys are those of another rank.
+    let first_positive = 15;
+    batch.keys = Tensor::cat(&[&batch.keys.narrow(0, 45, 15).unwrap(), &batch.keys], 0).unwrap();
+    let columns = Tensor::cat(&[&batch.keys, &batch.bank], 0).unwrap();
+    let within = |view: &Tensor, rank: usize| -> f64 {
+        let logits = view.matmul(&columns.t().unwrap()).unwrap().to_vec2::<f64>().unwrap();
+        let above = |(n, row): (usize, &Vec<f64>)| row.iter().filter(|&&x| x > row[first_positive + n]).count();
+        100.0 * logits.iter().enumerate().filter(|&sample| above(sample) < rank).count() as f64 / 60.0
     };
-    assert!(within(1) > 0.0 && within(1) < within(5) && within(5) < 100.0);
+    let wanted = (within(&batch.weak[0], 1), within(&batch.weak[0], 5));
+    assert!(0.0 < wanted.0 && wanted.0 < wanted.1 && wanted.1 < 100.0);
+    assert_ne!(wanted, (within(&batch.weak[1], 1), within(&batch.weak[1], 5)));
     for implementation in [Implementation::Cpu, Implementation::Portable] {
-        for dtype in [DType::F32, DType::F64] {
-            let batch = batch.to_dtype(dtype);
-            let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
-            let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
-            let loss = ClsaLoss { implementation, ..cpu() };
-            let output = loss.forward(&batch.weak, &[], candidates).unwrap();
-            assert_eq!((output.acc1, output.acc5), (within(1), within(5)), "{implementation:?} {dtype:?}");
-            assert_eq!(output.ddm.to_bits(), 0, "no strong views: 0, not -0");
+        for (dtype, of_bank) in [(DType::F32, DType::F32), (DType::F64, DType::F64), (DType::F32, DType::BF16)] {
+            for ddm_temperature in [0.2, 0.07] {
+                let batch = batch.to_dtype(dtype);
+                let bank = MemoryBank::from_rows(batch.bank.to_dtype(of_bank).unwrap(), 0).unwrap();
+                let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive };
+                let loss = ClsaLoss { implementation, ddm_temperature, ..cpu() };
+                let output = loss.forward(&batch.weak, &batch.strong, candidates).unwrap();
+                // Rounded to bf16, a candidate may change places with the positive.
+                let moved = if of_bank == DType::BF16 { 2.0 } else { 0.0 } * 100.0 / 60.0 + 1e-9;
+                let near = |got: f64, wanted: f64| (got - wanted).abs() <= moved;
+                let got = (output.acc1, output.acc5);
+                let case = format!("{got:?}, not {wanted:?}: {implementation:?} {dtype:?} {of_bank:?}");
+                assert!(near(got.0, wanted.0) && near(got.1, wanted.1), "{case}");
+            }
         }
+    }
+}
+
+#[test]
+fn without_strong_views_ddm_is_zero_and_not_minus_zero() {
+    let batch = Batch::random(1, 0, 6, 8, 9, 1.0, 6);
+    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
+    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    for implementation in [Implementation::Cpu, Implementation::Portable] {
+        let loss = ClsaLoss { implementation, ..cpu() };
+        assert_eq!(loss.forward(&batch.weak, &[], candidates).unwrap().ddm.to_bits(), 0);
     }
 }
 

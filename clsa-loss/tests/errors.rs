@@ -25,6 +25,13 @@ fn temperatures_must_be_finite_and_above_zero() {
         let tau2 = ClsaLoss { ddm_temperature: value, ..ClsaLoss::default() };
         assert_names(with(tau2, &[ones(2, 3)], &[], &ones(2, 3)), "ddm_temperature");
     }
+    // One over it is 0 or infinite in f32.
+    for value in [1e-39, 1e46] {
+        let tau = ClsaLoss { temperature: value, ..ClsaLoss::default() };
+        assert_names(with(tau, &[ones(2, 3)], &[], &ones(2, 3)), "temperature");
+        let double = |t: Tensor| t.to_dtype(DType::F64).unwrap();
+        assert!(with(tau, &[double(ones(2, 3))], &[], &double(ones(2, 3))).unwrap().total.is_finite());
+    }
     for value in [-1.0, f64::NAN, f64::INFINITY] {
         let alpha = ClsaLoss { alpha: value, ..ClsaLoss::default() };
         assert_names(with(alpha, &[ones(2, 3)], &[], &ones(2, 3)), "alpha");

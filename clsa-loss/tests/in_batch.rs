@@ -88,6 +88,23 @@ fn two_views_give_twice_nt_xent() {
     assert!((output.total - 2.0 * nt_xent).abs() < 1e-12, "{} is not twice {nt_xent}", output.total);
 }
 
+#[test]
+fn accuracy_counts_the_candidates_nearer_to_the_first_view_than_the_second() {
+    let batch = Batch::random(3, 1, 40, 6, 0, 1.0, 7);
+    let rows = Tensor::cat(&batch.weak, 0).unwrap();
+    let similarity = rows.matmul(&rows.t().unwrap()).unwrap().to_vec2::<f64>().unwrap();
+    // Neither the view itself nor the sample's other views are in the way.
+    let above =
+        |n: usize| (0..120).filter(|&column| column % 40 != n && similarity[n][column] > similarity[n][40 + n]).count();
+    let within = |rank: usize| 100.0 * (0..40).filter(|&n| above(n) < rank).count() as f64 / 40.0;
+    assert!(0.0 < within(1) && within(1) < within(5) && within(5) < 100.0);
+    for dtype in [DType::F32, DType::F64] {
+        let batch = batch.to_dtype(dtype);
+        let output = ClsaLoss::default().forward(&batch.weak, &batch.strong, InBatch).unwrap();
+        assert_eq!((output.acc1, output.acc5), (within(1), within(5)), "{dtype:?}");
+    }
+}
+
 /// Loss and gradients of a batch large enough to be divided among threads, as bits.
 fn bits() -> String {
     let batch = Batch::random(3, 2, 150, 96, 0, 1.0, 5);

@@ -4,7 +4,7 @@ use crate::communicator::Communicator;
 use crate::config::{MethodConfig, StrongLoss};
 use crate::optimizer::MomentumSgd;
 use crate::shuffle_bn::Shuffle;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{Tensor, Var};
 use clsa_loss::{Candidates, ClsaLoss, LossOutput, MemoryBank};
 use clsa_model::{Encoder, Gradients, Mode, MomentumPair, Pass};
@@ -81,22 +81,23 @@ impl Clsa {
     /// One step on a batch: loss, gradients, bank and update.
     ///
     /// # Errors
-    /// [`NotFinite`] names the view at fault; then neither the weights nor the bank have changed. Any other error is a
-    /// batch of the wrong shape or a tensor operation that failed.
+    /// [`NotFinite`] names the view at fault; then θ, the optimiser and the bank are as they were, though ξ may have followed
+    /// θ already. Any other error is a batch of the wrong shape or a tensor operation that failed.
     pub fn step(&mut self, views: &Views, lr: f64) -> Result<StepReport> {
+        ensure!(!views.weak.is_empty(), "a step needs at least one weak view");
         // 1. Queries: every view is its own pass with its own batch statistics, weak views first, in order.
         let weak = self.queries("weak", &views.weak)?;
         let strong = self.queries("strong", &views.strong)?;
-        let symmetric = if self.method.symmetric { Some(self.query("key", 0, &views.key)?) } else { None };
+        let symmetric = if self.method.symmetric { Some(self.query("key view", &views.key)?) } else { None };
         // 2. ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN.
         self.pair.update_key()?;
-        let keys = self.keys(&views.key)?;
+        let keys = self.keys("key view", &views.key)?;
         // 3.-6. InfoNCE of every weak view, DDM of every pair (weak, strong), against B = [keys of all ranks ; bank].
         let terms = self.terms(refs(&weak), refs(&strong), &keys)?;
         let mut report = report(&terms);
         let mut loss = terms.loss;
         if let Some(key_query) = &symmetric {
-            let first_weak_keys = self.keys(&views.weak[0])?;
+            let first_weak_keys = self.keys("weak view 0", &views.weak[0])?;
             let queries = refs(&weak[1..]).into_iter().chain([key_query]).collect();
             let other = self.terms(queries, refs(&strong), &first_weak_keys)?;
             loss = (loss + &other.loss)?;
@@ -120,17 +121,17 @@ impl Clsa {
     }
 
     fn queries(&self, kind: &str, images: &[Tensor]) -> Result<Vec<Query>> {
-        images.iter().enumerate().map(|(i, images)| self.query(kind, i, images)).collect()
+        images.iter().enumerate().map(|(i, images)| self.query(&format!("{kind} view {i}"), images)).collect()
     }
 
-    fn query(&self, kind: &str, i: usize, images: &Tensor) -> Result<Query> {
+    fn query(&self, view: &str, images: &Tensor) -> Result<Query> {
         let pass = self.pair.query.forward(images)?;
-        finite(&format!("embedding of {kind} view {i}"), pass.embedding())?;
-        Ok(Query { embedding: Var::from_tensor(pass.embedding())?, pass })
+        finite(&format!("embedding of {view}"), pass.embedding())?;
+        Ok(Query { view: view.to_owned(), embedding: Var::from_tensor(pass.embedding())?, pass })
     }
 
     /// The keys (world_size * N, dim) of all ranks in order, embedded by ξ from the shuffled global batch.
-    fn keys(&self, images: &Tensor) -> Result<Tensor> {
+    fn keys(&self, view: &str, images: &Tensor) -> Result<Tensor> {
         let encoder: &Encoder = &self.pair.key;
         let (rank, world) = (self.communicator.rank(), self.communicator.world_size());
         let keys = if world * encoder.compute().bn_splits > 1 {
@@ -146,14 +147,13 @@ impl Clsa {
         } else {
             encoder.embed(images, Mode::Train)?
         };
-        finite("embedding of the key view", &keys)?;
+        finite(&format!("key of {view}"), &keys)?;
         Ok(keys.detach())
     }
 
     /// The loss of queries against keys and bank. The positive of sample n of this rank is column rank·N + n.
     fn terms(&self, weak: Vec<&Query>, strong: Vec<&Query>, keys: &Tensor) -> Result<LossOutput> {
-        let tensors = |queries: Vec<&Query>| queries.into_iter().map(|q| q.embedding.as_tensor().clone()).collect();
-        let (mut weak, mut strong): (Vec<Tensor>, Vec<Tensor>) = (tensors(weak), tensors(strong));
+        let (mut weak, mut strong) = (weak, strong);
         if self.method.strong_loss == StrongLoss::InfoNce {
             // The ablation: strong views are asked for the same one-hot answer as weak ones.
             weak.append(&mut strong);
@@ -161,12 +161,14 @@ impl Clsa {
         let samples = keys.dim(0)? / self.communicator.world_size();
         let candidates =
             Candidates { keys, bank: Some(&self.bank), first_positive: self.communicator.rank() * samples };
-        let terms = self.loss.forward(&weak, &strong, candidates)?;
-        let views = terms.contrastive_per_view.iter().map(|&value| ("contrastive term of weak", value));
-        let ddm = terms.ddm_per_view.iter().map(|&value| ("DDM term of strong", value));
-        for (i, (kind, value)) in views.enumerate().chain(ddm.enumerate()) {
+        let tensors = |queries: &[&Query]| queries.iter().map(|q| q.embedding.as_tensor().clone()).collect::<Vec<_>>();
+        let terms = self.loss.forward(&tensors(&weak), &tensors(&strong), candidates)?;
+        let contrastive =
+            weak.iter().zip(&terms.contrastive_per_view).map(|(query, value)| ("contrastive", query, value));
+        let ddm = strong.iter().zip(&terms.ddm_per_view).map(|(query, value)| ("DDM", query, value));
+        for (term, query, value) in contrastive.chain(ddm) {
             if !value.is_finite() {
-                return Err(NotFinite(format!("{kind} view {i}")).into());
+                return Err(NotFinite(format!("{term} term of {}", query.view)).into());
             }
         }
         Ok(terms)
@@ -175,6 +177,8 @@ impl Clsa {
 
 /// A view's pass, and its embedding as a leaf for the loss.
 struct Query {
+    /// Which view, for messages.
+    view: String,
     embedding: Var,
     pass: Pass,
 }

@@ -111,16 +111,26 @@ fn assert_equal(a: &[f64], b: &[f64], tolerance: f64) {
 
 #[test]
 fn two_ranks_equal_one_process_with_two_batch_norm_splits() {
+    two_ranks_equal_one_process(&method());
+}
+
+#[test]
+fn two_ranks_equal_one_process_with_two_batch_norm_splits_in_the_symmetric_variant() {
+    two_ranks_equal_one_process(&MethodConfig { symmetric: true, ..method() });
+}
+
+fn two_ranks_equal_one_process(method: &MethodConfig) {
     let (samples, steps) = (4, 3);
-    let mut alone = clsa(2, &method(), Box::new(SingleProcess));
+    let mut alone = clsa(2, method, Box::new(SingleProcess));
     let reports: Vec<StepReport> = (0..steps).map(|s| alone.step(&views(2 * samples, s), 0.05).unwrap()).collect();
 
     let ranks: Vec<_> = Threads::group(2)
         .into_iter()
         .map(|communicator| {
+            let method = method.clone();
             std::thread::spawn(move || {
                 let rank = communicator.rank;
-                let mut clsa = clsa(1, &method(), Box::new(communicator));
+                let mut clsa = clsa(1, &method, Box::new(communicator));
                 let step = |s| clsa.step(&part(&views(2 * samples, s), rank, samples), 0.05).unwrap().loss;
                 let losses: Vec<f64> = (0..steps).map(step).collect();
                 let bank = clsa.bank.rows().flatten_all().unwrap().to_vec1::<f64>().unwrap();
@@ -173,24 +183,61 @@ fn the_symmetric_loss_is_both_directions() {
     let symmetric = MethodConfig { symmetric: true, momentum: 0.0, ..method() };
     let plain = MethodConfig { momentum: 0.0, ..method() };
     // With momentum 0 the key encoder equals the query encoder, so the other direction can be written as a plain step
-    // whose key view is the first weak view and whose weak views are the others and the key view.
-    let total = clsa(1, &symmetric, Box::new(SingleProcess)).step(&views(6, 0), 0.05).unwrap();
-    let one = clsa(1, &plain, Box::new(SingleProcess)).step(&views(6, 0), 0.05).unwrap();
-    let Views { key, weak, strong } = views(6, 0);
-    let turned = Views { key: weak[0].clone(), weak: vec![weak[1].clone(), key], strong };
-    let other = clsa(1, &plain, Box::new(SingleProcess)).step(&turned, 0.05).unwrap();
-    assert!((total.loss - one.loss - other.loss).abs() < 1e-9);
-    assert!((total.ddm - one.ddm - other.ddm).abs() < 1e-9);
+    // whose key view is the first weak view and whose weak views are the others and the key view. ShuffleBN draws the same
+    // permutation in each of the three.
+    for splits in [1, 2] {
+        let step = |method: &MethodConfig, views: &Views| {
+            let mut clsa = clsa(splits, method, Box::new(SingleProcess));
+            let report = clsa.step(views, 0.05).unwrap();
+            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            let gradients: Vec<Vec<f64>> = clsa.gradients.iter().map(|gradient| flat(gradient.unwrap())).collect();
+            (report, gradients.concat(), flat(clsa.bank.rows()))
+        };
+        let (total, total_gradient, bank) = step(&symmetric, &views(6, 0));
+        let (one, one_gradient, bank_of_one) = step(&plain, &views(6, 0));
+        let Views { key, weak, strong } = views(6, 0);
+        let turned = Views { key: weak[0].clone(), weak: vec![weak[1].clone(), key], strong };
+        let (other, other_gradient, bank_of_other) = step(&plain, &turned);
+        assert!((total.loss - one.loss - other.loss).abs() < 1e-9);
+        assert!((total.ddm - one.ddm - other.ddm).abs() < 1e-9);
+        let sum: Vec<f64> = one_gradient.iter().zip(&other_gradient).map(|(a, b)| a + b).collect();
+        assert_equal(&total_gradient, &sum, 1e-9);
+        // The keys of the key view enter the bank, not those of the first weak view.
+        assert_equal(&bank, &bank_of_one, 1e-12);
+        assert_ne!(bank, bank_of_other);
+    }
 }
 
 #[test]
-fn a_view_that_is_not_finite_is_named_and_changes_nothing() {
-    let mut clsa = clsa(1, &method(), Box::new(SingleProcess));
-    let before = weights(&clsa);
-    let mut broken = views(6, 0);
-    broken.strong[0] = (&broken.strong[0] * f64::NAN).unwrap();
-    let error = clsa.step(&broken, 0.05).unwrap_err();
-    assert_eq!(error.to_string(), "the embedding of strong view 0 is not finite");
-    assert_eq!(before, weights(&clsa));
-    assert_eq!(clsa.bank.pointer(), 0);
+fn a_view_that_is_not_finite_is_named_and_changes_neither_weights_nor_bank() {
+    let broken = |images: &Tensor| (images * f64::NAN).unwrap();
+    let cases: [(&str, fn(&mut Views) -> &mut Tensor); 3] = [
+        ("the embedding of strong view 0 is not finite", |views| &mut views.strong[0]),
+        ("the embedding of weak view 1 is not finite", |views| &mut views.weak[1]),
+        ("the key of key view is not finite", |views| &mut views.key),
+    ];
+    for (message, view) in cases {
+        let mut clsa = clsa(1, &method(), Box::new(SingleProcess));
+        clsa.step(&views(6, 0), 0.05).unwrap();
+        let query = |clsa: &Clsa| -> Vec<f64> {
+            let flat = |p: &clsa_model::Parameter| p.var.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            clsa.pair.query.parameters().iter().flat_map(flat).collect()
+        };
+        let (before, pointer) = (query(&clsa), clsa.bank.pointer());
+        let mut next = views(6, 1);
+        let place = view(&mut next);
+        *place = broken(place);
+        assert_eq!(clsa.step(&next, 0.05).unwrap_err().to_string(), message);
+        assert_eq!(before, query(&clsa));
+        assert_eq!(clsa.bank.pointer(), pointer);
+    }
+}
+
+#[test]
+fn a_step_without_weak_views_is_an_error() {
+    for symmetric in [false, true] {
+        let mut clsa = clsa(1, &MethodConfig { symmetric, ..method() }, Box::new(SingleProcess));
+        let error = clsa.step(&Views { weak: vec![], ..views(6, 0) }, 0.05).unwrap_err();
+        assert!(error.to_string().contains("at least one weak view"), "{error}");
+    }
 }

@@ -447,6 +447,10 @@ unsafe fn pack_columns<A: Arithmetic, const M: usize>(
             if width < M {
                 to.write_bytes(0, terms * M);
             }
+            if width == 0 {
+                // Beyond the rows, where no pointer into them may lead.
+                continue;
+            }
             for term in 0..terms {
                 let to = to.add(term * M);
                 if A::PAIRED {

@@ -276,6 +276,13 @@ pub fn assert_agrees(output: &LossOutput, gradients: &[Tensor], reference: &Refe
         assert!(error <= bound.relative, "{name}: {got} is not {wanted} (relative {error:e})");
     };
     close("total", output.total, reference.total);
+    // The tensor that is differentiated has the dtype of the views.
+    let loss_value = output.loss.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap();
+    assert!(
+        (loss_value - output.total).abs() <= 1e-7 * output.total.abs().max(1e-30),
+        "{loss_value} is not {}",
+        output.total
+    );
     close("contrastive", output.contrastive, reference.contrastive.iter().sum());
     close("ddm", output.ddm, reference.ddm.iter().sum());
     assert_eq!(output.contrastive_per_view.len(), reference.contrastive.len());
