@@ -232,10 +232,24 @@ impl Encoder {
                 Some(t) if t.dims() != var.dims() => {
                     differences.push(format!("{name} has shape {:?} instead of {:?}", t.dims(), var.dims()));
                 }
+                Some(t) if !t.dtype().is_float() => {
+                    differences.push(format!("{name} has the type {:?}, which is no floating-point one", t.dtype()));
+                }
                 Some(_) => {}
             }
         }
         let counts: Vec<_> = self.batch_count_names().collect();
+        for name in &counts {
+            // PyTorch 0.3 had no scalars, but vectors of one.
+            match state.get(name) {
+                Some(t) if !matches!(t.dims(), [] | [1]) || t.dtype() != DType::I64 => differences.push(format!(
+                    "{name} has shape {:?} and type {:?} instead of one 64-bit integer",
+                    t.dims(),
+                    t.dtype()
+                )),
+                _ => {}
+            }
+        }
         let known = |name: &String| targets.iter().any(|(n, _)| *n == name) || counts.contains(name);
         let mut unexpected: Vec<_> = state.keys().filter(|n| wanted(n) && !known(n)).collect();
         unexpected.sort();

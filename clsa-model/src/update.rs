@@ -26,6 +26,8 @@ impl SgdUpdate {
     /// # Errors
     /// Shapes, types or devices differ.
     pub fn apply(&self, weight: &Var, velocity: &Var, gradient: &Tensor) -> Result<()> {
+        same_shape("sgd velocity", weight, velocity)?;
+        same_shape("sgd gradient", weight, gradient)?;
         if in_place(weight) {
             let (lr, momentum, decay) = (self.lr as f32, self.momentum as f32, self.weight_decay as f32);
             let update = |w: &mut [f32], v: &mut [f32], g: &[f32]| {
@@ -51,6 +53,7 @@ impl SgdUpdate {
 
 /// `key ← m·key + (1-m)·query`, in place.
 pub(crate) fn moving_average(key: &Var, query: &Var, m: f64) -> Result<()> {
+    same_shape("moving average", key, query)?;
     if in_place(key) {
         let (m, rest) = (m as f32, (1.0 - m) as f32);
         let update = |k: &mut [f32], q: &[f32]| {
@@ -65,6 +68,13 @@ pub(crate) fn moving_average(key: &Var, query: &Var, m: f64) -> Result<()> {
         key.set(&((key.as_detached_tensor() * m)? + (query.as_detached_tensor() * (1.0 - m))?)?)?;
     }
     Ok(())
+}
+
+fn same_shape(op: &'static str, lhs: &Tensor, rhs: &Tensor) -> candle_core::Result<()> {
+    if lhs.dims() == rhs.dims() {
+        return Ok(());
+    }
+    Err(candle_core::Error::ShapeMismatchBinaryOp { lhs: lhs.shape().clone(), rhs: rhs.shape().clone(), op }.bt())
 }
 
 fn in_place(var: &Var) -> bool {

@@ -12,6 +12,41 @@ use half::bf16;
 use proptest::prelude::*;
 use reference::{EPS, convolve, difference, eps_of, moments, normalised, shapes, terms, values};
 
+/// The difference of the mean square and the squared mean, in single precision, would be noise.
+#[test]
+fn the_variance_of_outputs_far_from_zero_keeps_its_digits() {
+    for (kernel, stride, c_out) in [(1, 1, 17), (1, 1, 64), (3, 2, 24)] {
+        let (batch, groups) = (4, 2);
+        let shape = ConvShape { batch, height: 9, width: 11, c_in: 16, c_out, kernel, stride, padding: kernel / 2 };
+        // About 1000 in every output, with a deviation of about 1.
+        let x: Vec<f32> = values(shape.input_len(), 5).into_iter().map(|v| 1000.0 + 5.0 * v).collect();
+        // Sixteenths in the middle of each kernel: the outputs are means of the input's channels.
+        let taps = kernel * kernel;
+        let w: Vec<f32> =
+            (0..shape.weight_len()).map(|i| if i % taps == taps / 2 { 1.0 / 16.0 } else { 0.0 }).collect();
+        let dy = vec![0.0; shape.output_len()];
+        let plain: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        let expected = convolve(shape, &plain, &w, &dy);
+        for isa in Isa::available() {
+            let mut out = vec![f32::NAN; shape.output_len()];
+            let got = forward(isa, &Pool::default(), shape, groups, Source::Plain(&x), &w, &mut out);
+            for (group, z) in expected.out.chunks_exact(shape.output_len() / groups).enumerate() {
+                for (c, (mean, variance)) in moments(z, c_out).into_iter().enumerate() {
+                    assert!((mean - 1000.0).abs() < 2.0 && (0.1..10.0).contains(&variance), "{mean} {variance}");
+                    let at = group * c_out + c;
+                    assert!(
+                        (got.mean()[at] - mean).abs() < 1e-3,
+                        "{isa:?} {shape:?}: {} is not {mean}",
+                        got.mean()[at]
+                    );
+                    let error = (got.variance()[at] - variance).abs() / variance;
+                    assert!(error < 1e-3, "{isa:?} {shape:?}: variance differs by {error:e}");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 

@@ -186,3 +186,14 @@ fn updates_give_the_same_bits_for_one_two_and_five_threads() {
     assert!(one.iter().any(|values| values.len() > 1 << 17));
     assert!(one == run(2) && one == run(5));
 }
+
+#[test]
+fn updates_of_another_shape_are_refused_and_change_nothing() {
+    let var = |dims: &[usize]| Var::from_tensor(&Tensor::ones(dims, DType::F32, &Device::Cpu).unwrap()).unwrap();
+    let update = SgdUpdate { lr: 0.1, momentum: 0.9, weight_decay: 0.0 };
+    for (velocity, gradient) in [(&[10][..], &[4][..]), (&[10], &[5, 2]), (&[9], &[10])] {
+        let weight = var(&[10]);
+        assert!(update.apply(&weight, &var(velocity), var(gradient).as_tensor()).is_err());
+        assert_eq!(weight.to_vec1::<f32>().unwrap(), [1.0; 10]);
+    }
+}

@@ -80,7 +80,9 @@ fn state_dicts_are_read_in_all_three_forms_of_torch_save() {
     let forms = [
         ("resnet10_zip.pth", Container::TorchZip),
         ("resnet10_legacy.pth", Container::TorchLegacy),
+        ("resnet10_legacy_4.pth", Container::TorchLegacy),
         ("resnet10_tar.pth", Container::TorchTar),
+        ("resnet10_tar_parameters.pth", Container::TorchTar),
     ];
     for (name, container) in forms {
         let file = weights::read(&fixture(name)).unwrap();
@@ -156,6 +158,120 @@ fn a_file_that_is_not_what_its_name_says_is_refused() {
     std::fs::write(&misnamed, b"").unwrap();
     assert!(weights::read(&misnamed).unwrap_err().to_string().contains("is empty"));
     assert!(matches!(weights::read(&folder.path().join("none.pth")), Err(ModelError::Io { .. })));
+}
+
+/// A zip archive is believed about the length of a member only as far as the member has bytes.
+#[test]
+fn a_member_shorter_than_the_archive_says_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.pth");
+    let mut source = zip::ZipArchive::new(std::fs::File::open(fixture("resnet10_zip.pth")).unwrap()).unwrap();
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut len = 0;
+    for index in 0..source.len() {
+        let mut member = source.by_index(index).unwrap();
+        let (name, mut bytes) = (member.name().unwrap().into_owned(), vec![]);
+        std::io::Read::read_to_end(&mut member, &mut bytes).unwrap();
+        if name.ends_with("data/0") {
+            len = bytes.len() as u32;
+            bytes.truncate(8);
+        }
+        archive.start_file(name, stored).unwrap();
+        std::io::Write::write_all(&mut archive, &bytes).unwrap();
+    }
+    archive.finish().unwrap();
+    // The uncompressed size in the directory, and in the header before the member.
+    let mut bytes = std::fs::read(&path).unwrap();
+    for (signature, size, name) in [(b"PK\x01\x02", 24, 46), (b"PK\x03\x04", 22, 30)] {
+        let at = (0..bytes.len() - 60)
+            .find(|&at| {
+                bytes[at..].starts_with(signature)
+                    && bytes[at + name..at + name + 40].windows(6).any(|w| w == b"data/0")
+            })
+            .unwrap();
+        assert_eq!(bytes[at + size..at + size + 4], 8_u32.to_le_bytes());
+        bytes[at + size..at + size + 4].copy_from_slice(&len.to_le_bytes());
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let error = weights::read(&path).unwrap_err().to_string();
+    assert!(error.contains("short.pth: is damaged"), "{error}");
+}
+
+#[test]
+fn a_key_encoder_or_bank_that_does_not_fit_is_refused_with_the_differences() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let whole = || {
+        let mut tensors = HashMap::new();
+        for (name, tensor) in expected("q:", DType::F32) {
+            tensors.insert(format!("module.encoder_q.{name}"), tensor.clone());
+            tensors.insert(format!("module.encoder_k.{name}"), tensor);
+        }
+        tensors.insert("module.queue".to_owned(), Tensor::zeros((8, 24), DType::F32, &Device::Cpu).unwrap());
+        tensors
+    };
+    type Change = fn(&mut HashMap<String, Tensor>);
+    let cases: [(&str, Change); 4] = [
+        ("", |_| {}),
+        ("key encoder that differs from its query encoder: conv1.weight is missing", |t| {
+            t.remove("module.encoder_k.conv1.weight");
+        }),
+        ("conv1.weight has shape [1] instead of", |t| {
+            t.insert("module.encoder_k.conv1.weight".into(), Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap());
+        }),
+        ("a memory bank of keys of 3 components, but its embeddings have 8", |t| {
+            t.insert("module.queue".into(), Tensor::zeros((3, 24), DType::F32, &Device::Cpu).unwrap());
+        }),
+    ];
+    for (words, change) in cases {
+        let mut tensors = whole();
+        change(&mut tensors);
+        weights::write(&path, &tensors, Format::Safetensors).unwrap();
+        match weights::read(&path) {
+            Ok(_) => assert!(words.is_empty(), "{words}"),
+            Err(error) => assert!(!words.is_empty() && error.to_string().contains(words), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn batch_counts_and_types_that_pytorch_would_refuse_are_refused() {
+    let tensors = expected("", DType::F32);
+    let check = |name: &str, tensor: Tensor| {
+        let mut tensors = tensors.clone();
+        assert!(tensors.insert(name.to_owned(), tensor).is_some());
+        weights::check(&tensors).unwrap_err().to_string()
+    };
+    let zeros = |dims: &[usize], dtype| Tensor::zeros(dims, dtype, &Device::Cpu).unwrap();
+    let error = check("bn1.num_batches_tracked", zeros(&[3], DType::I64));
+    assert!(error.contains("bn1.num_batches_tracked has shape [3] and type I64"), "{error}");
+    assert!(check("bn1.num_batches_tracked", zeros(&[], DType::F32)).contains("type F32"));
+    let shape = tensors["conv1.weight"].dims().to_vec();
+    assert!(check("conv1.weight", zeros(&shape, DType::U8)).contains("conv1.weight has the type U8"));
+}
+
+#[test]
+fn a_small_stem_is_refused_for_detectron2() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tensors = expected("", DType::F32);
+    tensors.insert("conv1.weight".into(), Tensor::zeros((4, 3, 3, 3), DType::F32, &Device::Cpu).unwrap());
+    let path = folder.path().join("backbone.pkl");
+    let error = weights::write(&path, &tensors, Format::Detectron2).unwrap_err().to_string();
+    assert!(error.contains("7x7") && !path.exists(), "{error}");
+}
+
+/// The header is read once, not for each tensor.
+#[test]
+fn thousands_of_tensors_are_read_in_a_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.safetensors");
+    let empty = Tensor::zeros(0, DType::F32, &Device::Cpu).unwrap();
+    let tensors = (0..20_000).map(|i| (format!("layer1.{i}.weight"), empty.clone())).collect();
+    weights::write(&path, &tensors, Format::Safetensors).unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(weights::read(&path).unwrap().tensors.len(), 20_000);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
 #[test]

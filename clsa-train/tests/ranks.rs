@@ -211,7 +211,8 @@ fn the_symmetric_loss_is_both_directions() {
 #[test]
 fn a_view_that_is_not_finite_is_named_and_changes_neither_weights_nor_bank() {
     let broken = |images: &Tensor| (images * f64::NAN).unwrap();
-    let cases: [(&str, fn(&mut Views) -> &mut Tensor); 3] = [
+    type Of = fn(&mut Views) -> &mut Tensor;
+    let cases: [(&str, Of); 3] = [
         ("the embedding of strong view 0 is not finite", |views| &mut views.strong[0]),
         ("the embedding of weak view 1 is not finite", |views| &mut views.weak[1]),
         ("the key of key view is not finite", |views| &mut views.key),

@@ -61,12 +61,17 @@ fn install() -> Result<PathBuf, String> {
             return Err("python3 -m venv failed; install python3 with venv, or a CUDA toolkit".to_owned());
         }
     }
-    if let Some(found) = toolkit_in(&venv) {
+    // Written when pip is done: an installation that was interrupted may have nvcc and lack the rest.
+    let done = venv.join("installed");
+    if let Some(found) = toolkit_in(&venv)
+        && done.exists()
+    {
         return Ok(found);
     }
     if code(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))? != 0 {
         return Err("pip could not install nvcc's packages; check the network, or install a CUDA toolkit".to_owned());
     }
+    fs::write(&done, "").map_err(|error| format!("{}: {error}", done.display()))?;
     toolkit_in(&venv).ok_or_else(|| format!("nvcc is not in {} after its installation", venv.display()))
 }
 

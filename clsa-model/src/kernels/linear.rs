@@ -71,3 +71,55 @@ fn product(
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+    }
+
+    /// The largest difference over the largest value.
+    fn difference(got: &[f32], expected: &[f64]) -> f64 {
+        assert_eq!(got.len(), expected.len());
+        let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+        got.iter().zip(expected).fold(0.0f64, |m, (a, b)| m.max((f64::from(*a) - b).abs())) / scale
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn linear_and_its_gradients_match_f64(
+            (rows, inputs, outputs) in (1..40usize, 1..200usize, 1..150usize), seed in 0..1000usize
+        ) {
+            let (x, dy) = (values(rows * inputs, seed), values(rows * outputs, seed + 1));
+            let (w, b) = (values(outputs * inputs, seed + 2), values(outputs, seed + 3));
+            let mut y = vec![f32::NAN; rows * outputs];
+            linear(&x, &w, &b, &mut y);
+            // What is there is added to for the parameters, and written over for the input.
+            let (mut dx, mut dw, mut db) = (vec![f32::NAN; x.len()], vec![0.5; w.len()], vec![-0.25; b.len()]);
+            linear_backward(&x, &w, &dy, &mut dx, &mut dw, &mut db);
+
+            let mut wanted: Vec<f64> = (0..rows * outputs).map(|i| f64::from(b[i % outputs])).collect();
+            let (mut wanted_dx, mut wanted_dw) = (vec![0.0; x.len()], vec![0.5; w.len()]);
+            let mut wanted_db = vec![-0.25; b.len()];
+            for (row, output) in (0..rows * outputs).map(|i| (i / outputs, i % outputs)) {
+                let g = f64::from(dy[row * outputs + output]);
+                wanted_db[output] += g;
+                for input in 0..inputs {
+                    let (x, w) = (f64::from(x[row * inputs + input]), f64::from(w[output * inputs + input]));
+                    wanted[row * outputs + output] += x * w;
+                    wanted_dx[row * inputs + input] += g * w;
+                    wanted_dw[output * inputs + input] += g * x;
+                }
+            }
+            prop_assert!(difference(&y, &wanted) < 1e-5, "output");
+            prop_assert!(difference(&dx, &wanted_dx) < 1e-5, "input gradient");
+            prop_assert!(difference(&dw, &wanted_dw) < 1e-5, "weight gradient");
+            prop_assert!(difference(&db, &wanted_db) < 1e-5, "bias gradient");
+        }
+    }
+}

@@ -22,6 +22,11 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// Whether the kernels in f32 compute it, or its gradients, by Winograd's F(4x4, 3x3), which costs a digit.
+    pub fn by_winograd(self) -> bool {
+        super::winograd::applies(self)
+    }
+
     /// Output rows.
     pub fn out_height(&self) -> usize {
         (self.height + 2 * self.padding - self.kernel) / self.stride + 1

@@ -51,19 +51,28 @@ impl Isa {
 
     /// The instruction sets of this CPU, lowest first.
     pub fn available() -> Vec<Self> {
-        #[allow(unused_mut)]
-        let mut sets = vec![Self::Scalar];
+        [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Bf16]
+            .into_iter()
+            .filter(|set| set.is_available())
+            .collect()
+    }
+
+    /// Whether this CPU has the instruction set. Kernels panic where it has not.
+    pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            sets.push(Self::Avx2);
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
-                sets.push(Self::Avx512);
-                if is_x86_feature_detected!("avx512bf16") {
-                    sets.push(Self::Avx512Bf16);
-                }
-            }
+        let (avx2, avx512, bf16) = {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+            (avx2, avx512, avx512 && is_x86_feature_detected!("avx512bf16"))
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let (avx2, avx512, bf16) = (false, false, false);
+        match self {
+            Self::Scalar => true,
+            Self::Avx2 => avx2,
+            Self::Avx512 => avx512,
+            Self::Avx512Bf16 => bf16,
         }
-        sets
     }
 }
 
@@ -123,10 +132,14 @@ pub(super) trait Kernel {
     fn run<V: Simd>(self);
 }
 
-/// Runs a kernel with an instruction set that the CPU has.
+/// Runs a kernel with an instruction set.
+///
+/// # Panics
+/// The CPU lacks it.
 pub(super) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
+    assert!(isa.is_available(), "this CPU has no {isa:?}");
     match isa {
-        // SAFETY: `Isa` values come from `Isa::available`, which asked the CPU.
+        // SAFETY: the CPU has it, as asserted.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16 if K::BF16 => unsafe { run_avx512_bf16(kernel) },
         // SAFETY: as above.
@@ -155,6 +168,7 @@ pub(super) trait PairKernel {
 
 /// Runs a kernel with products of bf16, which only [`Isa::Avx512Bf16`] has.
 pub(super) fn dispatch_pairs<K: PairKernel>(isa: Isa, kernel: K) {
+    assert!(isa.is_available(), "this CPU has no {isa:?}");
     match isa {
         // SAFETY: as in `dispatch`.
         #[cfg(target_arch = "x86_64")]

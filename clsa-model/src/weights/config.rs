@@ -44,6 +44,12 @@ pub fn infer_config(tensors: &HashMap<String, Tensor>) -> Result<ModelConfig> {
     };
     let config = ModelConfig { arch, width: base as f64 / 64.0, stem, dim, ..ModelConfig::default() };
     config.validate()?;
+    if let Some(&[_, inputs]) = dims("fc.2.weight")
+        && inputs != config.feature_dim()
+    {
+        let features = config.feature_dim();
+        return Err(unfit(format!("fc.2.weight has shape {:?} instead of [{dim}, {features}]", [dim, inputs])));
+    }
     check_convolutions(&config, tensors)?;
     Ok(config)
 }

@@ -31,6 +31,11 @@ fn backbone_name(name: &str) -> Option<String> {
 }
 
 pub(super) fn write(file: &mut File, tensors: &[(&str, Tensor)]) -> Result<(), Refusal> {
+    if tensors.iter().any(|(name, tensor)| *name == "conv1.weight" && !tensor.dims().ends_with(&[7, 7])) {
+        return refuse(
+            "cannot hold this network: Detectron2's ResNets begin with a 7x7 convolution, not with a 3x3 one",
+        );
+    }
     let failed = |error| Refusal::new(format!("cannot be written ({error})"));
     let mut file = BufWriter::new(file);
     let mut pickler = Pickler::new(3);

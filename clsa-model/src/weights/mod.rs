@@ -158,7 +158,10 @@ fn detect(file: &mut File) -> Result<Container, Refusal> {
         [] => refuse("is empty"),
         [b'P', b'K', 3, 4, ..] => Ok(Container::TorchZip),
         // The pickled magic number of torch.save.
-        [0x80, _, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, ..] => Ok(Container::TorchLegacy),
+        [0x80, _, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, ..]
+        | [0x80, 4 | 5, 0x95, _, _, _, _, _, _, _, _, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, ..] => {
+            Ok(Container::TorchLegacy)
+        }
         [0x80, 0..=5, ..] => refuse("is a Python pickle, but not of torch.save: save the state_dict() with torch.save"),
         [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Container::Safetensors),
         start if start.get(257..262) == Some(b"ustar") => Ok(Container::TorchTar),
@@ -188,7 +191,41 @@ fn gather(
         }
         None => None,
     };
+    check_companions(&tensors, key.as_ref(), bank.as_ref())?;
     Ok(WeightFile { tensors, key, bank, container })
+}
+
+/// Checks that the key encoder has the query encoder's tensors, and that the bank's keys are as wide as its embeddings.
+fn check_companions(
+    query: &HashMap<String, Tensor>,
+    key: Option<&HashMap<String, Tensor>>,
+    bank: Option<&Tensor>,
+) -> Result<(), Refusal> {
+    let mut differences = Vec::new();
+    if let Some(key) = key {
+        for (name, tensor) in query {
+            match key.get(name) {
+                None => differences.push(format!("{name} is missing")),
+                Some(other) if other.dims() != tensor.dims() => {
+                    differences.push(format!("{name} has shape {:?} instead of {:?}", other.dims(), tensor.dims()));
+                }
+                Some(_) => {}
+            }
+        }
+        differences
+            .extend(key.keys().filter(|name| !query.contains_key(*name)).map(|name| format!("{name} is unexpected")));
+        differences.sort();
+    }
+    if !differences.is_empty() {
+        return refuse(format!("has a key encoder that differs from its query encoder: {}", differences.join("; ")));
+    }
+    let width = ["fc.2.weight", "fc.weight"].iter().find_map(|name| query.get(*name)?.dims().first().copied());
+    match (bank.map(|bank| bank.dims()[1]), width) {
+        (Some(bank), Some(width)) if bank != width => {
+            refuse(format!("has a memory bank of keys of {bank} components, but its embeddings have {width}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes tensors with torchvision's names. [`Format::Safetensors`] and [`Format::Pth`] hold all of them in their types;

@@ -3,6 +3,7 @@
 use super::bytes_of;
 use super::refusal::{Refusal, refuse};
 use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::TensorInfo;
 use safetensors::{SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,41 +19,44 @@ const CHECKPOINT_VERSION: &str = "1";
 /// A file that was read and whose header is sound.
 pub(super) struct SafetensorsFile {
     bytes: Vec<u8>,
+    /// Where the values begin.
+    values: usize,
+    /// What each tensor is, and where among the values.
+    tensors: HashMap<String, TensorInfo>,
 }
 
 impl SafetensorsFile {
     pub fn read(file: File) -> Result<Self, Refusal> {
         let mut bytes = Vec::new();
         BufReader::new(file).read_to_end(&mut bytes)?;
-        let (_, header) = SafeTensors::read_metadata(&bytes)?;
+        // Checks that the values fill the file; what it gives refers to `bytes`.
+        SafeTensors::deserialize(&bytes)?;
+        let (header_len, header) = SafeTensors::read_metadata(&bytes)?;
         let format = header.metadata().as_ref().and_then(|m| m.get("format"));
         if let Some(version) = format.and_then(|f| f.strip_prefix(CHECKPOINT))
             && version != CHECKPOINT_VERSION
         {
             return refuse(format!("is a checkpoint of version {version}, which this release does not know"));
         }
-        if header.tensors().is_empty() {
+        let tensors: HashMap<_, _> = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        if tensors.is_empty() {
             return refuse("holds no tensors");
         }
-        Ok(Self { bytes })
+        Ok(Self { bytes, values: size_of::<u64>() + header_len, tensors })
     }
 
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            self.tensors().map(|t| t.names().into_iter().map(str::to_owned).collect()).unwrap_or_default();
+        let mut names: Vec<_> = self.tensors.keys().cloned().collect();
         names.sort();
         names
     }
 
     pub fn load(&self, name: &str) -> Result<Tensor, Refusal> {
-        let tensors = self.tensors()?;
-        let view = tensors.tensor(name)?;
-        let dtype = DType::try_from(view.dtype())?;
-        Ok(Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?)
-    }
-
-    fn tensors(&self) -> Result<SafeTensors<'_>, Refusal> {
-        Ok(SafeTensors::deserialize(&self.bytes)?)
+        let info = self.tensors.get(name).ok_or_else(|| Refusal::new(format!("has no tensor {name}")))?;
+        let (start, end) = info.data_offsets;
+        let values =
+            self.bytes.get(self.values + start..self.values + end).ok_or_else(|| Refusal::new("is truncated"))?;
+        Ok(Tensor::from_raw_buffer(values, DType::try_from(info.dtype)?, &info.shape, &Device::Cpu)?)
     }
 }
 

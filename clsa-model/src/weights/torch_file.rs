@@ -21,7 +21,7 @@ pub(super) enum Form {
 pub(super) struct TorchFile {
     tensors: BTreeMap<String, StridedView>,
     storages: Storages,
-    /// The storage that was read last: tensors that share one usually follow each other.
+    /// The storage that was read last.
     last: Option<(String, Rc<Vec<u8>>)>,
     /// Bytes that tensors may still take: a file can describe one storage as many tensors.
     budget: u64,
@@ -56,8 +56,11 @@ impl TorchFile {
         Ok(Self { tensors: state_dict(&pickle, &keyed)?, storages, last: None, budget })
     }
 
+    /// The names, those that share a storage together, so that it is read once.
     pub fn names(&self) -> Vec<String> {
-        self.tensors.keys().cloned().collect()
+        let mut names: Vec<&String> = self.tensors.keys().collect();
+        names.sort_by_key(|&name| &self.tensors[name].storage.key);
+        names.into_iter().cloned().collect()
     }
 
     /// Reads one tensor, contiguous, in the type it was saved in.
@@ -121,15 +124,17 @@ pub(super) fn read_exactly(reader: impl Read, len: u64) -> Result<Vec<u8>, Refus
 /// The elements of a strided view in order. The view is inside the storage: [`StridedView::new`] has checked it.
 fn gather(storage: &[u8], base: usize, shape: &[usize], stride: &[usize], size: usize) -> Vec<u8> {
     let elements: usize = shape.iter().product();
+    if elements == 0 {
+        return Vec::new();
+    }
     let mut contiguous = 1;
     let dense = shape.iter().zip(stride).rev().all(|(&dim, &step)| {
         let fits = dim == 1 || step == contiguous;
         contiguous *= dim;
         fits
     });
-    if dense || elements == 0 {
-        let start = if elements == 0 { 0 } else { base * size };
-        return storage[start..start + elements * size].to_vec();
+    if dense {
+        return storage[base * size..(base + elements) * size].to_vec();
     }
     let mut values = Vec::with_capacity(elements * size);
     let mut index = vec![0; shape.len()];

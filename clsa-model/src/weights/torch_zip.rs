@@ -32,11 +32,12 @@ pub(super) fn read(reader: BufReader<File>) -> Result<(Pickle, Members), Refusal
     Ok((Pickle::read(&mut &pickle[..])?, Members { folder: folder.clone(), archive }))
 }
 
-/// Reads a member to its end, where its checksum is compared.
-fn read_member(mut member: ZipFile<'_, BufReader<File>>) -> Result<Vec<u8>, Refusal> {
+/// Reads a member to its end, where its checksum is compared. It may be shorter than the archive says, but is read no further.
+fn read_member(member: ZipFile<'_, BufReader<File>>) -> Result<Vec<u8>, Refusal> {
+    let size = member.size();
     let mut bytes = Vec::new();
-    member.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    member.take(size.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > size { refuse("is damaged: a member is longer than the archive says") } else { Ok(bytes) }
 }
 
 impl Members {
@@ -44,6 +45,8 @@ impl Members {
     pub fn storage(&mut self, storage: &Storage) -> Result<Vec<u8>, Refusal> {
         let member = self.archive.by_name(&format!("{}/data/{}", self.folder, storage.key))?;
         check_len(storage, member.size())?;
-        read_member(member)
+        let bytes = read_member(member)?;
+        check_len(storage, bytes.len() as u64)?;
+        Ok(bytes)
     }
 }

@@ -38,6 +38,8 @@ pub(super) enum Object {
     Tensor(StridedView),
     /// A tensor that the legacy tar form keeps outside the pickle, by its key.
     TensorKey(i128),
+    /// A `Parameter` whose tensor is in the state that follows.
+    Parameter,
     /// A plain value that nothing here looks at: a float, bytes, a device.
     Other,
 }
@@ -327,8 +329,9 @@ impl<R: BufRead> Machine<'_, R> {
                 let global = global(self.text(module)?, self.text(name)?)?;
                 self.push(Object::Global(global));
             }
-            // REDUCE, BUILD, BINPERSID
+            // REDUCE, NEWOBJ, BUILD, BINPERSID
             b'R' => self.reduce()?,
+            0x81 => self.new_object()?,
             b'b' => self.build()?,
             b'Q' => self.persistent()?,
             other => {
@@ -401,12 +404,35 @@ impl<R: BufRead> Machine<'_, R> {
         StridedView::new(storage.clone(), self.count(offset)?, sizes(shape)?, sizes(stride)?)
     }
 
-    /// Sets attributes: a state dictionary carries its layer versions so, which the values do not depend on.
+    /// Makes an object of a type: of those known, only a `Parameter` is made so, of its tensor or with a state to follow.
+    fn new_object(&mut self) -> Result<(), Refusal> {
+        let (arguments, class) = (self.pop()?, self.pop()?);
+        if !matches!(self.get(class), Object::Global(Global::RebuildParameter)) {
+            return refuse("is no weight file: its pickle makes an object that is no tensor");
+        }
+        match parts(self.get(arguments))?.first() {
+            Some(&tensor) => self.stack.push(tensor),
+            None => self.push(Object::Parameter),
+        }
+        Ok(())
+    }
+
+    /// Sets attributes: a state dictionary carries its layer versions so and a parameter its gradient's settings, which the
+    /// values do not depend on. A parameter made of nothing has its tensor as the first of them.
     fn build(&mut self) -> Result<(), Refusal> {
-        self.pop()?;
+        let state = self.pop()?;
         let object = self.top()?;
         match self.get(object) {
-            Object::Dict(_) => Ok(()),
+            Object::Dict(_) | Object::Tensor(_) | Object::TensorKey(_) => Ok(()),
+            Object::Parameter => match *parts(self.get(state))? {
+                [tensor, ..] => {
+                    let tensor = self.get(tensor).clone();
+                    // In place, so that what refers to the parameter finds the tensor.
+                    self.objects[object.0 as usize] = tensor;
+                    Ok(())
+                }
+                [] => refuse("is damaged: a parameter in it has no tensor"),
+            },
             _ => refuse("is no weight file: its pickle sets the state of an object that is no dictionary"),
         }
     }
@@ -598,7 +624,7 @@ fn global(module: &str, name: &str) -> Result<Global, Refusal> {
     let known = match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Global::RebuildTensor,
-        ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+        ("torch._utils", "_rebuild_parameter") | ("torch.nn.parameter", "Parameter") => Global::RebuildParameter,
         ("torch", "Size") => Global::Size,
         ("torch", "device") => Global::Device,
         // Types of the legacy tar form's tensors, and of no consequence there: the storage tells the type.
@@ -628,4 +654,28 @@ fn unknown(module: &str, name: &str) -> Refusal {
         "asks for {module}.{name}, which is neither a tensor nor plain data (nothing in the file was run): save only \
          the state_dict() of a model"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `Parameter` of the tensor with the key 7, made by NEWOBJ, in two ways; and what makes none.
+    #[test]
+    fn parameters_may_be_made_as_objects() {
+        let read =
+            |program: &[u8]| Pickle::read(&mut &[b"\x80\x02ctorch.nn.parameter\nParameter\n", program].concat()[..]);
+        let tensor = |program: &[u8]| match read(program).unwrap().result() {
+            Object::TensorKey(key) => *key,
+            other => panic!("{other:?} is no tensor"),
+        };
+        // Parameter(tensor, True); then also with a state.
+        assert_eq!(tensor(b"K\x07Q\x88\x86\x81."), 7);
+        assert_eq!(tensor(b"K\x07Q\x88\x86\x81}b."), 7);
+        // Parameter(), whose state is (tensor, True).
+        assert_eq!(tensor(b")\x81K\x07Q\x88\x86b."), 7);
+        assert!(format!("{:?}", read(b")\x81)b.").unwrap_err()).contains("has no tensor"));
+        let other = Pickle::read(&mut &b"\x80\x02ccollections\nOrderedDict\n)\x81."[..]).unwrap_err();
+        assert!(format!("{other:?}").contains("makes an object that is no tensor"));
+    }
 }

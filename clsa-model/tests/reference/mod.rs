@@ -8,7 +8,7 @@ pub const EPS: f64 = 1e-5;
 
 /// What a convolution may differ by: Winograd's transforms cost a digit.
 pub fn eps_of(shape: ConvShape) -> f64 {
-    if shape.kernel == 3 && shape.stride == 1 { 1e-4 } else { EPS }
+    if shape.by_winograd() { 1e-4 } else { EPS }
 }
 
 /// Numbers in -1..1 from a seed.
