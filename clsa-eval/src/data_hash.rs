@@ -1,32 +1,28 @@
-//! What tells one data set from another without reading all of it.
+//! What tells one data set from another: its content.
 
 use crate::EvalError;
 use crate::evaluation::hex;
 use clsa_data::{Dataset, Label, Presence};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-/// Samples whose content is looked at.
-const LOOKED_AT: usize = 256;
+/// Samples that are read between two reports of progress.
+const BLOCK: usize = 1024;
 
-/// SHA-256, as 64 hexadecimal digits, over each split's number of samples, the names of the classes, every sample's label and name
-/// (without the part that all names begin with, so that a folder may be moved), and the files or pixels of 256 samples that
-/// lie evenly over the split. Another content under the same names in a file between those is not seen.
+/// SHA-256 of a split, as 64 hexadecimal digits: over the number of samples, the names of the classes, and every sample's label,
+/// name (without the part that all names begin with, so that a folder may be moved) and file or pixels. All of it is read, on
+/// all threads; `progress` is told how many samples are done.
 ///
 /// # Errors
-/// One of those samples cannot be read.
-pub fn data_hash(splits: &[&dyn Dataset]) -> Result<String, EvalError> {
+/// A sample cannot be read.
+pub fn data_hash(dataset: &dyn Dataset, progress: &dyn Fn(usize)) -> Result<String, EvalError> {
     let mut hash = Sha256::new();
-    splits.iter().try_for_each(|split| update(&mut hash, *split))?;
-    Ok(hex(&hash.finalize()))
-}
-
-fn update(hash: &mut Sha256, dataset: &dyn Dataset) -> Result<(), EvalError> {
     let len = dataset.len();
     hash.update((len as u64).to_le_bytes());
-    dataset.class_names().iter().for_each(|name| update_text(hash, name));
+    dataset.class_names().iter().for_each(|name| update_text(&mut hash, name));
     let common = common_prefix(dataset);
     for index in 0..len {
-        update_text(hash, &dataset.name(index)[common..]);
+        update_text(&mut hash, &dataset.name(index)[common..]);
         match dataset.label(index) {
             Label::None => hash.update([0]),
             Label::Class(class) => hash.update(class.to_le_bytes()),
@@ -40,14 +36,26 @@ fn update(hash: &mut Sha256, dataset: &dyn Dataset) -> Result<(), EvalError> {
             }
         }
     }
-    for step in 0..len.min(LOOKED_AT) {
-        let index = step * len / len.min(LOOKED_AT);
-        match dataset.encoded(index)? {
-            Some(encoded) => hash.update(&encoded.bytes),
-            None => hash.update(dataset.image(index)?.as_raw()),
-        }
+    for start in (0..len).step_by(BLOCK) {
+        let end = (start + BLOCK).min(len);
+        let content = |index| -> Result<_, EvalError> {
+            Ok(match dataset.encoded(index)? {
+                Some(encoded) => Sha256::digest(&encoded.bytes),
+                None => Sha256::digest(dataset.image(index)?.as_raw()),
+            })
+        };
+        let contents: Vec<_> = (start..end).into_par_iter().map(content).collect::<Result<_, _>>()?;
+        contents.iter().for_each(|content| hash.update(content));
+        progress(end);
     }
-    Ok(())
+    Ok(hex(&hash.finalize()))
+}
+
+/// The hash of a data set from those of its splits, training images first.
+pub fn joined_hash<'a>(splits: impl IntoIterator<Item = &'a String>) -> String {
+    let mut hash = Sha256::new();
+    splits.into_iter().for_each(|split| update_text(&mut hash, split));
+    hex(&hash.finalize())
 }
 
 /// A text and its length, so that two texts cannot be taken for two others.

@@ -217,7 +217,7 @@ fn line(protocol: &str, encoder: &str, first: &str, interval: &str, second: &str
 ///
 /// # Errors
 /// The folder cannot be written.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = new_file_in(folder)?;

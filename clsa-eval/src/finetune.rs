@@ -4,10 +4,10 @@ use crate::classifier::{Classifier, cosine};
 use crate::features::check_labels;
 use crate::linear::check_training;
 use crate::random_crops::{images, random_crops};
-use crate::training_state::{read_state, write_state};
+use crate::training_state::{Clock, read_state, write_state};
 use crate::{EvalError, EvalTransform, Predictions, TrainingProgress, extract};
 use candle_core::{DType, Tensor, Var};
-use clsa_data::{Dataset, LoaderConfig};
+use clsa_data::{Dataset, LoaderConfig, OnError};
 use clsa_model::{Encoder, Gradients, SgdUpdate};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -58,8 +58,10 @@ pub struct FinetuneResult {
     pub predictions: Predictions,
     /// The true class of each test image.
     pub labels: Vec<u32>,
-    /// Mean cross-entropy on the training images in the last epoch; none where that was trained before.
+    /// Mean cross-entropy on the training images in the last epoch.
     pub train_loss: Option<f64>,
+    /// Seconds that earlier calls took for the epochs that were taken over from `state`.
+    pub earlier_s: f64,
 }
 
 /// Trains a copy of the backbone, batch norm by the statistics of each batch, and a linear classifier initialised
@@ -97,15 +99,19 @@ pub fn finetune(
         variables.push((format!("velocity.{}", parameter.name), velocity.clone()));
     }
     variables.extend(tuned.buffers().iter().map(|buffer| (buffer.name.clone(), buffer.var.clone())));
+    let clock = Clock::new()?;
+    variables.extend(clock.variables());
     let batch_size = config.batch_size.min(train.len());
-    let loader = LoaderConfig { batch_size, seed: config.seed, ..LoaderConfig::default() };
+    // As for features: a figure of fewer images than it says would be another one.
+    let on_error = OnError::Stop;
+    let loader = LoaderConfig { batch_size, seed: config.seed, on_error, ..LoaderConfig::default() };
     let loader = random_crops(train.clone(), transform, config.scale, loader)?;
     let first = match state.filter(|path| path.exists()) {
         Some(path) => read_state(path, &variables)?,
         None => 0,
     };
     let mut gradients = Gradients::new(tuned.parameters().len());
-    let mut train_loss = None;
+    let (earlier_s, mut train_loss) = (clock.seconds()?, clock.loss()?);
     for epoch in first..config.epochs {
         let sgd = |lr: f64| SgdUpdate {
             lr: cosine(lr, epoch, config.epochs),
@@ -136,6 +142,7 @@ pub fn finetune(
         }
         train_loss = Some(sum / loader.batches_per_epoch() as f64);
         if let Some(path) = state {
+            clock.set(earlier_s, train_loss)?;
             write_state(path, epoch + 1, &variables)?;
         }
     }
@@ -144,7 +151,7 @@ pub fn finetune(
     features.check("test")?;
     let rows = Tensor::from_slice(&features.values, (features.len(), features.dim), device)?;
     let predictions = Predictions::from_scores(&classifier.scores(&rows)?, classes);
-    Ok(FinetuneResult { predictions, labels: features.labels, train_loss })
+    Ok(FinetuneResult { predictions, labels: features.labels, train_loss, earlier_s })
 }
 
 fn check_settings(config: &FinetuneConfig) -> Result<(), EvalError> {

@@ -26,9 +26,9 @@ mod voc07;
 
 pub use average_precision::{AveragePrecision, ClassPrecision, Precisions, average_precision};
 pub use clsa_augment::CenterCrop as EvalTransform;
-pub use data_hash::data_hash;
+pub use data_hash::{data_hash, joined_hash};
 pub use error::EvalError;
-pub use evaluation::{Chance, EncoderResult, Evaluation, Figures, ProtocolResult, encoder_hash};
+pub use evaluation::{Chance, EncoderResult, Evaluation, Figures, ProtocolResult, encoder_hash, write_whole};
 pub use feature_file::{FeatureFile, center_crops};
 pub use features::{
     FeatureRows, Features, Labelled, check_labels, extract, extract_into, labels, raw_pixels, raw_pixels_into,
@@ -42,8 +42,7 @@ pub use metrics::{Accuracy, ClassAccuracy, Figure, Predictions};
 #[cfg(feature = "report")]
 pub use report::{Progress, Report, ReportOptions};
 pub use retrieval::{
-    RetrievalConfig, RetrievalPrecision, Retrieved, retrieval, retrieval_chance, retrieval_precision,
-    write_retrieval_picture,
+    RetrievalConfig, RetrievalPrecision, Retrieved, retrieval, retrieval_chance, retrieval_picture, retrieval_precision,
 };
 pub use run::{DataTable, EvalTable, KnnTable, Run, RunConfig, TrainTable, ViewsTable};
 pub use voc07::{

@@ -6,10 +6,10 @@ use crate::features::check_labels;
 use crate::random_crops::{images, random_crops};
 use crate::stratified::hold_out;
 use crate::subset::Subset;
-use crate::training_state::{read_state, write_state};
+use crate::training_state::{Clock, read_state, write_state};
 use crate::{EvalError, EvalTransform, Predictions, extract};
 use candle_core::{DType, Tensor, Var};
-use clsa_data::{Dataset, LoaderConfig};
+use clsa_data::{Dataset, LoaderConfig, OnError};
 use clsa_model::{Encoder, SgdUpdate, Stage};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -78,8 +78,10 @@ pub struct LinearResult {
     /// Top-1 accuracy on the held-out part of the training images by learning rate, percent, 0 where training diverged;
     /// empty where there was nothing to choose.
     pub held_out: Vec<(f64, f64)>,
-    /// Mean cross-entropy on the training images in the last epoch; none where that was trained before.
+    /// Mean cross-entropy on the training images in the last epoch.
     pub train_loss: Option<f64>,
+    /// Seconds that earlier calls took for the epochs that were taken over from `state`.
+    pub earlier_s: f64,
 }
 
 /// Trains `fc`, a linear classifier initialised N(0, 0.01) and 0, on the encoder's features of randomly cropped and
@@ -105,8 +107,8 @@ pub fn linear(
     check_settings(config)?;
     let classes = check_labels(train.as_ref(), test)?;
     let mut training = Training { encoder, transform, config, classes, progress, epochs_before: 0 };
-    let (lr, held_out) = match config.lr[..] {
-        [only] => (only, Vec::new()),
+    let Choice { lr, held_out, earlier_s } = match config.lr[..] {
+        [only] => Choice { lr: only, held_out: Vec::new(), earlier_s: 0.0 },
         _ => training.choose(train, state)?,
     };
     let (classifiers, losses) = training.train(train.clone(), &[lr], state)?;
@@ -115,7 +117,14 @@ pub fn linear(
     }
     let (scores, labels) = training.scores(&classifiers, test)?;
     let predictions = Predictions::from_scores(&scores[0], classes);
-    Ok(LinearResult { predictions, labels, lr, held_out, train_loss: losses.last })
+    Ok(LinearResult {
+        predictions,
+        labels,
+        lr,
+        held_out,
+        train_loss: losses.last,
+        earlier_s: earlier_s + losses.earlier_s,
+    })
 }
 
 fn check_settings(config: &LinearConfig) -> Result<(), EvalError> {
@@ -142,16 +151,27 @@ struct Training<'a> {
     epochs_before: u64,
 }
 
+/// A learning rate and what it was chosen by.
+struct Choice {
+    lr: f64,
+    /// As in [`LinearResult`].
+    held_out: Vec<(f64, f64)>,
+    /// Seconds of the epochs that were trained before.
+    earlier_s: f64,
+}
+
 struct Losses {
-    /// Mean loss of the first classifier in the last epoch, if that was trained now.
+    /// Mean loss of the first classifier in the last epoch.
     last: Option<f64>,
+    /// Seconds of the epochs that were trained before.
+    earlier_s: f64,
     /// For each classifier, the epoch in which its loss was first not finite.
     diverged: Vec<Option<u64>>,
 }
 
 impl Training<'_> {
     /// Trains a classifier with each learning rate on a part of the training images and takes the best on the others.
-    fn choose(&mut self, train: &Arc<dyn Dataset>, state: Option<&Path>) -> Result<(f64, Vec<(f64, f64)>), EvalError> {
+    fn choose(&mut self, train: &Arc<dyn Dataset>, state: Option<&Path>) -> Result<Choice, EvalError> {
         let config = self.config;
         let labels: Vec<u32> = (0..train.len()).filter_map(|i| train.label(i).class()).collect();
         let (held_out, fitted) = hold_out(&labels, config.held_out, config.seed);
@@ -172,7 +192,7 @@ impl Training<'_> {
                 (lr, if diverged.is_some() { 0.0 } else { top1 })
             })
             .collect();
-        Ok((best(&tried), tried))
+        Ok(Choice { lr: best(&tried), held_out: tried, earlier_s: losses.earlier_s })
     }
 
     /// Trains one classifier for each learning rate, all on the same batches.
@@ -194,10 +214,14 @@ impl Training<'_> {
             variables.extend(classifier.variables(&prefix));
             variables.push((format!("{prefix}diverged"), diverged.clone()));
         }
+        let clock = Clock::new()?;
+        variables.extend(clock.variables());
         let loader = LoaderConfig {
             batch_size: config.batch_size,
             seed: config.seed,
             drop_last: false,
+            // As for features: a figure of fewer images than it says would be another one.
+            on_error: OnError::Stop,
             ..LoaderConfig::default()
         };
         let loader = random_crops(train, self.transform, config.scale, loader)?;
@@ -206,7 +230,7 @@ impl Training<'_> {
             Some(path) => read_state(path, &variables)?,
             None => 0,
         };
-        let mut last = None;
+        let (earlier_s, mut last) = (clock.seconds()?, clock.loss()?);
         for epoch in first..config.epochs {
             let (mut sum, mut samples) = (0.0, 0);
             for batch in loader.epoch(epoch, 0) {
@@ -227,7 +251,7 @@ impl Training<'_> {
                     sum += if at == 0 { loss.value * batch.samples.len() as f64 } else { 0.0 };
                 }
                 if diverged.iter().all(|at| at.as_tensor().to_vec1::<i64>().is_ok_and(|at| at[0] >= 0)) {
-                    return Ok((classifiers, Losses { last: None, diverged: vec![Some(epoch); lrs.len()] }));
+                    return Ok((classifiers, Losses { last: None, earlier_s, diverged: vec![Some(epoch); lrs.len()] }));
                 }
                 samples += batch.samples.len();
                 (self.progress)(TrainingProgress {
@@ -239,6 +263,7 @@ impl Training<'_> {
             }
             last = Some(sum / samples as f64);
             if let Some(path) = state {
+                clock.set(earlier_s, last)?;
                 write_state(path, epoch + 1, &variables)?;
             }
         }
@@ -246,7 +271,7 @@ impl Training<'_> {
             .iter()
             .map(|at| Ok(u64::try_from(at.to_vec1::<i64>()?[0]).ok()))
             .collect::<Result<Vec<_>, EvalError>>()?;
-        Ok((classifiers, Losses { last, diverged }))
+        Ok((classifiers, Losses { last, earlier_s, diverged }))
     }
 
     /// Scores of each classifier on centre crops, and the images' classes.

@@ -1,6 +1,5 @@
 //! The nearest neighbours of images by their features, and a picture of them.
 
-use crate::evaluation::write_whole;
 use crate::features::{FeatureRows, Labelled};
 use crate::knn::nearest;
 use crate::{EvalError, Figure};
@@ -12,7 +11,6 @@ use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 use std::io::Cursor;
-use std::path::Path;
 
 /// Settings of [`retrieval`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,22 +138,23 @@ const NEUTRAL: Rgb<u8> = Rgb([90, 90, 90]);
 const SAME: Rgb<u8> = Rgb([30, 150, 60]);
 const OTHER: Rgb<u8> = Rgb([210, 50, 40]);
 
-/// Writes a picture (PNG) of one row for each query: the query in a grey frame, then its neighbours, nearest first, in green frames where they are of
+/// A picture (PNG) of one row for each query: the query in a grey frame, then its neighbours, nearest first, in green frames where they are of
 /// its class and red ones where they are of another.
 ///
 /// # Errors
-/// An image cannot be read, or the folder cannot be written.
-pub fn write_retrieval_picture(
-    path: &Path,
+/// An image cannot be read, or the picture is too large for PNG.
+pub fn retrieval_picture(
     train: &dyn Dataset,
     test: Option<&dyn Dataset>,
     retrieved: &[Retrieved],
-) -> Result<(), EvalError> {
+) -> Result<Vec<u8>, EvalError> {
     let mut png = Cursor::new(Vec::new());
-    picture(train, test, retrieved)?
-        .write_to(&mut png, ImageFormat::Png)
-        .map_err(|e| EvalError::Run { path: path.to_owned(), reason: format!("cannot be encoded ({e})") })?;
-    write_whole(path, png.get_ref())
+    picture(train, test, retrieved)?.write_to(&mut png, ImageFormat::Png).map_err(|_| EvalError::Size {
+        what: "the picture of a retrieval",
+        got: retrieved.len(),
+        expected: 100,
+    })?;
+    Ok(png.into_inner())
 }
 
 fn picture(train: &dyn Dataset, test: Option<&dyn Dataset>, retrieved: &[Retrieved]) -> Result<RgbImage, EvalError> {
@@ -190,4 +189,28 @@ fn picture(train: &dyn Dataset, test: Option<&dyn Dataset>, retrieved: &[Retriev
         }
     }
     Ok(sheet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(angles: &[f32], labels: &[u32]) -> crate::Features {
+        let values = angles.iter().flat_map(|angle| [angle.cos(), angle.sin()]).collect();
+        crate::Features { values, dim: 2, labels: labels.to_vec() }
+    }
+
+    #[test]
+    fn precision_is_the_share_of_neighbours_of_the_class_and_chance_that_of_any_image() {
+        let train = features(&[0.0, 0.1, 0.2, 1.0, 1.1, 1.2], &[0, 0, 1, 1, 1, 0]);
+        // The three nearest of the first are of classes 0, 0 and 1, those of the second of 1, 1 and 0.
+        let test = features(&[0.05, 1.05], &[0, 1]);
+        let of = |neighbours| retrieval_precision((&train).into(), (&test).into(), neighbours, 0).unwrap();
+        let value = |found: &RetrievalPrecision| found.precision.as_ref().unwrap().value;
+        assert!((value(&of(3)) - 100.0 * (2.0 / 3.0 + 2.0 / 3.0) / 2.0).abs() < 1e-9);
+        assert!((value(&of(2)) - 100.0).abs() < 1e-9);
+        assert!((value(&of(60)) - 50.0).abs() < 1e-9 && of(60).neighbours == 6);
+        let chance = retrieval_chance(&[0, 0, 0, 1], &[0, 1], 9);
+        assert!((value(&chance) - 100.0 * (0.75 * 0.5 + 0.25 * 0.5)).abs() < 1e-9 && chance.neighbours == 4);
+    }
 }

@@ -291,3 +291,28 @@ impl Training<'_> {
         Ok(Some((classifier, train_loss)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::imageops::{crop_imm, flip_horizontal};
+
+    #[test]
+    fn ten_crops_are_corners_and_centre_and_the_same_mirrored() {
+        let image = RgbImage::from_fn(60, 40, |x, y| image::Rgb([4 * x as u8, 6 * y as u8, (x * y) as u8]));
+        let transform = EvalTransform::new(20, 16);
+        let mut augmenter = Augmenter::new();
+        let mut out = vec![0.0; TRAIN_CROPS * transform.values()];
+        write_crops(&mut augmenter, &image, &transform, TRAIN_CROPS, &mut out).unwrap();
+        let [resize, _] = transform.ops(60, 40).unwrap();
+        let resized = augmenter.apply(&image, &[resize]).unwrap();
+        assert_eq!(resized.dimensions(), (30, 20));
+        let five = [(0, 0), (14, 0), (0, 4), (14, 4), (7, 2)].map(|(x, y)| crop_imm(&resized, x, y, 16, 16).to_image());
+        let mirrored = five.each_ref().map(flip_horizontal);
+        for (at, (crop, out)) in five.iter().chain(&mirrored).zip(out.chunks_exact(transform.values())).enumerate() {
+            let mut wanted = vec![0.0; transform.values()];
+            augmenter.apply_into(crop, &[], &transform.normalize, Layout::ChannelsLast, &mut wanted).unwrap();
+            assert!(out == wanted, "crop {at}");
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! The linear protocol: what it learns, and that it can be interrupted.
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use clsa_data::{Dataset, Source, Split};
 use clsa_eval::{EvalError, EvalTransform, LinearConfig, LinearResult, TrainingProgress, extract, linear};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -83,10 +84,44 @@ fn an_interrupted_linear_evaluation_ends_with_the_same_classifier() {
     let uninterrupted = run(&config(), Some(&whole), 6).unwrap();
     let interrupted = std::panic::catch_unwind(|| run(&config(), Some(&parts), 3));
     assert!(interrupted.is_err());
-    assert_ne!(std::fs::read(&whole).unwrap(), std::fs::read(&parts).unwrap());
+    assert!(state(&whole) != state(&parts));
     let resumed = run(&config(), Some(&parts), 6).unwrap();
     assert_eq!(resumed.predictions, uninterrupted.predictions);
-    assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&parts).unwrap());
+    assert!(state(&whole) == state(&parts));
+    // Once more, and nothing is left to train: the loss and the time are those of before.
+    let again = run(&config(), Some(&parts), 6).unwrap();
+    assert_eq!(again.train_loss.map(f64::to_bits), uninterrupted.train_loss.map(f64::to_bits));
+    assert_eq!((uninterrupted.earlier_s, again.predictions), (0.0, uninterrupted.predictions));
+    assert!(again.earlier_s >= resumed.earlier_s && resumed.earlier_s > 0.0);
+}
+
+/// What a state holds but for the time it took.
+fn state(path: &Path) -> BTreeMap<String, Vec<f64>> {
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let flat = |t: Tensor| t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
+    tensors.into_iter().filter(|(name, _)| name != "seconds").map(|(name, t)| (name, flat(t))).collect()
+}
+
+#[test]
+fn of_several_learning_rates_the_best_on_held_out_images_is_taken_and_the_choice_can_be_interrupted() {
+    let config = LinearConfig { epochs: 8, lr: vec![1e-9, 0.3, 1e12], ..config() };
+    let folder = tempfile::tempdir().unwrap();
+    let whole = run(&config, Some(&folder.path().join("whole.safetensors")), 16).unwrap();
+    let tried: Vec<f64> = whole.held_out.iter().map(|(lr, _)| *lr).collect();
+    assert_eq!(tried, config.lr);
+    let best = whole.held_out.iter().map(|(_, top1)| *top1).fold(0.0, f64::max);
+    let chosen = whole.held_out.iter().find(|(lr, _)| *lr == whole.lr).unwrap();
+    assert_eq!(chosen.1, best);
+    assert_ne!(whole.held_out[2].1, best, "the choice says nothing: {:?}", whole.held_out);
+    // What was chosen is then trained on all images, as if it had been the only one.
+    let alone = run(&LinearConfig { lr: vec![whole.lr], ..config.clone() }, None, 8).unwrap();
+    assert_eq!(alone.predictions, whole.predictions);
+    let parts = folder.path().join("parts.safetensors");
+    for stop_after in [3, 11] {
+        assert!(std::panic::catch_unwind(|| run(&config, Some(&parts), stop_after)).is_err());
+    }
+    let resumed = run(&config, Some(&parts), 16).unwrap();
+    assert_eq!((resumed.predictions, resumed.held_out), (whole.predictions, whole.held_out));
 }
 
 #[test]

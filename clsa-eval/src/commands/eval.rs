@@ -8,11 +8,12 @@ use crate::{Failure, request};
 use anyhow::{Context, anyhow};
 use candle_core::Device;
 use clap::ValueEnum;
-use clsa_data::{Source, Split};
+use clsa_data::{DataError, Source, Split};
 use clsa_eval::{
-    Chance, EvalError, Evaluation, LabelSubset, check_labels, check_presences, data_hash, encoder_hash, labels,
-    presences,
+    Chance, EvalError, Evaluation, LabelSubset, check_labels, check_presences, data_hash, encoder_hash, joined_hash,
+    labels, presences, write_whole,
 };
+use progress::Progress;
 use protocols::{Bench, Images, NamedEncoder};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -167,14 +168,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let train = source.open(Split::Train).map_err(request)?;
     let test = match source.open(Split::Test) {
         Ok(test) => Some(test),
-        Err(error) if asked == [Protocol::Retrieval] => {
+        Err(error @ DataError::NoSplit { .. }) if asked == [Protocol::Retrieval] => {
             eprintln!("note: {error}; the queries are training images");
             None
         }
         Err(error) => {
-            return Err(request(anyhow!(
-                "{error}: only retrieval, of the protocols, needs no test images and no labels"
-            )));
+            let hint = match error {
+                DataError::NoSplit { .. } => ": only retrieval, of the protocols, needs no test images",
+                _ => "",
+            };
+            return Err(request(anyhow!("{error}{hint}")));
         }
     };
     let (mut classes, mut one_class_each, mut present, mut labelled) = (0, None, None, None);
@@ -201,15 +204,21 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Err(request(anyhow!("--k {k}: there are only {} training images; use at most as many", train.len())));
     }
     let untrained = subject.untrained(&device)?;
-    let splits: Vec<&dyn clsa_data::Dataset> = [Some(train.as_ref()), test.as_deref()].into_iter().flatten().collect();
+    let images = |split: &'static str, dataset: Arc<dyn clsa_data::Dataset>| -> Result<Images, EvalError> {
+        let progress = Progress::new(&format!("{split} images, content"), "images");
+        let sha256 = data_hash(dataset.as_ref(), &|done| progress.at(done as u64, dataset.len() as u64))?;
+        Ok(Images { split, sha256, dataset })
+    };
+    let train = images("training", train)?;
+    let test = test.map(|test| images("test", test)).transpose()?;
     let mut evaluation = Evaluation {
         weights: subject.weights.display().to_string(),
         encoder_sha256: encoder_hash(&trained)?,
         data: source.to_string(),
-        data_sha256: data_hash(&splits)?,
-        classes: train.class_names().to_vec(),
-        train_samples: train.len(),
-        test_samples: test.as_ref().map_or(0, |test| test.len()),
+        data_sha256: joined_hash([Some(&train), test.as_ref()].into_iter().flatten().map(|split| &split.sha256)),
+        classes: train.dataset.class_names().to_vec(),
+        train_samples: train.dataset.len(),
+        test_samples: test.as_ref().map_or(0, |test| test.dataset.len()),
         transform: subject.transform,
         chance: one_class_each.as_ref().map(|_| Chance::of(classes)),
         protocols: Vec::new(),
@@ -224,9 +233,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
         evaluation.test_samples,
         evaluation.classes.len(),
     );
-    let images = |split, dataset: Arc<dyn clsa_data::Dataset>| -> Result<Images, EvalError> {
-        Ok(Images { split, sha256: data_hash(&[dataset.as_ref()])?, dataset })
-    };
     let mut bench = Bench {
         args: &args,
         subject: &subject,
@@ -234,29 +240,42 @@ pub fn run(args: Args) -> Result<(), Failure> {
             NamedEncoder { name: "trained", encoder: &trained, sha256: evaluation.encoder_sha256.clone() },
             NamedEncoder { name: "untrained", encoder: &untrained, sha256: encoder_hash(&untrained)? },
         ],
-        train: images("training", train)?,
-        test: test.map(|test| images("test", test)).transpose()?,
+        train,
+        test,
         classes,
         labels: one_class_each,
         presences: present,
         labelled,
         features: Vec::new(),
+        pictures: Vec::new(),
+        earlier_s: 0.0,
     };
     for protocol in asked {
         evaluation.protocols.push(bench.run(protocol)?);
     }
     let per_class = if args.per_class { evaluation.per_class_table() } else { String::new() };
     let tables = evaluation.table() + &per_class;
-    if subject.out.exists() {
-        match Evaluation::read(&subject.out) {
+    let mut out = subject.out.clone();
+    if out.exists() {
+        match Evaluation::read(&out) {
+            Ok(earlier) if args.out.is_none() && subject.is_of_others(&earlier, &evaluation) => {
+                out = subject.apart(&evaluation);
+                if let Ok(earlier) = Evaluation::read(&out) {
+                    evaluation.keep_others(earlier);
+                }
+            }
             Ok(earlier) => evaluation.keep_others(earlier),
             Err(error) => eprintln!("warning: {error}; it is replaced"),
         }
     }
-    evaluation.write(&subject.out)?;
+    for (path, png) in bench.pictures {
+        write_whole(&path, &png)?;
+        eprintln!("written: {}", path.display());
+    }
+    evaluation.write(&out)?;
     // Last, because a reader that has gone ends the command here.
     print!("{tables}");
-    eprintln!("written: {}", subject.out.display());
+    eprintln!("written: {}", out.display());
     Ok(())
 }
 

@@ -44,6 +44,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(source) = &args.data {
         source.parse::<clsa_data::Source>().map_err(|error| request(anyhow!("--data: {error}")))?;
     }
+    if let Some(out) = &args.out
+        && let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+    {
+        return Err(request(anyhow!("--out {}: there is no folder {}", out.display(), folder.display())));
+    }
     let runs = if args.runs.is_empty() { vec![Run::newest(Path::new("runs"))?.folder] } else { args.runs };
     let out = args.out.unwrap_or_else(|| match runs.as_slice() {
         [run] => run.join("report.html"),

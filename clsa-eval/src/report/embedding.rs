@@ -97,7 +97,7 @@ pub(super) fn embedding(run: &Run, images: &Images, progress: &dyn Fn(usize, usi
     let encoder_sha256 = encoder_hash(&encoder)?;
     let features = |data: &dyn Dataset, indices: &[usize], split, before: usize| {
         let told = |done| progress(before + done, total);
-        let of = center_crops(&transform, &data_hash(&[data])?, &encoder_sha256);
+        let of = center_crops(&transform, &data_hash(data, &|_| {})?, &encoder_sha256);
         let features = kept_or_extracted(run, &of, &encoder, data, indices, &transform, &told)?;
         features.check(split).map(|()| features)
     };

@@ -237,7 +237,7 @@ const NAMED: usize = 40;
 pub(super) fn heat_map(counts: &[Vec<u32>], classes: &[String]) -> String {
     const LETTERS: usize = 24;
     let n = counts.len().max(1);
-    let longest = classes.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(LETTERS);
+    let longest = classes.iter().map(|name| width_in_letters(name)).max().unwrap_or(0).min(LETTERS);
     let wide = (0.5 * letter_height(n, 220) * longest as f64) as i32 + 24;
     let margin = if n <= NAMED { wide.clamp(60, 390) } else { 60 };
     let cell = f64::from(WIDTH as i32 - margin - 10) / n as f64;
@@ -329,7 +329,7 @@ pub(super) fn map(
                 names.push((class, place(&[x, y])));
             }
         }
-        set_apart(&mut names, |class| letters_width(classes[class].chars().count().min(NAME)), side - margin);
+        set_apart(&mut names, |class| letters_width(width_in_letters(&classes[class]).min(NAME)), side - margin);
         for (class, at) in names {
             let style = anchored(series(class), HPos::Center, VPos::Center);
             area.draw(&Text::new(shortened(&classes[class], NAME), at, style))?;
@@ -392,10 +392,25 @@ fn sized(color: RGBColor, h: HPos, v: VPos, size: f64) -> TextStyle<'static> {
 }
 
 fn shortened(name: &str, letters: usize) -> String {
-    if name.chars().count() <= letters {
+    if width_in_letters(name) <= letters {
         return name.to_owned();
     }
-    name.chars().take(letters - 1).chain(['…']).collect()
+    let mut width = 1;
+    let fits = |letter: &char| {
+        width += letter_width(*letter);
+        width <= letters
+    };
+    name.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// About how many usual letters a name is wide.
+fn width_in_letters(name: &str) -> usize {
+    name.chars().map(letter_width).sum()
+}
+
+/// Wide letters of the Latin alphabet, and those of the East Asian scripts, count twice.
+fn letter_width(letter: char) -> usize {
+    if matches!(letter, 'M' | 'W' | 'm' | 'w' | '@' | '%' | '—' | '\u{1100}'..) { 2 } else { 1 }
 }
 
 /// A tick in few letters: 0.06, 12, 40k, 1.5M.

@@ -167,7 +167,7 @@ fn features_that_an_evaluation_has_kept_are_used_and_change_nothing() {
     let dim = encoder.config().feature_dim();
     for split in [Split::Train, Split::Test] {
         let data = source.open(split).unwrap();
-        let data_sha256 = data_hash(&[data.as_ref()]).unwrap();
+        let data_sha256 = data_hash(data.as_ref(), &|_| {}).unwrap();
         let of = center_crops(&transform, &data_sha256, &encoder_hash(&encoder).unwrap());
         let one_hot = |class: usize| (0..dim).map(move |at| f32::from(u8::from(at == class)));
         let values: Vec<f32> = (0..data.len()).flat_map(|i| one_hot(data.label(i).class().unwrap() as usize)).collect();

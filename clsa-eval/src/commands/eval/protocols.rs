@@ -10,7 +10,7 @@ use clsa_eval::{
     FinetuneConfig, KnnConfig, Labelled, LinearConfig, LogisticRegressionConfig, Predictions, ProtocolResult,
     RetrievalConfig, RetrievalPrecision, TEST_CROPS, TRAIN_CROPS, TrainingProgress, Voc07Config, center_crops,
     data_hash, extract_crops_into, extract_into, finetune, knn, linear, logistic_regression, raw_pixels_into,
-    retrieval, retrieval_chance, retrieval_precision, voc07, write_retrieval_picture,
+    retrieval, retrieval_chance, retrieval_picture, retrieval_precision, voc07,
 };
 use clsa_model::Encoder;
 use serde_json::{Value, json};
@@ -43,6 +43,10 @@ pub struct Bench<'a> {
     pub labelled: Option<Arc<dyn Dataset>>,
     /// Features of centre crops, made when a protocol first asks for them.
     pub features: Vec<FeatureSet>,
+    /// Pictures to be written beside the figures: path and PNG.
+    pub pictures: Vec<(PathBuf, Vec<u8>)>,
+    /// Seconds of earlier processes that a protocol's trainings were taken over from.
+    pub earlier_s: f64,
 }
 
 /// An encoder, what its row of a table is called, and its hash.
@@ -73,6 +77,7 @@ impl Bench<'_> {
             self.features = self.center_crop_features()?;
         }
         let start = Instant::now();
+        self.earlier_s = 0.0;
         let (settings, results) = match protocol {
             Protocol::Knn => self.knn()?,
             Protocol::Linear => self.linear()?,
@@ -81,10 +86,12 @@ impl Bench<'_> {
             Protocol::Voc07 => self.voc07()?,
             Protocol::Retrieval => self.retrieval()?,
         };
-        let wall_time_s = start.elapsed().as_secs_f64();
+        let wall_time_s = start.elapsed().as_secs_f64() + self.earlier_s;
         let name = match protocol {
-            Protocol::Finetune if self.args.label_list.is_some() => "finetune list".to_owned(),
-            Protocol::Finetune => format!("finetune {}", self.args.labels),
+            Protocol::Finetune => match &self.args.label_list {
+                Some(list) => format!("finetune {}", list.file_name().unwrap_or(list.as_os_str()).display()),
+                None => format!("finetune {}", self.args.labels),
+            },
             _ => protocol.name().to_owned(),
         };
         Ok(ProtocolResult { protocol: name, settings, results, wall_time_s })
@@ -116,7 +123,7 @@ impl Bench<'_> {
         Ok((json!(config), results))
     }
 
-    fn linear(&self) -> Result<(Value, Vec<EncoderResult>), Failure> {
+    fn linear(&mut self) -> Result<(Value, Vec<EncoderResult>), Failure> {
         let defaults = LinearConfig::default();
         let config = LinearConfig {
             epochs: self.args.epochs.unwrap_or(defaults.epochs),
@@ -126,7 +133,7 @@ impl Bench<'_> {
             ..defaults
         };
         let test = self.test()?;
-        let mut results = Vec::new();
+        let (mut results, mut earlier_s) = (Vec::new(), 0.0);
         for NamedEncoder { name, encoder, sha256 } in &self.encoders {
             let state = self.state("linear", sha256, &self.train.sha256, &json!(config));
             tell_of(&state, &format!("linear, {name}"));
@@ -145,11 +152,13 @@ impl Bench<'_> {
             }
             let details = json!({ "lr": result.lr, "held_out": result.held_out, "train_loss": result.train_loss });
             results.push(self.accuracy(name, details, &result.predictions, &result.labels));
+            earlier_s += result.earlier_s;
         }
+        self.earlier_s = earlier_s;
         Ok((json!(config), results))
     }
 
-    fn finetune(&self) -> Result<(Value, Vec<EncoderResult>), Failure> {
+    fn finetune(&mut self) -> Result<(Value, Vec<EncoderResult>), Failure> {
         let defaults = FinetuneConfig::default();
         let config = FinetuneConfig {
             epochs: self.args.epochs.unwrap_or(defaults.epochs),
@@ -160,8 +169,11 @@ impl Bench<'_> {
             ..defaults
         };
         let (train, test) = (self.labelled.as_ref().unwrap_or(&self.train.dataset), self.test()?);
-        let train_sha256 = data_hash(&[train.as_ref()])?;
-        let mut results = Vec::new();
+        let train_sha256 = match &self.labelled {
+            Some(labelled) => data_hash(labelled.as_ref(), &|_| {})?,
+            None => self.train.sha256.clone(),
+        };
+        let (mut results, mut earlier_s) = (Vec::new(), 0.0);
         for NamedEncoder { name, encoder, sha256 } in &self.encoders {
             let state = self.state("finetune", sha256, &train_sha256, &json!(config));
             tell_of(&state, &format!("finetune, {name}"));
@@ -171,6 +183,7 @@ impl Bench<'_> {
             let result = finetune(encoder, train, test.dataset.as_ref(), transform, &config, Some(&state), &told)?;
             let details = json!({ "train_loss": result.train_loss });
             results.push(self.accuracy(name, details, &result.predictions, &result.labels));
+            earlier_s += result.earlier_s;
         }
         let mut settings = json!(config);
         settings["labels"] = match &self.args.label_list {
@@ -178,6 +191,7 @@ impl Bench<'_> {
             None => json!(self.args.labels),
         };
         settings["labelled_samples"] = json!(train.len());
+        self.earlier_s = earlier_s;
         Ok((settings, results))
     }
 
@@ -225,11 +239,13 @@ impl Bench<'_> {
         EvalTransform { resize, crop, normalize: self.subject.transform.normalize }
     }
 
-    fn retrieval(&self) -> Result<(Value, Vec<EncoderResult>), Failure> {
+    fn retrieval(&mut self) -> Result<(Value, Vec<EncoderResult>), Failure> {
         let args = self.args;
         let config = RetrievalConfig { queries: args.queries, neighbours: args.neighbours, seed: args.seed };
-        let labels = self.labels.as_ref().filter(|_| self.test.is_some());
-        let mut results = Vec::new();
+        // Of one class alone, every neighbour is of the query's: that says nothing.
+        let several = |train: &[u32]| train.iter().any(|class| *class != train[0]);
+        let labels = self.labels.as_ref().filter(|[train, _]| self.test.is_some() && several(train));
+        let (mut results, mut pictures) = (Vec::new(), Vec::new());
         for set in &self.features {
             let test = set.test.as_ref().map(|test| test as &dyn FeatureRows);
             let retrieved = retrieval(&set.train, test, &config)?;
@@ -237,8 +253,8 @@ impl Bench<'_> {
             if set.name == "trained" {
                 let picture = self.subject.out.with_extension("retrieval.png");
                 let test = self.test.as_ref().map(|test| test.dataset.as_ref());
-                write_retrieval_picture(&picture, self.train.dataset.as_ref(), test, &retrieved)?;
-                eprintln!("written: {}", picture.display());
+                let png = retrieval_picture(self.train.dataset.as_ref(), test, &retrieved)?;
+                pictures.push((picture.clone(), png));
                 details["picture"] = json!(picture.file_name().unwrap_or_default().to_string_lossy());
             }
             let precision = match (labels, test) {
@@ -263,6 +279,7 @@ impl Bench<'_> {
             let figures = Figures::Retrieval(retrieval_chance(train, test, args.neighbours));
             results.push(EncoderResult { encoder: "chance".to_owned(), details: json!({}), figures });
         }
+        self.pictures.append(&mut pictures);
         Ok((json!(config), results))
     }
 

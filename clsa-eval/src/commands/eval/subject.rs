@@ -1,10 +1,10 @@
 //! What is evaluated, after all defaults: the newest checkpoint of a run, or a weight file.
 
-use super::Args;
+use super::{Args, Protocol};
 use crate::{Failure, request};
 use anyhow::anyhow;
-use candle_core::{Device, Tensor};
-use clsa_eval::{EvalError, EvalTransform, KnnConfig, Run};
+use candle_core::{DType, Device, Tensor};
+use clsa_eval::{EvalError, EvalTransform, Evaluation, KnnConfig, Run, joined_hash};
 use clsa_model::{Compute, Encoder, ModelConfig, Stem, weights};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,12 @@ pub struct Subject {
     pub out: PathBuf,
     /// Where features and interrupted trainings are kept.
     pub cache: PathBuf,
+    /// Whether it is a run's newest checkpoint, not a file of weights.
+    of_run: bool,
 }
+
+/// Images that the picture of a retrieval may hold.
+const MOST_PICTURED: usize = 20_000;
 
 impl Subject {
     pub fn of(args: &Args) -> Result<Self, Failure> {
@@ -28,9 +33,24 @@ impl Subject {
             Some(file) => Self::of_weights(file, args)?,
             None => Self::of_run(args)?,
         };
+        let most = 16_384;
+        if subject.transform.resize > most {
+            return Err(request(anyhow!("--resize {}: use at most {most} pixels", subject.transform.resize)));
+        }
         if subject.transform.crop == 0 || subject.transform.crop > subject.transform.resize {
             let EvalTransform { resize, crop, .. } = subject.transform;
             return Err(request(anyhow!("--crop {crop}: use 1 to {resize} pixels, the resized short side (--resize)")));
+        }
+        if subject.out.is_dir() {
+            return Err(request(anyhow!("--out {}: this is a folder; name a file in it", subject.out.display())));
+        }
+        let cells = args.queries.saturating_mul(args.neighbours.saturating_add(1));
+        if args.protocol.contains(&Protocol::Retrieval) && cells > MOST_PICTURED {
+            return Err(request(anyhow!(
+                "--queries {} with --neighbours {}: the picture would hold {cells} images; ask for at most {MOST_PICTURED}",
+                args.queries,
+                args.neighbours
+            )));
         }
         let folder = subject.out.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
@@ -65,6 +85,7 @@ impl Subject {
             knn,
             out: args.out.clone().unwrap_or_else(|| run.folder.join(name)),
             cache: args.cache.clone().unwrap_or(run.folder),
+            of_run: true,
         })
     }
 
@@ -88,12 +109,33 @@ impl Subject {
             },
             out: args.out.clone().unwrap_or_else(|| format!("{name}.eval.json").into()),
             cache: args.cache.clone().unwrap_or_else(|| format!("{name}.eval").into()),
+            of_run: false,
         })
+    }
+
+    /// Whether an earlier evaluation is of other images, or of another file of weights with the same name: it must stay.
+    /// (A run's own earlier checkpoint gives way to the later one.)
+    pub fn is_of_others(&self, earlier: &Evaluation, now: &Evaluation) -> bool {
+        earlier.data_sha256 != now.data_sha256 || (!self.of_run && earlier.encoder_sha256 != now.encoder_sha256)
+    }
+
+    /// A file for an evaluation beside the usual one, which is of other images or weights.
+    pub fn apart(&self, evaluation: &Evaluation) -> PathBuf {
+        let weights = (!self.of_run).then_some(&evaluation.encoder_sha256);
+        let hash = joined_hash([Some(&evaluation.data_sha256), weights].into_iter().flatten());
+        let name = self.out.file_stem().unwrap_or_default().to_string_lossy();
+        self.out.with_file_name(format!("{name}-{}.json", &hash[..8]))
     }
 
     pub fn trained(&self, device: &Device) -> Result<Encoder, Failure> {
         let encoder = self.untrained(device)?;
         let tensors = read(&self.weights)?;
+        if let Some(name) = first_not_finite(&tensors)? {
+            return Err(request(anyhow!(
+                "{}: {name} holds a value that is infinite or not a number: the weights are damaged or training diverged",
+                self.weights.display()
+            )));
+        }
         encoder.load_backbone(&tensors).map_err(|error| {
             request(anyhow!("{}: {}", self.weights.display(), misfit(&self.model, &tensors, &error.to_string())))
         })?;
@@ -103,6 +145,19 @@ impl Subject {
     pub fn untrained(&self, device: &Device) -> Result<Encoder, Failure> {
         Encoder::new(&self.model, Compute::default(), self.seed, device).map_err(|e| Failure::from(EvalError::from(e)))
     }
+}
+
+/// The name of the first tensor that holds a value which is infinite or not a number.
+fn first_not_finite(tensors: &HashMap<String, Tensor>) -> Result<Option<&String>, Failure> {
+    let mut names: Vec<&String> = tensors.keys().filter(|name| tensors[*name].dtype().is_float()).collect();
+    names.sort();
+    for name in names {
+        let sum = tensors[name].to_dtype(DType::F64).and_then(|t| t.abs()?.sum_all()?.to_scalar::<f64>());
+        if !sum.map_err(EvalError::from)?.is_finite() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Why weights do not fit a model: they are of another one, or the first of the differences.
