@@ -162,7 +162,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(list) => LabelSubset::List(list.clone()),
         None => args.labels.parse().map_err(|e| request(anyhow!("--labels {}: {e}", args.labels)))?,
     };
-    let subject = Subject::of(&args)?;
+    let mut subject = Subject::of(&args)?;
     let trained = subject.trained(&device)?;
     let source: Source = subject.data.parse().map_err(|e| request(anyhow!("--data: {e}")))?;
     let train = source.open(Split::Train).map_err(request)?;
@@ -223,6 +223,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         chance: one_class_each.as_ref().map(|_| Chance::of(classes)),
         protocols: Vec::new(),
     };
+    if args.out.is_none()
+        && Evaluation::read(&subject.out).is_ok_and(|earlier| subject.is_of_others(&earlier, &evaluation))
+    {
+        subject.out = subject.apart(&evaluation);
+    }
     eprintln!(
         "{}: {} x {}; {}: {} training and {} test images of {} classes",
         evaluation.weights,
@@ -255,15 +260,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let per_class = if args.per_class { evaluation.per_class_table() } else { String::new() };
     let tables = evaluation.table() + &per_class;
-    let mut out = subject.out.clone();
-    if out.exists() {
-        match Evaluation::read(&out) {
-            Ok(earlier) if args.out.is_none() && subject.is_of_others(&earlier, &evaluation) => {
-                out = subject.apart(&evaluation);
-                if let Ok(earlier) = Evaluation::read(&out) {
-                    evaluation.keep_others(earlier);
-                }
-            }
+    if subject.out.exists() {
+        match Evaluation::read(&subject.out) {
             Ok(earlier) => evaluation.keep_others(earlier),
             Err(error) => eprintln!("warning: {error}; it is replaced"),
         }
@@ -272,10 +270,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
         write_whole(&path, &png)?;
         eprintln!("written: {}", path.display());
     }
-    evaluation.write(&out)?;
+    evaluation.write(&subject.out)?;
     // Last, because a reader that has gone ends the command here.
     print!("{tables}");
-    eprintln!("written: {}", out.display());
+    eprintln!("written: {}", subject.out.display());
     Ok(())
 }
 
