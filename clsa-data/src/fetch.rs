@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crossbeam::channel::{Receiver, bounded};
 use md5::{Digest, Md5};
 
 use crate::progress::Progress;
@@ -176,15 +177,22 @@ pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(Pro
             .truncate(done == 0)
             .open(&part)
             .map_err(io(&part))?;
-        let mut body = response.into_body().into_reader();
-        let mut buffer = vec![0; 1 << 16];
+        let chunks = read_apart(response.into_body().into_reader());
         loop {
-            let count = body.read(&mut buffer).map_err(|error| network(error.to_string()))?;
-            if count == 0 {
+            let chunk = match chunks.recv_timeout(STALLED) {
+                Ok(chunk) => chunk.map_err(|error| network(error.to_string()))?,
+                Err(_) => {
+                    let seconds = STALLED.as_secs();
+                    return Err(network(format!(
+                        "nothing came for {seconds} s after {done} bytes; run it again to go on"
+                    )));
+                }
+            };
+            if chunk.is_empty() {
                 break;
             }
-            out.write_all(&buffer[..count]).map_err(io(&part))?;
-            done += count as u64;
+            out.write_all(&chunk).map_err(io(&part))?;
+            done += chunk.len() as u64;
             progress(Progress { done, total });
         }
         out.sync_all().map_err(io(&part))?;
@@ -199,6 +207,28 @@ pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(Pro
     }
     std::fs::rename(&part, &path).map_err(io(&path))?;
     Ok(path)
+}
+
+/// How long a connection may bring nothing.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Reads on a thread of its own, since a read may never return; an empty chunk is the end.
+fn read_apart(mut body: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
+    let (sender, chunks) = bounded(4);
+    std::thread::spawn(move || {
+        loop {
+            let mut chunk = vec![0; 1 << 16];
+            let read = body.read(&mut chunk).map(|count| {
+                chunk.truncate(count);
+                chunk
+            });
+            let more = read.as_ref().is_ok_and(|chunk| !chunk.is_empty());
+            if sender.send(read).is_err() || !more {
+                break;
+            }
+        }
+    });
+    chunks
 }
 
 /// MD5 of a file, in hexadecimal digits.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::GzDecoder;
 
 use crate::dataset::Split;
+use crate::decode::Limits;
 use crate::error::DataError;
 use crate::planes::Planes;
 
@@ -14,7 +15,7 @@ use crate::planes::Planes;
 const MAX_FILE: u64 = 4 << 30;
 
 /// Opens a split; the classes are the numbers up to the largest label of the training split.
-pub(crate) fn open(folder: &Path, split: Split) -> Result<Planes, DataError> {
+pub(crate) fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError> {
     if !folder.is_dir() {
         return Err(DataError::refused(folder, "is not a folder that can be read"));
     }
@@ -27,6 +28,10 @@ pub(crate) fn open(folder: &Path, split: Split) -> Result<Planes, DataError> {
     };
     if count == 0 || height == 0 || width == 0 {
         return Err(DataError::refused(image_file, "has no pixels"));
+    }
+    if u64::from(height) * u64::from(width) > limits.max_pixels {
+        let most = limits.max_pixels;
+        return Err(DataError::refused(image_file, format!("has images of {width}x{height}, above {most} pixels")));
     }
     let labels = read_labels(&label_file)?;
     if labels.len() != count as usize {

@@ -47,6 +47,10 @@ impl<'a> Jpeg<'a> {
         let mut decoder = Decoder::new(self.bytes).map_err(reason)?;
         let frame = &self.metadata.frame;
         let cmyk = frame.components.len() == 4;
+        let factors = |at: usize| baseline::sampling(&frame.components[at]);
+        if cmyk && (1..4).any(|at| factors(at) != factors(0)) {
+            return Err("it is a CMYK JPEG with subsampled inks that is progressive, has restarts or is damaged".into());
+        }
         decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
         let scan = self.bytes.get(self.metadata.entropy_data_offset..).unwrap_or_default();
         let end_marker = scan.windows(2).rev().any(|pair| pair == [0xff, 0xd9]);
@@ -68,7 +72,13 @@ impl<'a> Jpeg<'a> {
             }
         }
         let (width, height) = (image.width as u32, image.height as u32);
-        let rgb = if cmyk { cmyk_to_rgb(&image.data) } else { image.data };
+        let rgb = if cmyk {
+            let mut rgb = vec![0; image.data.len() / 4 * 3];
+            cmyk_to_rgb(&image.data, &mut rgb);
+            rgb
+        } else {
+            image.data
+        };
         RgbImage::from_raw(width, height, rgb).ok_or("the decoder gave too few pixels".into())
     }
 }
@@ -82,15 +92,14 @@ fn reason(error: JpegError) -> String {
 
 /// Pillow's colours: it takes every CMYK JPEG for an inverted one, as Adobe writes them, and then scales what each ink
 /// leaves by what black leaves.
-fn cmyk_to_rgb(inverted: &[u8]) -> Vec<u8> {
+fn cmyk_to_rgb(inverted: &[u8], rgb: &mut [u8]) {
     let scaled = |ink: u8, white: u8| {
         let product = u32::from(ink) * u32::from(white) + 128;
         (((product >> 8) + product) >> 8) as u8
     };
-    inverted
-        .chunks_exact(4)
-        .flat_map(|pixel| [0, 1, 2].map(|channel| pixel[3] - scaled(255 - pixel[channel], pixel[3])))
-        .collect()
+    for (pixel, ink) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(inverted.as_chunks::<4>().0) {
+        *pixel = [0, 1, 2].map(|channel| ink[3] - scaled(255 - ink[channel], ink[3]));
+    }
 }
 
 #[cfg(test)]

@@ -87,11 +87,12 @@ impl Listing {
                 continue;
             }
             let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
-            let Some(name) = path.to_str() else {
-                return Err(DataError::refused(entry.path(), "its name is not valid UTF-8"));
-            };
-            if is_image(name) {
-                let folder = name.rfind(std::path::MAIN_SEPARATOR).map_or(0, |at| at + 1);
+            if is_image(&path.to_string_lossy()) {
+                let Some(name) = path.to_str() else {
+                    return Err(DataError::refused(entry.path(), "its name is not valid UTF-8"));
+                };
+                // A folder counts without the separator behind it, which would come after `-` and the like.
+                let folder = name.rfind(std::path::MAIN_SEPARATOR).unwrap_or(0);
                 found.push((name.to_string(), folder));
             }
         }

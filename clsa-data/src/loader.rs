@@ -120,7 +120,7 @@ impl<T: Transform> Loader<T> {
     ///
     /// # Errors
     /// [`DataError::Config`] if a setting is out of range or an epoch would have no batch.
-    pub fn new(dataset: Arc<dyn Dataset>, transform: Arc<T>, config: LoaderConfig) -> Result<Self, DataError> {
+    pub fn new(dataset: Arc<dyn Dataset>, transform: Arc<T>, mut config: LoaderConfig) -> Result<Self, DataError> {
         let refuse = |key, reason: String| Err(DataError::Config { key, reason });
         for (key, value) in
             [("batch_size", config.batch_size), ("prefetch", config.prefetch), ("world_size", config.world_size)]
@@ -139,6 +139,9 @@ impl<T: Transform> Loader<T> {
         if u32::try_from(samples).is_err() {
             return refuse("dataset", format!("has {samples} samples, more than the 4,294,967,295 that are supported"));
         }
+        if config.batch_size.checked_mul(config.world_size).is_none() {
+            return refuse("batch_size", format!("is {}, which no data set has", config.batch_size));
+        }
         let partition = Partition {
             samples,
             batch_size: config.batch_size,
@@ -153,6 +156,8 @@ impl<T: Transform> Loader<T> {
                 format!("the global batch of {global} is larger than the data set of {samples} samples"),
             );
         }
+        // More cannot be ahead.
+        config.prefetch = config.prefetch.min(partition.batches());
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(config.threads)
             .thread_name(|thread| format!("clsa-data-{thread}"))

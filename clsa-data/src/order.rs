@@ -37,8 +37,9 @@ pub fn shuffled(seed: u64, epoch: u64, len: u32) -> Vec<u32> {
 }
 
 /// All samples in the order in which a reader with a shuffle buffer meets them: whole shards in random order, each read
-/// from its beginning to its end, every sample through a buffer of `buffer` samples from which a random one leaves.
-/// `shards` gives the number of samples of each shard.
+/// from its beginning to its end, into a buffer of `buffer` samples that is emptied in random order whenever it is full. So
+/// no sample waits for long, and what is read once need not be read again. `shards` gives the number of samples of each
+/// shard.
 pub fn buffered(seed: u64, epoch: u64, shards: &[usize], buffer: usize) -> Vec<u32> {
     let mut generator = generator(seed, epoch);
     let starts: Vec<usize> = shards
@@ -51,20 +52,11 @@ pub fn buffered(seed: u64, epoch: u64, shards: &[usize], buffer: usize) -> Vec<u
     let mut shard_order: Vec<u32> = (0..shards.len() as u32).collect();
     shuffle(&mut shard_order, &mut generator);
     let mut order = Vec::with_capacity(shards.iter().sum());
-    let mut waiting: Vec<u32> = Vec::with_capacity(buffer.max(1));
     for shard in shard_order {
         let shard = shard as usize;
-        for sample in starts[shard]..starts[shard] + shards[shard] {
-            if waiting.len() < buffer.max(1) {
-                waiting.push(sample as u32);
-            } else {
-                let leaving = below(&mut generator, waiting.len());
-                order.push(std::mem::replace(&mut waiting[leaving], sample as u32));
-            }
-        }
+        order.extend((starts[shard]..starts[shard] + shards[shard]).map(|sample| sample as u32));
     }
-    shuffle(&mut waiting, &mut generator);
-    order.append(&mut waiting);
+    order.chunks_mut(buffer.max(1)).for_each(|filling| shuffle(filling, &mut generator));
     order
 }
 

@@ -78,6 +78,11 @@ pub fn pack(
     if options.short_side == Some(0) {
         return Err(DataError::Config { key: "short_side", reason: "must be at least 1".into() });
     }
+    // Without a separator at its end, so that `OUT.part` is beside it.
+    let out: &Path = &out.components().collect::<PathBuf>();
+    if out.file_name().is_none() || out.is_symlink() || out.is_file() {
+        return Err(DataError::refused(out, "is not a new folder; name one"));
+    }
     if out.exists() && std::fs::read_dir(out).map_err(DataError::io(out))?.next().is_some() {
         return Err(DataError::refused(out, "is not empty; shards are written to a new or empty folder"));
     }
@@ -85,11 +90,43 @@ pub fn pack(
     if part.exists() {
         return Err(DataError::refused(part, "is left from packing that was interrupted; delete it first"));
     }
-    std::fs::create_dir_all(&part).map_err(DataError::io(&part))?;
+    if let Some(class) = splits.train.class_names().iter().find(|class| class.contains(['\n', '\r'])) {
+        return Err(DataError::refused(out, format!("cannot name the class {class:?}, which has a line break")));
+    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
         .map_err(|error| DataError::Config { key: "threads", reason: error.to_string() })?;
+    std::fs::create_dir_all(&part).map_err(DataError::io(&part))?;
+    let packed = write_shards(splits, &part, options, &pool, progress).and_then(|report| {
+        if report.samples == 0 {
+            let reason = report.bad.first().map_or("it has no samples", String::as_str);
+            return Err(DataError::refused(out, format!("was not written, because no image is good: {reason}")));
+        }
+        std::fs::rename(&part, out).map_err(DataError::io(out))?;
+        Ok(report)
+    });
+    match packed {
+        Ok(mut report) => {
+            report.shards.iter_mut().for_each(|shard| *shard = out.join(shard.file_name().unwrap_or_default()));
+            Ok(report)
+        }
+        Err(error) => {
+            // What failed is what the user should hear of, not that its remains cannot be deleted.
+            let _ = std::fs::remove_dir_all(&part);
+            Err(error)
+        }
+    }
+}
+
+/// Writes all shards to the folder `part`.
+fn write_shards(
+    splits: &Splits,
+    part: &Path,
+    options: &PackOptions,
+    pool: &rayon::ThreadPool,
+    progress: &dyn Fn(Progress),
+) -> Result<PackReport, DataError> {
     let classes = splits.train.class_names();
     if !classes.is_empty() {
         write_whole(&part.join(CLASSES_FILE), (classes.join("\n") + "\n").as_bytes())?;
@@ -134,13 +171,6 @@ pub fn pack(
             last.finish(&mut report)?;
         }
     }
-    if report.samples == 0 {
-        std::fs::remove_dir_all(&part).map_err(DataError::io(&part))?;
-        let reason = report.bad.first().map_or("it has no samples", String::as_str);
-        return Err(DataError::refused(out, format!("was not written, because no image is good: {reason}")));
-    }
-    std::fs::rename(&part, out).map_err(DataError::io(out))?;
-    report.shards.iter_mut().for_each(|shard| *shard = out.join(shard.file_name().unwrap_or_default()));
     Ok(report)
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -86,14 +87,14 @@ impl ParquetImages {
             let refuse = |reason: String| DataError::refused(&path, reason);
             let len = std::fs::metadata(&path).map_err(DataError::io(&path))?.len();
             let file = SharedFile { path: path.clone(), len };
-            let reader = SerializedFileReader::new(file)
-                .map_err(|error| refuse(format!("is not a whole parquet file: {error}")))?;
+            let reader = guarded(|| SerializedFileReader::new(file).map_err(|error| error.to_string()))
+                .map_err(|reason| refuse(format!("is not a whole parquet file: {reason}")))?;
             let image_column = column(&reader, "image.bytes").map_err(refuse)?;
             let label_column = column(&reader, "label").map_err(refuse)?;
             for group in 0..reader.num_row_groups() {
                 let metadata = reader.metadata().row_group(group);
                 let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
-                let labels = read_labels(&reader, group, label_column, rows).map_err(refuse)?;
+                let labels = guarded(|| read_labels(&reader, group, label_column, rows)).map_err(refuse)?;
                 this.labels.extend(labels);
                 samples += rows;
                 this.ends.push(samples);
@@ -151,7 +152,7 @@ impl ParquetImages {
         images.get_or_init(|| {
             let reader = &self.files[file].1;
             let rows = usize::try_from(reader.metadata().row_group(group).num_rows()).unwrap_or(0);
-            read_images(reader, group, column(reader, "image.bytes")?, rows)
+            guarded(|| read_images(reader, group, column(reader, "image.bytes")?, rows))
         });
         images
     }
@@ -170,6 +171,11 @@ impl ParquetImages {
             Err(reason) => Err(SampleError::Decode { name, reason }),
         }
     }
+}
+
+/// Runs a part of the parquet reader; a panic inside it, which some damaged files cause, becomes a reason.
+fn guarded<R>(work: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("is damaged: the reader panicked".into()))
 }
 
 /// The column of a file with this path; an error is a reason.

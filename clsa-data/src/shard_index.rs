@@ -325,7 +325,8 @@ pub fn scan_reader<R: Read + std::io::Seek>(reader: R, size: u64, classes: &[Str
             let mut text = String::new();
             let read = (&mut entry).take(MAX_LABEL).read_to_string(&mut text);
             read.map_err(|error| format!("{path} cannot be read: {error}"))?;
-            let labels = if extension == "cls" { parse_cls(&text, classes).map(Some) } else { parse_json(&text) };
+            let labels =
+                if extension == "cls" { parse_cls(&text, classes).map(Some) } else { parse_json(&text, classes) };
             if let Some(labels) = labels.map_err(|reason| format!("{path} {reason}"))? {
                 pending.class = Some(labels);
             }
@@ -366,12 +367,17 @@ pub(crate) fn parse_cls(text: &str, classes: &[String]) -> Result<Vec<i32>, Stri
     }
 }
 
-/// A `.json` file: `label`, `cls` or `class` with a number, or `labels` with -1, 0 and 1 for each class; `None` without
-/// any of these. An error is a reason.
-pub(crate) fn parse_json(text: &str) -> Result<Option<Vec<i32>>, String> {
+/// A `.json` file: `label`, `cls` or `class` with a number or the name of a class, or `labels` with -1, 0 and 1 for each class;
+/// `None` without any of these. An error is a reason.
+pub(crate) fn parse_json(text: &str, classes: &[String]) -> Result<Option<Vec<i32>>, String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
-    if let Some(number) = ["label", "cls", "class"].iter().find_map(|key| value.get(key)?.as_i64()) {
-        return Ok(Some(vec![class_number(number)?]));
+    let label = ["label", "cls", "class"].iter().find_map(|key| value.get(key).filter(|value| !value.is_null()));
+    if let Some(label) = label {
+        return match (label.as_i64(), label.as_str()) {
+            (Some(number), _) => Ok(Some(vec![class_number(number)?])),
+            (None, Some(name)) => parse_cls(name, classes).map(Some),
+            (None, None) => Err(format!("has the label {label}, neither a whole number nor the name of a class")),
+        };
     }
     let Some(labels) = value.get("labels").and_then(|labels| labels.as_array()) else { return Ok(None) };
     let labels: Option<Vec<i32>> =

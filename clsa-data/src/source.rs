@@ -69,7 +69,7 @@ impl Source {
         Ok(match self {
             Source::ImageFolder(path) => Arc::new(imagefolder::open(path, split, limits)?),
             Source::CifarBin(path) => Arc::new(cifar::open(path, split)?),
-            Source::Idx(path) => Arc::new(idx::open(path, split)?),
+            Source::Idx(path) => Arc::new(idx::open(path, split, limits)?),
             Source::Wds(pattern) => Arc::new(wds::Wds::open(pattern, split, limits)?),
             #[cfg(feature = "parquet")]
             Source::Parquet(pattern) => Arc::new(crate::parquet_images::ParquetImages::open(pattern, split, limits)?),

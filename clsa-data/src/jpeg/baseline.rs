@@ -1,14 +1,15 @@
-//! The JPEG files that nearly all data sets consist of, faster than the library has them: baseline, in one scan, grey
-//! or YCbCr, without restarts. Huffman decoding is ours; the inverse transform and the colours are the library's.
+//! The JPEG files that nearly all data sets consist of, faster than the library has them: baseline, in one scan, without
+//! restarts, with colours of full, half or quarter resolution. Huffman decoding is ours; the inverse transform and the colours are the library's.
 //!
-//! What is not of this kind, and what is damaged, is left to the library as a whole, so the two never differ in a pixel.
+//! What is not of this kind, and what is damaged, is left to the library as a whole, so the two never differ in a pixel but for
+//! CMYK with subsampled inks, which the library has wrong.
 
 use image::RgbImage;
 use libjpeg_turbo_rs::common::types::ComponentInfo;
 use libjpeg_turbo_rs::decode::marker::JpegMetadata;
 use libjpeg_turbo_rs::simd;
 
-use super::colour::{self, Chroma};
+use super::colour::{self, Colours};
 use super::entropy::{Bits, Codes, block};
 
 /// Samples of one component, in rows of whole blocks.
@@ -51,7 +52,7 @@ pub(super) fn decode(bytes: &[u8], metadata: &JpegMetadata) -> Option<RgbImage> 
     {
         return None;
     }
-    let chroma = Chroma::of(metadata)?;
+    let colours = Colours::of(metadata)?;
     let components = metadata.scan.components.iter().zip(&frame.components).map(|(selector, component)| {
         Some(Component {
             dc: Codes::new(metadata.dc_huffman_tables.get(usize::from(selector.dc_table_index))?.as_deref()?),
@@ -66,8 +67,7 @@ pub(super) fn decode(bytes: &[u8], metadata: &JpegMetadata) -> Option<RgbImage> 
     let (across, down) = components[0].blocks;
     let units = (width.div_ceil(8 * across), height.div_ceil(8 * down));
     let planes = planes(Bits::new(bytes.get(metadata.entropy_data_offset..)?), &components, units)?;
-    let pixels = colour::to_rgb(&planes, chroma, width, height);
-    RgbImage::from_raw(width as u32, height as u32, pixels)
+    colour::to_rgb(&planes, &colours, width, height)
 }
 
 /// Sampling factors, horizontal and vertical.
