@@ -1,18 +1,24 @@
 #![doc = include_str!("../README.md")]
 
 pub mod bench;
-pub mod checkpoint;
-pub mod communicator;
-pub mod config;
-pub mod method;
-pub mod metrics;
-pub mod monitor;
-pub mod optimizer;
-pub mod presets;
-pub mod progress;
+mod communicator;
+mod error;
+mod method;
+mod monitor;
+mod optimizer;
 pub mod replay;
-pub mod run_folder;
-pub mod shuffle_bn;
-pub mod trainer;
-pub mod view_batch;
-pub mod view_grid;
+mod setup;
+mod shuffle_bn;
+mod trainer;
+mod view_batch;
+
+pub use candle_core;
+pub use communicator::{Communicator, SingleProcess};
+pub use error::{Result, TrainError};
+pub use method::{Clsa, StepReport, Views};
+pub use monitor::{KnnMonitor, has_classes};
+pub use optimizer::MomentumSgd;
+pub use setup::{build, check_data};
+pub use shuffle_bn::Shuffle;
+pub use trainer::{Datasets, End, Observer, Trainer, TrainerConfig};
+pub use view_batch::{MakeViews, ViewBatch};

@@ -1,14 +1,13 @@
 //! The method on one page: one training step of CLSA (Wang & Qi 2021, section 3).
 
 use crate::communicator::Communicator;
-use crate::config::{MethodConfig, StrongLoss};
+use crate::error::{Result, TrainError};
 use crate::optimizer::MomentumSgd;
 use crate::shuffle_bn::Shuffle;
-use anyhow::{Result, ensure};
 use candle_core::{Tensor, Var};
 use clsa_loss::{Candidates, ClsaLoss, LossOutput, MemoryBank};
 use clsa_model::{Encoder, Gradients, Mode, MomentumPair, Pass};
-use thiserror::Error;
+use clsa_run::{MethodConfig, StrongLoss, TrainingState};
 
 /// The views of a batch of N images, each (N, 3, H, W) with the view's own H and W.
 #[derive(Debug)]
@@ -34,12 +33,7 @@ pub struct StepReport {
     pub acc1: f64,
 }
 
-/// A view whose embedding or loss is not a finite number.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the {0} is not finite")]
-pub struct NotFinite(pub String);
-
-/// Everything that training changes: both encoders, bank and optimiser.
+/// Everything that training changes: both encoders, bank and optimizer.
 pub struct Clsa {
     /// Query encoder θ and key encoder ξ.
     pub pair: MomentumPair,
@@ -81,30 +75,37 @@ impl Clsa {
     /// One step on a batch: loss, gradients, bank and update.
     ///
     /// # Errors
-    /// [`NotFinite`] names the view at fault; then θ, the optimiser and the bank are as they were, though ξ may have followed
-    /// θ already. Any other error is a batch of the wrong shape or a tensor operation that failed.
+    /// [`TrainError::NotFinite`] names the view at fault, [`TrainError::NotFiniteOnRank`] the rank where that is another one;
+    /// then θ, the optimizer and the bank are as they were, though ξ may have followed θ already. Any other error is a
+    /// batch of the wrong shape or a tensor operation that failed.
     pub fn step(&mut self, views: &Views, lr: f64) -> Result<StepReport> {
-        ensure!(!views.weak.is_empty(), "a step needs at least one weak view");
-        // 1. Queries: every view is its own pass with its own batch statistics, weak views first, in order.
+        let first_weak = views.weak.first().ok_or(TrainError::NoWeakView)?;
+        // Queries: every view is its own pass with its own batch statistics, weak views first, in order.
         let weak = self.queries("weak", &views.weak)?;
         let strong = self.queries("strong", &views.strong)?;
         let symmetric = if self.method.symmetric { Some(self.query("key view", &views.key)?) } else { None };
-        // 2. ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN.
+        // ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN.
         self.pair.update_key()?;
-        let keys = self.keys("key view", &views.key)?;
-        // 3.-6. InfoNCE of every weak view, DDM of every pair (weak, strong), against B = [keys of all ranks ; bank].
+        let keys = self.keys(&views.key)?;
+        let first_weak_keys = if self.method.symmetric { Some(self.keys(first_weak)?) } else { None };
+        let queries = weak.iter().chain(&strong).chain(&symmetric);
+        let embeddings = queries.map(|query| (format!("embedding of {}", query.view), query.embedding.as_tensor()));
+        let keys_of = [("key view", Some(&keys)), ("weak view 0", first_weak_keys.as_ref())];
+        let keys_of = keys_of.into_iter().filter_map(|(view, keys)| Some((format!("key of {view}"), keys?)));
+        self.agree(first_not_finite(embeddings.chain(keys_of))?)?;
+        // InfoNCE of every weak view, DDM of every pair (weak, strong), against B = [keys of all ranks ; bank].
         let terms = self.terms(refs(&weak), refs(&strong), &keys)?;
         let mut report = report(&terms);
         let mut loss = terms.loss;
-        if let Some(key_query) = &symmetric {
-            let first_weak_keys = self.keys("weak view 0", &views.weak[0])?;
+        if let (Some(key_query), Some(first_weak_keys)) = (&symmetric, &first_weak_keys) {
             let queries = refs(&weak[1..]).into_iter().chain([key_query]).collect();
-            let other = self.terms(queries, refs(&strong), &first_weak_keys)?;
+            let other = self.terms(queries, refs(&strong), first_weak_keys)?;
             loss = (loss + &other.loss)?;
             report.loss += other.total;
             report.contrastive += other.contrastive;
             report.ddm += other.ddm;
         }
+        // The backward pass, the mean over the ranks.
         self.gradients.clear();
         let mut gradients = loss.backward()?;
         for query in weak.into_iter().chain(strong).chain(symmetric) {
@@ -113,11 +114,21 @@ impl Clsa {
             }
         }
         self.communicator.average(&mut self.gradients)?;
-        // 7. The keys of the global batch enter the bank, after the logits were formed; SGD moves θ.
+        // The keys of the global batch enter the bank, after the logits were formed; SGD moves θ.
         self.bank.push(&keys)?;
         self.optimizer.step(self.pair.query.parameters(), &self.gradients, lr)?;
         self.steps += 1;
         Ok(report)
+    }
+
+    /// What a checkpoint holds.
+    pub fn state(&self) -> TrainingState<'_> {
+        TrainingState {
+            query: &self.pair.query,
+            key: &self.pair.key,
+            velocities: self.optimizer.velocity(),
+            bank: &self.bank,
+        }
     }
 
     fn queries(&self, kind: &str, images: &[Tensor]) -> Result<Vec<Query>> {
@@ -126,12 +137,11 @@ impl Clsa {
 
     fn query(&self, view: &str, images: &Tensor) -> Result<Query> {
         let pass = self.pair.query.forward(images)?;
-        finite(&format!("embedding of {view}"), pass.embedding())?;
         Ok(Query { view: view.to_owned(), embedding: Var::from_tensor(pass.embedding())?, pass })
     }
 
     /// The keys (world_size * N, dim) of all ranks in order, embedded by ξ from the shuffled global batch.
-    fn keys(&self, view: &str, images: &Tensor) -> Result<Tensor> {
+    fn keys(&self, images: &Tensor) -> Result<Tensor> {
         let encoder: &Encoder = &self.pair.key;
         let (rank, world) = (self.communicator.rank(), self.communicator.world_size());
         let keys = if world * encoder.compute().bn_splits > 1 {
@@ -147,7 +157,6 @@ impl Clsa {
         } else {
             encoder.embed(images, Mode::Train)?
         };
-        finite(&format!("key of {view}"), &keys)?;
         Ok(keys.detach())
     }
 
@@ -166,12 +175,20 @@ impl Clsa {
         let contrastive =
             weak.iter().zip(&terms.contrastive_per_view).map(|(query, value)| ("contrastive", query, value));
         let ddm = strong.iter().zip(&terms.ddm_per_view).map(|(query, value)| ("DDM", query, value));
-        for (term, query, value) in contrastive.chain(ddm) {
-            if !value.is_finite() {
-                return Err(NotFinite(format!("{term} term of {}", query.view)).into());
-            }
-        }
+        let mut all = contrastive.chain(ddm);
+        let at_fault = all.find(|(_, _, value)| !value.is_finite());
+        self.agree(at_fault.map(|(term, query, _)| format!("{term} term of {}", query.view)))?;
         Ok(terms)
+    }
+
+    /// Fails on every rank if a value is not finite on any, so that none waits for one that has stopped.
+    fn agree(&self, not_finite: Option<String>) -> Result<()> {
+        let failed = self.communicator.first_failed(not_finite.is_some())?;
+        match (not_finite, failed) {
+            (Some(what), _) => Err(TrainError::NotFinite { what }),
+            (None, Some(rank)) => Err(TrainError::NotFiniteOnRank { rank }),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -191,8 +208,14 @@ fn report(terms: &LossOutput) -> StepReport {
     StepReport { loss: terms.total, contrastive: terms.contrastive, ddm: terms.ddm, acc1: terms.acc1 }
 }
 
-/// A sum is finite only if every part of it is.
-fn finite(what: &str, tensor: &Tensor) -> Result<()> {
-    let sum = tensor.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-    if sum.is_finite() { Ok(()) } else { Err(NotFinite(what.to_owned()).into()) }
+/// The name of the first tensor that holds a value which is NaN or infinite.
+fn first_not_finite<'a>(tensors: impl Iterator<Item = (String, &'a Tensor)>) -> Result<Option<String>> {
+    for (name, tensor) in tensors {
+        // A sum is finite only if every part of it is.
+        let sum = tensor.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        if !sum.is_finite() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }

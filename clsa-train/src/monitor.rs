@@ -1,10 +1,10 @@
 //! The k-NN monitor: accuracy of frozen features on a fixed subset, before, during and after training.
 
-use crate::config::Config;
-use anyhow::{Result, bail};
+use crate::error::{Result, TrainError};
 use clsa_data::{Dataset, Label, OnError};
 use clsa_eval::{EvalError, EvalTransform, KnnConfig, KnnResult, extract, knn};
 use clsa_model::Encoder;
+use clsa_run::Config;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -43,11 +43,11 @@ impl KnnMonitor {
     }
 
     /// k-NN accuracy of an encoder. Where `data.on_error` is `skip`, images that cannot be read are left out of the subset
-    /// from then on; `warn` is told of each.
+    /// from then on, and `warn` is called with a sentence about each.
     ///
     /// # Errors
     /// An image cannot be read and `data.on_error` is `stop`, or more of them than `data.max_bad_fraction` of the subset.
-    pub fn evaluate(&mut self, encoder: &Encoder, warn: &dyn Fn(&str)) -> Result<KnnResult> {
+    pub fn evaluate(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<KnnResult> {
         match self.accuracy(encoder) {
             Err(EvalError::Sample(_)) if self.on_error == OnError::Skip => {
                 leave_out_bad(&*self.train, &mut self.train_indices, self.max_bad_fraction, warn)?;
@@ -58,7 +58,7 @@ impl KnnMonitor {
         }
     }
 
-    fn accuracy(&self, encoder: &Encoder) -> Result<KnnResult, EvalError> {
+    fn accuracy(&self, encoder: &Encoder) -> std::result::Result<KnnResult, EvalError> {
         let features = |data: &Arc<dyn Dataset>, indices: &[usize]| {
             extract(encoder, data.as_ref(), indices, &self.transform, BATCH, &|_| {})
         };
@@ -73,17 +73,14 @@ fn leave_out_bad(
     data: &dyn Dataset,
     indices: &mut Vec<usize>,
     max_bad_fraction: f64,
-    warn: &dyn Fn(&str),
+    warn: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let bad: Vec<_> = indices.par_iter().filter_map(|&index| Some((index, data.image(index).err()?))).collect();
     for (_, reason) in &bad {
-        warn(&format!("warning: left out of the k-NN monitor: {reason}"));
+        warn(&format!("left out of the k-NN monitor: {reason}"));
     }
     if bad.len() as f64 > max_bad_fraction * indices.len() as f64 {
-        let (bad, all, limit) = (bad.len(), indices.len(), 100.0 * max_bad_fraction);
-        bail!(
-            "{bad} of the {all} images of the k-NN monitor are bad, more than data.max_bad_fraction allows ({limit} %)"
-        );
+        return Err(TrainError::TooManyBad { bad: bad.len(), images: indices.len(), limit: 100.0 * max_bad_fraction });
     }
     indices.retain(|index| bad.iter().all(|(bad, _)| bad != index));
     Ok(())

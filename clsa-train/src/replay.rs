@@ -4,13 +4,13 @@
 //! generator, so that a case is a small JSON file. Case format: `clsa-train/tests/golden/`.
 
 use crate::communicator::SingleProcess;
-use crate::config::{MethodConfig, StrongLoss};
+use crate::error::{Result, TrainError};
 use crate::method::{Clsa, Views};
 use crate::optimizer::MomentumSgd;
-use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::{Compute, Encoder, ModelConfig, MomentumPair, Precision};
+use clsa_run::{MethodConfig, StrongLoss};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -125,7 +125,10 @@ pub struct Trajectory {
 /// The case names an unknown architecture or tensor, or a value out of range.
 pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajectory> {
     let config = &case.config;
-    ensure!(config.n > 0 && !config.weak.is_empty(), "the case needs n > 0 and at least one weak view");
+    if config.n == 0 {
+        let reason = "the case needs at least one image".to_owned();
+        return Err(TrainError::Unfit { key: "n = 0".to_owned(), reason });
+    }
     let model = ModelConfig { arch: config.arch.parse()?, dim: config.dim, ..ModelConfig::default() };
     let dtype = if compute.precision == Precision::F64 { DType::F64 } else { DType::F32 };
     let pair = MomentumPair::new(&model, compute, config.m, 0, device)?;
@@ -162,7 +165,8 @@ pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajecto
             weak: all("weak", &config.weak)?,
             strong: all("strong", &config.strong)?,
         };
-        let report = clsa.step(&views, config.lr).with_context(|| format!("step {s}"))?;
+        let report =
+            clsa.step(&views, config.lr).map_err(|e| TrainError::Step { step: s as u64 + 1, source: Box::new(e) })?;
         let norms = gradient_norms(&clsa, &gradient_names, case.steps.is_empty())?;
         let (loss, contrastive, ddm, acc1) = (report.loss, report.contrastive, report.ddm, report.acc1);
         steps.push(Step { loss, contrastive, ddm, acc1, grad_norms: norms });
@@ -175,10 +179,13 @@ fn gradient_norms(clsa: &Clsa, names: &[String], lenient: bool) -> Result<BTreeM
     let mut norms = BTreeMap::new();
     for name in names {
         let Some(parameter) = clsa.pair.query.parameters().iter().find(|p| p.name == *name) else {
-            ensure!(lenient, "the case asks for the gradient of {name}, which this architecture does not have");
-            continue;
+            if lenient {
+                continue;
+            }
+            return Err(TrainError::NoSuchTensor { name: format!("the gradient of {name}") });
         };
-        let gradient = clsa.gradients.get(parameter.index).with_context(|| format!("{name} has no gradient"))?;
+        let gradient = clsa.gradients.get(parameter.index);
+        let gradient = gradient.ok_or_else(|| TrainError::NoSuchTensor { name: format!("the gradient of {name}") })?;
         norms.insert(name.clone(), summary(gradient)?.norm);
     }
     Ok(norms)
@@ -199,7 +206,7 @@ fn summaries(clsa: &Clsa, case: &Case) -> Result<BTreeMap<String, Summary>> {
     }
     all.insert("queue".to_owned(), summary(clsa.bank.rows())?);
     if let Some(missing) = case.last.keys().find(|name| !all.contains_key(*name)) {
-        anyhow::bail!("the case asks for {missing}, which this architecture does not have");
+        return Err(TrainError::NoSuchTensor { name: missing.clone() });
     }
     Ok(all)
 }

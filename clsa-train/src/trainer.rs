@@ -1,20 +1,14 @@
 //! A run from its first batch to its last: data in, steps, records, checkpoints, k-NN.
 
-use crate::checkpoint::{self, Checkpoint, Position};
-use crate::communicator::SingleProcess;
-use crate::config::Config;
-use crate::method::{Clsa, NotFinite};
-use crate::metrics::{Metrics, Record};
+use crate::communicator::Communicator;
+use crate::error::{Result, TrainError};
+use crate::method::Clsa;
 use crate::monitor::KnnMonitor;
-use crate::optimizer::{MomentumSgd, cosine};
-use crate::progress::Progress;
-use crate::run_folder::RunFolder;
+use crate::setup::build;
 use crate::view_batch::MakeViews;
-use anyhow::{Context, Result};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
-use clsa_loss::MemoryBank;
-use clsa_model::MomentumPair;
+use clsa_run::{Checkpoint, Config, KnnRecord, MetricsWriter, Position, Record, RunFolder, StepRecord, cosine};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +16,7 @@ use std::time::Instant;
 
 /// How a run ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum End {
     /// All epochs are done; the k-NN accuracies before and after, where they were measured.
     Finished {
@@ -30,8 +25,8 @@ pub enum End {
         /// Percent, of the trained encoder.
         after: Option<f64>,
     },
-    /// It was asked to stop and wrote this checkpoint.
-    Stopped(PathBuf),
+    /// It was asked to stop. The first rank wrote this checkpoint; others have none.
+    Stopped(Option<PathBuf>),
 }
 
 /// Data of a run.
@@ -42,34 +37,61 @@ pub struct Datasets {
     pub test: Option<Arc<dyn Dataset>>,
 }
 
+/// What a run is made of.
+pub struct TrainerConfig {
+    /// The configuration.
+    pub config: Config,
+    /// The run's folder.
+    pub run: RunFolder,
+    /// The images.
+    pub data: Datasets,
+    /// Where the encoders are computed.
+    pub device: Device,
+    /// Threads that read, decode and make views.
+    pub threads: usize,
+    /// The other ranks.
+    pub communicator: Box<dyn Communicator>,
+}
+
+/// Follows a run on its first rank, for example to show it.
+pub trait Observer {
+    /// A step is done, the `record.step`-th of `steps`.
+    fn step(&mut self, record: &StepRecord, steps: u64);
+
+    /// The k-NN monitor has evaluated the query encoder.
+    fn knn(&mut self, record: &KnnRecord);
+
+    /// Something is not as it should be, but the run goes on: one sentence.
+    fn warning(&mut self, text: &str);
+}
+
 /// A run that is ready to go.
 pub struct Trainer {
     config: Config,
-    run: RunFolder,
     device: Device,
     clsa: Clsa,
     loader: Loader<MakeViews>,
-    monitor: Option<KnnMonitor>,
-    metrics: Metrics,
     position: Position,
+    /// What the first rank alone does.
+    output: Option<Output>,
+}
+
+/// What a run writes and evaluates.
+struct Output {
+    run: RunFolder,
+    metrics: MetricsWriter,
+    monitor: Option<KnnMonitor>,
 }
 
 impl Trainer {
-    /// Builds encoders, bank, optimiser and loader, and where a checkpoint is given puts them into its state. Where none
+    /// Builds encoders, bank, optimizer and loader, and where a checkpoint is given puts them into its state. Where none
     /// is given, the run is new, and its folder is made when all of these are.
     ///
     /// # Errors
     /// The data are too few, the checkpoint does not fit, or the run folder cannot be written.
-    pub fn new(
-        config: Config,
-        run: RunFolder,
-        data: Datasets,
-        device: Device,
-        threads: usize,
-        checkpoint: Option<&Checkpoint>,
-    ) -> Result<Self> {
+    pub fn new(trainer: TrainerConfig, checkpoint: Option<&Checkpoint>) -> Result<Self> {
+        let TrainerConfig { config, run, data, device, threads, communicator } = trainer;
         let seed = config.train.seed;
-        let clsa = build(&config, &device)?;
         let loader = LoaderConfig {
             batch_size: config.train.batch_size,
             seed,
@@ -80,75 +102,81 @@ impl Trainer {
             drop_last: true,
             on_error: config.data.on_error,
             max_bad_fraction: config.data.max_bad_fraction,
+            rank: communicator.rank(),
+            world_size: communicator.world_size(),
             ..LoaderConfig::default()
         };
+        let is_first = communicator.is_first();
+        let mut clsa = build(&config, &device, communicator)?;
         let views = MakeViews { plan: config.views.clone(), seed };
         let loader = Loader::new(data.train.clone(), Arc::new(views), loader)?;
-        let monitor = match &data.test {
-            Some(test) if config.knn.every > 0 => Some(KnnMonitor::new(&config, data.train, test.clone())?),
-            _ => None,
-        };
-        if checkpoint.is_none() {
-            run.create(&config)?;
-        }
         let position = checkpoint.map_or(Position::default(), |c| c.position);
-        let metrics = Metrics::open(&run.path, position.step)?;
-        let mut trainer = Self { config, run, device, clsa, loader, monitor, metrics, position };
+        let output = if is_first {
+            let monitor = match &data.test {
+                Some(test) if config.knn.every > 0 => Some(KnnMonitor::new(&config, data.train, test.clone())?),
+                _ => None,
+            };
+            if checkpoint.is_none() {
+                run.create(&config)?;
+            }
+            let metrics = MetricsWriter::open(&run, position.step)?;
+            Some(Output { run, metrics, monitor })
+        } else {
+            None
+        };
         if let Some(checkpoint) = checkpoint {
-            checkpoint.restore(&mut trainer.clsa)?;
-            trainer.run.drop_checkpoints_after(position.step)?;
+            clsa.bank = checkpoint.restore(clsa.state())?;
+            clsa.steps = position.step;
+            if let Some(output) = &output {
+                output.run.drop_checkpoints_after(position.step)?;
+            }
         }
-        Ok(trainer)
+        Ok(Self { config, device, clsa, loader, position, output })
     }
 
     /// Trains to the end, or until `stop` is set: then the step is finished and a checkpoint written.
     ///
     /// # Errors
     /// A loss that is not finite, more bad images than allowed, or a disk that is full. The checkpoints stay.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<End> {
+    pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
         let epochs = self.config.train.epochs;
-        let batches = self.loader.batches_per_epoch();
-        let mut progress = Progress::new("step", self.position.step, epochs * batches as u64);
-        let before = if self.position.step == 0 { self.evaluate(&progress)? } else { None };
+        let before = if self.position.step == 0 { self.evaluate(observer)? } else { None };
         let mut after = None;
         while self.position.epoch < epochs {
-            if let Some(checkpoint) = self.epoch(stop, &mut progress)? {
-                progress.finish();
-                return Ok(End::Stopped(checkpoint));
+            if self.epoch(stop, observer)? {
+                return Ok(End::Stopped(self.checkpoint()?));
             }
             let done = self.position.epoch;
             if done.is_multiple_of(self.config.checkpoint.every) || done == epochs {
                 self.checkpoint()?;
             }
             if done == epochs || (self.config.knn.every > 0 && done.is_multiple_of(self.config.knn.every)) {
-                after = self.evaluate(&progress)?;
+                after = self.evaluate(observer)?;
             }
         }
-        progress.finish();
         Ok(End::Finished { before, after })
     }
 
-    /// The rest of an epoch. Gives a checkpoint if the run was asked to stop.
-    fn epoch(&mut self, stop: &AtomicBool, progress: &mut Progress) -> Result<Option<PathBuf>> {
+    /// The rest of an epoch. Returns whether the run was asked to stop before its end.
+    fn epoch(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool> {
         let epoch = self.position.epoch;
         let lr = cosine(self.config.optim.lr, epoch, self.config.train.epochs);
         let batches = self.loader.batches_per_epoch();
-        let loader = &self.loader;
-        let mut source = loader.epoch(epoch, self.position.batch);
+        let steps = self.config.train.epochs * batches as u64;
+        let mut source = self.loader.epoch(epoch, self.position.batch);
         loop {
             let start = Instant::now();
             let Some(batch) = source.next() else { break };
             let batch = batch?;
             let samples = batch.samples.len();
             let views = batch.to_tensors(&self.config.views, samples, &self.device)?;
-            let wait = batch.wait.as_secs_f64();
+            let data_wait_s = batch.wait.as_secs_f64();
             drop(batch);
-            let report = self.clsa.step(&views, lr).map_err(|e| at_fault(e, self.position.step + 1, lr))?;
-            let seconds = start.elapsed().as_secs_f64();
+            let report = self.clsa.step(&views, lr).map_err(|e| at_step(e, self.position.step + 1, lr))?;
+            let images_per_s = samples as f64 / start.elapsed().as_secs_f64();
             self.position.step += 1;
             self.position.batch += 1;
-            let images_per_s = samples as f64 / seconds;
-            self.metrics.write(&Record::Step {
+            let record = StepRecord {
                 step: self.position.step,
                 epoch,
                 lr,
@@ -157,107 +185,54 @@ impl Trainer {
                 ddm: report.ddm,
                 acc1: report.acc1,
                 images_per_s,
-                data_wait_s: wait,
-            })?;
-            progress.update(
-                self.position.step,
-                &format!(
-                    "loss {:.3} (contrastive {:.3}, ddm {:.3}) lr {lr:.4} {images_per_s:.0} images/s",
-                    report.loss, report.contrastive, report.ddm
-                ),
-            );
+                data_wait_s,
+            };
+            if let Some(output) = &mut self.output {
+                output.metrics.write(&Record::Step(record))?;
+                observer.step(&record, steps);
+            }
+            if self.position.batch == batches {
+                continue;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Ok(true);
+            }
             let every = self.config.checkpoint.every_steps;
-            let stopped = stop.load(Ordering::Relaxed);
-            let last = self.position.batch == batches;
-            if !last && (stopped || (every > 0 && self.position.step.is_multiple_of(every))) {
-                let path = save(&self.run, &self.clsa, &self.config, self.position)?;
-                if stopped {
-                    return Ok(Some(path));
-                }
+            if every > 0 && self.position.step.is_multiple_of(every) {
+                save(&self.output, &self.clsa, &self.config, self.position)?;
             }
         }
         drop(source);
         self.position.epoch += 1;
         self.position.batch = 0;
-        let unfinished = self.position.epoch < self.config.train.epochs;
-        if stop.load(Ordering::Relaxed) && unfinished { Ok(Some(self.checkpoint()?)) } else { Ok(None) }
+        Ok(stop.load(Ordering::Relaxed) && self.position.epoch < self.config.train.epochs)
     }
 
-    fn checkpoint(&self) -> Result<PathBuf> {
-        save(&self.run, &self.clsa, &self.config, self.position)
+    fn checkpoint(&self) -> Result<Option<PathBuf>> {
+        save(&self.output, &self.clsa, &self.config, self.position)
     }
 
     /// The k-NN accuracy of the query encoder, percent, recorded and shown.
-    fn evaluate(&mut self, progress: &Progress) -> Result<Option<f64>> {
-        let Some(monitor) = &mut self.monitor else { return Ok(None) };
-        let result = monitor.evaluate(&self.clsa.pair.query, &|warning| progress.line(warning))?;
-        let (step, epoch) = (self.position.step, self.position.epoch);
-        self.metrics.write(&Record::Knn { step, epoch, top1: result.top1, top5: result.top5 })?;
-        progress.line(&format!("epoch {epoch}: k-NN accuracy {:.1} %", result.top1));
+    fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<Option<f64>> {
+        let Some(Output { metrics, monitor: Some(monitor), .. }) = &mut self.output else { return Ok(None) };
+        let result = monitor.evaluate(&self.clsa.pair.query, &mut |warning| observer.warning(warning))?;
+        let Position { step, epoch, .. } = self.position;
+        let record = KnnRecord { step, epoch, top1: result.top1, top5: result.top5 };
+        metrics.write(&Record::Knn(record))?;
+        observer.knn(&record);
         Ok(Some(result.top1))
     }
 }
 
-/// Encoders, bank and optimiser as a configuration describes them.
-///
-/// # Errors
-/// A value is out of range.
-pub fn build(config: &Config, device: &Device) -> Result<Clsa> {
-    let (method, seed) = (&config.method, config.train.seed);
-    let pair = MomentumPair::new(&config.model, config.compute.encoders(), method.momentum, seed, device)?;
-    let dtype = config.compute.bank_dtype();
-    let bank = MemoryBank::random(method.bank, config.model.dim, seed, dtype, device)
-        .with_context(|| format!("method.bank = {}: no such bank can be made", method.bank))?;
-    // Some devices hold bf16 but do not compute with it: better known now than at the first step.
-    (bank.rows().narrow(0, 0, 1).and_then(|row| row.to_dtype(DType::F32)))
-        .with_context(|| format!("compute.bank = {}: {device:?} does not compute with it; use f32", dtype.as_str()))?;
-    let optimizer = MomentumSgd::new(pair.query.parameters(), config.optim.momentum, config.optim.weight_decay)?;
-    Ok(Clsa::new(pair, bank, optimizer, method, Box::new(SingleProcess), seed))
+fn save(output: &Option<Output>, clsa: &Clsa, config: &Config, position: Position) -> Result<Option<PathBuf>> {
+    let Some(Output { run, .. }) = output else { return Ok(None) };
+    Ok(Some(Checkpoint::save(&run.checkpoints(), clsa.state(), config, position)?))
 }
 
-fn save(run: &RunFolder, clsa: &Clsa, config: &Config, position: Position) -> Result<PathBuf> {
-    Ok(checkpoint::save(&run.checkpoints(), clsa, config, position, config.checkpoint.keep)?)
-}
-
-fn at_fault(error: anyhow::Error, step: u64, lr: f64) -> anyhow::Error {
-    if error.is::<NotFinite>() {
-        error.context(format!(
-            "training stopped at step {step} with learning rate {lr}; resume from the last checkpoint with a lower optim.lr"
-        ))
-    } else {
-        error.context(format!("step {step}"))
+fn at_step(error: TrainError, step: u64, lr: f64) -> TrainError {
+    let source = Box::new(error);
+    match *source {
+        TrainError::NotFinite { .. } | TrainError::NotFiniteOnRank { .. } => TrainError::Diverged { step, lr, source },
+        _ => TrainError::Step { step, source },
     }
-}
-
-/// Checks that a batch fits the data set and that images are large enough, before anything is built.
-///
-/// # Errors
-/// One sentence that names the key and what to do.
-pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
-    let n = train.len();
-    let batch = config.train.batch_size;
-    anyhow::ensure!(
-        n >= batch,
-        "train.batch_size = {batch}: the data set {} has only {n} training images; use a smaller batch",
-        config.data.source
-    );
-    if config.data.allow_upscaling {
-        return Ok(());
-    }
-    // A probe over the whole set: its median decides, so that a few small images do no harm.
-    let probes = n.min(33);
-    let mut sides: Vec<u32> =
-        (0..probes).filter_map(|i| train.dimensions(i * n / probes).ok()).map(|(w, h)| w.min(h)).collect();
-    sides.sort_unstable();
-    let largest = config.views.views().map(|view| view.size).max().unwrap_or(0);
-    let median = *sides
-        .get(sides.len() / 2)
-        .with_context(|| format!("data.source = {}: none of the images looked at could be read", config.data.source))?;
-    anyhow::ensure!(
-        median >= largest,
-        "views: a view of {largest} pixels is larger than the images of {} (short side {median}); use a preset for \
-         images of that size, or set data.allow_upscaling=true",
-        config.data.source
-    );
-    Ok(())
 }

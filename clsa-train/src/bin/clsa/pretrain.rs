@@ -1,13 +1,13 @@
-//! `cargo xtask pretrain`.
+//! `clsa pretrain`.
 
-use super::device;
-use crate::{Failure, request};
-use anyhow::{Context, anyhow};
+use crate::device::{self, DeviceName};
+use crate::failure::{Failure, request};
+use crate::program;
+use crate::progress::Progress;
+use anyhow::Context;
 use clsa_data::{DataError, Dataset, Limits, Source, Splits};
-use clsa_train::config::Config;
-use clsa_train::monitor::has_classes;
-use clsa_train::run_folder::{RunFolder, default_path};
-use clsa_train::trainer::{Datasets, End, Trainer, check_data};
+use clsa_run::{Config, ConfigError, KnnRecord, Preset, Resumption, RunFolder, StepRecord};
+use clsa_train::{Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig, check_data, has_classes};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,14 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "Examples:
-  cargo xtask pretrain
-  cargo xtask pretrain --preset cifar10 --data imagefolder:/data/cifar10 --epochs 100 --set optim.lr=0.06
-  cargo xtask pretrain --preset imagenet-multi-200 --data imagefolder:/data/imagenet --device cuda:0
-  cargo xtask pretrain --resume runs/demo-20260101-120000")]
+  clsa pretrain
+  clsa pretrain --preset cifar10 --data imagefolder:/data/cifar10 --epochs 100 --set optim.lr=0.06
+  clsa pretrain --preset imagenet-multi-200 --data imagefolder:/data/imagenet --device cuda:0
+  clsa pretrain --resume runs/demo-20260101-120000")]
 pub struct Args {
-    /// A preset (demo, cifar10, imagenet-single-200, imagenet-single-800, imagenet-multi-200, imagenet-multi-800,
-    /// imagenet-mocov2-200) or a .toml file
     #[arg(long, default_value = "demo", conflicts_with = "resume")]
+    #[arg(help = format!("A preset ({}) or a .toml file", Preset::names()))]
     preset: String,
     /// Where the images are, as KIND:PATH, such as imagefolder:/data/imagenet or cifar-bin:/data/cifar-10.tar.gz
     #[arg(long, value_name = "SOURCE")]
@@ -51,49 +50,53 @@ pub struct Args {
     /// Threads that compute [default: one for each core]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
-    /// cpu or cuda:N
+    /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
-    device: String,
+    device: DeviceName,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (mut config, resumed) = match &args.resume {
-        None => (Config::load(&args.preset, &overrides(&args)).map_err(request)?, None),
+        None => (load(&args.preset, &overrides(&args))?, None),
         Some(path) => {
-            let (run, checkpoint, passed) = RunFolder::resume(path).map_err(Failure::Request)?;
-            for error in passed {
+            let resumed = RunFolder::resume(path)?;
+            for error in &resumed.skipped {
                 eprintln!("warning: {error}");
             }
-            let config = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
-            (config, Some((run, checkpoint)))
+            let origin = resumed.checkpoint.path.display().to_string();
+            (Config::parse(&origin, &resumed.checkpoint.config, &[])?, Some(resumed))
         }
     };
     if let Some(source) = args.data {
         config.data.source = source;
     }
-    config.validate().map_err(request)?;
+    config.validate()?;
     if config.data.source.is_empty() {
         let preset = &args.preset;
-        return Err(request(anyhow!("--data: the preset {preset} needs images; name them, such as imagefolder:PATH")));
+        return Err(request(format!("--data: the preset {preset} needs images; name them, such as imagefolder:PATH")));
     }
-    let data = open(&config).map_err(request)?;
-    check_data(&config, data.train.as_ref()).map_err(Failure::Request)?;
+    let data = open(&config)?;
+    check_data(&config, data.train.as_ref())?;
     let threads = device::set_threads(args.threads)?;
-    let device = device::open(&args.device)?;
+    let device = device::open(args.device)?;
 
     let stop = stop_on_signals()?;
     let (run, checkpoint) = match resumed {
-        Some((run, checkpoint)) => {
+        Some(Resumption { run, checkpoint, .. }) => {
             eprintln!("resuming {} at step {}", checkpoint.path.display(), checkpoint.position.step);
             (run, Some(checkpoint))
         }
         None => {
-            let path = args.out.unwrap_or_else(|| default_path(&args.preset));
-            (RunFolder::vacant(&path).map_err(Failure::Request)?, None)
+            let path = args.out.unwrap_or_else(|| RunFolder::default_path(&args.preset));
+            let occupied = |error| {
+                let named = path.display();
+                request(format!("--out {error}; `{} pretrain --resume {named}` continues it", program()))
+            };
+            (RunFolder::vacant(&path).map_err(occupied)?, None)
         }
     };
-    let path = run.path.display().to_string();
+    let path = run.path().display().to_string();
     let (samples, model, train) = (data.train.len(), &config.model, &config.train);
     eprintln!(
         "run {path}: {} x {} ({} weak, {} strong views) on {samples} images of {}, {} epochs of batches of {}",
@@ -105,26 +108,64 @@ pub fn run(args: Args) -> Result<(), Failure> {
         train.epochs,
         train.batch_size,
     );
-    let trainer = Trainer::new(config, run, data, device, threads, checkpoint.as_ref())?;
+    let communicator = Box::new(SingleProcess);
+    let trainer = TrainerConfig { config, run, data, device, threads, communicator };
+    let trainer = Trainer::new(trainer, checkpoint.as_ref())?;
     drop(checkpoint);
-    match trainer.run(&stop)? {
-        End::Stopped(checkpoint) => {
-            eprintln!("stopped; checkpoint {}", checkpoint.display());
-            eprintln!("continue with: cargo xtask pretrain --resume {path}");
-        }
+    let mut shown = Shown(Progress::new("step", "steps"));
+    let end = trainer.run(&stop, &mut shown)?;
+    drop(shown);
+    match end {
         End::Finished { before, after } => {
             match (before, after) {
                 (Some(before), Some(after)) => {
                     eprintln!("k-NN accuracy: {before:.1} % before, {after:.1} % after training")
                 }
                 (None, Some(after)) => eprintln!("k-NN accuracy: {after:.1} % after training"),
-                _ => {}
+                (_, None) => {}
             }
             eprintln!("the run is in {path}");
-            eprintln!("evaluate it with: cargo xtask eval --run {path}");
+            eprintln!("evaluate it with: {} eval --run {path}", program());
         }
+        End::Stopped(checkpoint) => {
+            if let Some(checkpoint) = checkpoint {
+                eprintln!("stopped; checkpoint {}", checkpoint.display());
+            }
+            eprintln!("continue with: {} pretrain --resume {path}", program());
+        }
+        end => eprintln!("{end:?}"),
     }
     Ok(())
+}
+
+/// Shows a run on the error stream.
+struct Shown(Progress);
+
+impl Observer for Shown {
+    fn step(&mut self, at: &StepRecord, steps: u64) {
+        let StepRecord { loss, contrastive, ddm, lr, images_per_s, .. } = at;
+        let message = format!(
+            "loss {loss:.3} (contrastive {contrastive:.3}, ddm {ddm:.3}) lr {lr:.4} {images_per_s:.0} images/s"
+        );
+        self.0.at_with(at.step, steps, &message);
+    }
+
+    fn knn(&mut self, record: &KnnRecord) {
+        self.0.line(&format!("epoch {}: k-NN accuracy {:.1} %", record.epoch, record.top1));
+    }
+
+    fn warning(&mut self, text: &str) {
+        self.0.line(&format!("warning: {text}"));
+    }
+}
+
+/// Reads a configuration; its errors name the options of this command.
+pub fn load(preset: &str, overrides: &[String]) -> Result<Config, Failure> {
+    Config::load(preset, overrides).map_err(|error| match error {
+        ConfigError::Override { .. } => request(format!("--set {error}")),
+        ConfigError::UnknownPreset(_) => request(format!("--preset {error}")),
+        error => error.into(),
+    })
 }
 
 /// `--epochs` and the like are overrides with a name of their own; they come after `--set`.

@@ -1,17 +1,14 @@
-//! `cargo xtask data`.
+//! `clsa data`.
 
-use crate::{Failure, request};
-use anyhow::anyhow;
+use crate::failure::{Failure, request};
+use crate::progress::Progress;
 use clap::{Subcommand, ValueEnum};
 use clsa_data::inspect::{SourceInfo, SplitInfo, inspect};
 use clsa_data::pack::{PackOptions, pack};
 use clsa_data::shard_index::write_indexes;
 use clsa_data::verify::verify;
 use clsa_data::{DataError, Limits, Source, Splits};
-use clsa_train::progress::Progress;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 /// Describe, verify, pack, index or fetch a data set.
 ///
@@ -19,11 +16,11 @@ use std::time::Instant;
 /// voc2007:PATH, flat:PATH or procedural.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask data info imagefolder:/data/imagenet
-  cargo xtask data verify 'wds:/data/imagenet/{split}-{000000..000511}.tar'
-  cargo xtask data pack imagefolder:/data/imagenet /data/imagenet-256 --short-side 256
-  cargo xtask data index wds:/data/shards
-  cargo xtask data fetch cifar10")]
+  clsa data info imagefolder:/data/imagenet
+  clsa data verify 'wds:/data/imagenet/{split}-{000000..000511}.tar'
+  clsa data pack imagefolder:/data/imagenet /data/imagenet-256 --short-side 256
+  clsa data index wds:/data/shards
+  clsa data fetch cifar10")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -45,7 +42,7 @@ enum What {
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask data info cifar-bin:/data/cifar-10-binary.tar.gz")]
+  clsa data info cifar-bin:/data/cifar-10-binary.tar.gz")]
 struct Info {
     /// The data set, as KIND:PATH
     source: String,
@@ -59,7 +56,7 @@ struct Info {
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask data verify imagefolder:/data/imagenet > bad.txt")]
+  clsa data verify imagefolder:/data/imagenet > bad.txt")]
 struct Verify {
     /// The data set, as KIND:PATH
     source: String,
@@ -73,8 +70,8 @@ struct Verify {
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask data pack imagefolder:/data/imagenet /data/imagenet-256 --short-side 256
-  cargo xtask pretrain --preset imagenet-single-200 --data wds:/data/imagenet-256")]
+  clsa data pack imagefolder:/data/imagenet /data/imagenet-256 --short-side 256
+  clsa pretrain --preset imagenet-single-200 --data wds:/data/imagenet-256")]
 struct Pack {
     /// The data set, as KIND:PATH
     source: String,
@@ -102,7 +99,7 @@ struct Pack {
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask data index 'wds:/data/laion/{00000..00511}.tar'")]
+  clsa data index 'wds:/data/laion/{00000..00511}.tar'")]
 struct Index {
     /// The shards, as wds:PATTERN
     source: String,
@@ -110,8 +107,8 @@ struct Index {
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask data fetch cifar10 --out data/cifar10
-  cargo xtask pretrain --preset cifar10 --data cifar-bin:data/cifar10/cifar-10-binary.tar.gz")]
+  clsa data fetch cifar10 --out data/cifar10
+  clsa pretrain --preset cifar10 --data cifar-bin:data/cifar10/cifar-10-binary.tar.gz")]
 struct Fetch {
     /// The data set
     name: FetchName,
@@ -147,8 +144,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// A source that cannot be opened is a wrong request.
 fn open(source: &str) -> Result<Splits, Failure> {
-    let source: Source = source.parse().map_err(request)?;
-    source.open_splits(Limits::default()).map_err(request)
+    let source: Source = source.parse()?;
+    Ok(source.open_splits(Limits::default())?)
 }
 
 fn info(args: Info) -> Result<(), Failure> {
@@ -219,9 +216,9 @@ fn describe_split(split: &SplitInfo) -> String {
 
 fn verify_all(args: Verify) -> Result<(), Failure> {
     let splits = open(&args.source)?;
-    let shown = Shown::new("images", 1.0);
-    let report = verify(&splits, args.threads, &|done| shown.update("", done))?;
-    shown.finish();
+    let progress = Progress::new("verified", "images");
+    let report = verify(&splits, args.threads, &|at| progress.at(at.done, at.total))?;
+    drop(progress);
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -232,7 +229,7 @@ fn verify_all(args: Verify) -> Result<(), Failure> {
     let (bad, samples) = (report.bad.len(), report.samples);
     if bad > 0 {
         let are = if bad == 1 { "is" } else { "are" };
-        return Err(anyhow!("{bad} of {} {are} bad", counted(samples, "image")).into());
+        return Err(anyhow::anyhow!("{bad} of {} {are} bad", counted(samples, "image")).into());
     }
     match samples {
         1 => eprintln!("the 1 image is good"),
@@ -250,9 +247,9 @@ fn pack_shards(args: Pack) -> Result<(), Failure> {
         shuffle_seed: (!args.in_order).then_some(args.seed),
         threads: args.threads,
     };
-    let shown = Shown::new("images", 1.0);
-    let report = pack(&splits, &args.out, &options, &|done| shown.update("", done)).map_err(failed_write)?;
-    shown.finish();
+    let progress = Progress::new("packed", "images");
+    let report = pack(&splits, &args.out, &options, &|at| progress.at(at.done, at.total))?;
+    drop(progress);
     for reason in &report.bad {
         eprintln!("warning: left out: {reason}");
     }
@@ -263,23 +260,15 @@ fn pack_shards(args: Pack) -> Result<(), Failure> {
 }
 
 fn index_shards(args: Index) -> Result<(), Failure> {
-    let Source::Wds(pattern) = args.source.parse().map_err(request)? else {
+    let Source::Wds(pattern) = args.source.parse()? else {
         let source = args.source;
-        return Err(request(anyhow!("source `{source}`: only shards have an index; name them as wds:PATTERN")));
+        return Err(request(format!("source `{source}`: only shards have an index; name them as wds:PATTERN")));
     };
-    let shown = Shown::new("shards", 1.0);
-    let report = write_indexes(&pattern, &|done| shown.update("", done)).map_err(failed_write)?;
-    shown.finish();
+    let progress = Progress::new("indexed", "shards");
+    let report = write_indexes(&pattern, &|at| progress.at(at.done, at.total))?;
+    drop(progress);
     eprintln!("{} in {}", counted(report.samples, "image"), counted(report.shards, "shard"));
     Ok(())
-}
-
-/// What is wrong with the source or the request, or with the disk that is written to.
-fn failed_write(error: DataError) -> Failure {
-    match error {
-        DataError::Io { .. } => Failure::Run(error.into()),
-        other => request(other),
-    }
 }
 
 /// A number of things: `1 image`, `2 images`.
@@ -295,54 +284,23 @@ fn fetch_files(args: Fetch) -> Result<(), Failure> {
         FetchName::FashionMnist => ("fashion-mnist", Fetchable::FashionMnist),
     };
     let folder = args.out.unwrap_or_else(|| PathBuf::from("data").join(name));
-    let shown = Shown::new("kB", 1e-3);
-    let source = fetch(data, &folder, args.mirror.as_deref(), &mut |file, done| shown.update(file, done))?;
-    shown.finish();
+    let mut shown: Option<(String, Progress)> = None;
+    let source = fetch(data, &folder, args.mirror.as_deref(), &mut |file, at| {
+        let (_, progress) = match shown.take_if(|(name, _)| *name == file) {
+            Some(same) => shown.insert(same),
+            None => shown.insert((file.to_owned(), Progress::new(file, "kB"))),
+        };
+        progress.at(at.done / 1000, at.total / 1000);
+    })?;
+    drop(shown);
     println!("{source}");
     Ok(())
 }
 
 #[cfg(not(feature = "fetch"))]
 fn fetch_files(_: Fetch) -> Result<(), Failure> {
-    Err(request(anyhow!(
+    Err(request(format!(
         "data fetch: this program was built without the cargo feature `fetch`; `cargo xtask data fetch` builds it in, \
          and so does `cargo build --release -p clsa-train --features fetch`"
     )))
-}
-
-/// Progress of work that several threads report, in units that are `scale` times those of the report.
-struct Shown {
-    unit: &'static str,
-    scale: f64,
-    bar: Mutex<Option<(String, Instant, u64, Progress)>>,
-}
-
-impl Shown {
-    fn new(unit: &'static str, scale: f64) -> Self {
-        Self { unit, scale, bar: Mutex::new(None) }
-    }
-
-    /// Shows how far `item` is; a new item begins anew.
-    fn update(&self, item: &str, progress: clsa_data::Progress) {
-        let scaled = |value: u64| (value as f64 * self.scale) as u64;
-        let done = scaled(progress.done);
-        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        if bar.as_ref().is_some_and(|(shown, ..)| shown != item)
-            && let Some((.., ended)) = bar.take()
-        {
-            ended.finish();
-        }
-        let (_, start, first, shown) = bar.get_or_insert_with(|| {
-            let total = scaled(progress.total).max(done);
-            (item.to_owned(), Instant::now(), done, Progress::new(self.unit, done, total))
-        });
-        let rate = done.saturating_sub(*first) as f64 / start.elapsed().as_secs_f64().max(1e-3);
-        shown.update(done, format!("{item} {rate:.0} {}/s", self.unit).trim_start());
-    }
-
-    fn finish(self) {
-        if let Some((.., shown)) = self.bar.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            shown.finish();
-        }
-    }
 }

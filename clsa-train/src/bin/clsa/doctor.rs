@@ -1,7 +1,7 @@
-//! `cargo xtask doctor`.
+//! `clsa doctor`.
 
-use super::device;
-use crate::Failure;
+use crate::failure::Failure;
+use clsa_cpu::InstructionSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,18 +9,18 @@ use std::process::Command;
 /// Show what this machine offers, what is chosen on it, and what is missing for optional features.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask doctor")]
+  clsa doctor")]
 pub struct Args {}
 
 /// Runs the command.
 pub fn run(_: Args) -> Result<(), Failure> {
-    // What can be refused comes before the first line.
-    let (model, loss) = device::kernels()?;
+    // Fail before printing anything.
+    let kernels = InstructionSet::chosen()?;
     let row = |name: &str, value: String| println!("{name:<19}{value}");
     row("cores", std::thread::available_parallelism().map_or("unknown".to_owned(), |n| n.to_string()));
     row("memory", memory().unwrap_or_else(|| "unknown".to_owned()));
     row("CPU features", cpu_features());
-    row("CPU kernels", format!("model {model:?}, loss {loss}"));
+    row("CPU kernels", format!("model {kernels}, loss {kernels}"));
     let toolkit = toolkit();
     let cudnn = toolkit.iter().map(|folder| folder.join("include")).chain([PathBuf::from("/usr/include")]);
     let cudnn = cudnn.into_iter().any(|folder| folder.join("cudnn.h").exists());

@@ -1,7 +1,7 @@
-//! `cargo xtask replay`.
+//! `clsa replay`.
 
-use super::device;
-use crate::{Failure, request};
+use crate::device::{self, DeviceName};
+use crate::failure::{Failure, request};
 use anyhow::Context;
 use clap::ValueEnum;
 use clsa_model::{Backend, Compute, Precision};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Replay a recorded trajectory through the training code and print it as JSON.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask replay clsa-train/tests/golden/single-r18-f64.json --precision f64 --backend portable")]
+  clsa replay clsa-train/tests/golden/single-r18-f64.json --precision f64 --backend portable")]
 pub struct Args {
     /// The case
     case: PathBuf,
@@ -24,9 +24,9 @@ pub struct Args {
     /// Threads that compute [default: one for each core]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
-    /// cpu or cuda:N
+    /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
-    device: String,
+    device: DeviceName,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -45,8 +45,8 @@ enum ReplayBackend {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let name = args.case.display().to_string();
-    let text = std::fs::read_to_string(&args.case).with_context(|| name.clone()).map_err(Failure::Request)?;
-    let case: Case = serde_json::from_str(&text).with_context(|| format!("{name}: not a case")).map_err(request)?;
+    let text = std::fs::read_to_string(&args.case).map_err(|error| request(format!("{name}: {error}")))?;
+    let case: Case = serde_json::from_str(&text).map_err(|error| request(format!("{name}: not a case: {error}")))?;
     device::set_threads(args.threads)?;
     let backend = match args.backend {
         ReplayBackend::Portable => Backend::Portable,
@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         None => Precision::F32,
     };
     let compute = Compute { backend, precision, bn_splits: 1 };
-    let trajectory = replay(&case, compute, &device::open(&args.device)?).with_context(|| name)?;
+    let trajectory = replay(&case, compute, &device::open(args.device)?).with_context(|| name)?;
     println!("{}", serde_json::to_string_pretty(&trajectory)?);
     Ok(())
 }

@@ -5,19 +5,32 @@
 //! truncated or altered is refused.
 
 use crate::config::Config;
-use crate::method::Clsa;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::MemoryBank;
+use clsa_model::Encoder;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const FORMAT: &str = "clsa-checkpoint-1";
+
+/// Everything that training changes, as a checkpoint holds it.
+#[derive(Clone, Copy)]
+pub struct TrainingState<'a> {
+    /// The query encoder θ.
+    pub query: &'a Encoder,
+    /// The key encoder ξ.
+    pub key: &'a Encoder,
+    /// The optimizer's velocities, in the order of the query encoder's parameters.
+    pub velocities: &'a [Var],
+    /// The memory bank.
+    pub bank: &'a MemoryBank,
+}
 
 /// Where a run stands: the next batch is number `batch` of `epoch`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +50,7 @@ pub struct Position {
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The file system refused.
-    #[error("{path}: {source}")]
+    #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -45,30 +58,49 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// A run has no checkpoint yet.
-    #[error("{folder}: there is no checkpoint, so nothing to go on from; begin the run anew, with another --out")]
+    #[error("{}: there is no checkpoint, so nothing to go on from; begin the run anew, in another folder", folder.display())]
     None {
         /// The run's folder of checkpoints.
         folder: PathBuf,
     },
-    /// The file is not a whole checkpoint.
-    #[error("{path}: this checkpoint {reason}")]
+    /// The file is not a whole checkpoint, or not one of this training.
+    #[error("{}: this checkpoint {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// A state that is not worth keeping.
+    #[error("{}: this checkpoint is not written, because {reason}", path.display())]
+    NotWritten {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
     /// The weights do not fit the model.
-    #[error("{path}: {source}")]
+    #[error("{}: {source}", path.display())]
     Model {
         /// The file.
         path: PathBuf,
         /// What differs.
         source: clsa_model::ModelError,
     },
+}
+
+impl CheckpointError {
+    /// Whether the file that was named is wrong, rather than the machine.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::None { .. } | Self::Damaged { .. } => true,
+            Self::Model { source, .. } => !matches!(source, clsa_model::ModelError::Tensor(_)),
+            Self::Io { .. } | Self::NotWritten { .. } | Self::Tensor(_) => false,
+        }
+    }
 }
 
 type Result<T> = std::result::Result<T, CheckpointError>;
@@ -85,48 +117,11 @@ pub struct Checkpoint {
     tensors: HashMap<String, Tensor>,
 }
 
-/// Writes a checkpoint into `folder` and removes the oldest beyond `keep`. Returns the file.
-///
-/// # Errors
-/// The folder cannot be written, or the weights are not finite numbers.
-pub fn save(folder: &Path, clsa: &Clsa, config: &Config, mut position: Position, keep: usize) -> Result<PathBuf> {
-    position.bank_pointer = clsa.bank.pointer();
-    let path = folder.join(format!("step-{:08}.safetensors", position.step));
-    let tensors = tensors(clsa).map_err(|e| damaged(&path, e))?;
-    for (name, tensor) in &tensors {
-        if tensor.dtype().is_float()
-            && !tensor.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?.is_finite()
-        {
-            return Err(damaged(&path, format!("is not written, because {name} holds numbers that are not finite")));
-        }
-    }
-    let mut metadata = HashMap::from([
-        ("format".to_owned(), FORMAT.to_owned()),
-        ("config".to_owned(), config.to_toml()),
-        ("position".to_owned(), serde_json::to_string(&position).expect("plain numbers")),
-    ]);
-    let bytes = |metadata: &HashMap<String, String>| {
-        safetensors::serialize(&tensors, Some(metadata.clone())).map_err(|e| damaged(&path, e))
-    };
-    // The digest covers what a reader sees, so it is taken from a first serialisation.
-    let parsed = bytes(&metadata)?;
-    let digest = digest(&SafeTensors::deserialize(&parsed).map_err(|e| damaged(&path, e))?, &metadata);
-    drop(parsed);
-    metadata.insert("digest".to_owned(), digest);
-    write_whole(&path, &bytes(&metadata)?)?;
-    let mut old = list(folder)?;
-    old.truncate(old.len().saturating_sub(keep));
-    for path in old {
-        fs::remove_file(&path).map_err(|source| CheckpointError::Io { path, source })?;
-    }
-    Ok(path)
-}
-
-/// The checkpoints of a folder, oldest first.
+/// The checkpoints of a folder, by step, the oldest first; none where there is no such folder.
 ///
 /// # Errors
 /// The folder is there and cannot be read.
-pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let io = |source| CheckpointError::Io { path: folder.to_owned(), source };
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -135,16 +130,59 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(io)?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        if name.starts_with("step-") && name.ends_with(".safetensors") {
-            found.push(path);
-        }
+        found.extend(Checkpoint::step_of(&path).map(|step| (step, path)));
     }
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
 impl Checkpoint {
+    /// Writes a checkpoint into `folder` and removes the oldest beyond `keep`. Returns the file.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the state holds numbers that are not finite.
+    pub fn save(folder: &Path, state: TrainingState<'_>, config: &Config, mut position: Position) -> Result<PathBuf> {
+        position.bank_pointer = state.bank.pointer();
+        let path = folder.join(format!("step-{:08}.safetensors", position.step));
+        let not_written = |reason: String| CheckpointError::NotWritten { path: path.clone(), reason };
+        let tensors = state.tensors().map_err(|e| not_written(e.to_string()))?;
+        for (name, tensor) in &tensors {
+            if tensor.dtype().is_float() && !is_finite(tensor)? {
+                return Err(not_written(format!("{name} holds numbers that are not finite")));
+            }
+        }
+        let mut metadata = HashMap::from([
+            ("format".to_owned(), FORMAT.to_owned()),
+            ("config".to_owned(), config.to_toml()),
+            ("position".to_owned(), serde_json::to_string(&position).expect("plain numbers")),
+        ]);
+        let bytes = |metadata: &HashMap<String, String>| {
+            safetensors::serialize(&tensors, Some(metadata.clone())).map_err(|e| not_written(e.to_string()))
+        };
+        // The digest covers what a reader sees, so it is taken from a first serialization.
+        let parsed = bytes(&metadata)?;
+        let digest = digest(&SafeTensors::deserialize(&parsed).map_err(|e| not_written(e.to_string()))?, &metadata);
+        drop(parsed);
+        metadata.insert("digest".to_owned(), digest);
+        let bytes = bytes(&metadata)?;
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CheckpointError::Io { path, source }
+        };
+        clsa_files::write_whole(&path, &bytes).map_err(io(&path))?;
+        let mut old = list(folder)?;
+        old.truncate(old.len().saturating_sub(config.checkpoint.keep));
+        for path in old {
+            fs::remove_file(&path).map_err(io(&path))?;
+        }
+        Ok(path)
+    }
+
+    /// The training step that a checkpoint's name tells; none for other names.
+    pub fn step_of(path: &Path) -> Option<u64> {
+        path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+    }
+
     /// Reads a checkpoint and checks that it is whole.
     ///
     /// # Errors
@@ -172,73 +210,77 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), config, position, tensors })
     }
 
-    /// The newest whole checkpoint of a run folder, and the damaged newer ones that were passed over.
+    /// The newest whole checkpoint of a folder, and the errors of damaged newer ones, which were passed over.
     ///
     /// # Errors
     /// There is none; the error of the newest is given.
     pub fn newest(folder: &Path) -> Result<(Self, Vec<CheckpointError>)> {
-        let mut passed = Vec::new();
+        let mut skipped = Vec::new();
         for path in list(folder)?.iter().rev() {
             match Self::load(path) {
-                Ok(checkpoint) => return Ok((checkpoint, passed)),
-                Err(error) => passed.push(error),
+                Ok(checkpoint) => return Ok((checkpoint, skipped)),
+                Err(error) => skipped.push(error),
             }
         }
-        Err(match passed.into_iter().next() {
+        Err(match skipped.into_iter().next() {
             Some(error) => error,
             None => CheckpointError::None { folder: folder.to_owned() },
         })
     }
 
-    /// Puts encoders, bank and optimiser into the state of the checkpoint.
+    /// Puts encoders and velocities into the state of the checkpoint, and returns its bank.
     ///
     /// # Errors
-    /// A tensor is missing or of another shape.
-    pub fn restore(&self, clsa: &mut Clsa) -> Result<()> {
+    /// A tensor is missing or of another shape or type.
+    pub fn restore(&self, state: TrainingState<'_>) -> Result<MemoryBank> {
         let part = |prefix: &str| -> HashMap<String, Tensor> {
             let named = self.tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone())));
             named.collect()
         };
-        for (prefix, encoder) in [("query.", &clsa.pair.query), ("key.", &clsa.pair.key)] {
+        for (prefix, encoder) in [("query.", state.query), ("key.", state.key)] {
             encoder
                 .load_state_dict(&part(prefix))
                 .map_err(|source| CheckpointError::Model { path: self.path.clone(), source })?;
         }
         let velocities = part("optimizer.");
-        for (parameter, velocity) in clsa.pair.query.parameters().iter().zip(clsa.optimizer.velocity()) {
+        for (parameter, velocity) in state.query.parameters().iter().zip(state.velocities) {
             let saved = velocities.get(&parameter.name);
             let saved = saved.ok_or_else(|| damaged(&self.path, format!("lacks optimizer.{}", parameter.name)))?;
             velocity.set(&saved.to_device(velocity.device())?)?;
         }
         let rows = self.tensors.get("bank.rows").ok_or_else(|| damaged(&self.path, "lacks bank.rows"))?;
-        if rows.dims() != clsa.bank.rows().dims() {
-            let (got, expected) = (rows.dims(), clsa.bank.rows().dims());
+        let now = state.bank.rows();
+        if rows.dims() != now.dims() {
+            let (got, expected) = (rows.dims(), now.dims());
             return Err(damaged(&self.path, format!("holds a bank of {got:?} where {expected:?} is configured")));
         }
-        if rows.dtype() != clsa.bank.rows().dtype() {
-            let (got, expected) = (rows.dtype().as_str(), clsa.bank.rows().dtype().as_str());
-            return Err(damaged(
-                &self.path,
-                format!("holds a bank in {got} where compute.bank makes one in {expected}"),
-            ));
+        if rows.dtype() != now.dtype() {
+            let (got, expected) = (rows.dtype().as_str(), now.dtype().as_str());
+            let reason = format!("holds a bank in {got} where compute.bank makes one in {expected}");
+            return Err(damaged(&self.path, reason));
         }
-        let rows = rows.to_device(clsa.bank.rows().device())?;
-        clsa.bank = MemoryBank::from_rows(rows, self.position.bank_pointer).map_err(|e| damaged(&self.path, e))?;
-        clsa.steps = self.position.step;
-        Ok(())
+        let rows = rows.to_device(now.device())?;
+        MemoryBank::from_rows(rows, self.position.bank_pointer).map_err(|e| damaged(&self.path, e))
     }
 }
 
-fn tensors(clsa: &Clsa) -> std::result::Result<HashMap<String, Tensor>, clsa_model::ModelError> {
-    let mut tensors = HashMap::new();
-    for (prefix, encoder) in [("query", &clsa.pair.query), ("key", &clsa.pair.key)] {
-        tensors.extend(encoder.state_dict()?.into_iter().map(|(name, t)| (format!("{prefix}.{name}"), t)));
+impl TrainingState<'_> {
+    fn tensors(&self) -> std::result::Result<HashMap<String, Tensor>, clsa_model::ModelError> {
+        let mut tensors = HashMap::new();
+        for (prefix, encoder) in [("query", self.query), ("key", self.key)] {
+            tensors.extend(encoder.state_dict()?.into_iter().map(|(name, t)| (format!("{prefix}.{name}"), t)));
+        }
+        for (parameter, velocity) in self.query.parameters().iter().zip(self.velocities) {
+            tensors.insert(format!("optimizer.{}", parameter.name), velocity.as_detached_tensor());
+        }
+        tensors.insert("bank.rows".to_owned(), self.bank.rows().clone());
+        Ok(tensors)
     }
-    for (parameter, velocity) in clsa.pair.query.parameters().iter().zip(clsa.optimizer.velocity()) {
-        tensors.insert(format!("optimizer.{}", parameter.name), velocity.as_detached_tensor());
-    }
-    tensors.insert("bank.rows".to_owned(), clsa.bank.rows().clone());
-    Ok(tensors)
+}
+
+/// A sum is finite only if every part of it is.
+fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
+    Ok(tensor.abs()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite())
 }
 
 /// SHA-256 over names, types, shapes and bytes of all tensors, and over the metadata but the digest itself.
@@ -258,23 +300,7 @@ fn digest(file: &SafeTensors, metadata: &HashMap<String, String>) -> String {
     for key in ["format", "config", "position"] {
         field(metadata.get(key).map(String::as_bytes).unwrap_or_default());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes a file so that it appears whole: a temporary file beside it, synced, then renamed, and the folder synced.
-///
-/// # Errors
-/// The file system refuses.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|source| CheckpointError::Io { path: path.to_owned(), source })
+    base16ct::lower::encode_string(&hash.finalize())
 }
 
 fn damaged(path: &Path, reason: impl ToString) -> CheckpointError {

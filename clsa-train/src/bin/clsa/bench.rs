@@ -1,8 +1,7 @@
-//! `cargo xtask bench`.
+//! `clsa bench`.
 
-use super::device;
-use crate::{Failure, request};
-use anyhow::{Context, anyhow};
+use crate::device::{self, DeviceName};
+use crate::failure::{Failure, request};
 use clap::{Subcommand, ValueEnum};
 use clsa_augment::ViewPlan;
 use clsa_data::{Source, Split};
@@ -13,10 +12,10 @@ use std::path::PathBuf;
 /// Measure the code that training runs; prints one line with the medians.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask bench step --arch resnet50 --batch 8 --key 224 --weak 224 --strong 96 --bank 65536 --json
-  cargo xtask bench loss --batch 32 --weak 5 --strong 5 --json
-  cargo xtask bench augment --preset single --threads 1 --images 200 photos/*.jpg --json
-  cargo xtask bench loader imagefolder:/data/imagenet --preset single --threads 2")]
+  clsa bench step --arch resnet50 --batch 8 --key 224 --weak 224 --strong 96 --bank 65536 --json
+  clsa bench loss --batch 32 --weak 5 --strong 5 --json
+  clsa bench augment --preset single --threads 1 --images 200 photos/*.jpg --json
+  clsa bench loader imagefolder:/data/imagenet --preset single --threads 2")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -87,8 +86,9 @@ struct Step {
     /// Portable operations instead of the CPU kernels
     #[arg(long)]
     portable: bool,
+    /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
-    device: String,
+    device: DeviceName,
     /// Prints a JSON object
     #[arg(long)]
     json: bool,
@@ -116,8 +116,9 @@ struct Loss {
     /// Storage of the bank
     #[arg(long, default_value = "f32")]
     precision: BenchPrecision,
+    /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
-    device: String,
+    device: DeviceName,
     /// Prints a JSON object
     #[arg(long)]
     json: bool,
@@ -188,7 +189,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn run_step(args: Step) -> Result<(), Failure> {
     at_least_one(&[("--batch", args.batch), ("--steps", args.steps), ("--weak", args.weak.len())])?;
     device::set_threads(args.threads)?;
-    let arch: Arch = args.arch.parse().map_err(request)?;
+    let arch: Arch = args.arch.parse()?;
     let stem = match args.stem {
         BenchStem::Imagenet => Stem::Imagenet,
         BenchStem::Cifar => Stem::Cifar,
@@ -204,7 +205,7 @@ fn run_step(args: Step) -> Result<(), Failure> {
         bank: args.bank,
         steps: args.steps,
     };
-    print(&bench.run(&device::open(&args.device)?)?, args.json)
+    print(&bench.run(&device::open(args.device)?)?, args.json)
 }
 
 fn run_loss(args: Loss) -> Result<(), Failure> {
@@ -219,29 +220,33 @@ fn run_loss(args: Loss) -> Result<(), Failure> {
         steps: args.steps,
         precision: args.precision.into(),
     };
-    print(&bench.run(&device::open(&args.device)?)?, args.json)
+    print(&bench.run(&device::open(args.device)?)?, args.json)
 }
 
 fn run_augment(args: Augment) -> Result<(), Failure> {
     at_least_one(&[("--images", args.images), ("--threads", args.threads)])?;
     device::set_threads(args.threads)?;
-    let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());
-    let files = args.files.iter().map(read).collect::<anyhow::Result<Vec<_>>>().map_err(Failure::Request)?;
+    let read = |path: &PathBuf| {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| request(format!("{name}: {error}")))?;
+        Ok((name, bytes))
+    };
+    let files = args.files.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let plan = args.preset.plan();
     print(&AugmentBench { files, plan, images: args.images }.run()?, args.json)
 }
 
 fn run_loader(args: LoaderArgs) -> Result<(), Failure> {
     at_least_one(&[("--images", args.images), ("--threads", args.threads), ("--batch", args.batch)])?;
-    let source: Source = args.source.parse().map_err(request)?;
-    let dataset = source.open(Split::Train).map_err(request)?;
+    let source: Source = args.source.parse()?;
+    let dataset = source.open(Split::Train)?;
     let (plan, threads, batch, images) = (args.preset.plan(), args.threads, args.batch, args.images);
     print(&LoaderBench { dataset, plan, threads, batch, images }.run()?, args.json)
 }
 
 fn at_least_one(values: &[(&str, usize)]) -> Result<(), Failure> {
     match values.iter().find(|(_, value)| *value == 0) {
-        Some((name, _)) => Err(request(anyhow!("{name} 0: use at least 1"))),
+        Some((name, _)) => Err(request(format!("{name} 0: use at least 1"))),
         None => Ok(()),
     }
 }

@@ -1,16 +1,16 @@
-//! `cargo xtask views`.
+//! `clsa views`.
 
-use crate::{Failure, request};
-use anyhow::{Context, anyhow};
+use crate::failure::{Failure, request};
+use crate::view_grid::{Labeled, grid};
+use crate::{output, pretrain};
+use anyhow::Context;
 use clsa_augment::{Augmenter, SampleId};
-use clsa_train::config::Config;
-use clsa_train::view_grid::grid;
 use std::path::PathBuf;
 
 /// Draw the key, weak and strong views of an image, labelled, as one picture.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask views photo.jpg --preset imagenet-multi-200 --seed 1 --out grid.png")]
+  clsa views photo.jpg --preset imagenet-multi-200 --seed 1 --out grid.png")]
 pub struct Args {
     /// The image
     image: PathBuf,
@@ -33,11 +33,15 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let config = Config::load(&args.preset, &args.overrides).map_err(request)?;
-    config.validate().map_err(request)?;
+    output::check("--out", &args.out)?;
+    let out = args.out.display();
+    let format = image::ImageFormat::from_path(&args.out);
+    let format = format.map_err(|_| request(format!("--out {out}: name a .png or .jpg file")))?;
+    let config = pretrain::load(&args.preset, &args.overrides)?;
+    config.validate()?;
     let name = args.image.display().to_string();
-    let bytes = std::fs::read(&args.image).with_context(|| name.clone()).map_err(Failure::Request)?;
-    let image = clsa_data::decode(&bytes, &name, &clsa_data::Limits::default()).map_err(request)?;
+    let bytes = std::fs::read(&args.image).map_err(|error| request(format!("{name}: {error}")))?;
+    let image = clsa_data::decode(&bytes, &name, &clsa_data::Limits::default())?;
     let plan = &config.views;
     let names = ["key".to_owned()].into_iter();
     let names = names.chain((0..plan.weak.len()).map(|i| format!("weak {i}")));
@@ -46,16 +50,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for epoch in 0..args.rows {
         let id = SampleId { seed: args.seed, epoch, sample: 0 };
-        let pictures = augmenter.views(&image, plan, id).map_err(request)?;
+        let pictures = augmenter.views(&image, plan, id)?;
         let labels = plan.views().zip(&names).map(|(view, name)| format!("{name} {}px", view.size));
-        rows.push(labels.zip(pictures).collect());
+        rows.push(labels.zip(pictures).map(|(label, picture)| Labeled { label, picture }).collect());
     }
     let picture = grid(&image, &rows);
-    let format = image::ImageFormat::from_path(&args.out);
-    let format = format.map_err(|_| request(anyhow!("--out {}: name a .png or .jpg file", args.out.display())))?;
     let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).with_context(|| args.out.display().to_string())?;
-    clsa_train::checkpoint::write_whole(&args.out, bytes.get_ref())?;
-    println!("{}", args.out.display());
+    picture.write_to(&mut bytes, format).with_context(|| out.to_string())?;
+    clsa_files::write_whole(&args.out, bytes.get_ref()).with_context(|| out.to_string())?;
+    println!("{out}");
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! `cargo xtask convert`.
+//! `clsa convert`.
 
-use crate::{Failure, request};
-use anyhow::{Context, anyhow};
+use crate::failure::{Failure, request};
+use crate::output;
+use anyhow::Context;
 use clap::ValueEnum;
 use clsa_model::ModelConfig;
 use clsa_model::weights::{self, Format};
-use clsa_train::checkpoint;
+use clsa_run::RunFolder;
 use std::path::{Path, PathBuf};
 
 /// Convert weights between safetensors, PyTorch and Detectron2.
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// file is run.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask convert moco_v2_800ep_pretrain.pth.tar backbone.pkl --to detectron2")]
+  clsa convert moco_v2_800ep_pretrain.pth.tar backbone.pkl --to detectron2")]
 pub struct Args {
     /// The weights
     #[arg(value_name = "IN")]
@@ -58,14 +59,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
     check_output(&args)?;
     let input = file(&args.input)?;
     let named = || input.display().to_string();
-    let weights = weights::read(&input).map_err(request)?;
+    let weights = weights::read(&input)?;
     let tensors = match args.encoder {
         Part::Query => weights.tensors,
         Part::Key => {
-            weights.key.ok_or_else(|| request(anyhow!("{}: has no key encoder; leave --encoder key out", named())))?
+            weights.key.ok_or_else(|| request(format!("{}: has no key encoder; leave --encoder key out", named())))?
         }
     };
-    let config = weights::check(&tensors).with_context(named).map_err(Failure::Request)?;
+    let config = weights::check(&tensors).with_context(named)?;
     weights::write(&args.output, &tensors, format)?;
     println!("{}: {} for {}", args.output.display(), describe(&config), format.reader());
     Ok(())
@@ -86,26 +87,21 @@ fn format(args: &Args) -> Result<Format, Failure> {
         (Some(asked), Some(implied)) if asked == implied => Ok(asked),
         (Some(asked), _) => {
             let (name, ending) = (asked.name(), asked.extension());
-            Err(request(anyhow!("{out}: --to {name} writes a .{ending} file; let the name end so")))
+            Err(request(format!("{out}: --to {name} writes a .{ending} file; let the name end so")))
         }
         (None, None) => {
-            Err(request(anyhow!("{out}: let the name end in .safetensors, .pth, or .pkl for Detectron2, or give --to")))
+            Err(request(format!("{out}: let the name end in .safetensors, .pth, or .pkl for Detectron2, or give --to")))
         }
     }
 }
 
 /// What can be known of OUT before the work.
 fn check_output(args: &Args) -> Result<(), Failure> {
-    let out = args.output.display();
+    output::check("OUT", &args.output)?;
     if args.output.exists() && !args.force {
-        return Err(request(anyhow!("{out}: exists already; --force writes over it")));
+        return Err(request(format!("{}: exists already; --force writes over it", args.output.display())));
     }
-    match args.output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(request(anyhow!("{out}: there is no folder {}", folder.display())))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// IN itself, or the newest checkpoint of the run.
@@ -113,9 +109,7 @@ fn file(input: &Path) -> Result<PathBuf, Failure> {
     if !input.is_dir() {
         return Ok(input.to_owned());
     }
-    let none = || request(anyhow!("{}: this folder is no run with checkpoints", input.display()));
-    let checkpoints = checkpoint::list(&input.join("checkpoints")).map_err(|_| none())?;
-    checkpoints.last().cloned().ok_or_else(none)
+    Ok(RunFolder::open(input)?.newest_checkpoint()?)
 }
 
 fn describe(config: &ModelConfig) -> String {

@@ -1,0 +1,37 @@
+//! Overrides: `KEY=VALUE` with a dotted key and a TOML value, put into a table.
+
+use toml::{Table, Value};
+
+/// Puts the value of an override in its place. An error is a reason.
+pub(super) fn apply(table: &mut Table, text: &str) -> Result<(), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as optim.lr=0.06")?;
+    insert(table, key.trim(), value_of(value.trim()))
+}
+
+/// A TOML value; a text that is none is a string.
+fn value_of(text: &str) -> Value {
+    let document: Result<Table, _> = format!("value = {text}").parse();
+    match document.map(|mut table| table.remove("value")) {
+        Ok(Some(value)) => value,
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+fn insert(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
+    let (parents, last) = match key.rsplit_once('.') {
+        Some((parents, last)) => (parents.split('.').collect(), last),
+        None => (Vec::new(), key),
+    };
+    let mut at = table;
+    for parent in parents {
+        let next = at.entry(parent).or_insert_with(|| Value::Table(Table::new()));
+        at = next.as_table_mut().ok_or_else(|| format!("{parent} is not a table"))?;
+    }
+    // `optim.lr=1` means 1.0: an integer takes the place of a float.
+    let value = match (at.get(last), value) {
+        (Some(Value::Float(_)), Value::Integer(i)) => Value::Float(i as f64),
+        (_, value) => value,
+    };
+    at.insert(last.to_owned(), value);
+    Ok(())
+}

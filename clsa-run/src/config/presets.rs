@@ -1,0 +1,34 @@
+//! The presets: configurations by name, whose TOML files in `presets/` are embedded in the program.
+
+/// A configuration with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Preset {
+    /// The name.
+    pub name: &'static str,
+    /// The configuration, a TOML document.
+    pub toml: &'static str,
+}
+
+impl Preset {
+    /// All presets, the smallest first.
+    pub const ALL: [Self; 7] = [
+        Self { name: "demo", toml: include_str!("../../presets/demo.toml") },
+        Self { name: "cifar10", toml: include_str!("../../presets/cifar10.toml") },
+        Self { name: "imagenet-single-200", toml: include_str!("../../presets/imagenet-single-200.toml") },
+        Self { name: "imagenet-single-800", toml: include_str!("../../presets/imagenet-single-800.toml") },
+        Self { name: "imagenet-multi-200", toml: include_str!("../../presets/imagenet-multi-200.toml") },
+        Self { name: "imagenet-multi-800", toml: include_str!("../../presets/imagenet-multi-800.toml") },
+        Self { name: "imagenet-mocov2-200", toml: include_str!("../../presets/imagenet-mocov2-200.toml") },
+    ];
+
+    /// The preset of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name == name)
+    }
+
+    /// All names, separated by commas.
+    pub fn names() -> String {
+        Self::ALL.map(|preset| preset.name).join(", ")
+    }
+}

@@ -1,0 +1,105 @@
+//! Which values a configuration accepts, as far as that can be said without looking at the data.
+
+use super::{BankPrecision, Config, ConfigError};
+use clsa_model::Precision;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+impl Config {
+    /// Checks every value and every pair of values that must fit, without looking at the data.
+    ///
+    /// # Errors
+    /// Names the first key at fault.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.model.validate().map_err(ConfigError::Model)?;
+        self.views.validate().map_err(ConfigError::Views)?;
+        let Self { method, optim, train, compute, data, eval, checkpoint, knn, .. } = self;
+        let batch = train.batch_size;
+        let monitored = knn.every > 0;
+        let fraction = "use a number from 0 to 1";
+        let one = "use at least 1";
+        let neighbors = "use at least 1 neighbor and 1 image of each split";
+        let bank = format!(
+            "the bank must hold at least one batch of {batch} (train.batch_size); use a larger bank or a smaller batch"
+        );
+        let splits = format!("use a divisor of train.batch_size, which is {batch}");
+        let bf16 = compute.bank == BankPrecision::Bf16 && compute.precision == Precision::F64;
+        let rules = [
+            rule(!self.views.weak.is_empty(), "views.weak", "[]", "name at least one weak view"),
+            rule(batch > 0, "train.batch_size", batch, one),
+            rule(train.epochs > 0, "train.epochs", train.epochs, one),
+            rule(method.bank >= batch, "method.bank", method.bank, &bank),
+            within(0.0..=1.0, "method.momentum", method.momentum, fraction),
+            positive("method.temperature", method.temperature),
+            positive("method.ddm_temperature", method.ddm_temperature),
+            not_negative("method.alpha", method.alpha),
+            not_negative("optim.lr", optim.lr),
+            not_negative("optim.momentum", optim.momentum),
+            not_negative("optim.weight_decay", optim.weight_decay),
+            rule(
+                compute.bn_splits > 0 && batch.is_multiple_of(compute.bn_splits),
+                "compute.bn_splits",
+                compute.bn_splits,
+                &splits,
+            ),
+            rule(
+                !bf16,
+                "compute.bank",
+                "bf16",
+                "a bank in bf16 does not fit compute.precision = f64; use compute.bank = f32",
+            ),
+            within(0.0..=1.0, "data.max_bad_fraction", data.max_bad_fraction, fraction),
+            rule(data.prefetch > 0, "data.prefetch", data.prefetch, one),
+            rule((1..=eval.resize).contains(&eval.crop), "eval.crop", eval.crop, "use 1 to eval.resize pixels"),
+            rule(checkpoint.keep > 0, "checkpoint.keep", checkpoint.keep, one),
+            rule(checkpoint.every > 0, "checkpoint.every", checkpoint.every, one),
+            rule(!monitored || knn.k > 0, "knn.k", knn.k, neighbors),
+            rule(!monitored || knn.train_samples > 0, "knn.train_samples", knn.train_samples, neighbors),
+            rule(!monitored || knn.test_samples > 0, "knn.test_samples", knn.test_samples, neighbors),
+            positive("knn.temperature", knn.temperature),
+        ];
+        rules.into_iter().collect()
+    }
+}
+
+type Rule = Result<(), ConfigError>;
+
+fn rule(holds: bool, key: &'static str, value: impl Display, expected: &str) -> Rule {
+    if holds {
+        return Ok(());
+    }
+    Err(ConfigError::Value { key, value: value.to_string(), expected: expected.to_owned() })
+}
+
+fn within(range: RangeInclusive<f64>, key: &'static str, value: f64, expected: &str) -> Rule {
+    rule(range.contains(&value), key, value, expected)
+}
+
+fn positive(key: &'static str, value: f64) -> Rule {
+    rule(value.is_finite() && value > 0.0, key, value, "use a positive number")
+}
+
+fn not_negative(key: &'static str, value: f64) -> Rule {
+    rule(value.is_finite() && value >= 0.0, key, value, "use a number that is not negative")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_out_of_range_is_named_by_its_key_and_with_what_it_takes() {
+        let cases = [
+            ("train.batch_size=0", "train.batch_size = 0: use at least 1"),
+            ("method.momentum=1.5", "method.momentum = 1.5: use a number from 0 to 1"),
+            ("compute.bn_splits=3", "compute.bn_splits = 3: use a divisor of train.batch_size"),
+            ("knn.test_samples=0", "knn.test_samples = 0"),
+            ("model.width=100", "model.width"),
+            ("views.key.size=0", "views.key.size"),
+        ];
+        for (text, message) in cases {
+            let error = Config::load("demo", &[text.to_owned()]).unwrap().validate().unwrap_err();
+            assert!(error.to_string().starts_with(message), "{text}: {error}");
+        }
+    }
+}

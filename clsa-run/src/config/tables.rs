@@ -1,0 +1,258 @@
+//! The tables of a configuration, each a plain struct, with the paper's values as defaults.
+
+use candle_core::DType;
+use clsa_augment::ViewPlan;
+use clsa_model::{Backend, Compute, ModelConfig, Precision};
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides a run's result, but for the data themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The encoders' shape.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// How the encoders are computed, and in what the bank is kept.
+    #[serde(default)]
+    pub compute: ComputeConfig,
+    /// Bank, temperatures and weights of the loss.
+    #[serde(default)]
+    pub method: MethodConfig,
+    /// The optimizer.
+    #[serde(default)]
+    pub optim: OptimConfig,
+    /// Epochs, batch and seed.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// Where the images come from.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// How test images are cut for evaluation.
+    #[serde(default)]
+    pub eval: EvalConfig,
+    /// The k-NN monitor.
+    #[serde(default)]
+    pub knn: MonitorConfig,
+    /// When checkpoints are written.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
+    /// Key, weak and strong views.
+    pub views: ViewPlan,
+}
+
+/// How a step is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComputeConfig {
+    /// Implementation of the encoders: `auto`, `portable` or `cpu`.
+    pub backend: Backend,
+    /// Arithmetic of the encoders: `f32`, `f64` (portable only, for comparisons) or `bf16`.
+    pub precision: Precision,
+    /// Batch norm over this many equal groups of the batch, which equals as many ranks.
+    pub bn_splits: usize,
+    /// Numbers that the memory bank is kept in: `f32` (the paper) or `bf16`.
+    pub bank: BankPrecision,
+}
+
+/// Numbers that the memory bank is kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BankPrecision {
+    /// Single precision; double with a `compute.precision` of `f64`.
+    #[default]
+    F32,
+    /// bfloat16: half the memory, and half the time of the loss on processors that multiply it.
+    Bf16,
+}
+
+impl Default for ComputeConfig {
+    fn default() -> Self {
+        let Compute { backend, precision, bn_splits } = Compute::default();
+        Self { backend, precision, bn_splits, bank: BankPrecision::F32 }
+    }
+}
+
+impl ComputeConfig {
+    /// What concerns the encoders.
+    pub fn encoders(&self) -> Compute {
+        Compute { backend: self.backend, precision: self.precision, bn_splits: self.bn_splits }
+    }
+
+    /// The dtype of the memory bank.
+    pub fn bank_dtype(&self) -> DType {
+        match (self.bank, self.precision) {
+            (BankPrecision::Bf16, _) => DType::BF16,
+            (BankPrecision::F32, Precision::F64) => DType::F64,
+            (BankPrecision::F32, _) => DType::F32,
+        }
+    }
+}
+
+/// What strong views are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrongLoss {
+    /// Distributional divergence from each weak view (the paper).
+    #[default]
+    Ddm,
+    /// InfoNCE like weak views: the ablation that the paper argues against.
+    InfoNce,
+}
+
+/// The method's own values (paper, section 4.1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MethodConfig {
+    /// Size K of the memory bank.
+    pub bank: usize,
+    /// Momentum m of the key encoder.
+    pub momentum: f64,
+    /// Temperature τ of InfoNCE.
+    pub temperature: f64,
+    /// Temperature τ₂ of DDM.
+    pub ddm_temperature: f64,
+    /// Weight α of DDM.
+    pub alpha: f64,
+    /// Adds the other direction: keys of the first weak view, the key view among the queries.
+    pub symmetric: bool,
+    /// What strong views are compared by.
+    pub strong_loss: StrongLoss,
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self {
+            bank: 65_536,
+            momentum: 0.999,
+            temperature: 0.2,
+            ddm_temperature: 0.2,
+            alpha: 1.0,
+            symmetric: false,
+            strong_loss: StrongLoss::Ddm,
+        }
+    }
+}
+
+/// Momentum SGD with a cosine schedule per epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimConfig {
+    /// Learning rate of the first epoch, taken as it is (paper: 0.03 at batch 256).
+    pub lr: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Weight decay, on every parameter.
+    pub weight_decay: f64,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        Self { lr: 0.03, momentum: 0.9, weight_decay: 1e-4 }
+    }
+}
+
+/// Length, batch and seed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the data.
+    pub epochs: u64,
+    /// Images per step and rank.
+    pub batch_size: usize,
+    /// Seed of weights, order and views.
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self { epochs: 200, batch_size: 256, seed: 0 }
+    }
+}
+
+/// Where the images come from and what happens to bad ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// `kind:PATH`, such as `imagefolder:/data/imagenet`, or `procedural`. Empty: the user must name one.
+    pub source: String,
+    /// `skip` replaces an image that cannot be read by the next good one, `stop` ends the run.
+    pub on_error: clsa_data::OnError,
+    /// With `skip`: the run ends when more than this fraction of an epoch's images is bad.
+    pub max_bad_fraction: f64,
+    /// Batches that are made ready ahead.
+    pub prefetch: usize,
+    /// For `wds` and `parquet`: shards are read in sequence and shuffled through a buffer of this many images, which
+    /// suits disks and file formats that are slow at random access. 0: shuffled over the whole data set.
+    pub shuffle_buffer: usize,
+    /// Train on images smaller than the largest view, which enlarges them.
+    pub allow_upscaling: bool,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            source: String::new(),
+            on_error: clsa_data::OnError::Skip,
+            max_bad_fraction: 0.01,
+            prefetch: 2,
+            shuffle_buffer: 0,
+            allow_upscaling: false,
+        }
+    }
+}
+
+/// The evaluation view: short side resized, centre cut out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// Short side after resizing, pixels.
+    pub resize: u32,
+    /// Side of the centre crop, pixels.
+    pub crop: u32,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { resize: 256, crop: 224 }
+    }
+}
+
+/// k-NN on a subset, before training, during it and after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorConfig {
+    /// Epochs between evaluations; 0 for none at all.
+    pub every: u64,
+    /// Neighbours.
+    pub k: usize,
+    /// Temperature of the votes.
+    pub temperature: f64,
+    /// Training images in the subset.
+    pub train_samples: usize,
+    /// Test images in the subset.
+    pub test_samples: usize,
+}
+
+impl Default for MonitorConfig {
+    fn default() -> Self {
+        Self { every: 10, k: 200, temperature: 0.07, train_samples: 10_000, test_samples: 2_000 }
+    }
+}
+
+/// When checkpoints are written and how many stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// Epochs between checkpoints; the last step always writes one.
+    pub every: u64,
+    /// Steps between further checkpoints within an epoch; 0 for none.
+    pub every_steps: u64,
+    /// How many stay; older ones are removed.
+    pub keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: 1, every_steps: 0, keep: 3 }
+    }
+}

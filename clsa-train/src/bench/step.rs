@@ -1,0 +1,76 @@
+//! One training step on random views.
+
+use super::measure;
+use super::memory::peak_rss_mb;
+use crate::communicator::SingleProcess;
+use crate::error::Result;
+use crate::method::{Clsa, Views};
+use crate::optimizer::MomentumSgd;
+use candle_core::{DType, Device, Tensor};
+use clsa_loss::MemoryBank;
+use clsa_model::{Compute, ModelConfig, MomentumPair, Precision};
+use clsa_run::MethodConfig;
+use serde::Serialize;
+
+/// One training step on random views.
+pub struct StepBench {
+    /// The encoders' shape.
+    pub model: ModelConfig,
+    /// How they are computed.
+    pub compute: Compute,
+    /// Images in a batch.
+    pub batch: usize,
+    /// Side of the key view, pixels.
+    pub key: usize,
+    /// Sides of the weak views, pixels.
+    pub weak: Vec<usize>,
+    /// Sides of the strong views, pixels.
+    pub strong: Vec<usize>,
+    /// Size of the bank.
+    pub bank: usize,
+    /// Measured steps.
+    pub steps: usize,
+}
+
+/// What a step takes.
+#[derive(Debug, Serialize)]
+pub struct StepTime {
+    work: &'static str,
+    arch: &'static str,
+    batch: usize,
+    precision: Precision,
+    median_s: f64,
+    min_s: f64,
+    /// Highest resident memory of the process, MB; none where the system does not say.
+    peak_rss_mb: Option<f64>,
+}
+
+impl StepBench {
+    /// Measures after one step that is not counted.
+    ///
+    /// # Errors
+    /// A size does not fit the model.
+    pub fn run(&self, device: &Device) -> Result<StepTime> {
+        let method = MethodConfig { bank: self.bank, ..MethodConfig::default() };
+        let pair = MomentumPair::new(&self.model, self.compute, method.momentum, 0, device)?;
+        let bank = MemoryBank::random(self.bank, self.model.dim, 0, DType::F32, device)?;
+        let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-4)?;
+        let mut clsa = Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 0);
+        let image = |side: &usize| -> candle_core::Result<Tensor> {
+            // Channels-last in memory, as the loader makes them.
+            Tensor::randn(0f32, 1f32, (self.batch, *side, *side, 3), device)?.permute((0, 3, 1, 2))
+        };
+        let images = |sides: &[usize]| sides.iter().map(image).collect::<candle_core::Result<Vec<_>>>();
+        let views = Views { key: image(&self.key)?, weak: images(&self.weak)?, strong: images(&self.strong)? };
+        let times = measure(self.steps, || clsa.step(&views, 0.03).map(drop))?;
+        Ok(StepTime {
+            work: "step",
+            arch: self.model.arch.name(),
+            batch: self.batch,
+            precision: self.compute.precision,
+            median_s: times[times.len() / 2],
+            min_s: times[0],
+            peak_rss_mb: peak_rss_mb().ok(),
+        })
+    }
+}

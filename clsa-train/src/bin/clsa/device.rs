@@ -1,0 +1,63 @@
+//! `--device` and `--threads`: where and with how many threads a command computes.
+
+use crate::failure::{Failure, request};
+use anyhow::Context;
+use candle_core::Device;
+use std::str::FromStr;
+
+/// A device as the command line names it: `cpu`, `cuda` (the first GPU) or `cuda:N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceName {
+    Cpu,
+    /// The GPU of this number, 0-based.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceName {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let wrong = "use cpu, cuda or cuda:N, such as cuda:0";
+        match name.split_once(':') {
+            None if name == "cpu" => Ok(Self::Cpu),
+            None if name == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", number)) => number.parse().map(Self::Cuda).map_err(|_| wrong),
+            _ => Err(wrong),
+        }
+    }
+}
+
+/// Opens the device. A wrong `CLSA_KERNELS` is refused here, before anything is made.
+pub fn open(name: DeviceName) -> Result<Device, Failure> {
+    clsa_cpu::InstructionSet::chosen()?;
+    let DeviceName::Cuda(number) = name else { return Ok(Device::Cpu) };
+    if !cfg!(feature = "cuda") {
+        return Err(request(format!(
+            "--device cuda:{number}: this program was built without CUDA; build it with `--features cuda,cudnn`, which \
+             `cargo xtask` does where a CUDA toolkit (nvcc) is found, see `{} doctor`",
+            crate::program()
+        )));
+    }
+    Ok(Device::new_cuda(number).with_context(|| format!("--device cuda:{number}"))?)
+}
+
+/// Sets the number of threads that compute, and returns it; 0 means one for each core.
+pub fn set_threads(threads: usize) -> Result<usize, Failure> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
+    Ok(rayon::current_num_threads())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_has_a_number_and_the_first_needs_none() {
+        assert_eq!("cpu".parse(), Ok(DeviceName::Cpu));
+        assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
+        assert_eq!("cuda:3".parse(), Ok(DeviceName::Cuda(3)));
+        for wrong in ["", "tpu", "cuda:", "cuda:x", "cuda0", "cpu:0"] {
+            assert!(wrong.parse::<DeviceName>().is_err(), "{wrong}");
+        }
+    }
+}

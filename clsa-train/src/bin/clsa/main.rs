@@ -1,0 +1,78 @@
+//! `clsa`: every command of CLSA. `cargo xtask` builds and runs it.
+
+mod bench;
+mod convert;
+mod data;
+mod device;
+mod doctor;
+mod failure;
+mod output;
+mod pretrain;
+mod progress;
+mod replay;
+mod view_grid;
+mod views;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+/// Contrastive Learning with Stronger Augmentations.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands, in the order of the help.
+#[derive(Subcommand)]
+enum Command {
+    Pretrain(pretrain::Args),
+    Views(views::Args),
+    Data(data::Args),
+    Convert(convert::Args),
+    Replay(replay::Args),
+    Bench(bench::Args),
+    Doctor(doctor::Args),
+}
+
+/// What the user types before a command: `clsa`, or `cargo xtask` where that runs this program.
+fn program() -> &'static str {
+    static PROGRAM: LazyLock<String> =
+        LazyLock::new(|| std::env::var("CLSA_RUN_AS").unwrap_or_else(|_| "clsa".to_owned()));
+    &PROGRAM
+}
+
+/// Gives a command and those below it the name that the user types, also in their examples.
+fn named(command: clap::Command) -> clap::Command {
+    let examples = command.get_after_help().map(|text| text.to_string().replace("clsa ", &format!("{} ", program())));
+    let command = command.mut_subcommands(named);
+    match examples {
+        Some(examples) => command.after_help(examples),
+        None => command,
+    }
+}
+
+fn main() -> ExitCode {
+    // `… | head -1` ends the command, as it does any other, where Rust would panic.
+    sigpipe::reset();
+    let matches = named(Cli::command().name(program()).bin_name(program())).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
+        Command::Pretrain(args) => pretrain::run(args),
+        Command::Views(args) => views::run(args),
+        Command::Data(args) => data::run(args),
+        Command::Convert(args) => convert::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.sentence());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

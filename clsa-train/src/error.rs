@@ -1,0 +1,162 @@
+//! What can go wrong in this crate.
+
+use clsa_data::{DataError, SampleError};
+use clsa_eval::EvalError;
+use clsa_loss::LossError;
+use clsa_model::ModelError;
+use clsa_run::{CheckpointError, ConfigError, MetricsError, RunError};
+use thiserror::Error;
+
+/// An error of the training crate.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A key of the configuration does not fit the data.
+    #[error("{key}: {reason}")]
+    Unfit {
+        /// The key, with its value where that is at fault.
+        key: String,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// A batch without weak views.
+    #[error("a step needs at least one weak view")]
+    NoWeakView,
+    /// A view whose embedding, key or loss is NaN or infinite.
+    #[error("the {what} is not finite")]
+    NotFinite {
+        /// The value at fault and its view, such as `embedding of weak view 0`.
+        what: String,
+    },
+    /// Another rank met a value that is NaN or infinite.
+    #[error("rank {rank} met a value that is not finite")]
+    NotFiniteOnRank {
+        /// The rank.
+        rank: usize,
+    },
+    /// Training left the finite numbers.
+    #[error(
+        "training stopped at step {step} with learning rate {lr}; resume from the last checkpoint with a lower optim.lr"
+    )]
+    Diverged {
+        /// The step, the first is 1.
+        step: u64,
+        /// Its learning rate.
+        lr: f64,
+        /// The value at fault.
+        source: Box<TrainError>,
+    },
+    /// A step failed.
+    #[error("step {step}")]
+    Step {
+        /// The step, the first is 1.
+        step: u64,
+        /// Why.
+        source: Box<TrainError>,
+    },
+    /// A parameter could not be updated.
+    #[error("updating {parameter}")]
+    Update {
+        /// The parameter's name.
+        parameter: String,
+        /// Why.
+        source: ModelError,
+    },
+    /// A memory bank of the configured size could not be made.
+    #[error("method.bank = {keys}: no such bank can be made")]
+    Bank {
+        /// Keys in the bank.
+        keys: usize,
+        /// Why.
+        source: LossError,
+    },
+    /// The device cannot compute with the numbers that the bank is kept in.
+    #[error("compute.bank = {dtype}: {device} does not compute with it; use f32")]
+    BankType {
+        /// The numbers.
+        dtype: &'static str,
+        /// The device.
+        device: String,
+        /// Why.
+        source: candle_core::Error,
+    },
+    /// Too many images of the k-NN monitor cannot be read.
+    #[error(
+        "{bad} of the {images} images of the k-NN monitor are bad, more than data.max_bad_fraction allows ({limit} %)"
+    )]
+    TooManyBad {
+        /// Bad images.
+        bad: usize,
+        /// Images of the monitor.
+        images: usize,
+        /// The most that are allowed, percent.
+        limit: f64,
+    },
+    /// A trajectory asks for a tensor that the architecture lacks.
+    #[error("the case asks for {name}, which this architecture does not have")]
+    NoSuchTensor {
+        /// The tensor.
+        name: String,
+    },
+    /// The images cannot be loaded.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// An image cannot be read.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// The k-NN monitor failed.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// The loss failed.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// An encoder failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A tensor operation failed, or another rank is gone.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run's folder is not as it should be.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A checkpoint cannot be written or used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Records cannot be written.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, TrainError>;
+
+impl TrainError {
+    /// Whether what was asked for is wrong, rather than the machine or the course of the training.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::Unfit { .. } | Self::NoWeakView | Self::NoSuchTensor { .. } => true,
+            Self::NotFinite { .. }
+            | Self::NotFiniteOnRank { .. }
+            | Self::Diverged { .. }
+            | Self::Step { .. }
+            | Self::Update { .. }
+            | Self::Bank { .. }
+            | Self::BankType { .. }
+            | Self::TooManyBad { .. }
+            // The data were opened and looked at before: what fails now, fails in the course of the training.
+            | Self::Data(_)
+            | Self::Sample(_)
+            | Self::Eval(_)
+            | Self::Loss(_)
+            | Self::Tensor(_) => false,
+            Self::Model(error) => !matches!(error, ModelError::Tensor(_)),
+            Self::Config(error) => error.is_request(),
+            Self::Run(error) => error.is_request(),
+            Self::Checkpoint(error) => error.is_request(),
+            Self::Metrics(error) => error.is_request(),
+        }
+    }
+}

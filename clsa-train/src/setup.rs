@@ -1,0 +1,66 @@
+//! From a configuration to what is trained: encoders, bank and optimizer; and whether the data fit.
+
+use crate::communicator::Communicator;
+use crate::error::{Result, TrainError};
+use crate::method::Clsa;
+use crate::optimizer::MomentumSgd;
+use candle_core::{DType, Device};
+use clsa_data::Dataset;
+use clsa_loss::MemoryBank;
+use clsa_model::MomentumPair;
+use clsa_run::Config;
+
+/// Encoders, bank and optimizer as a configuration describes them.
+///
+/// # Errors
+/// A value is out of range, or the memory does not suffice.
+pub fn build(config: &Config, device: &Device, communicator: Box<dyn Communicator>) -> Result<Clsa> {
+    let (method, seed) = (&config.method, config.train.seed);
+    let pair = MomentumPair::new(&config.model, config.compute.encoders(), method.momentum, seed, device)?;
+    let dtype = config.compute.bank_dtype();
+    let bank = MemoryBank::random(method.bank, config.model.dim, seed, dtype, device)
+        .map_err(|source| TrainError::Bank { keys: method.bank, source })?;
+    // Some devices hold bf16 but do not compute with it: better known now than at the first step.
+    bank.rows().narrow(0, 0, 1).and_then(|row| row.to_dtype(DType::F32)).map_err(|source| TrainError::BankType {
+        dtype: dtype.as_str(),
+        device: format!("{device:?}"),
+        source,
+    })?;
+    let optimizer = MomentumSgd::new(pair.query.parameters(), config.optim.momentum, config.optim.weight_decay)?;
+    Ok(Clsa::new(pair, bank, optimizer, method, communicator, seed))
+}
+
+/// Checks that a batch fits the data set and that images are large enough, before anything is built.
+///
+/// # Errors
+/// [`TrainError::Unfit`] names the key and what to do.
+pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
+    let unfit = |key: String, reason: String| Err(TrainError::Unfit { key, reason });
+    let (images, batch, source) = (train.len(), config.train.batch_size, &config.data.source);
+    if images < batch {
+        return unfit(
+            format!("train.batch_size = {batch}"),
+            format!("the data set {source} has only {images} training images; use a smaller batch"),
+        );
+    }
+    if config.data.allow_upscaling {
+        return Ok(());
+    }
+    // A probe over the whole set: its median decides, so that a few small images do no harm.
+    let probes = images.min(33);
+    let mut sides: Vec<u32> =
+        (0..probes).filter_map(|i| train.dimensions(i * images / probes).ok()).map(|(w, h)| w.min(h)).collect();
+    sides.sort_unstable();
+    let largest = config.views.views().map(|view| view.size).max().unwrap_or(0);
+    match sides.get(sides.len() / 2) {
+        None => unfit(format!("data.source = {source}"), "none of the images looked at could be read".to_owned()),
+        Some(median) if *median < largest => unfit(
+            "views".to_owned(),
+            format!(
+                "a view of {largest} pixels is larger than the images of {source} (short side {median}); use a preset \
+                 for images of that size, or set data.allow_upscaling=true"
+            ),
+        ),
+        Some(_) => Ok(()),
+    }
+}
