@@ -27,7 +27,7 @@ const TINY: [&str; 14] = [
 ];
 
 fn clsa() -> Command {
-    Command::cargo_bin("clsa-train").unwrap()
+    Command::cargo_bin("clsa").unwrap()
 }
 
 fn pretrain(out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
@@ -85,7 +85,7 @@ fn a_run_leaves_configuration_metrics_events_and_checkpoints() {
     let run = folder.path().join("run");
     let assert = pretrain(&run, &[]).success();
     let text = stderr(&assert);
-    assert!(text.contains(&format!("cargo xtask eval --run {}", run.display())), "{text}");
+    assert!(text.contains(&format!("clsa eval --run {}", run.display())), "{text}");
     assert!(text.contains("% before"), "{text}");
     let config: toml::Table = fs::read_to_string(run.join("config.toml")).unwrap().parse().unwrap();
     assert_eq!(config["train"]["batch_size"].as_integer(), Some(16));
@@ -203,7 +203,7 @@ fn a_terminated_run_writes_a_checkpoint_and_goes_on_to_the_same_end() {
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
     let long = ["--epochs=30", "--set", "knn.every=0"];
     pretrain(&whole, &long).success();
-    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa-train"))
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa"))
         .arg("pretrain")
         .args(TINY)
         .args(long)
@@ -219,7 +219,7 @@ fn a_terminated_run_writes_a_checkpoint_and_goes_on_to_the_same_end() {
     }
     std::process::Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
     let output = child.wait_with_output_text();
-    assert!(output.contains(&format!("cargo xtask pretrain --resume {}", cut.display())), "{output}");
+    assert!(output.contains(&format!("clsa pretrain --resume {}", cut.display())), "{output}");
     assert!(!checkpoint(&cut, 120).exists(), "the run was over before the signal came");
     clsa().arg("pretrain").arg("--resume").arg(&cut).assert().success();
     assert_eq!(tensors(&checkpoint(&whole, 120)), tensors(&checkpoint(&cut, 120)));
@@ -344,6 +344,7 @@ fn wrong_requests_end_at_once_with_one_sentence() {
     refuse(&["--set", "colour=red"], &["colour"]);
     refuse(&["--set", "optim.lr"], &["--set optim.lr", "KEY=VALUE"]);
     refuse(&["--set", "optim.lr=fast"], &["--set optim.lr=fast"]);
+    refuse(&["--set", "compute.bn_splits=0"], &["compute.bn_splits = 0"]);
     refuse(&["--set", "optim.lr=-1"], &["optim.lr", "-1"]);
     refuse(&["--set", "method.bank=8"], &["method.bank = 8", "16"]);
     refuse(&["--set", "method.temperature=0"], &["method.temperature"]);
@@ -399,13 +400,6 @@ fn a_run_is_not_written_over() {
 }
 
 #[test]
-fn every_preset_is_a_valid_configuration() {
-    for preset in clsa_train::presets::names().split(", ") {
-        clsa_train::config::Config::load(preset, &[]).unwrap().validate().unwrap();
-    }
-}
-
-#[test]
 fn replay_prints_the_trajectory_in_the_form_of_its_case() {
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/single-r18-f32.json");
     let mut short: Value = serde_json::from_str(&fs::read_to_string(case).unwrap()).unwrap();
@@ -435,6 +429,73 @@ fn views_draws_a_picture() {
     assert!(grid.width() > 224 + 2 * (224 + 192 + 160 + 128 + 96), "all eleven views and the original side by side");
     assert_eq!(grid, run(&folder.path().join("again.png")));
     refused(clsa().args(["views", "/no/such.jpg"]).assert(), 2, &["/no/such.jpg"]);
+}
+
+#[test]
+fn a_picture_can_have_a_bare_name_and_is_refused_where_it_cannot_be() {
+    let folder = TempDir::new().unwrap();
+    image::RgbImage::from_pixel(64, 64, image::Rgb([9, 99, 199])).save(folder.path().join("photo.png")).unwrap();
+    fs::create_dir(folder.path().join("out")).unwrap();
+    let views = |more: &[&str]| {
+        let args = ["views", "photo.png", "--preset", "demo", "--rows", "1"];
+        clsa().current_dir(folder.path()).args(args).args(more).assert()
+    };
+    for (more, file) in
+        [(&[][..], "views.png"), (&["--out", "grid.jpg"], "grid.jpg"), (&["--out", "out/v.png"], "out/v.png")]
+    {
+        views(more).success();
+        assert!(folder.path().join(file).exists(), "{file}");
+    }
+    refused(views(&["--out", "none/v.png"]), 2, &["none/v.png", "there is no folder none"]);
+    refused(views(&["--out", "out"]), 2, &["--out out", "folder"]);
+    refused(views(&["--out", "views.txt"]), 2, &["views.txt", ".png or .jpg"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_picture_that_cannot_be_written_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    let closed = folder.path().join("closed");
+    image::RgbImage::new(64, 64).save(folder.path().join("photo.png")).unwrap();
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(closed.join("probe"), "").is_ok() {
+        return; // The superuser may write anywhere.
+    }
+    let out = closed.join("v.png");
+    let assert = clsa().arg("views").arg(folder.path().join("photo.png")).args(["--preset", "demo", "--out"]).arg(&out);
+    refused({ assert }.assert(), 1, &[&out.display().to_string()]);
+}
+
+#[cfg(unix)]
+#[test]
+fn files_of_a_run_follow_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    let (run, plain) = (folder.path().join("run"), folder.path().join("plain"));
+    pretrain(&run, &["--epochs", "1"]).success();
+    fs::write(&plain, "").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    for file in [run.join("config.toml"), run.join("metrics.jsonl"), checkpoint(&run, 4)] {
+        assert_eq!(mode(&file), mode(&plain), "{}", file.display());
+    }
+}
+
+#[test]
+fn help_and_hints_name_the_program_as_the_user_runs_it() {
+    let help = |program: Option<&str>| {
+        let mut command = clsa();
+        command.args(["pretrain", "--help"]).env_remove("CLSA_RUN_AS");
+        program.map(|program| command.env("CLSA_RUN_AS", program));
+        String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
+    };
+    let (alone, built) = (help(None), help(Some("cargo xtask")));
+    assert!(alone.contains("Usage: clsa pretrain") && alone.contains("  clsa pretrain --resume"), "{alone}");
+    assert!(
+        built.contains("Usage: cargo xtask pretrain") && built.contains("  cargo xtask pretrain --resume"),
+        "{built}"
+    );
 }
 
 #[test]
@@ -469,7 +530,7 @@ fn a_closed_pipe_ends_a_command_in_silence() {
     for args in [&bench[..], &["doctor"], &["data", "info", photo]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa-train"));
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa"));
         let output = command.args(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!text.contains("panicked") && output.status.code() != Some(101), "{args:?}: {text}");
@@ -487,7 +548,7 @@ fn doctor_names_the_kernels() {
     }
     let scalar = clsa().arg("doctor").env("CLSA_KERNELS", "scalar").assert().success();
     let text = String::from_utf8(scalar.get_output().stdout.clone()).unwrap();
-    assert!(text.contains("model Scalar, loss Scalar"), "{text}");
+    assert!(text.contains("model scalar, loss scalar"), "{text}");
 }
 
 #[test]
@@ -516,7 +577,7 @@ fn lower_kernels_train_too_and_unknown_ones_are_refused_before_anything_is_made(
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["pretrain", "replay", "bench", "views", "data", "convert", "doctor"] {
+    for command in ["pretrain", "eval", "report", "replay", "bench", "views", "data", "convert", "doctor"] {
         let assert = clsa().args([command, "--help"]).assert().success();
         let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
         assert!(text.contains("Example"), "{command}: {text}");

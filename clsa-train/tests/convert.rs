@@ -1,4 +1,4 @@
-//! `cargo xtask convert` as a user runs it.
+//! `clsa convert` as a user runs it.
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
@@ -13,7 +13,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn convert(input: &Path, output: &Path, more: &[&str]) -> Assert {
-    Command::cargo_bin("clsa-train").unwrap().arg("convert").arg(input).arg(output).args(more).assert()
+    Command::cargo_bin("clsa").unwrap().arg("convert").arg(input).arg(output).args(more).assert()
 }
 
 /// Exit code 2, one sentence that holds all of `words`, and nothing left in the folder but what was there.
@@ -74,7 +74,7 @@ fn a_run_means_its_newest_checkpoint() {
     let tiny = ["data.source=procedural:classes=4,train=32,test=16,side=16", "model.width=0.125", "method.bank=32"];
     let views = "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}";
     let set = tiny.into_iter().chain([views, "eval={resize=16, crop=16}", "knn.every=0"]);
-    let mut pretrain = Command::cargo_bin("clsa-train").unwrap();
+    let mut pretrain = Command::cargo_bin("clsa").unwrap();
     pretrain.args(["pretrain", "--epochs=2", "--batch-size=16", "--out"]).arg(&run);
     pretrain.args(set.flat_map(|set| ["--set", set])).assert().success();
     let out = folder.path().join("out.pth");

@@ -1,4 +1,4 @@
-//! `cargo xtask data` as a user runs it.
+//! `clsa data` as a user runs it.
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 fn data(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("clsa-train").unwrap();
+    let mut command = Command::cargo_bin("clsa").unwrap();
     command.arg("data").args(args);
     command
 }
@@ -139,7 +139,7 @@ fn every_help_shows_an_example() {
         vec!["fetch", "--help"],
     ] {
         let text = stdout(&data(&args).assert().success());
-        assert!(text.contains("Example") && text.contains("cargo xtask data"), "{args:?}: {text}");
+        assert!(text.contains("Example") && text.contains("clsa data"), "{args:?}: {text}");
     }
 }
 

@@ -2,12 +2,14 @@
 
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
-use clsa_model::{Arch, Backend, Compute, Gradients, ModelConfig, MomentumPair, Precision, Stem};
-use clsa_train::communicator::{Communicator, SingleProcess};
-use clsa_train::config::{MethodConfig, StrongLoss};
-use clsa_train::method::{Clsa, StepReport, Views};
-use clsa_train::optimizer::MomentumSgd;
-use std::sync::{Arc, Barrier, Mutex};
+use clsa_model::{Arch, Backend, Compute, ModelConfig, MomentumPair, Precision, Stem};
+use clsa_run::{MethodConfig, StrongLoss};
+use clsa_train::{Clsa, Communicator, MomentumSgd, SingleProcess, StepReport, TrainError, Views};
+use std::sync::mpsc;
+use std::time::Duration;
+use thread_ranks::ThreadRank;
+
+mod thread_ranks;
 
 const SIDE: usize = 8;
 const DIM: usize = 16;
@@ -47,57 +49,6 @@ fn part(views: &Views, rank: usize, samples: usize) -> Views {
     }
 }
 
-/// Ranks as threads of one process, exchanging tensors through shared places.
-#[derive(Clone)]
-struct Threads {
-    rank: usize,
-    places: Arc<Vec<Mutex<Option<Tensor>>>>,
-    barrier: Arc<Barrier>,
-}
-
-impl Threads {
-    fn group(world: usize) -> Vec<Self> {
-        let places = Arc::new((0..world).map(|_| Mutex::new(None)).collect::<Vec<_>>());
-        let barrier = Arc::new(Barrier::new(world));
-        (0..world).map(|rank| Self { rank, places: places.clone(), barrier: barrier.clone() }).collect()
-    }
-
-    fn exchange(&self, tensor: &Tensor) -> Vec<Tensor> {
-        *self.places[self.rank].lock().unwrap() = Some(tensor.detach());
-        self.barrier.wait();
-        let all = self.places.iter().map(|place| place.lock().unwrap().clone().unwrap()).collect();
-        self.barrier.wait();
-        all
-    }
-}
-
-impl Communicator for Threads {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn world_size(&self) -> usize {
-        self.places.len()
-    }
-
-    fn all_gather(&self, tensor: &Tensor) -> candle_core::Result<Tensor> {
-        Tensor::cat(&self.exchange(tensor), 0)
-    }
-
-    fn average(&self, gradients: &mut Gradients) -> candle_core::Result<()> {
-        for index in 0..gradients.iter().count() {
-            let Some(mine) = gradients.get(index).cloned() else { continue };
-            let all = self.exchange(&mine);
-            let mut sum = all[0].clone();
-            for other in &all[1..] {
-                sum = (sum + other)?;
-            }
-            gradients.set(index, (sum / self.world_size() as f64)?);
-        }
-        Ok(())
-    }
-}
-
 fn weights(clsa: &Clsa) -> Vec<f64> {
     let flat = |p: &clsa_model::Parameter| p.var.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     clsa.pair.query.parameters().iter().chain(clsa.pair.key.parameters()).flat_map(flat).collect()
@@ -124,12 +75,12 @@ fn two_ranks_equal_one_process(method: &MethodConfig) {
     let mut alone = clsa(2, method, Box::new(SingleProcess));
     let reports: Vec<StepReport> = (0..steps).map(|s| alone.step(&views(2 * samples, s), 0.05).unwrap()).collect();
 
-    let ranks: Vec<_> = Threads::group(2)
+    let ranks: Vec<_> = ThreadRank::group(2)
         .into_iter()
         .map(|communicator| {
             let method = method.clone();
             std::thread::spawn(move || {
-                let rank = communicator.rank;
+                let rank = communicator.rank();
                 let mut clsa = clsa(1, &method, Box::new(communicator));
                 let step = |s| clsa.step(&part(&views(2 * samples, s), rank, samples), 0.05).unwrap().loss;
                 let losses: Vec<f64> = (0..steps).map(step).collect();
@@ -231,6 +182,30 @@ fn a_view_that_is_not_finite_is_named_and_changes_neither_weights_nor_bank() {
         assert_eq!(clsa.step(&next, 0.05).unwrap_err().to_string(), message);
         assert_eq!(before, query(&clsa));
         assert_eq!(clsa.bank.pointer(), pointer);
+    }
+}
+
+#[test]
+fn a_rank_that_meets_a_value_that_is_not_finite_stops_all_ranks() {
+    let (sender, receiver) = mpsc::channel();
+    for communicator in ThreadRank::group(2) {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            let rank = communicator.rank();
+            let mut clsa = clsa(1, &method(), Box::new(communicator));
+            let mut views = part(&views(8, 0), rank, 4);
+            if rank == 1 {
+                views.weak[1] = (&views.weak[1] * f64::NAN).unwrap();
+            }
+            sender.send((rank, clsa.step(&views, 0.05))).unwrap();
+        });
+    }
+    for _ in 0..2 {
+        match receiver.recv_timeout(Duration::from_secs(60)).expect("a rank waits for the other") {
+            (0, Err(TrainError::NotFiniteOnRank { rank: 1 })) => {}
+            (1, Err(TrainError::NotFinite { what })) => assert_eq!(what, "embedding of weak view 1"),
+            (rank, result) => panic!("rank {rank} ends with {result:?}"),
+        }
     }
 }
 

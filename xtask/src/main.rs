@@ -1,10 +1,10 @@
-//! `cargo xtask …`: builds the binaries of the workspace with the right features and runs them.
+//! `cargo xtask …`: builds the program `clsa` with the right features and runs it; and what concerns the workspace itself.
 //!
-//! It depends on nothing, so that it starts in seconds.
+//! It depends on nothing, so that it starts in seconds, and knows features, not the commands of `clsa`.
 
 mod cuda;
+mod features;
 mod nvcc;
-mod sources;
 
 use std::env;
 use std::ffi::OsString;
@@ -13,51 +13,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
-Automation of the CLSA workspace: builds what a command needs, then runs it.
+Automation of the CLSA workspace.
 
 Usage: cargo xtask COMMAND [OPTIONS]
 
-  pretrain     pretrain an encoder; without options on generated images, in about three minutes
-  eval         evaluate a run or a weight file; without options the newest run
-  report       write a run's report.html
-  views        draw the key, weak and strong views of an image
-  data         describe, verify, pack, index or fetch a data set
-  convert      convert weights between safetensors, PyTorch and Detectron2
-  replay       replay a recorded trajectory of the original implementation
-  bench        measure a training step, the loss or the augmentation
-  doctor       show what this machine offers and what is missing
   test         run every test of the workspace
   check-cuda   check that everything compiles with CUDA
 
-`cargo xtask COMMAND --help` explains a command and shows an example.
+Any other COMMAND is one of the program `clsa`, which is built on the way: `cargo xtask pretrain`, `cargo xtask eval`.
+`cargo xtask help` lists them, and `cargo xtask COMMAND --help` explains one and shows an example.
 ";
-
-/// The commands that a binary of the workspace carries out.
-const BINARIES: [(&str, &[&str]); 2] = [
-    ("clsa-train", &["pretrain", "views", "data", "convert", "replay", "bench", "doctor"]),
-    ("clsa-eval", &["eval", "report"]),
-];
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().skip(1).collect();
-    let Some(command) = args.first().and_then(|arg| arg.to_str()) else {
-        show(HELP);
-        return ExitCode::from(2);
-    };
-    let result = match command {
-        "-h" | "--help" | "help" => {
+    let result = match args.first().and_then(|arg| arg.to_str()) {
+        None => {
+            show(HELP);
+            return ExitCode::from(2);
+        }
+        Some("-h" | "--help") => {
             show(HELP);
             Ok(0)
         }
-        "test" => test(&args[1..]),
-        "check-cuda" => nvcc::check(&args[1..]),
-        _ => match BINARIES.iter().find(|(_, commands)| commands.contains(&command)) {
-            Some((package, _)) => run(package, &args),
-            None => {
-                eprintln!("error: there is no command `{command}`; `cargo xtask --help` lists them");
-                return ExitCode::from(2);
-            }
-        },
+        Some("test") => test(&args[1..]),
+        Some("check-cuda") => nvcc::check(&args[1..]),
+        Some(_) => run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -68,33 +48,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds a package's binary in release mode and runs it with the arguments as they are.
-fn run(package: &str, args: &[OsString]) -> Result<u8, String> {
-    let mut features: Vec<&str> = Vec::new();
-    if args.iter().any(|arg| arg.to_str().is_some_and(|text| text.contains("cuda"))) {
-        features.extend(cuda::features());
-    }
-    features.extend(sources::features(args));
-    // Both binaries in one go: alone, each would have its own choice of features of shared dependencies, and the second
-    // command would build Candle once more.
+/// Builds `clsa` in release mode and runs it with the arguments as they are.
+fn run(args: &[OsString]) -> Result<u8, String> {
     let mut build = cargo();
-    build.args(["build", "--release"]).args(BINARIES.iter().flat_map(|(package, _)| ["--package", package]));
-    if !features.is_empty() {
-        build.args(["--features", &features.join(",")]);
+    build.args(["build", "--release", "--quiet", "--package", "clsa-train"]);
+    if let Some(features) = features::of(args) {
+        build.args(["--features", features]);
     }
-    // A bare build is long and says what it does; a finished one is silent.
-    build.arg("--quiet");
-    if !binary(package).exists() {
-        eprintln!("building {package} (some minutes the first time)");
+    if !program().exists() {
+        eprintln!("building clsa (some minutes the first time)");
     }
-    let built = code(&mut build)?;
-    if built != 0 {
-        return Err(format!("{package} did not build"));
+    if code(&mut build)? != 0 {
+        return Err("clsa did not build".to_owned());
     }
-    code(Command::new(binary(package)).args(args))
+    code(Command::new(program()).args(args).env("CLSA_RUN_AS", "cargo xtask"))
 }
 
-/// Every test of the workspace, optimised, with the dependencies that the commands have built already.
+/// Every test of the workspace, optimized, with the dependencies that the commands have built already.
 fn test(args: &[OsString]) -> Result<u8, String> {
     code(cargo().args(["test", "--release", "--workspace"]).args(args))
 }
@@ -126,6 +96,7 @@ fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-fn binary(package: &str) -> PathBuf {
-    target().join("release").join(format!("{package}{}", env::consts::EXE_SUFFIX))
+/// The built program.
+fn program() -> PathBuf {
+    target().join("release").join(format!("clsa{}", env::consts::EXE_SUFFIX))
 }

@@ -1,0 +1,90 @@
+//! The trainer as a library: several ranks, and an observer in place of a terminal.
+
+use candle_core::Device;
+use clsa_data::{Limits, Source};
+use clsa_run::{Config, KnnRecord, Metrics, RunFolder, StepRecord};
+use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use thread_ranks::ThreadRank;
+
+mod thread_ranks;
+
+/// Two epochs of four steps of a batch of 16, on all ranks together.
+fn config(ranks: usize) -> Config {
+    let changes = [
+        "data.source=procedural:classes=4,train=64,test=16,side=16".to_owned(),
+        "model.width=0.125".to_owned(),
+        "eval={resize=16, crop=16}".to_owned(),
+        "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}".to_owned(),
+        "knn={every=1, k=5, train_samples=64, test_samples=16}".to_owned(),
+        "method.bank=32".to_owned(),
+        "train.epochs=2".to_owned(),
+        format!("train.batch_size={}", 16 / ranks),
+        format!("compute.bn_splits={}", if ranks == 1 { 2 } else { 1 }),
+    ];
+    Config::load("demo", &changes).unwrap()
+}
+
+#[derive(Default)]
+struct Recorded {
+    steps: Vec<StepRecord>,
+    knn: Vec<KnnRecord>,
+}
+
+impl Observer for Recorded {
+    fn step(&mut self, record: &StepRecord, steps: u64) {
+        assert_eq!(steps, 8);
+        self.steps.push(*record);
+    }
+
+    fn knn(&mut self, record: &KnnRecord) {
+        self.knn.push(*record);
+    }
+
+    fn warning(&mut self, text: &str) {
+        panic!("{text}");
+    }
+}
+
+fn train(folder: &Path, config: Config, communicator: Box<dyn Communicator>) -> (End, Recorded) {
+    let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
+    let data = Datasets { train: splits.train, test: splits.test.ok() };
+    let run = RunFolder::vacant(folder).unwrap();
+    let trainer = TrainerConfig { config, run, data, device: Device::Cpu, threads: 1, communicator };
+    let mut recorded = Recorded::default();
+    let end = Trainer::new(trainer, None).unwrap().run(&AtomicBool::new(false), &mut recorded).unwrap();
+    (end, recorded)
+}
+
+#[test]
+fn an_observer_sees_what_the_metrics_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let (end, recorded) = train(&run, config(1), Box::new(SingleProcess));
+    let metrics = Metrics::read(&run.join("metrics.jsonl")).unwrap();
+    assert_eq!((&recorded.steps, &recorded.knn), (&metrics.steps, &metrics.knn));
+    assert!(matches!(end, End::Finished { before: Some(_), after: Some(_) }), "{end:?}");
+}
+
+#[test]
+fn ranks_share_the_data_and_only_the_first_writes_evaluates_and_is_observed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let ranks: Vec<_> = ThreadRank::group(2)
+        .into_iter()
+        .map(|communicator| {
+            // A rank that wrote into a folder of its own would be seen.
+            let folder = if communicator.is_first() { run.clone() } else { folder.path().join("other") };
+            std::thread::spawn(move || train(&folder, config(2), Box::new(communicator)))
+        })
+        .collect();
+    let mut ends: Vec<_> = ranks.into_iter().map(|rank| rank.join().unwrap()).collect();
+    let (end, recorded) = ends.pop().unwrap();
+    assert!(matches!(end, End::Finished { before: None, after: None }) && recorded.steps.is_empty(), "{end:?}");
+    let (end, recorded) = ends.pop().unwrap();
+    assert!(matches!(end, End::Finished { before: Some(_), after: Some(_) }), "{end:?}");
+    assert_eq!((recorded.steps.len(), recorded.knn.len()), (8, 3));
+    assert!(run.join("checkpoints/step-00000008.safetensors").exists());
+    assert!(!folder.path().join("other").exists());
+}
