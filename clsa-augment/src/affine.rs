@@ -1,11 +1,11 @@
-//! Operations that move pixels: nearest-neighbour affine maps with black fill, as Pillow's `Geometry.c` rounds them.
+//! Operations that move pixels: nearest-neighbor affine maps with black fill, as Pillow's `Geometry.c` rounds them.
 
 use crate::planes::Planes;
 
 /// An affine map from a result's pixel to the source's: `(a·x + b·y + c, d·x + e·y + f)`.
 pub(crate) type Matrix = [f64; 6];
 
-/// `Image.transform(size, AFFINE, matrix)` with nearest neighbour and black fill.
+/// `Image.transform(size, AFFINE, matrix)` with nearest neighbor and black fill.
 pub(crate) fn transform(image: &Planes, matrix: Matrix, out: &mut Planes, columns: &mut Vec<u32>) {
     let (width, height) = (image.width(), image.height());
     out.reshape(width, height);
@@ -39,7 +39,7 @@ pub(crate) fn rotate(image: &mut Planes, degrees: f64, out: &mut Planes, columns
     std::mem::swap(image, out);
 }
 
-/// The map of a rotation about the centre, its coefficients rounded to 15 decimals as Pillow does.
+/// The map of a rotation about the center, its coefficients rounded to 15 decimals as Pillow does.
 fn rotation(degrees: f64, width: usize, height: usize) -> Matrix {
     let angle = -degrees.to_radians();
     let (sin, cos) = (round_15(angle.sin()), round_15(angle.cos()));
@@ -77,7 +77,7 @@ pub(crate) fn flip_horizontal(image: &mut Planes) {
     }
 }
 
-/// A rectangle of grey 127, both corners included, clipped to the image.
+/// A rectangle of gray 127, both corners included, clipped to the image.
 pub(crate) fn cutout(image: &mut Planes, [x0, y0, x1, y1]: [i64; 4]) {
     let (width, height) = (image.width(), image.height());
     let span = |low: i64, high: i64, limit: usize| {

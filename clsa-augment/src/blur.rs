@@ -1,9 +1,10 @@
 //! `ImageFilter.GaussianBlur`: three extended box blurs along rows, then three along columns (Gwosdek and others 2011,
 //! "Theoretical foundations of Gaussian convolution by extended box filtering").
 
-use multiversion::multiversion;
+use macro_rules_attribute::apply;
 
 use crate::planes::Planes;
+use crate::vectorized::vectorized;
 
 const PASSES: usize = 3;
 
@@ -70,7 +71,7 @@ pub(crate) fn gaussian_blur(image: &mut Planes, sigma: f64, scratch: &mut BlurSc
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
+#[apply(vectorized)]
 fn blur_row(row: &mut [u8], filter: ExtendedBox, scratch: &mut BlurScratch) {
     let BlurScratch { padded, row: result, .. } = scratch;
     let reach = filter.reach();
@@ -126,7 +127,7 @@ fn running_box(padded: &[u8], filter: ExtendedBox, out: &mut [u8]) {
 }
 
 /// One pass along the columns of a plane, all columns side by side.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
+#[apply(vectorized)]
 fn blur_columns(plane: &mut [u8], width: usize, filter: ExtendedBox, scratch: &mut BlurScratch) {
     let BlurScratch { plane: source, sums, .. } = scratch;
     let last_row = plane.len() / width - 1;

@@ -1,10 +1,25 @@
+//! The evaluation transform.
+
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{MAX_SIDE, Normalize};
-use crate::{AugmentError, Augmenter, Crop, Layout, Op};
+use crate::check::field;
+use crate::limits::MAX_SIDE;
+use crate::{AugmentError, Augmenter, Crop, Layout, Normalize, Op};
 
 /// The evaluation transform: torchvision `Resize(resize)` of the shorter side, then `CenterCrop(crop)`.
+///
+/// # Examples
+/// ```
+/// use clsa_augment::{Augmenter, CenterCrop, Layout, Normalize};
+///
+/// let image = image::RgbImage::from_pixel(500, 375, image::Rgb([90, 120, 30]));
+/// let transform = CenterCrop { normalize: Normalize::NONE, ..CenterCrop::new(256, 224) };
+/// let mut values = vec![0.0; transform.values()];
+/// transform.write(&mut Augmenter::new(), &image, Layout::ChannelsFirst, &mut values)?;
+/// assert_eq!((values.len(), values[0]), (3 * 224 * 224, 90.0 / 255.0));
+/// # Ok::<(), clsa_augment::AugmentError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CenterCrop {
@@ -33,21 +48,14 @@ impl CenterCrop {
         3 * self.crop as usize * self.crop as usize
     }
 
-    /// Checks every value; `key` is the path of this transform in its configuration, for the message.
+    /// Checks every value.
     ///
     /// # Errors
-    /// [`AugmentError::Plan`] with the path of the first key that is out of range.
-    pub fn validate(&self, key: &str) -> Result<(), AugmentError> {
-        let error = |field: &str, value: u32, needs| {
-            Err(AugmentError::Plan { key: format!("{key}.{field}"), value: value.to_string(), needs })
-        };
-        if !(1..=MAX_SIDE).contains(&self.resize) {
-            return error("resize", self.resize, "from 1 to 16384 pixels");
-        }
-        if !(1..=self.resize).contains(&self.crop) {
-            return error("crop", self.crop, "at least 1 pixel and at most `resize`");
-        }
-        self.normalize.validate(format_args!("{key}.normalize"))
+    /// [`AugmentError::Setting`] with the first field that is out of range, such as `crop`.
+    pub fn validate(&self) -> Result<(), AugmentError> {
+        field((1..=MAX_SIDE).contains(&self.resize), "resize", &self.resize, "from 1 to 16384 pixels")?;
+        field((1..=self.resize).contains(&self.crop), "crop", &self.crop, "at least 1 pixel and at most `resize`")?;
+        self.normalize.validate().map_err(|error| error.within("normalize"))
     }
 
     /// The operations for an image of `width` × `height` pixels.
@@ -55,7 +63,7 @@ impl CenterCrop {
     /// # Errors
     /// If the image has no pixels or would be too long when resized, and as [`CenterCrop::validate`].
     pub fn ops(&self, width: u32, height: u32) -> Result<[Op; 2], AugmentError> {
-        self.validate("center_crop")?;
+        self.validate()?;
         if width == 0 || height == 0 {
             return Err(AugmentError::EmptyImage { width, height });
         }
@@ -81,7 +89,7 @@ impl CenterCrop {
         augmenter.apply(image, &self.ops(image.width(), image.height())?)
     }
 
-    /// Writes the transformed image, normalised, to `out`, which has [`CenterCrop::values`] elements.
+    /// Writes the transformed image, normalized, to `out`, which has [`CenterCrop::values`] elements.
     ///
     /// # Errors
     /// As [`CenterCrop::ops`], and if `out` has the wrong length.

@@ -1,3 +1,7 @@
+//! What can go wrong.
+
+use std::fmt::Display;
+
 use thiserror::Error;
 
 /// What can go wrong when a plan is checked or a view is made.
@@ -77,17 +81,58 @@ pub enum AugmentError {
     UnknownOperation {
         /// The name given.
         name: String,
-        /// All names.
-        known: &'static str,
+        /// All that there are, with their arguments.
+        known: String,
     },
-    /// A value in a [`ViewPlan`](crate::ViewPlan) is out of range.
-    #[error("{key} is {value}, but it must be {needs}")]
-    Plan {
-        /// Path of the key, e.g. `views.weak[1].scale`.
-        key: String,
+    /// A field of a [`ViewPlan`](crate::ViewPlan), [`CenterCrop`](crate::CenterCrop) or a part of them is out of range.
+    #[error("{field} is {value}, but it must be {needs}")]
+    Setting {
+        /// The field, from the struct that was checked on, such as `weak[1].scale`.
+        field: String,
         /// The value found.
         value: String,
         /// What would be right.
         needs: &'static str,
     },
+}
+
+impl AugmentError {
+    /// Whether what was asked for is wrong (a plan, an operation, an image), rather than the program that called.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::EmptyImage { .. }
+            | Self::CropOutside { .. }
+            | Self::Size { .. }
+            | Self::Argument { .. }
+            | Self::UnknownOperation { .. }
+            | Self::Setting { .. } => true,
+            Self::Buffer { .. } | Self::Buffers { .. } => false,
+        }
+    }
+
+    /// Puts the name of the struct that a field is part of before it, as a configuration that has it under this name
+    /// writes it. Other errors stay as they are.
+    ///
+    /// # Examples
+    /// ```
+    /// use clsa_augment::{View, ViewPlan};
+    ///
+    /// let plan = ViewPlan { weak: vec![View { flip: 1.5, ..View::default() }], ..ViewPlan::single() };
+    /// let error = plan.validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "weak[0].flip is 1.5, but it must be a probability from 0 to 1");
+    /// assert!(error.within("views").to_string().starts_with("views.weak[0].flip is 1.5"));
+    /// ```
+    #[must_use]
+    pub fn within(self, parent: impl Display) -> Self {
+        match self {
+            Self::Setting { field, value, needs } => Self::Setting { field: format!("{parent}.{field}"), value, needs },
+            other @ (Self::EmptyImage { .. }
+            | Self::CropOutside { .. }
+            | Self::Size { .. }
+            | Self::Buffer { .. }
+            | Self::Buffers { .. }
+            | Self::Argument { .. }
+            | Self::UnknownOperation { .. }) => other,
+        }
+    }
 }

@@ -1,7 +1,10 @@
+//! The form in which images are worked on: three planes; and the interleaved rows that they are read from.
+
 use image::RgbImage;
-use multiversion::multiversion;
+use macro_rules_attribute::apply;
 
 use crate::Crop;
+use crate::vectorized::vectorized;
 
 /// An 8-bit RGB image as three planes, one after the other. Every operation works on this form: a loop over a plane
 /// (or over three planes side by side) becomes vector code as it stands, where interleaved RGB would need shuffles.
@@ -78,7 +81,7 @@ impl Planes {
 }
 
 /// Splits interleaved pixels into their channels.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
+#[apply(vectorized)]
 fn split(pixels: &[u8], r: &mut [u8], g: &mut [u8], b: &mut [u8]) {
     for (((pixel, r), g), b) in pixels.as_chunks::<3>().0.iter().zip(r).zip(g).zip(b) {
         [*r, *g, *b] = *pixel;

@@ -1,8 +1,9 @@
 //! `Image.resize(size, BILINEAR)` of a crop: two separable passes in 22-bit fixed point, rounded to bytes in between.
 
-use multiversion::multiversion;
+use macro_rules_attribute::apply;
 
 use crate::planes::{Planes, Rows};
+use crate::vectorized::vectorized;
 
 const PRECISION: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION - 1);
@@ -73,7 +74,7 @@ fn clip(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Resizes `source`, the crop of an image, to `width` × `height`. Nothing is empty.
+/// Resizes `source`, the crop of an image, to `width` × `height`. Source and result must have at least one pixel.
 pub(crate) fn resize(source: Rows<'_>, width: usize, height: usize, scratch: &mut ResizeScratch, out: &mut Planes) {
     let (crop_width, crop_height) = (source.width, source.height);
     let ResizeScratch { horizontal, vertical, first, second, line } = scratch;
@@ -127,7 +128,7 @@ macro_rules! by_count {
 }
 
 /// Resamples along x.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
+#[apply(vectorized)]
 fn along_rows(source: &Rows, weights: &Weights, line: &mut Vec<u8>, out: &mut Vec<u8>) {
     let width = weights.first.len();
     // A pixel is written as four bytes, of which the next pixel overwrites the last.
@@ -164,7 +165,7 @@ fn resample_row<const COUNT: usize>(row: &[u8], weights: &Weights, target: &mut 
 }
 
 /// Resamples along y.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
+#[apply(vectorized)]
 fn along_columns(source: &Rows, weights: &Weights, out: &mut Vec<u8>) {
     let stride = 3 * source.width;
     let height = weights.first.len();

@@ -1,21 +1,7 @@
+//! Which view of which sample is made, and the random generator that follows from it.
+
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
-
-use crate::{View, ViewPlan};
-
-/// Says which view of which sample is made. A view's random choices depend on these four numbers and on the size of
-/// the image, on nothing else: not on the other views, the thread, or what was made before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ViewId {
-    /// Seed of the run.
-    pub seed: u64,
-    /// Epoch, counted from 0.
-    pub epoch: u64,
-    /// Index of the sample in its data set.
-    pub sample: u64,
-    /// Index of the view in the order of [`ViewPlan::views`](crate::ViewPlan::views): key 0, then weak, then strong.
-    pub view: u32,
-}
 
 /// Says which sample's views are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,12 +14,27 @@ pub struct SampleId {
     pub sample: u64,
 }
 
-impl SampleId {
-    /// The views of a plan, each with what says which one it is.
-    pub fn views(self, plan: &ViewPlan) -> impl Iterator<Item = (ViewId, &View)> {
-        let Self { seed, epoch, sample } = self;
-        (0..).map(move |view| ViewId { seed, epoch, sample, view }).zip(plan.views())
-    }
+/// Says which view of which sample is made. A view's random choices depend on these four numbers and on the size of
+/// the image, on nothing else: not on the other views, the thread, or what was made before.
+///
+/// # Examples
+/// ```
+/// use clsa_augment::ViewId;
+/// use clsa_augment::rand::RngExt;
+///
+/// let id = ViewId { seed: 0, epoch: 3, sample: 17, view: 1 };
+/// assert_eq!(id.rng().random::<u64>(), id.rng().random::<u64>());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ViewId {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Epoch, counted from 0.
+    pub epoch: u64,
+    /// Index of the sample in its data set.
+    pub sample: u64,
+    /// Index of the view in the order of [`ViewPlan::views`](crate::ViewPlan::views): key 0, then weak, then strong.
+    pub view: u32,
 }
 
 impl ViewId {
@@ -47,7 +48,7 @@ impl ViewId {
     }
 }
 
-/// One step of SplitMix64 (Steele, Lea and Flood 2014): a bijection that spreads neighbouring inputs.
+/// One step of SplitMix64 (Steele, Lea and Flood 2014): a bijection that spreads neighboring inputs.
 fn splitmix64(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

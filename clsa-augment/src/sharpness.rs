@@ -1,7 +1,10 @@
-use multiversion::multiversion;
+//! `ImageEnhance.Sharpness`: a 3 x 3 smoothing, blended with the image.
+
+use macro_rules_attribute::apply;
 
 use crate::color::blend;
 use crate::planes::Planes;
+use crate::vectorized::vectorized;
 
 /// `ImageEnhance.Sharpness`: a blend of the image smoothed by `ImageFilter.SMOOTH` with the image.
 ///
@@ -23,7 +26,7 @@ pub(crate) fn sharpness(image: &Planes, factor: f64, out: &mut Planes) {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
+#[apply(vectorized)]
 fn sharpen_row(rows: [&[u8]; 3], alpha: f32, out: &mut [u8]) {
     let n = out.len() - 2;
     let [above, here, below] = rows.map(|row| [&row[..n], &row[1..][..n], &row[2..][..n]]);

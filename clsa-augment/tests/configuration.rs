@@ -1,9 +1,9 @@
-//! Plans as they are written in a preset's `[views]` table.
+//! Plans as they are written in a configuration.
 
-use clsa_augment::{GaussianBlur, StrongOp, StrongPolicy, View, ViewPlan};
+use clsa_augment::{AugmentError, ColorJitter, GaussianBlur, StrongOp, StrongPolicy, View, ViewPlan};
 
 #[test]
-fn a_preset_names_only_what_differs() {
+fn a_configuration_names_only_what_differs() {
     let plan: ViewPlan = toml::from_str(
         "
         weak = [{}]
@@ -73,21 +73,33 @@ fn unknown_keys_are_refused_by_name() {
 #[test]
 fn values_out_of_range_are_refused_by_the_name_of_their_key() {
     for (text, key) in [
-        ("weak = []", "views.weak"),
-        ("weak = [{}]\nkey = { size = 0 }", "views.key.size"),
-        ("weak = [{}, { scale = [0.5, 0.2] }]", "views.weak[1].scale"),
-        ("weak = [{ scale = [0.0, 0.2] }]", "views.weak[0].scale"),
-        ("weak = [{ ratio = [0.0, 1.0] }]", "views.weak[0].ratio"),
-        ("weak = [{ flip = 1.5 }]", "views.weak[0].flip"),
-        ("weak = [{ grayscale = nan }]", "views.weak[0].grayscale"),
-        ("weak = [{ jitter = { hue = 0.6 } }]", "views.weak[0].jitter.hue"),
-        ("weak = [{ jitter = { contrast = -1.0 } }]", "views.weak[0].jitter.contrast"),
-        ("weak = [{ blur = { sigma = [2.0, 1.0] } }]", "views.weak[0].blur.sigma"),
-        ("weak = [{}]\nstrong = [{ strong = { probability = -0.1 } }]", "views.strong[0].strong.probability"),
-        ("weak = [{}]\nstrong = [{ strong = { pool = [] } }]", "views.strong[0].strong.pool"),
-        ("weak = [{ normalize = { mean = [0.5, 0.5, 0.5], std = [1.0, 0.0, 1.0] } }]", "views.weak[0].normalize.std"),
+        ("weak = []", "weak"),
+        ("weak = [{}]\nkey = { size = 0 }", "key.size"),
+        ("weak = [{}, { scale = [0.5, 0.2] }]", "weak[1].scale"),
+        ("weak = [{ scale = [0.0, 0.2] }]", "weak[0].scale"),
+        ("weak = [{ ratio = [0.0, 1.0] }]", "weak[0].ratio"),
+        ("weak = [{ flip = 1.5 }]", "weak[0].flip"),
+        ("weak = [{ grayscale = nan }]", "weak[0].grayscale"),
+        ("weak = [{ jitter = { hue = 0.6 } }]", "weak[0].jitter.hue"),
+        ("weak = [{ jitter = { contrast = -1.0 } }]", "weak[0].jitter.contrast"),
+        ("weak = [{ blur = { sigma = [2.0, 1.0] } }]", "weak[0].blur.sigma"),
+        ("weak = [{}]\nstrong = [{ strong = { probability = -0.1 } }]", "strong[0].strong.probability"),
+        ("weak = [{}]\nstrong = [{ strong = { pool = [] } }]", "strong[0].strong.pool"),
+        ("weak = [{ normalize = { mean = [0.5, 0.5, 0.5], std = [1.0, 0.0, 1.0] } }]", "weak[0].normalize.std"),
     ] {
         let error = toml::from_str::<ViewPlan>(text).unwrap().validate().unwrap_err().to_string();
         assert!(error.starts_with(&format!("{key} is ")), "{text}: {error}");
     }
+}
+
+#[test]
+fn a_field_is_named_from_what_was_checked_on_and_its_parents_are_put_before_it() {
+    let view = View { jitter: Some(ColorJitter { hue: 0.6, ..ColorJitter::default() }), ..View::default() };
+    assert_eq!(view.validate().unwrap_err().to_string(), "jitter.hue is 0.6, but it must be from 0 to 0.5");
+    let error = view.jitter.unwrap().validate().unwrap_err();
+    assert_eq!(error.to_string(), "hue is 0.6, but it must be from 0 to 0.5");
+    let error = error.within("jitter").within("weak[2]").within("views");
+    assert!(error.to_string().starts_with("views.weak[2].jitter.hue is 0.6"), "{error}");
+    let empty = AugmentError::EmptyImage { width: 0, height: 1 };
+    assert_eq!(empty.clone().within("views"), empty);
 }

@@ -256,8 +256,8 @@ fn strong_levels_and_signs_are_uniform_and_give_the_papers_arguments() {
             }
         }
         let mut counts: HashMap<i64, u64> = HashMap::new();
-        for drawn in single_draws(&pool(op), 224) {
-            let argument = match (op, drawn) {
+        for drawn in single_draws(&pool(op.clone()), 224) {
+            let argument = match (&op, drawn) {
                 (StrongOp::Brightness, Op::Brightness(x))
                 | (StrongOp::Color, Op::Color(x))
                 | (StrongOp::Contrast, Op::Contrast(x))

@@ -1,18 +1,13 @@
 //! Every operation against the bytes that Pillow makes (`fixtures/make.py`).
 
+mod images;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use clsa_augment::{Augmenter, CenterCrop, Op, to_rgb};
 use image::{DynamicImage, RgbImage};
 
-fn fixture(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", name].iter().collect()
-}
-
-fn read(name: &str) -> RgbImage {
-    to_rgb(&image::open(fixture(name)).unwrap())
-}
+use images::{fixture, read};
 
 struct Case {
     input: String,
@@ -41,11 +36,11 @@ fn cases() -> Vec<Case> {
 
 /// Runs the cases that `choose` selects with one augmenter, so that left-over scratch would show.
 fn check(choose: impl Fn(&Case) -> bool, at_least: usize) {
-    let mut images = BTreeMap::new();
+    let mut inputs: BTreeMap<String, RgbImage> = BTreeMap::new();
     let mut augmenter = Augmenter::new();
     let mut count = 0;
     for case in cases().into_iter().filter(choose) {
-        let image = images.entry(case.input.clone()).or_insert_with(|| read(&format!("{}.png", case.input)));
+        let image = inputs.entry(case.input.clone()).or_insert_with(|| read(&format!("{}.png", case.input)));
         let result = augmenter.apply(image, &case.ops).unwrap();
         let names: Vec<String> = case.ops.iter().map(Op::to_string).collect();
         assert_eq!(result.dimensions(), (case.width, case.height), "{} {names:?}", case.input);
@@ -98,10 +93,10 @@ fn chains_of_operations_match_pillow_bytes() {
 #[test]
 fn converted_pixel_formats_match_pillow_bytes() {
     for name in [
-        "grey.png",
+        "gray.png",
         "bilevel.png",
-        "grey_alpha.png",
-        "grey16.png",
+        "gray_alpha.png",
+        "gray16.png",
         "rgba.png",
         "palette.png",
         "palette_transparent.png",
@@ -109,30 +104,38 @@ fn converted_pixel_formats_match_pillow_bytes() {
         "rgba.webp",
         "rgb.bmp",
     ] {
-        // Stored with eight bits; Pillow keeps the transparent colour of a palette, which reads back as alpha.
+        // Stored with eight bits; Pillow keeps the transparent color of a palette, which reads back as alpha.
         let pillow = image::open(fixture(&format!("convert_{name}.rgb.png"))).unwrap().into_rgb8();
         assert_eq!(read(&format!("convert_{name}")), pillow, "{name}");
     }
 }
 
 #[test]
-fn sixteen_bit_colour_keeps_its_high_byte() {
+fn sixteen_bit_color_keeps_its_high_byte() {
     let values = [0, 255, 256, 511, 4660, 32767, 32768, 40000, 65279, 65280, 65534, 65535_u16];
     let high = values.map(|value| (value >> 8) as u8);
     let rgb = image::ImageBuffer::from_raw(2, 2, values.to_vec()).unwrap();
     assert_eq!(to_rgb(&DynamicImage::ImageRgb16(rgb)).into_raw(), high);
     let rgba = image::ImageBuffer::from_raw(3, 1, values.to_vec()).unwrap();
-    let colours = [&high[..3], &high[4..7], &high[8..11]].concat();
-    assert_eq!(to_rgb(&DynamicImage::ImageRgba16(rgba)).into_raw(), colours);
-    let grey_alpha = image::ImageBuffer::from_raw(3, 2, values.to_vec()).unwrap();
-    let greys = [0, 2, 4, 6, 8, 10].map(|place| [high[place]; 3]).concat();
-    assert_eq!(to_rgb(&DynamicImage::ImageLumaA16(grey_alpha)).into_raw(), greys);
+    let colors = [&high[..3], &high[4..7], &high[8..11]].concat();
+    assert_eq!(to_rgb(&DynamicImage::ImageRgba16(rgba)).into_raw(), colors);
+    let gray_alpha = image::ImageBuffer::from_raw(3, 2, values.to_vec()).unwrap();
+    let grays = [0, 2, 4, 6, 8, 10].map(|place| [high[place]; 3]).concat();
+    assert_eq!(to_rgb(&DynamicImage::ImageLumaA16(gray_alpha)).into_raw(), grays);
+}
+
+/// The crate `image` reads the transparent color of such a file as alpha, Pillow as nothing: the gray values are compared.
+#[test]
+fn sixteen_bit_gray_of_a_file_with_a_transparent_color_matches_pillow_bytes() {
+    let gray = image::open(fixture("convert_gray16_transparent.png")).unwrap().into_luma16();
+    let pillow = read("convert_gray16_transparent.png.rgb.png");
+    assert_eq!(to_rgb(&DynamicImage::ImageLuma16(gray)), pillow);
 }
 
 /// The JPEG decoder of the crate `image` differs by a little, so that equality is not to be had here.
 #[test]
-fn grey_and_cmyk_jpeg_decoded_by_the_crate_image_come_close_to_pillow() {
-    for (name, bound) in [("grey.jpg", 1), ("cmyk.jpg", 4)] {
+fn gray_and_cmyk_jpeg_decoded_by_the_crate_image_come_close_to_pillow() {
+    for (name, bound) in [("gray.jpg", 1), ("cmyk.jpg", 4)] {
         let ours = read(&format!("convert_{name}"));
         let pillow = read(&format!("convert_{name}.rgb.png"));
         assert_eq!(ours.dimensions(), pillow.dimensions());

@@ -1,16 +1,15 @@
 //! What the interface promises: reproducible views, both layouts, errors that name what is wrong.
 
-use std::path::PathBuf;
+mod images;
 
 use clsa_augment::{
-    AugmentError, Augmenter, CenterCrop, Crop, Layout, Normalize, Op, SampleId, View, ViewId, ViewPlan, to_rgb,
+    AugmentError, Augmenter, CenterCrop, Crop, Layout, Normalize, Op, SampleId, View, ViewId, ViewPlan,
 };
 use image::RgbImage;
 use proptest::prelude::*;
 
 fn photo() -> RgbImage {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "flower.png"].iter().collect();
-    to_rgb(&image::open(path).unwrap())
+    images::read("flower.png")
 }
 
 fn noise(width: u32, height: u32) -> RgbImage {
@@ -57,7 +56,7 @@ fn every_part_of_the_id_changes_the_draws() {
 }
 
 #[test]
-fn both_layouts_hold_the_normalised_values_of_the_image() {
+fn both_layouts_hold_the_normalized_values_of_the_image() {
     let (photo, mut augmenter) = (photo(), Augmenter::new());
     let plan = ViewPlan::single();
     for sample in 0..20 {
@@ -123,7 +122,7 @@ fn crops_outside_the_image_are_refused_with_both_sizes() {
     let image = noise(20, 10);
     for (x, y, width, height) in [(0, 0, 21, 10), (15, 0, 6, 1), (0, 0, 0, 5), (u32::MAX, 0, 2, 2)] {
         let op = Op::CropResize { crop: Crop { x, y, width, height }, width: 4, height: 4 };
-        let error = Augmenter::new().apply(&image, &[op]).unwrap_err();
+        let error = Augmenter::new().apply(&image, std::slice::from_ref(&op)).unwrap_err();
         assert!(matches!(error, AugmentError::CropOutside { width: 20, height: 10, .. }), "{error}");
         let error = Augmenter::new().apply(&image, &[Op::Invert, op]).unwrap_err();
         assert!(matches!(error, AugmentError::CropOutside { width: 20, height: 10, .. }), "{error}");
@@ -131,14 +130,14 @@ fn crops_outside_the_image_are_refused_with_both_sizes() {
 }
 
 #[test]
-fn a_centre_crop_larger_than_the_resized_image_is_refused() {
+fn a_center_crop_larger_than_the_resized_image_is_refused() {
     for (crop, message) in [
-        (CenterCrop::new(64, 65), "center_crop.crop is 65, but it must be at least 1 pixel and at most `resize`"),
-        (CenterCrop::new(64, 0), "center_crop.crop is 0, but"),
-        (CenterCrop::new(u32::MAX, 1), "center_crop.resize is 4294967295, but"),
+        (CenterCrop::new(64, 65), "crop is 65, but it must be at least 1 pixel and at most `resize`"),
+        (CenterCrop::new(64, 0), "crop is 0, but"),
+        (CenterCrop::new(u32::MAX, 1), "resize is 4294967295, but"),
         (
             CenterCrop { normalize: Normalize { std: [1.0, 0.0, 1.0], ..Normalize::NONE }, ..CenterCrop::default() },
-            "center_crop.normalize.std is",
+            "normalize.std is",
         ),
     ] {
         let error = crop.image(&mut Augmenter::new(), &noise(90, 80)).unwrap_err().to_string();
@@ -191,27 +190,6 @@ fn buffers_of_the_wrong_length_are_refused() {
 }
 
 #[test]
-fn arguments_that_make_no_sense_are_refused() {
-    for text in [
-        "posterize=0",
-        "posterize=9",
-        "hue=0.6",
-        "gaussian_blur=-1",
-        "brightness=NaN",
-        "rotate=inf",
-        "solarize",
-        "solarize=1,2",
-        "cutout=5,0,4,1",
-        "crop_resize=0,0,1,1,0,5",
-        "autocontrast=1",
-        "sharpen=2",
-        "",
-    ] {
-        assert!(text.parse::<Op>().is_err(), "{text:?} was accepted");
-    }
-}
-
-#[test]
 fn one_pixel_images_make_every_view() {
     let mut augmenter = Augmenter::new();
     for (width, height) in [(1, 1), (1, 500), (500, 1), (2, 3)] {
@@ -248,10 +226,10 @@ proptest! {
     fn look_up_operations_in_a_row_equal_one_after_another(first in 0_usize..10, second in 0_usize..10, third in 0_usize..10) {
         let ops: Vec<Op> = ["autocontrast", "equalize", "invert", "posterize=5", "solarize=99", "solarize_add=31",
             "brightness=0.6", "brightness=1.3", "contrast=0.7", "hflip"].map(|text| text.parse().unwrap()).to_vec();
-        let chain = [ops[first], ops[second], ops[third]];
+        let chain = [first, second, third].map(|place| ops[place].clone());
         let mut augmenter = Augmenter::new();
         let together = augmenter.apply(&photo(), &chain).unwrap();
-        let apart = chain.iter().fold(photo(), |image, op| augmenter.apply(&image, &[*op]).unwrap());
+        let apart = chain.iter().fold(photo(), |image, op| augmenter.apply(&image, std::slice::from_ref(op)).unwrap());
         prop_assert_eq!(together, apart);
     }
 }
