@@ -1,5 +1,6 @@
-//! The loss in a contrastive method of one's own: a linear encoder learns clusters of points from weakly and strongly disturbed
-//! copies of them, with the keys of earlier batches as negatives. Candle draws the points: figures differ from run to run.
+//! The loss in your own contrastive method: a linear encoder learns to tell points apart from weakly and strongly disturbed
+//! copies of them, with the keys of earlier batches as negatives. Candle draws the points without a seed, so the figures differ
+//! from run to run.
 //!
 //!     cargo run --release -p clsa-loss --example stronger_views
 
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let weak = [encode(&disturbed(&points, 0.1, 1.0)?)?];
         let strong = [encode(&disturbed(&points, 0.4, 2.0)?)?, encode(&disturbed(&points, 0.4, 2.0)?)?];
 
-        let output = loss.forward(&weak, &strong, Candidates { keys: &keys, bank: Some(&bank), first_positive: 0 })?;
+        let output = loss.forward(&weak, &strong, Candidates::new(&keys).with_bank(&bank))?;
         if let Some(gradient) = output.loss.backward()?.get(&encoder) {
             encoder.set(&(encoder.as_tensor() - (gradient * LEARNING_RATE)?)?)?;
         }

@@ -7,11 +7,26 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::{LossError, check};
 
-/// A first-in first-out store of K keys of D components (MoCo's queue, CLSA section 3.1).
+/// A first-in first-out store of K keys of D components (CLSA section 3.1; MoCo's code calls it the queue).
 ///
 /// The whole state is [`rows`](Self::rows) and [`pointer`](Self::pointer): save both, and [`from_rows`](Self::from_rows)
 /// continues where the saved bank stopped. The rows are always finite: [`push`](Self::push) and
-/// [`from_rows`](Self::from_rows) refuse others.
+/// [`from_rows`](Self::from_rows) fail on others.
+///
+/// # Examples
+/// ```
+/// use clsa_loss::MemoryBank;
+/// use clsa_loss::candle_core::{DType, Device};
+///
+/// let mut bank = MemoryBank::random(10, 4, 0, DType::BF16, &Device::Cpu)?;
+/// let keys = MemoryBank::random(3, 4, 1, DType::F32, &Device::Cpu)?;
+/// bank.push(keys.rows())?;
+/// assert_eq!(bank.pointer(), 3);
+///
+/// let restored = MemoryBank::from_rows(bank.rows().copy()?, bank.pointer())?;
+/// assert_eq!((restored.len(), restored.dim(), restored.pointer()), (10, 4, 3));
+/// # Ok::<(), clsa_loss::LossError>(())
+/// ```
 #[derive(Debug)]
 pub struct MemoryBank {
     rows: Tensor,
@@ -19,13 +34,13 @@ pub struct MemoryBank {
 }
 
 impl MemoryBank {
-    /// `k` random unit vectors of `d` components: normal draws in f32, normalised, then cast to `dtype`.
+    /// `k` random unit vectors of `d` components: normal draws in f32, normalized, then cast to `dtype`.
     ///
     /// The same seed gives the same rows on every device. `BF16` halves the memory, and the time of the loss on processors
     /// that multiply it.
     ///
     /// # Errors
-    /// When `d` is zero, `dtype` is not `F64`, `F32`, `F16` or `BF16`, or `k * d` numbers do not fit in memory.
+    /// Fails if `d` is zero, `dtype` is not `F64`, `F32`, `F16` or `BF16`, or `k * d` numbers do not fit in memory.
     pub fn random(k: usize, d: usize, seed: u64, dtype: DType, device: &Device) -> Result<Self, LossError> {
         if !check::is_float(dtype) {
             return Err(LossError::DType {
@@ -52,10 +67,10 @@ impl MemoryBank {
         Ok(Self { rows, pointer: 0 })
     }
 
-    /// A bank of the given rows, (K, D), that writes its next key at row `pointer`. Takes a copy.
+    /// A bank of the given rows, (K, D), which are copied, that writes its next key at row `pointer`.
     ///
     /// # Errors
-    /// When `rows` is not a matrix of finite floating-point numbers, or `pointer` is not below K.
+    /// Fails if `rows` is not a matrix of finite floating-point numbers, or `pointer` is not below K (0 for K = 0).
     pub fn from_rows(rows: Tensor, pointer: usize) -> Result<Self, LossError> {
         check::matrix("rows", &rows, None)?;
         check::finite("rows", &rows)?;
@@ -68,16 +83,16 @@ impl MemoryBank {
 
     /// Writes `keys`, (any number, D), over the oldest rows, in order and cast to the bank's dtype.
     ///
-    /// Several ranks' keys go in as one tensor, in rank order. K need not be a multiple of their number; of more than K keys
-    /// the newest K stay.
+    /// The keys of several ranks are one tensor, in rank order. K need not be a multiple of their number; of more than K keys
+    /// the last K stay.
     ///
     /// # Errors
-    /// When `keys` is not a matrix of D columns of finite floating-point numbers on the bank's device. The bank is then
-    /// as it was.
+    /// Fails if `keys` is not a matrix of D columns of finite floating-point numbers on the bank's device; the bank is then
+    /// unchanged.
     pub fn push(&mut self, keys: &Tensor) -> Result<(), LossError> {
         check::matrix("keys", keys, Some(self.dim()))?;
         check::device("keys", keys, self.rows.device())?;
-        // A copy: they may be rows of this bank.
+        // A copy, because `keys` may be rows of this bank.
         let keys = keys.detach().to_dtype(self.rows.dtype())?.force_contiguous()?;
         check::finite("keys", &keys)?;
         let (count, capacity) = (keys.dims()[0], self.len());

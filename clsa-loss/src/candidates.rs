@@ -5,6 +5,19 @@ use candle_core::{DType, Device, Tensor};
 use crate::{LossError, MemoryBank, check};
 
 /// The keys of the batch, and a bank of older keys: the columns of the logits, in this order.
+///
+/// # Examples
+/// ```
+/// use clsa_loss::candle_core::{DType, Device};
+/// use clsa_loss::{Candidates, MemoryBank};
+///
+/// // The keys of two ranks with 4 samples each, as the second rank sees them.
+/// let keys = MemoryBank::random(8, 16, 1, DType::F32, &Device::Cpu)?.rows().clone();
+/// let bank = MemoryBank::random(1024, 16, 0, DType::F32, &Device::Cpu)?;
+/// let candidates = Candidates::new(&keys).with_bank(&bank).with_first_positive(4);
+/// assert_eq!(candidates.first_positive, 4);
+/// # Ok::<(), clsa_loss::LossError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
     /// The keys of the global batch, all ranks in order: (N_global, D), unit rows. No gradient flows to them.
@@ -16,17 +29,30 @@ pub struct Candidates<'a> {
     pub first_positive: usize,
 }
 
-/// Compare the weak views of the batch with one another, as SimCLR does: no keys and no bank.
+/// Compares the weak views of the batch with one another, as SimCLR does: no keys and no bank.
 ///
 /// The candidates of a sample in one weak view are all rows of all weak views but its own; its positives are the same
 /// sample's rows in the other weak views (their cross-entropies are averaged, so that two views give SimCLR's NT-Xent
 /// in both directions). Gradients flow through queries and candidates. The distributions of the DDM pair (weak i, strong
 /// j) are over the candidates of weak view i.
+///
+/// # Examples
+/// ```
+/// use clsa_loss::candle_core::{DType, Device};
+/// use clsa_loss::{ClsaLoss, InBatch, MemoryBank};
+///
+/// // Random unit vectors in place of an encoder's embeddings.
+/// let embed = |seed| MemoryBank::random(8, 16, seed, DType::F32, &Device::Cpu).map(|bank| bank.rows().clone());
+/// let output = ClsaLoss::default().forward(&[embed(1)?, embed(2)?], &[embed(3)?], InBatch)?;
+/// assert_eq!(output.contrastive_per_view.len(), 2);
+/// # Ok::<(), clsa_loss::LossError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct InBatch;
 
 /// Either kind of candidates, as [`ClsaLoss::forward`](crate::ClsaLoss::forward) takes them.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum CandidateSet<'a> {
     /// Keys and bank.
     Keys(Candidates<'a>),
@@ -52,7 +78,24 @@ impl From<InBatch> for CandidateSet<'_> {
     }
 }
 
-impl Candidates<'_> {
+impl<'a> Candidates<'a> {
+    /// The keys of a batch, (N, D), without a bank; the positive of sample n is row n.
+    pub fn new(keys: &'a Tensor) -> Self {
+        Self { keys, bank: None, first_positive: 0 }
+    }
+
+    /// The same with the keys of earlier batches as further negatives.
+    #[must_use]
+    pub fn with_bank(self, bank: &'a MemoryBank) -> Self {
+        Self { bank: Some(bank), ..self }
+    }
+
+    /// The same with row `first_positive` as the positive of sample 0.
+    #[must_use]
+    pub fn with_first_positive(self, first_positive: usize) -> Self {
+        Self { first_positive, ..self }
+    }
+
     /// Checks keys and bank against views of `dim` columns on `device`.
     pub(crate) fn check(&self, dim: usize, device: &Device) -> Result<(), LossError> {
         check::matrix("keys", self.keys, Some(dim))?;

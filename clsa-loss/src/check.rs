@@ -1,4 +1,4 @@
-//! Checks of tensors given by the caller.
+//! Checks of the caller's tensors.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -9,7 +9,7 @@ pub(crate) fn is_float(dtype: DType) -> bool {
     matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
 }
 
-/// Checks that a tensor is a matrix of floating-point numbers with `dim` columns (any number when `None`).
+/// Checks that a tensor is a matrix of floating-point numbers with `dim` columns (at least one if `None`).
 pub(crate) fn matrix(argument: &str, tensor: &Tensor, dim: Option<usize>) -> Result<(), LossError> {
     let expected = match (tensor.dims(), dim) {
         ([_, columns], Some(dim)) if *columns == dim => None,
@@ -50,7 +50,7 @@ pub(crate) fn finite(argument: &str, tensor: &Tensor) -> Result<(), LossError> {
     Err(LossError::NotFinite { argument: argument.to_string() })
 }
 
-/// Whether every value is finite: zero times any other value is not a number, and stays so in the sum.
+/// Whether every value is finite: zero times any other value is NaN, and so is a sum with one NaN.
 pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool, LossError> {
     if tensor.elem_count() == 0 {
         return Ok(true);

@@ -1,40 +1,34 @@
 //! The pass over the candidates on CPUs: blocks stream through the cache, and no logit is stored.
 
-use std::ops::Range;
-
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Storage};
 
-use crate::kernels::{self, BLOCK, Block, Kernels, PackedQueries, Scratch};
+use crate::f64_pass::RowSums;
+use crate::kernels::{BLOCK, Block, Kernels, LIMIT, LaneSums, PackedQueries, Scratch};
 use crate::matrix::Matrix;
+use crate::parts::{Part, parts, reduce};
 use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logit};
-use crate::{LossError, wide};
-
-/// Most parts that the candidates of one source are divided into. The parts do not depend on the number of threads, and
-/// their sums are added in a fixed order: so the bits do not either.
-const PARTS: usize = 32;
-
-/// Least candidates in a part.
-const PART: usize = 4 * BLOCK;
+use crate::{LossError, f64_pass};
 
 /// So few negatives that single-precision errors do not average out, and that double precision costs nothing.
 const FEW: usize = 2 * BLOCK;
 
 /// The log-sum-exp and mean of every row, in F64.
-pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
+pub(crate) fn statistics(kernels: Kernels, queries: &Queries) -> Result<Statistics, LossError> {
     let dim = queries.rows.dims()[1];
-    let pass = CpuPass { kernels: Kernels::detect()?, queries };
+    let pass = CpuPass { kernels, queries };
     let result = queries.rows.contiguous()?.apply_op1_no_bwd(&pass)?;
-    let above = result.narrow(1, dim + 1, 1)?.narrow(0, 0, queries.positive_logits.len())?;
+    let log_sum = result.narrow(1, dim, 1)?.squeeze(1)?;
     Ok(Statistics {
         mean: result.narrow(1, 0, dim)?,
-        log_sum: result.narrow(1, dim, 1)?.squeeze(1)?,
-        shift: result.narrow(1, dim, 1)?.squeeze(1)?.zeros_like()?,
-        above_positive: above.squeeze(1)?.to_vec1::<f64>()?.into_iter().map(|n| n as u32).collect(),
+        // The log-sum-exp is in f64, whose digits suffice to keep it as one number.
+        shift: log_sum.zeros_like()?,
+        log_sum,
+        above_positive: result.narrow(1, dim + 1, 1)?.narrow(0, 0, queries.positive_logits.len())?.squeeze(1)?,
     })
 }
 
-/// From rows (R, D) in f32 or f64 to (R, D + 2) in f64: the mean, the log-sum-exp, and the number of candidates above the
-/// positive.
+/// The pass as an operation of Candle, from rows (R, D) in f32 or f64 to (R, D + 2) in f64: the mean, the log-sum-exp, and
+/// the number of candidates above the positive.
 struct CpuPass<'a> {
     kernels: Kernels,
     queries: &'a Queries<'a>,
@@ -82,7 +76,7 @@ impl CustomOp1 for CpuPass<'_> {
 }
 
 impl CpuPass<'_> {
-    /// The pass in single precision, but for the positives: they are few, and the logits that matter most. None when a logit is
+    /// The pass in single precision, except for the positives: they are few, and their logits matter most. `None` if a logit is
     /// too large for it.
     fn in_f32(&self, scaled: &[f64], dim: usize, positives: &[Part], negatives: &[Part]) -> Option<Vec<f64>> {
         let group = self.kernels.group();
@@ -90,45 +84,53 @@ impl CpuPass<'_> {
         let thresholds: Vec<f64> = self.thresholds(TOLERANCE_F32).iter().map(|logit| logit * log2_e).collect();
         let with_pairs = negatives.iter().any(|part| self.multiplies_pairs(part));
         let queries = PackedQueries::new(scaled, log2_e, &thresholds, group, dim, with_pairs);
-        let (near, far) = rayon::join(
-            || wide::sums(scaled, &self.thresholds(TOLERANCE_F64), positives, dim),
+        let (positives, negatives) = rayon::join(
+            || f64_pass::sums(scaled, &self.thresholds(TOLERANCE_F64), positives, dim),
             || match negatives {
-                [] => kernels::Sums::new(&queries, group),
-                _ => reduce(negatives, &|part| self.add_part(&queries, part), &kernels::Sums::add),
+                [] => LaneSums::new(&queries, group),
+                negatives => reduce(negatives, &|part| self.sums_of_part(&queries, part), &LaneSums::add),
             },
         );
-        // The limit is of logits to the base 2.
-        let limit = f64::from(kernels::LIMIT) / log2_e;
-        if far.beyond_limit || near.max.iter().any(|max| max.abs() > limit) {
+        // The limit is one of base-2 logits.
+        let limit = f64::from(LIMIT) / log2_e;
+        if negatives.beyond_limit || positives.max.iter().any(|max| max.abs() > limit) {
             return None;
         }
-        let components = dim.next_multiple_of(kernels::TILE);
-        let mut result = Vec::with_capacity(near.max.len() * (dim + 2));
-        for (query, max) in near.max.iter().enumerate() {
-            let near_scale = max.exp();
-            let sum = near.exponentials[query] * near_scale + far.exponentials[query];
-            let near_share = near_scale / sum;
-            let far_share = match far.weights[query] {
+        let result = self.joined(dim, &positives, &negatives);
+        result.iter().all(|x| x.is_finite()).then_some(result)
+    }
+
+    /// Mean, log-sum-exp and count of every row, from the sums over positives, relative to their maximum, and those over
+    /// negatives, relative to zero.
+    fn joined(&self, dim: usize, positives: &RowSums, negatives: &LaneSums) -> Vec<f64> {
+        let mut result = Vec::with_capacity(positives.max.len() * (dim + 2));
+        for (query, max) in positives.max.iter().enumerate() {
+            let scale = max.exp();
+            let sum = positives.exponentials[query] * scale + negatives.exponentials[query];
+            let positive_share = scale / sum;
+            // Weights that were rounded to bf16 have another sum than the exponentials: the negatives' mean is taken of the
+            // former, and their share of the whole from the latter.
+            let negative_share = match negatives.weights[query] {
                 0.0 => 0.0,
-                weights => far.exponentials[query] / weights / sum,
+                weights => negatives.exponentials[query] / weights / sum,
             };
-            let (first, lane) = (query / group, query % group);
-            result.extend((0..dim).map(|d| {
-                let far_weighted = f64::from(far.weighted[(first * components + d) * group + lane]);
-                near.weighted[query * dim + d] * near_share + far_weighted * far_share
-            }));
+            let of_positives = &positives.weighted[query * dim..][..dim];
+            let of_negatives = negatives.weighted_components(query, self.kernels.group(), dim);
+            result.extend(
+                of_positives.iter().zip(of_negatives).map(|(x, y)| x * positive_share + f64::from(y) * negative_share),
+            );
             result.push(sum.ln());
-            result.push(match near.above.get(query) {
-                Some(above) => f64::from(above + far.above[query]),
+            result.push(match positives.above.get(query) {
+                Some(above) => f64::from(above + negatives.above[query]),
                 None => 0.0,
             });
         }
-        result.iter().all(|x| x.is_finite()).then_some(result)
+        result
     }
 
     /// The pass in double precision.
     fn in_f64(&self, scaled: &[f64], dim: usize, parts: &[Part]) -> Vec<f64> {
-        let sums = wide::sums(scaled, &self.thresholds(TOLERANCE_F64), parts, dim);
+        let sums = f64_pass::sums(scaled, &self.thresholds(TOLERANCE_F64), parts, dim);
         let mut result = Vec::with_capacity(sums.max.len() * (dim + 2));
         for (row, weighted) in sums.weighted.chunks_exact(dim).enumerate() {
             result.extend(weighted.iter().map(|x| x / sums.exponentials[row]));
@@ -143,15 +145,16 @@ impl CpuPass<'_> {
         self.queries.positive_logits.iter().map(|&logit| outranking_logit(logit, tolerance)).collect()
     }
 
+    /// Whether the products with this part are those of bf16 pairs.
     fn multiplies_pairs(&self, part: &Part) -> bool {
         self.kernels.multiplies_bf16() && matches!(part.source, Matrix::Bf16(..))
     }
 
     /// The sums over one part in single precision.
-    fn add_part(&self, queries: &PackedQueries, part: &Part) -> kernels::Sums {
+    fn sums_of_part(&self, queries: &PackedQueries, part: &Part) -> LaneSums {
         let dim = queries.dim;
         let mut scratch = Scratch::new(self.kernels.group(), dim);
-        let mut sums = kernels::Sums::new(queries, self.kernels.group());
+        let mut sums = LaneSums::new(queries, self.kernels.group());
         let paired = self.multiplies_pairs(part);
         let stride = if paired { dim.div_ceil(2) } else { dim };
         let mut copy = vec![];
@@ -171,6 +174,7 @@ impl CpuPass<'_> {
             let block = Block { rows, stride, paired, count: end - start, next: next.unwrap_or_default() };
             self.kernels.add_block(queries, &block, &mut scratch, &mut sums);
             if sums.beyond_limit {
+                // The whole pass is then done again in double precision.
                 break;
             }
         }
@@ -178,33 +182,7 @@ impl CpuPass<'_> {
     }
 }
 
-/// Consecutive candidates of one source.
-#[derive(Clone)]
-pub(crate) struct Part<'a> {
-    pub source: Matrix<'a>,
-    pub rows: Range<usize>,
-}
-
-/// Candidates in parts that depend on their number alone.
-fn parts(source: Matrix, rows: Range<usize>) -> Vec<Part> {
-    let size = rows.len().div_ceil(PARTS).next_multiple_of(BLOCK).max(PART);
-    rows.clone().step_by(size).map(|start| Part { source, rows: start..(start + size).min(rows.end) }).collect()
-}
-
-/// The sums of all parts, on all threads; added as a balanced tree, so that few are alive at a time.
-pub(crate) fn reduce<S: Send>(
-    parts: &[Part],
-    sum: &(impl Fn(&Part) -> S + Sync),
-    add: &(impl Fn(S, S) -> S + Sync),
-) -> S {
-    if let [part] = parts {
-        return sum(part);
-    }
-    let (left, right) = parts.split_at(parts.len().div_ceil(2));
-    let (left, right) = rayon::join(|| reduce(left, sum, add), || reduce(right, sum, add));
-    add(left, right)
-}
-
+/// The rows of a contiguous matrix on the CPU.
 fn matrix<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<Matrix<'a>> {
     match storage {
         Storage::Cpu(storage) => Matrix::new(storage, layout),

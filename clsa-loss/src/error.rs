@@ -1,11 +1,13 @@
 //! What can be wrong with a call.
 
 use candle_core::{DType, Shape};
+use clsa_cpu::UnavailableInstructionSet;
 
 /// Why a loss was not computed or a bank not made. Every message names the argument at fault.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LossError {
-    /// A temperature is zero, negative, infinite or not a number.
+    /// A temperature is zero, negative, infinite or NaN, or its reciprocal is 0 or infinite in the views' dtype.
     #[error("`{argument}` is {value}: a temperature must be finite and above zero")]
     Temperature {
         /// `temperature` or `ddm_temperature`.
@@ -13,7 +15,7 @@ pub enum LossError {
         /// The value given.
         value: f64,
     },
-    /// The weight of the DDM term is negative, infinite or not a number.
+    /// The weight of the DDM term is negative, infinite or NaN.
     #[error("`alpha` is {value}: the weight of the DDM term must be finite and at least zero")]
     Alpha {
         /// The value given.
@@ -39,7 +41,7 @@ pub enum LossError {
         /// What was given.
         got: DType,
     },
-    /// A tensor is on another device than the other arguments, or than the implementation runs on.
+    /// A tensor is on another device than the other arguments, or than the requested backend runs on.
     #[error("`{argument}` is on {got}, where {expected} is needed")]
     Device {
         /// The argument, for example `keys`.
@@ -49,7 +51,7 @@ pub enum LossError {
         /// What was given.
         got: String,
     },
-    /// A tensor holds an infinite value or one that is not a number.
+    /// A tensor holds an infinite value or NaN.
     #[error("`{argument}` holds a value that is infinite or not a number")]
     NotFinite {
         /// The argument, for example `weak[0]`.
@@ -93,13 +95,31 @@ pub enum LossError {
         /// Components of a key.
         d: usize,
     },
-    /// `CLSA_KERNELS` names no kernels that exist here.
-    #[error("CLSA_KERNELS is `{value}`: use `avx512`, `avx2` or `scalar`, and none that this processor lacks")]
-    Kernels {
-        /// The value found.
-        value: String,
-    },
-    /// Candle failed, for example for want of memory.
+    /// `CLSA_KERNELS` names no instruction set of this processor.
+    #[error(transparent)]
+    Kernels(#[from] UnavailableInstructionSet),
+    /// Candle failed, for example because memory ran out.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl LossError {
+    /// Whether the request is wrong: an argument, a setting or the environment. Otherwise the run failed: a value is not
+    /// finite, or Candle could not compute.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::Temperature { .. }
+            | Self::Alpha { .. }
+            | Self::Shape { .. }
+            | Self::DType { .. }
+            | Self::Device { .. }
+            | Self::NoCandidates
+            | Self::TooFewViews { .. }
+            | Self::Positive { .. }
+            | Self::Pointer { .. }
+            | Self::BankSize { .. }
+            | Self::Kernels(_) => true,
+            Self::NotFinite { .. } | Self::Candle(_) => false,
+        }
+    }
 }

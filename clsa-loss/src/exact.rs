@@ -1,18 +1,24 @@
 //! Products of matrices and of rows in f64 whose rounding stays far below a unit in the last place.
 //!
 //! A logit of 1e4 has a last digit of 2e-12, and so has its exponential, relatively: for logits that large, f64 itself is too
-//! coarse. Numbers are therefore split into a high part of so few bits that products and sums of high parts are exact, and a
-//! low part whose products are small enough for their rounding not to matter (Ozaki's scheme). Any device that has f64 can.
+//! coarse. Each number is therefore split into a high part of so few bits that products and sums of high parts are exact, and
+//! a low part whose products are so small that their rounding does not matter (Ozaki's scheme). Any device that has f64 can.
 
 use candle_core::{D, DType, Tensor};
 
-/// Rows of numbers, (…, dim), and for f64 the two parts that they are the sums of.
-pub(crate) struct Split {
+/// Rows of numbers, (…, dim), and for f64 the high and the low part that they are the sums of.
+pub(crate) struct HighLow {
     whole: Tensor,
     parts: Option<[Tensor; 2]>,
 }
 
-impl Split {
+/// Products as a leading part, and a correction to add to it; there is none where the factors are not split.
+pub(crate) struct Products {
+    pub leading: Tensor,
+    pub correction: Option<Tensor>,
+}
+
+impl HighLow {
     pub fn new(rows: &Tensor) -> candle_core::Result<Self> {
         let mut parts = None;
         if rows.dtype() == DType::F64 && rows.elem_count() > 0 {
@@ -29,24 +35,42 @@ impl Split {
         Ok(Self { whole: rows.clone(), parts })
     }
 
-    /// `self · otherᵀ` for (rows, dim) and (others, dim): (rows, others), and for f64 what is to be added to it.
-    pub fn products(&self, other: &Split) -> candle_core::Result<(Tensor, Option<Tensor>)> {
+    /// `self · otherᵀ` for (rows, dim) and (others, dim): (rows, others).
+    pub fn products(&self, other: &Self) -> candle_core::Result<Products> {
         let (Some([high, low]), Some([other_high, other_low])) = (&self.parts, &other.parts) else {
-            return Ok((self.whole.matmul(&other.whole.t()?)?, None));
+            return Ok(Products { leading: self.whole.matmul(&other.whole.t()?)?, correction: None });
         };
         let left = Tensor::cat(&[high, low], 1)?;
         let right = Tensor::cat(&[other_low, &other.whole], 1)?;
-        Ok((high.matmul(&other_high.t()?)?, Some(left.matmul(&right.t()?)?)))
+        Ok(Products { leading: high.matmul(&other_high.t()?)?, correction: Some(left.matmul(&right.t()?)?) })
     }
 
-    /// Each row times the row of `other` in its place: large numbers, and small ones to be added to them.
-    pub fn row_products(&self, other: &Split) -> candle_core::Result<(Tensor, Tensor)> {
+    /// Row-wise dot products with the rows of `other`, which are broadcast.
+    pub fn row_products(&self, other: &Self) -> candle_core::Result<Products> {
         let sums = |a: &Tensor, b: &Tensor| a.broadcast_mul(b)?.sum(D::Minus1);
         let (Some([high, low]), Some([other_high, other_low])) = (&self.parts, &other.parts) else {
-            let products = sums(&self.whole, &other.whole)?;
-            let nothing = products.zeros_like()?;
-            return Ok((products, nothing));
+            return Ok(Products { leading: sums(&self.whole, &other.whole)?, correction: None });
         };
-        Ok((sums(high, other_high)?, (sums(high, other_low)? + sums(low, &other.whole)?)?))
+        let correction = (sums(high, other_low)? + sums(low, &other.whole)?)?;
+        Ok(Products { leading: sums(high, other_high)?, correction: Some(correction) })
+    }
+}
+
+impl Products {
+    /// The products, rounded to their dtype.
+    pub fn sum(&self) -> candle_core::Result<Tensor> {
+        match &self.correction {
+            Some(correction) => &self.leading + correction,
+            None => Ok(self.leading.clone()),
+        }
+    }
+
+    /// `minuend - self`: the leading parts first, so that what they have in common cancels before it is rounded.
+    pub fn subtract_from(&self, minuend: &Tensor) -> candle_core::Result<Tensor> {
+        let difference = (minuend - &self.leading)?;
+        match &self.correction {
+            Some(correction) => difference - correction,
+            None => Ok(difference),
+        }
     }
 }

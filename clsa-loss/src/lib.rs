@@ -4,26 +4,27 @@ mod bank;
 mod candidates;
 mod check;
 mod cpu;
+mod embeddings;
+mod engine;
 mod error;
 mod exact;
+mod f64_pass;
 mod in_batch;
 mod kernels;
+mod keys_and_bank;
 mod loss;
 mod matrix;
+mod output;
+mod parts;
 mod portable;
 mod statistics;
-mod views;
-mod wide;
+mod terms;
 
 pub use bank::MemoryBank;
 pub use candidates::{CandidateSet, Candidates, InBatch};
+pub use candle_core;
+pub use clsa_cpu;
+pub use engine::Backend;
 pub use error::LossError;
-pub use loss::{ClsaLoss, Implementation, LossOutput};
-
-/// The name of the instruction set that the loss computes with on this processor, as `CLSA_KERNELS` has it.
-///
-/// # Errors
-/// `CLSA_KERNELS` names none that exists here.
-pub fn cpu_kernels() -> Result<String, LossError> {
-    Ok(format!("{:?}", kernels::Kernels::detect()?))
-}
+pub use loss::ClsaLoss;
+pub use output::LossOutput;

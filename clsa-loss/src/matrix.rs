@@ -1,4 +1,4 @@
-//! Rows of floating-point numbers in memory, of whichever dtype.
+//! Rows of floating-point numbers in memory, of any dtype, and their conversion to what the kernels read.
 
 use std::ops::Range;
 
@@ -31,6 +31,7 @@ impl<'a> Matrix<'a> {
         })
     }
 
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         match self {
             Self::F64(values, dim) => values.len() / dim,
@@ -43,35 +44,35 @@ impl<'a> Matrix<'a> {
     /// Converts rows to f64.
     pub fn copy_to_f64(&self, rows: Range<usize>, to: &mut [f64]) {
         match self {
-            Self::F64(values, dim) => to.copy_from_slice(part(values, *dim, rows)),
-            Self::F32(values, dim) => convert(part(values, *dim, rows), to, f64::from),
-            Self::F16(values, dim) => convert(part(values, *dim, rows), to, f64::from),
-            Self::Bf16(values, dim) => convert(part(values, *dim, rows), to, f64::from),
+            Self::F64(values, dim) => to.copy_from_slice(slice_rows(values, *dim, rows)),
+            Self::F32(values, dim) => convert(slice_rows(values, *dim, rows), to, f64::from),
+            Self::F16(values, dim) => convert(slice_rows(values, *dim, rows), to, f64::from),
+            Self::Bf16(values, dim) => convert(slice_rows(values, *dim, rows), to, f64::from),
         }
     }
 
-    /// Rows as units of 32 bits, f32 or pairs of bf16 numbers, where they lie in memory as such.
+    /// Rows as units of 32 bits, f32 or pairs of bf16 numbers; `None` if they do not lie in memory as such.
     pub fn units(&self, rows: Range<usize>, paired: bool) -> Option<&'a [u32]> {
         match *self {
-            Self::F32(values, dim) if !paired => Some(bytemuck::cast_slice(part(values, dim, rows))),
+            Self::F32(values, dim) if !paired => Some(bytemuck::cast_slice(slice_rows(values, dim, rows))),
             Self::Bf16(values, dim) if paired && dim % 2 == 0 => {
-                bytemuck::try_cast_slice(part(values, dim, rows).reinterpret_cast()).ok()
+                bytemuck::try_cast_slice(slice_rows(values, dim, rows).reinterpret_cast()).ok()
             }
             _ => None,
         }
     }
 
-    /// Converts rows to units of 32 bits: f32, or pairs of bf16 numbers of which the last of a row is filled up with zero.
+    /// Converts rows to units of 32 bits: f32, or pairs of bf16 numbers of which the last of a row is padded with zero.
     pub fn copy_units(&self, rows: Range<usize>, paired: bool, to: &mut [u32]) {
         match *self {
-            Self::F64(values, dim) => convert(part(values, dim, rows), to, |x| (x as f32).to_bits()),
-            Self::F32(values, dim) => convert(part(values, dim, rows), to, f32::to_bits),
-            Self::F16(values, dim) => convert(part(values, dim, rows), to, |x| x.to_f32().to_bits()),
+            Self::F64(values, dim) => convert(slice_rows(values, dim, rows), to, |x| (x as f32).to_bits()),
+            Self::F32(values, dim) => convert(slice_rows(values, dim, rows), to, f32::to_bits),
+            Self::F16(values, dim) => convert(slice_rows(values, dim, rows), to, |x| x.to_f32().to_bits()),
             Self::Bf16(values, dim) if !paired => {
-                convert(part(values, dim, rows), to, |x| u32::from(x.to_bits()) << 16);
+                convert(slice_rows(values, dim, rows), to, |x| u32::from(x.to_bits()) << 16);
             }
             Self::Bf16(values, dim) => {
-                let units = part(values, dim, rows).chunks(dim).flat_map(|row| row.chunks(2));
+                let units = slice_rows(values, dim, rows).chunks(dim).flat_map(|row| row.chunks(2));
                 for (to, pair) in to.iter_mut().zip(units) {
                     let high = pair.get(1).map_or(0, |x| x.to_bits());
                     *to = u32::from(pair[0].to_bits()) | u32::from(high) << 16;
@@ -81,10 +82,12 @@ impl<'a> Matrix<'a> {
     }
 }
 
-fn part<T>(values: &[T], dim: usize, rows: Range<usize>) -> &[T] {
+/// The numbers of `rows`.
+fn slice_rows<T>(values: &[T], dim: usize, rows: Range<usize>) -> &[T] {
     &values[rows.start * dim..rows.end * dim]
 }
 
+/// Writes `with` of every number.
 fn convert<T: Copy, U>(from: &[T], to: &mut [U], with: impl Fn(T) -> U) {
     for (to, &from) in to.iter_mut().zip(from) {
         *to = with(from);

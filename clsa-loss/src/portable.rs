@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::LossError;
-use crate::exact::Split;
+use crate::exact::{HighLow, Products};
 use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logit};
 
 /// Logits, or components of candidates, in memory at a time; 16 MiB in f32.
@@ -19,14 +19,16 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
         // Cast before it is moved: not every device has f64.
         Tensor::from_vec(values, (length, 1), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
     };
-    let rows = Split::new(&queries.rows.contiguous()?)?;
+    let rows = HighLow::new(&queries.rows.contiguous()?)?;
     let inverse_temperatures = column(queries.inverse_temperatures.clone())?;
     let tolerance = if dtype == DType::F64 { TOLERANCE_F64 } else { TOLERANCE_F32 };
     let counted = queries.positive_logits.len();
     let outranking = queries.positive_logits.iter().map(|&logit| outranking_logit(logit, tolerance));
+    // As scores, which are compared before they are divided by the temperature.
     let outranking = outranking.zip(&queries.inverse_temperatures).map(|(logit, inverse)| logit / inverse);
     let outranking = column(outranking.collect())?;
 
+    // A running maximum, and the sums relative to it: when it grows, what was summed before decays.
     let mut max = Tensor::full(f32::NEG_INFINITY, (count, 1), device)?.to_dtype(dtype)?;
     let mut sum = Tensor::zeros((count, 1), dtype, device)?;
     let mut weighted = Tensor::zeros((count, dim), dtype, device)?;
@@ -37,12 +39,12 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
         let length = source.dims()[0];
         for start in (0..length).step_by(block) {
             let part = source.detach().narrow(0, start, block.min(length - start))?.to_dtype(dtype)?.contiguous()?;
-            let (scores, low) = rows.products(&Split::new(&part)?)?;
+            let Products { leading: scores, correction } = rows.products(&HighLow::new(&part)?)?;
             let new_max = max.maximum(&scores.max_keepdim(1)?)?;
             let decay = max.sub(&new_max)?.mul(&inverse_temperatures)?.exp()?;
             let mut shifted = scores.broadcast_sub(&new_max)?;
-            if let Some(low) = low {
-                shifted = (shifted + low)?;
+            if let Some(correction) = correction {
+                shifted = (shifted + correction)?;
             }
             let exponentials = shifted.broadcast_mul(&inverse_temperatures)?.exp()?;
             sum = (sum.mul(&decay)? + exponentials.sum_keepdim(1)?)?;
@@ -59,6 +61,6 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
         shift: max.squeeze(1)?,
         log_sum: sum.log()?.squeeze(1)?,
         mean: weighted.broadcast_div(&sum)?,
-        above_positive: above.to_vec1::<f32>()?.into_iter().map(|n| n as u32).collect(),
+        above_positive: above.to_dtype(dtype)?,
     })
 }

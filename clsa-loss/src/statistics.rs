@@ -1,4 +1,4 @@
-//! What one pass over the candidates yields for every row.
+//! What one pass over the candidates takes and yields for every row, whatever the engine.
 
 use candle_core::Tensor;
 
@@ -16,22 +16,24 @@ pub(crate) struct Queries<'a> {
     pub candidates: Candidates<'a>,
 }
 
-/// The softmax of each row over the candidates, without the softmax: with `p = softmax(row · Bᵀ / temperature)`.
+/// The softmax of each row over the candidates, `p = softmax(row · Bᵀ / temperature)`, by its log-sum-exp and its mean.
+/// All tensors are of the engine's precision.
 pub(crate) struct Statistics {
     /// The score (row · candidate, not over the temperature) that the sum of each row is relative to: (R).
     pub shift: Tensor,
-    /// The log of the sum of the exponentials of `(score - shift) / temperature`: (R). With `shift / temperature` it is the
-    /// log-sum-exp; apart, they keep the digits that a large shift would take.
+    /// The log of the sum of the exponentials of `(score - shift) / temperature`: (R). The log-sum-exp is `log_sum + shift /
+    /// temperature`; they stay apart because adding a large shift would cost digits.
     pub log_sum: Tensor,
     /// The candidate expected under p, `Σ_b p(b) · b`: (R, D).
     pub mean: Tensor,
-    /// For each of the first rows, the number of candidates with a logit above the positive's.
-    pub above_positive: Vec<u32>,
+    /// The number of candidates with a logit above the positive's, for each row that has a positive logit in the queries.
+    pub above_positive: Tensor,
 }
 
-/// How far above the positive's logit another must be to count: the positive itself, computed in another order, must not.
-/// Relative to the logit, for single and double precision.
+/// How far above the positive's logit another must be to count, relative to the logit, in single precision: the positive
+/// itself is among the candidates, and its logit there is rounded in another order.
 pub(crate) const TOLERANCE_F32: f64 = 2e-6;
+/// The same in double precision.
 pub(crate) const TOLERANCE_F64: f64 = 1e-12;
 
 /// The logit above which a candidate outranks a positive.

@@ -1,6 +1,6 @@
-//! Plain Rust, for processors without the instructions of `x86`; the compiler vectorises it for its target.
+//! Arithmetic in plain Rust, for processors without the instructions of `x86`; the compiler vectorizes it for its target.
 
-use super::stream::{Arithmetic, Factors, Wide};
+use super::arithmetic::{Arithmetic, Factors, Wide};
 
 const LANES: usize = 8;
 
@@ -16,7 +16,7 @@ pub(super) struct ScalarWide;
 pub(super) const EXP2: [f32; 7] =
     [1.0, std::f32::consts::LN_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993_1, 0.000_153_458_12];
 
-// SAFETY of the functions: plain Rust, whose pointers the caller vouches for.
+// SAFETY of all functions below: plain Rust; the caller vouches for the pointers.
 impl Factors for Scalar {
     type Vector = [f32; LANES];
     type Unit = u32;

@@ -1,9 +1,11 @@
-//! AVX-512 with and without bf16 pairs, and AVX2.
+//! Arithmetic in AVX-512, with and without bf16 pairs, and in AVX2.
 
 use std::arch::x86_64::*;
 
+use super::arithmetic::{Arithmetic, Factors, Wide};
+use super::block::{Block, LaneSums, PackedQueries, Scratch};
 use super::scalar::EXP2;
-use super::stream::{Arithmetic, Block, Factors, PackedQueries, Scratch, Sums, Wide, add_block};
+use super::stream::add_block;
 
 /// # Safety
 /// As `add_block`, with the instructions named.
@@ -12,7 +14,7 @@ pub(super) unsafe fn add_block_avx512_bf16(
     queries: &PackedQueries,
     block: &Block,
     scratch: &mut Scratch,
-    sums: &mut Sums,
+    sums: &mut LaneSums,
 ) {
     // SAFETY: the caller's.
     unsafe { add_block::<Avx512Pairs, 8>(queries, block, scratch, sums) }
@@ -21,7 +23,12 @@ pub(super) unsafe fn add_block_avx512_bf16(
 /// # Safety
 /// As `add_block`, with the instructions named.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) unsafe fn add_block_avx512(queries: &PackedQueries, block: &Block, scratch: &mut Scratch, sums: &mut Sums) {
+pub(super) unsafe fn add_block_avx512(
+    queries: &PackedQueries,
+    block: &Block,
+    scratch: &mut Scratch,
+    sums: &mut LaneSums,
+) {
     // SAFETY: the caller's.
     unsafe { add_block::<Avx512, 8>(queries, block, scratch, sums) }
 }
@@ -29,7 +36,12 @@ pub(super) unsafe fn add_block_avx512(queries: &PackedQueries, block: &Block, sc
 /// # Safety
 /// As `add_block`, with the instructions named.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn add_block_avx2(queries: &PackedQueries, block: &Block, scratch: &mut Scratch, sums: &mut Sums) {
+pub(super) unsafe fn add_block_avx2(
+    queries: &PackedQueries,
+    block: &Block,
+    scratch: &mut Scratch,
+    sums: &mut LaneSums,
+) {
     // SAFETY: the caller's.
     unsafe { add_block::<Avx2, 4>(queries, block, scratch, sums) }
 }

@@ -20,9 +20,8 @@ proptest! {
         k in 1usize..12,
         batches in prop::collection::vec(0usize..30, 0..8),
     ) {
-        let start = counting(0, k);
-        let mut bank = MemoryBank::from_rows(start.clone(), 0).unwrap();
-        let mut expected: Vec<f32> = start.flatten_all().unwrap().to_vec1().unwrap();
+        let mut bank = MemoryBank::from_rows(counting(0, k), 0).unwrap();
+        let mut expected = contents(&bank);
         let mut next = k;
         for count in batches {
             bank.push(&counting(next as u32, count)).unwrap();
@@ -109,5 +108,5 @@ fn a_bank_takes_its_own_rows() {
     let own = bank.rows().clone();
     bank.push(&own).unwrap();
     let wanted: Vec<f32> = [9.0, 10.0, 11.0].into_iter().chain((0..9).map(|x| x as f32)).collect();
-    assert_eq!(bank.rows().flatten_all().unwrap().to_vec1::<f32>().unwrap(), wanted);
+    assert_eq!(contents(&bank), wanted);
 }

@@ -4,10 +4,10 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{LossError, check};
 
-/// All views of a batch of N samples as one matrix: weak views first, then strong views.
-pub(crate) struct Views {
+/// The embeddings of all views of a batch of N samples as one matrix: weak views first, then strong views.
+pub(crate) struct Embeddings {
     /// ((W + S) * N, D), differentiable; F32 where the views are F16 or BF16.
-    pub embeddings: Tensor,
+    pub rows: Tensor,
     /// The number of weak views, W.
     pub weak: usize,
     /// The number of strong views, S.
@@ -18,8 +18,8 @@ pub(crate) struct Views {
     pub dim: usize,
 }
 
-impl Views {
-    /// Checks the views against the first one and puts them together; `None` when there is no view at all.
+impl Embeddings {
+    /// Checks the views against the first one and puts them together; `None` if there is no view at all.
     pub fn new(weak: &[Tensor], strong: &[Tensor]) -> Result<Option<Self>, LossError> {
         let Some(first) = weak.first().or(strong.first()) else {
             return Ok(None);
@@ -48,23 +48,19 @@ impl Views {
             check::device(&argument, view, first.device())?;
         }
         let all: Vec<&Tensor> = weak.iter().chain(strong).collect();
-        let mut embeddings = Tensor::cat(&all, 0)?;
-        if !check::is_finite(&embeddings)? {
+        let mut rows = Tensor::cat(&all, 0)?;
+        // One check of all views; only when it fails, each is asked, to name the one at fault.
+        if !check::is_finite(&rows)? {
             named().try_for_each(|(argument, view)| check::finite(&argument, view))?;
         }
-        if matches!(embeddings.dtype(), DType::F16 | DType::BF16) {
-            embeddings = embeddings.to_dtype(DType::F32)?;
+        if matches!(rows.dtype(), DType::F16 | DType::BF16) {
+            rows = rows.to_dtype(DType::F32)?;
         }
-        Ok(Some(Self {
-            embeddings,
-            weak: weak.len(),
-            strong: strong.len(),
-            batch: first.dims()[0],
-            dim: first.dims()[1],
-        }))
+        Ok(Some(Self { rows, weak: weak.len(), strong: strong.len(), batch: first.dims()[0], dim: first.dims()[1] }))
     }
 
+    /// The device of all views.
     pub fn device(&self) -> &Device {
-        self.embeddings.device()
+        self.rows.device()
     }
 }

@@ -1,32 +1,17 @@
 //! The operation for CPUs against the formula.
 
-mod reference;
-
 use candle_core::{DType, Device, Tensor, Var};
-use clsa_loss::{Candidates, ClsaLoss, Implementation, LossOutput, MemoryBank};
+use clsa_loss::{Backend, Candidates, ClsaLoss, LossOutput};
 use proptest::prelude::*;
-use reference::{
-    Batch, Bound, DOUBLE, DOUBLE_LARGE, HALF, SINGLE, SINGLE_CROWDED, assert_agrees, computed, differentiated,
-    reference,
+
+use crate::agreement::{
+    DOUBLE, DOUBLE_LARGE, HALF, SINGLE, SINGLE_CROWDED, assert_agrees, assert_equals_the_formula, computed, distance,
 };
+use crate::batch::{Batch, Sizes, sizes, values};
+use crate::formula::{differentiated, reference};
 
 fn cpu() -> ClsaLoss {
-    ClsaLoss { implementation: Implementation::Cpu, ..ClsaLoss::default() }
-}
-
-fn check(batch: &Batch, dtype: DType, bank: DType, loss: &ClsaLoss, bound: Bound) {
-    let given = batch.to_dtype(dtype);
-    let bank = MemoryBank::from_rows(batch.bank.to_dtype(bank).unwrap(), 0).unwrap();
-    let (output, gradients) = computed(&given, |weak, strong| {
-        loss.forward(weak, strong, Candidates { keys: &given.keys, bank: Some(&bank), first_positive: 0 })
-    });
-    let mut exact = batch.clone();
-    exact.bank = bank.rows().to_dtype(DType::F64).unwrap();
-    assert_agrees(&output, &gradients, &reference(&exact, loss, 0), loss, bound);
-}
-
-fn shapes() -> impl Strategy<Value = (usize, usize, usize, usize, usize)> {
-    (0usize..=5, 0usize..=5, 1usize..=70, 1usize..=200, 0usize..=5000)
+    ClsaLoss { backend: Backend::Cpu, ..ClsaLoss::default() }
 }
 
 proptest! {
@@ -34,88 +19,88 @@ proptest! {
 
     #[test]
     fn f32_equals_the_formula(
-        (w, s, n, d, k) in shapes(),
+        sizes in sizes(),
         (tau, tau2, alpha) in (0.03f64..1.0, 0.03f64..1.0, 0.0f64..2.0),
         same in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let tau2 = if same { tau } else { tau2 };
         let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..cpu() };
-        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::F32, &loss, SINGLE);
+        assert_equals_the_formula(&Batch::random(sizes, 1.0, seed), DType::F32, DType::F32, &loss, SINGLE);
     }
 
     #[test]
     fn f32_equals_the_formula_for_logits_of_ten_thousand(
-        (w, s, n, d, k) in shapes(),
+        sizes in sizes(),
         seed in any::<u64>(),
     ) {
         let loss = cpu();
-        check(&Batch::random(w, s, n, d, k, 2000.0, seed), DType::F32, DType::F32, &loss, SINGLE);
+        assert_equals_the_formula(&Batch::random(sizes, 2000.0, seed), DType::F32, DType::F32, &loss, SINGLE);
     }
 
     #[test]
     fn f32_equals_the_formula_up_to_the_largest_logits_of_single_precision(
-        (w, s, n, d, k) in shapes(),
+        sizes in sizes(),
         norm in 2.0f64..6.4,
         seed in any::<u64>(),
     ) {
-        check(&Batch::random(w, s, n, d, k, norm, seed), DType::F32, DType::F32, &cpu(), SINGLE);
+        assert_equals_the_formula(&Batch::random(sizes, norm, seed), DType::F32, DType::F32, &cpu(), SINGLE);
     }
 
     #[test]
     fn f32_equals_the_formula_where_candidates_crowd_around_the_positives(
-        (w, s, n, d, k) in shapes(),
+        sizes in sizes(),
         tau in 0.03f64..0.3,
         seed in any::<u64>(),
     ) {
         let loss = ClsaLoss { temperature: tau, ddm_temperature: tau, ..cpu() };
-        check(&Batch::random(w, s, n, d, k, 1.0, seed).crowded(seed), DType::F32, DType::F32, &loss, SINGLE_CROWDED);
+        assert_equals_the_formula(&Batch::random(sizes, 1.0, seed).crowded(seed), DType::F32, DType::F32, &loss, SINGLE_CROWDED);
     }
 
     #[test]
     fn f64_equals_the_formula(
-        (w, s, n, d, k) in shapes(),
+        sizes in sizes(),
         seed in any::<u64>(),
     ) {
-        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F64, DType::F64, &cpu(), DOUBLE);
+        assert_equals_the_formula(&Batch::random(sizes, 1.0, seed), DType::F64, DType::F64, &cpu(), DOUBLE);
     }
 
     #[test]
     fn f64_equals_the_formula_for_logits_of_ten_thousand(
-        (w, s, n, d, k) in shapes(),
+        sizes in sizes(),
         seed in any::<u64>(),
     ) {
-        check(&Batch::random(w, s, n, d, k, 2000.0, seed), DType::F64, DType::F64, &cpu(), DOUBLE_LARGE);
+        assert_equals_the_formula(&Batch::random(sizes, 2000.0, seed), DType::F64, DType::F64, &cpu(), DOUBLE_LARGE);
     }
 
     #[test]
     fn bf16_bank_is_near_the_formula(
-        (w, s, n, _, k) in shapes(),
-        d in 64usize..=200,
+        sizes in sizes(),
+        dim in 64usize..=200,
         tau in 0.07f64..0.5,
         seed in any::<u64>(),
     ) {
         let loss = ClsaLoss { temperature: tau, ddm_temperature: tau, ..cpu() };
-        check(&Batch::random(w, s, n, d, k, 1.0, seed), DType::F32, DType::BF16, &loss, HALF);
+        assert_equals_the_formula(&Batch::random(Sizes { dim, ..sizes }, 1.0, seed), DType::F32, DType::BF16, &loss, HALF);
     }
 }
 
 #[test]
 fn the_formula_of_these_tests_has_the_gradients_that_candle_derives() {
-    let batch = Batch::random(2, 3, 5, 7, 60, 1.0, 3);
+    let batch = Batch::random(Sizes { weak: 2, strong: 3, samples: 5, dim: 7, bank: 60 }, 1.0, 3);
     let loss = ClsaLoss { temperature: 0.2, ddm_temperature: 0.3, alpha: 0.7, ..cpu() };
     let (reference, derived) = (reference(&batch, &loss, 0), differentiated(&batch, &loss, 0));
     assert!((reference.total - derived.total).abs() < 1e-12 * derived.total);
     for (a, b) in reference.gradients.iter().zip(&derived.gradients) {
-        assert!(reference::distance(a, b, 0.0) < 1e-12);
+        assert!(distance(a, b, 0.0) < 1e-12);
     }
 }
 
 #[test]
 fn gradients_equal_finite_differences() {
-    let batch = Batch::random(2, 2, 3, 5, 40, 1.0, 9);
-    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
-    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let batch = Batch::random(Sizes { weak: 2, strong: 2, samples: 3, dim: 5, bank: 40 }, 1.0, 9);
+    let bank = batch.memory_bank(DType::F64);
+    let candidates = Candidates::new(&batch.keys).with_bank(&bank);
     let loss = ClsaLoss { temperature: 0.2, ddm_temperature: 0.3, alpha: 0.7, ..cpu() };
     let (_, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, candidates));
     // The target of DDM takes no gradient, so a weak view's difference is taken of the contrastive term alone.
@@ -125,12 +110,12 @@ fn gradients_equal_finite_differences() {
     };
     let step = 1e-5;
     for (view, wanted) in gradients.iter().enumerate() {
-        let wanted = wanted.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let wanted = values(&wanted);
         for (at, &wanted) in wanted.iter().enumerate() {
             let moved = |by: f64| {
                 let mut moved = batch.clone();
                 let tensor = if view < 2 { &mut moved.weak[view] } else { &mut moved.strong[view - 2] };
-                let mut values = tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                let mut values = values(&tensor);
                 values[at] += by;
                 *tensor = Tensor::from_vec(values, (3, 5), &Device::Cpu).unwrap();
                 value(&moved, view)
@@ -144,9 +129,10 @@ fn gradients_equal_finite_differences() {
 /// Loss and gradients of an f32 batch large enough for many parts, as bits.
 fn bits(threads: usize, bank: DType, norm: f64) -> Vec<u32> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let batch = Batch::random(2, 2, 20, 48, 6000, norm, 5).to_dtype(DType::F32);
-    let bank = MemoryBank::from_rows(batch.bank.to_dtype(bank).unwrap(), 0).unwrap();
-    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let batch =
+        Batch::random(Sizes { weak: 2, strong: 2, samples: 20, dim: 48, bank: 6000 }, norm, 5).to_dtype(DType::F32);
+    let bank = batch.memory_bank(bank);
+    let candidates = Candidates::new(&batch.keys).with_bank(&bank);
     let (output, gradients) = pool.install(|| computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates)));
     let mut bits: Vec<u32> = vec![output.loss.to_scalar::<f32>().unwrap().to_bits()];
     for gradient in gradients {
@@ -168,12 +154,12 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn f16_and_bf16_views_take_gradients() {
-    let batch = Batch::random(2, 1, 6, 16, 300, 1.0, 2);
+    let batch = Batch::random(Sizes { weak: 2, strong: 1, samples: 6, dim: 16, bank: 300 }, 1.0, 2);
     for dtype in [DType::F16, DType::BF16] {
         let halves = batch.to_dtype(dtype);
         let exact = halves.to_dtype(DType::F64);
-        let bank = MemoryBank::from_rows(halves.bank.clone(), 0).unwrap();
-        let candidates = Candidates { keys: &halves.keys, bank: Some(&bank), first_positive: 0 };
+        let bank = halves.memory_bank(dtype);
+        let candidates = Candidates::new(&halves.keys).with_bank(&bank);
         let (output, gradients) = computed(&halves, |weak, strong| cpu().forward(weak, strong, candidates));
         assert_agrees(&output, &gradients, &reference(&exact, &cpu(), 0), &cpu(), HALF);
         assert_eq!(output.loss.dtype(), DType::F32);
@@ -182,24 +168,24 @@ fn f16_and_bf16_views_take_gradients() {
 
 #[test]
 fn positives_of_a_rank_start_at_its_column() {
-    let mut batch = Batch::random(2, 2, 8, 12, 100, 1.0, 4);
+    let mut batch = Batch::random(Sizes { weak: 2, strong: 2, samples: 8, dim: 12, bank: 100 }, 1.0, 4);
     for view in batch.weak.iter_mut().chain(&mut batch.strong) {
         *view = view.narrow(0, 4, 4).unwrap().contiguous().unwrap();
     }
-    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
-    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 4 };
+    let bank = batch.memory_bank(DType::F64);
+    let candidates = Candidates::new(&batch.keys).with_bank(&bank).with_first_positive(4);
     let (output, gradients) = computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates));
     assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), DOUBLE);
     // In f32, the keys of other ranks are in another pass than the rank's own.
     let single = batch.to_dtype(DType::F32);
-    let candidates = Candidates { keys: &single.keys, bank: Some(&bank), first_positive: 4 };
+    let candidates = Candidates::new(&single.keys).with_bank(&bank).with_first_positive(4);
     let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, candidates));
     assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 4), &cpu(), SINGLE);
 }
 
 #[test]
 fn accuracy_counts_the_candidates_nearer_to_the_first_weak_view_than_its_positive() {
-    let mut batch = Batch::random(2, 1, 60, 8, 90, 1.0, 6);
+    let mut batch = Batch::random(Sizes { weak: 2, strong: 1, samples: 60, dim: 8, bank: 90 }, 1.0, 6);
     // The first 15 keys are those of another rank.
     let first_positive = 15;
     batch.keys = Tensor::cat(&[&batch.keys.narrow(0, 45, 15).unwrap(), &batch.keys], 0).unwrap();
@@ -212,19 +198,19 @@ fn accuracy_counts_the_candidates_nearer_to_the_first_weak_view_than_its_positiv
     let wanted = (within(&batch.weak[0], 1), within(&batch.weak[0], 5));
     assert!(0.0 < wanted.0 && wanted.0 < wanted.1 && wanted.1 < 100.0);
     assert_ne!(wanted, (within(&batch.weak[1], 1), within(&batch.weak[1], 5)));
-    for implementation in [Implementation::Cpu, Implementation::Portable] {
+    for backend in [Backend::Cpu, Backend::Portable] {
         for (dtype, of_bank) in [(DType::F32, DType::F32), (DType::F64, DType::F64), (DType::F32, DType::BF16)] {
             for ddm_temperature in [0.2, 0.07] {
                 let batch = batch.to_dtype(dtype);
-                let bank = MemoryBank::from_rows(batch.bank.to_dtype(of_bank).unwrap(), 0).unwrap();
-                let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive };
-                let loss = ClsaLoss { implementation, ddm_temperature, ..cpu() };
+                let bank = batch.memory_bank(of_bank);
+                let candidates = Candidates::new(&batch.keys).with_bank(&bank).with_first_positive(first_positive);
+                let loss = ClsaLoss { backend, ddm_temperature, ..cpu() };
                 let output = loss.forward(&batch.weak, &batch.strong, candidates).unwrap();
                 // Rounded to bf16, a candidate may change places with the positive.
                 let moved = if of_bank == DType::BF16 { 2.0 } else { 0.0 } * 100.0 / 60.0 + 1e-9;
                 let near = |got: f64, wanted: f64| (got - wanted).abs() <= moved;
                 let got = (output.acc1, output.acc5);
-                let case = format!("{got:?}, not {wanted:?}: {implementation:?} {dtype:?} {of_bank:?}");
+                let case = format!("{got:?}, not {wanted:?}: {backend:?} {dtype:?} {of_bank:?}");
                 assert!(near(got.0, wanted.0) && near(got.1, wanted.1), "{case}");
             }
         }
@@ -233,42 +219,40 @@ fn accuracy_counts_the_candidates_nearer_to_the_first_weak_view_than_its_positiv
 
 #[test]
 fn without_strong_views_ddm_is_zero_and_not_minus_zero() {
-    let batch = Batch::random(1, 0, 6, 8, 9, 1.0, 6);
-    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
-    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
-    for implementation in [Implementation::Cpu, Implementation::Portable] {
-        let loss = ClsaLoss { implementation, ..cpu() };
+    let batch = Batch::random(Sizes { weak: 1, strong: 0, samples: 6, dim: 8, bank: 9 }, 1.0, 6);
+    let bank = batch.memory_bank(DType::F64);
+    let candidates = Candidates::new(&batch.keys).with_bank(&bank);
+    for backend in [Backend::Cpu, Backend::Portable] {
+        let loss = ClsaLoss { backend, ..cpu() };
         assert_eq!(loss.forward(&batch.weak, &[], candidates).unwrap().ddm.to_bits(), 0);
     }
 }
 
 #[test]
 fn keys_without_a_bank_are_candidates_enough() {
-    let batch = Batch::random(2, 2, 9, 6, 0, 1.0, 8);
+    let batch = Batch::random(Sizes { weak: 2, strong: 2, samples: 9, dim: 6, bank: 0 }, 1.0, 8);
     let single = batch.to_dtype(DType::F32);
-    let candidates = Candidates { keys: &single.keys, bank: None, first_positive: 0 };
+    let candidates = Candidates::new(&single.keys);
     let (output, gradients) = computed(&single, |weak, strong| cpu().forward(weak, strong, candidates));
     assert_agrees(&output, &gradients, &reference(&batch, &cpu(), 0), &cpu(), SINGLE);
 }
 
 #[test]
 fn without_alpha_strong_views_are_reported_but_take_no_gradient() {
-    let batch = Batch::random(1, 2, 5, 6, 50, 1.0, 8);
-    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
-    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let batch = Batch::random(Sizes { weak: 1, strong: 2, samples: 5, dim: 6, bank: 50 }, 1.0, 8);
+    let bank = batch.memory_bank(DType::F64);
+    let candidates = Candidates::new(&batch.keys).with_bank(&bank);
     let loss = ClsaLoss { alpha: 0.0, ..cpu() };
     let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, candidates));
     assert!(output.ddm > 0.0 && output.total == output.contrastive);
-    assert!(
-        gradients[1..].iter().all(|g| g.flatten_all().unwrap().to_vec1::<f64>().unwrap().iter().all(|&x| x == 0.0))
-    );
+    assert!(gradients[1..].iter().all(|g| values(&g).iter().all(|&x| x == 0.0)));
 }
 
 #[test]
 fn the_empty_sum_is_zero() {
-    let batch = Batch::random(0, 2, 5, 6, 50, 1.0, 8);
-    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
-    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let batch = Batch::random(Sizes { weak: 0, strong: 2, samples: 5, dim: 6, bank: 50 }, 1.0, 8);
+    let bank = batch.memory_bank(DType::F64);
+    let candidates = Candidates::new(&batch.keys).with_bank(&bank);
     let is_zero = |output: &LossOutput| output.total == 0.0 && output.acc1.is_nan();
     let strong_only = cpu().forward(&[], &batch.strong, candidates).unwrap();
     assert!(is_zero(&strong_only) && strong_only.ddm_per_view == [0.0, 0.0]);
@@ -278,9 +262,9 @@ fn the_empty_sum_is_zero() {
 
 #[test]
 fn gradients_reach_what_made_the_views() {
-    let batch = Batch::random(1, 1, 4, 6, 50, 1.0, 8);
-    let bank = MemoryBank::from_rows(batch.bank.clone(), 0).unwrap();
-    let candidates = Candidates { keys: &batch.keys, bank: Some(&bank), first_positive: 0 };
+    let batch = Batch::random(Sizes { weak: 1, strong: 1, samples: 4, dim: 6, bank: 50 }, 1.0, 8);
+    let bank = batch.memory_bank(DType::F64);
+    let candidates = Candidates::new(&batch.keys).with_bank(&bank);
     let scale = Var::from_tensor(&Tensor::ones((1, 6), DType::F64, &Device::Cpu).unwrap()).unwrap();
     let scaled = |view: &Tensor| view.broadcast_mul(&scale).unwrap();
     let output = cpu().forward(&[scaled(&batch.weak[0])], &[scaled(&batch.strong[0])], candidates).unwrap();
@@ -288,5 +272,5 @@ fn gradients_reach_what_made_the_views() {
     let (_, views) = computed(&batch, |weak, strong| cpu().forward(weak, strong, candidates));
     let wanted = ((&views[0] * &batch.weak[0]).unwrap() + (&views[1] * &batch.strong[0]).unwrap()).unwrap();
     let got = (output.loss * 3.0).unwrap().backward().unwrap().get(&scale).cloned().unwrap();
-    assert!(reference::distance(&got, &(wanted.sum_keepdim(0).unwrap() * 3.0).unwrap(), 1e-9) < 1e-12);
+    assert!(distance(&got, &(wanted.sum_keepdim(0).unwrap() * 3.0).unwrap(), 1e-9) < 1e-12);
 }

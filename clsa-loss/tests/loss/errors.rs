@@ -1,4 +1,4 @@
-//! What is refused, and that the message names it.
+//! What fails, and that the message names it.
 
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::{Candidates, ClsaLoss, InBatch, LossError, LossOutput, MemoryBank};
@@ -9,7 +9,7 @@ fn ones(rows: usize, dim: usize) -> Tensor {
 
 fn with(loss: ClsaLoss, weak: &[Tensor], strong: &[Tensor], keys: &Tensor) -> Result<LossOutput, LossError> {
     let bank = MemoryBank::random(5, 3, 0, DType::F32, &Device::Cpu).unwrap();
-    loss.forward(weak, strong, Candidates { keys, bank: Some(&bank), first_positive: 0 })
+    loss.forward(weak, strong, Candidates::new(keys).with_bank(&bank))
 }
 
 fn assert_names(result: Result<LossOutput, LossError>, argument: &str) {
@@ -56,8 +56,9 @@ fn candidates_must_fit_the_views() {
     assert_names(with(loss, &[ones(2, 3)], &[], &ones(2, 3).to_dtype(DType::I64).unwrap()), "keys");
     assert_names(with(loss, &[ones(2, 4)], &[], &ones(2, 4)), "bank");
     assert_names(with(loss, &[ones(3, 3)], &[], &ones(2, 3)), "first_positive");
-    let last = Candidates { keys: &ones(4, 3), bank: None, first_positive: usize::MAX };
-    assert_names(loss.forward(&[ones(2, 3)], &[], last), "first_positive");
+    let keys = ones(4, 3);
+    let beyond = Candidates::new(&keys).with_first_positive(usize::MAX);
+    assert_names(loss.forward(&[ones(2, 3)], &[], beyond), "first_positive");
 }
 
 #[test]
@@ -75,10 +76,9 @@ fn values_must_be_finite() {
 fn there_must_be_a_candidate() {
     let loss = ClsaLoss::default();
     let keys = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap();
-    let none = Candidates { keys: &keys, bank: None, first_positive: 0 };
-    assert!(matches!(loss.forward(&[ones(2, 3)], &[], none), Err(LossError::NoCandidates)));
+    assert!(matches!(loss.forward(&[ones(2, 3)], &[], Candidates::new(&keys)), Err(LossError::NoCandidates)));
     let bank = MemoryBank::from_rows(keys.clone(), 0).unwrap();
-    let empty = Candidates { keys: &keys, bank: Some(&bank), first_positive: 0 };
+    let empty = Candidates::new(&keys).with_bank(&bank);
     assert!(matches!(loss.forward(&[ones(2, 3)], &[ones(2, 3)], empty), Err(LossError::NoCandidates)));
 }
 
@@ -87,4 +87,14 @@ fn in_batch_needs_two_weak_views() {
     let loss = ClsaLoss::default();
     assert_names(loss.forward(&[ones(2, 3)], &[ones(2, 3)], InBatch), "weak");
     assert_names(loss.forward(&[], &[], InBatch), "weak");
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_a_failure_of_the_run_and_any_other_argument_a_wrong_request() {
+    let loss = ClsaLoss::default();
+    let undefined = (ones(2, 3) * f64::NAN).unwrap();
+    assert!(!with(loss, &[undefined], &[], &ones(2, 3)).unwrap_err().is_request());
+    assert!(with(loss, &[ones(2, 3)], &[], &ones(2, 4)).unwrap_err().is_request());
+    let negative = ClsaLoss { alpha: -1.0, ..loss };
+    assert!(with(negative, &[ones(2, 3)], &[], &ones(2, 3)).unwrap_err().is_request());
 }

@@ -1,11 +1,12 @@
 //! The batch's own views as candidates, against the formula.
 
-mod reference;
-
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::{ClsaLoss, InBatch};
 use proptest::prelude::*;
-use reference::{Batch, DOUBLE, Reference, SINGLE_PORTABLE, assert_agrees, computed, finish, log_softmax, variables};
+
+use crate::agreement::{DOUBLE, SINGLE_PORTABLE, assert_agrees, computed};
+use crate::batch::{Batch, Sizes, values, variables};
+use crate::formula::{Reference, finish, log_softmax};
 
 /// SimCLR's form, written with one logit at a time excluded or labelled.
 fn by_sample(batch: &Batch, loss: &ClsaLoss) -> Reference {
@@ -54,14 +55,14 @@ proptest! {
 
     #[test]
     fn equals_the_formula_in_f64(
-        (w, s, n, d) in (2usize..=4, 0usize..=3, 1usize..=8, 1usize..=16),
+        (weak, strong, samples, dim) in (2usize..=4, 0usize..=3, 1usize..=8, 1usize..=16),
         (tau, tau2, alpha) in (0.05f64..1.0, 0.05f64..1.0, 0.0f64..2.0),
         same in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let tau2 = if same { tau } else { tau2 };
         let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..ClsaLoss::default() };
-        let batch = Batch::random(w, s, n, d, 0, 1.0, seed);
+        let batch = Batch::random(Sizes { weak, strong, samples, dim, bank: 0 }, 1.0, seed);
         let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, InBatch));
         assert_agrees(&output, &gradients, &by_sample(&batch, &loss), &loss, DOUBLE);
         let single = batch.to_dtype(DType::F32);
@@ -73,7 +74,7 @@ proptest! {
 /// SimCLR's NT-Xent is the mean over both views; here views are summed.
 #[test]
 fn two_views_give_twice_nt_xent() {
-    let batch = Batch::random(2, 0, 3, 4, 0, 1.0, 1);
+    let batch = Batch::random(Sizes { weak: 2, strong: 0, samples: 3, dim: 4, bank: 0 }, 1.0, 1);
     let rows = Tensor::cat(&batch.weak, 0).unwrap();
     let similarity = (rows.matmul(&rows.t().unwrap()).unwrap() / 0.5).unwrap().to_vec2::<f64>().unwrap();
     let nt_xent: f64 = (0..6)
@@ -90,7 +91,7 @@ fn two_views_give_twice_nt_xent() {
 
 #[test]
 fn accuracy_counts_the_candidates_nearer_to_the_first_view_than_the_second() {
-    let batch = Batch::random(3, 1, 40, 6, 0, 1.0, 7);
+    let batch = Batch::random(Sizes { weak: 3, strong: 1, samples: 40, dim: 6, bank: 0 }, 1.0, 7);
     let rows = Tensor::cat(&batch.weak, 0).unwrap();
     let similarity = rows.matmul(&rows.t().unwrap()).unwrap().to_vec2::<f64>().unwrap();
     // Neither the view itself nor the sample's other views are in the way.
@@ -107,12 +108,12 @@ fn accuracy_counts_the_candidates_nearer_to_the_first_view_than_the_second() {
 
 /// Loss and gradients of a batch large enough to be divided among threads, as bits.
 fn bits() -> String {
-    let batch = Batch::random(3, 2, 150, 96, 0, 1.0, 5);
+    let batch = Batch::random(Sizes { weak: 3, strong: 2, samples: 150, dim: 96, bank: 0 }, 1.0, 5);
     let loss = ClsaLoss { ddm_temperature: 0.1, ..ClsaLoss::default() };
     let mut bits = String::new();
     for dtype in [DType::F32, DType::F64] {
         let (output, gradients) = computed(&batch.to_dtype(dtype), |weak, strong| loss.forward(weak, strong, InBatch));
-        let values = gradients.iter().flat_map(|g| g.flatten_all().unwrap().to_vec1::<f64>().unwrap());
+        let values = gradients.iter().flat_map(|g| values(&g));
         let words =
             values.chain([output.total, output.contrastive, output.ddm]).map(|x| format!("{:x}\n", x.to_bits()));
         bits.extend(words);
@@ -130,7 +131,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
     let of = |threads: &str| {
         let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("in-batch-bits-{threads}"));
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "bits_do_not_depend_on_the_number_of_threads"]);
+        command.args(["--exact", "in_batch::bits_do_not_depend_on_the_number_of_threads"]);
         assert!(command.env("RAYON_NUM_THREADS", threads).env(OUT, &path).output().unwrap().status.success());
         std::fs::read_to_string(path).unwrap()
     };
@@ -142,7 +143,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn f32_is_finite_for_logits_of_ten_thousand() {
-    let batch = Batch::random(2, 2, 7, 33, 0, 45.0, 1).to_dtype(DType::F32);
+    let batch = Batch::random(Sizes { weak: 2, strong: 2, samples: 7, dim: 33, bank: 0 }, 45.0, 1).to_dtype(DType::F32);
     let (output, gradients) = computed(&batch, |weak, strong| ClsaLoss::default().forward(weak, strong, InBatch));
     assert!(output.total.is_finite());
     for gradient in gradients {

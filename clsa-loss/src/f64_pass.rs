@@ -1,29 +1,29 @@
 //! The pass in f64 with a running maximum: for f64 views, and for f32 views whose logits single precision does not hold.
 
-use crate::cpu::{Part, reduce};
-use crate::kernels::{BLOCK, multiply_f64};
+use crate::kernels::{BLOCK, f64_product};
+use crate::parts::{Part, reduce};
 
 /// Sums over candidates, for every row.
-pub(crate) struct Sums {
-    /// The largest logit, which the sums are relative to.
+pub(crate) struct RowSums {
+    /// The largest logit, which the sums are relative to: (R).
     pub max: Vec<f64>,
-    /// Exponentials of the logits, (R).
+    /// The sum of the exponentials of the logits: (R).
     pub exponentials: Vec<f64>,
-    /// Candidates weighted with them, (R, D).
+    /// The sum of the candidates, each weighted with its exponential: (R, D).
     pub weighted: Vec<f64>,
-    /// Candidates above the threshold, for each of the first rows.
+    /// The number of candidates above the threshold, for each of the first rows.
     pub above: Vec<u32>,
 }
 
 /// The sums over all parts, of which there is at least one, for rows (R, D) over their temperatures.
-pub(crate) fn sums(scaled: &[f64], thresholds: &[f64], parts: &[Part], dim: usize) -> Sums {
-    reduce(parts, &|part| add_part(scaled, thresholds, part, dim), &|left, right| left.add(right, dim))
+pub(crate) fn sums(scaled: &[f64], thresholds: &[f64], parts: &[Part], dim: usize) -> RowSums {
+    reduce(parts, &|part| sums_of_part(scaled, thresholds, part, dim), &|left, right| left.add(right, dim))
 }
 
 /// The sums over one part.
-fn add_part(rows: &[f64], thresholds: &[f64], part: &Part, dim: usize) -> Sums {
+fn sums_of_part(rows: &[f64], thresholds: &[f64], part: &Part, dim: usize) -> RowSums {
     let count = rows.len() / dim;
-    let mut sums = Sums {
+    let mut sums = RowSums {
         max: vec![f64::NEG_INFINITY; count],
         exponentials: vec![0.0; count],
         weighted: vec![0.0; count * dim],
@@ -37,7 +37,7 @@ fn add_part(rows: &[f64], thresholds: &[f64], part: &Part, dim: usize) -> Sums {
         let candidates = &mut candidates[..width * dim];
         part.source.copy_to_f64(start..end, candidates);
         let logits = &mut logits[..width * count];
-        multiply_f64(rows, candidates, true, false, logits, (count, dim, width));
+        f64_product::scores(rows, candidates, dim, logits);
         for (row, logits) in logits.chunks_exact_mut(width).enumerate() {
             if let Some(threshold) = thresholds.get(row) {
                 sums.above[row] += logits.iter().filter(|&logit| logit > threshold).count() as u32;
@@ -56,12 +56,13 @@ fn add_part(rows: &[f64], thresholds: &[f64], part: &Part, dim: usize) -> Sums {
             }
             sums.exponentials[row] += sum;
         }
-        multiply_f64(logits, candidates, false, true, &mut sums.weighted, (count, width, dim));
+        // The logits have become the exponentials, which are the weights.
+        f64_product::add_weighted(logits, candidates, dim, &mut sums.weighted);
     }
     sums
 }
 
-impl Sums {
+impl RowSums {
     /// Adds the sums over other candidates.
     fn add(mut self, other: Self, dim: usize) -> Self {
         for row in 0..self.max.len() {

@@ -1,0 +1,10 @@
+//! The loss against the formula, on every engine; the bank; and what fails.
+
+mod agreement;
+mod bank;
+mod batch;
+mod cpu;
+mod errors;
+mod formula;
+mod in_batch;
+mod portable;
