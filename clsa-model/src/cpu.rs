@@ -6,9 +6,8 @@
 
 use crate::error::{ModelError, Result};
 use crate::kernels::{
-    Affine, Buffer as Memory, ConvShape, Element, Finish, Gate, Isa, Pool, Source, backward_apply, backward_data,
-    backward_sums, backward_weight, forward, forward_finished, global_avg_pool, global_avg_pool_backward, max_pool,
-    max_pool_backward, max_pool_side, normalize,
+    ActivationView, Affine, BatchNormPass, BatchShape, Conv, ConvShape, Element, FoldedNorm, InstructionSet, Memory,
+    MemoryPool, ReluMask, global_avg_pool, global_avg_pool_backward, max_pool, max_pool_backward, max_pool_side,
 };
 use crate::ops::{BatchNorm, ConvBn, Mode, Ops};
 use crate::params::Gradients;
@@ -43,13 +42,18 @@ impl<E> Clone for Act<E> {
 }
 
 impl<E: Element> Act<E> {
-    fn source(&self) -> Source<'_, E> {
+    fn view(&self) -> ActivationView<'_, E> {
         match &*self.stored {
-            Stored::Plain(values) => Source::Plain(values),
+            Stored::Plain(values) => ActivationView::Plain(values),
             Stored::Norm { z, affine, relu } => {
-                Source::Norm { z, scale: &affine.scale, shift: &affine.shift, relu: *relu }
+                ActivationView::Normalized { z, scale: &affine.scale, shift: &affine.shift, relu: *relu }
             }
         }
+    }
+
+    fn shape(&self) -> BatchShape {
+        let [batch, height, width, channels] = self.dims;
+        BatchShape { batch, height, width, channels }
     }
 
     fn len(&self) -> usize {
@@ -94,8 +98,8 @@ struct Residual<E> {
 pub(crate) struct Tape<E> {
     mode: Mode,
     groups: usize,
-    isa: Isa,
-    pool: Pool,
+    instructions: InstructionSet,
+    pool: MemoryPool,
     track: bool,
     records: Vec<Record<E>>,
     activations: usize,
@@ -103,8 +107,8 @@ pub(crate) struct Tape<E> {
 
 impl<E: Element> Tape<E> {
     /// A pass with batch norm over `groups` groups of the batch; with `track` it records what `backward` needs.
-    pub fn new(isa: Isa, pool: &Pool, mode: Mode, groups: usize, track: bool) -> Self {
-        Self { mode, groups, isa, pool: pool.clone(), track, records: Vec::new(), activations: 0 }
+    pub fn new(instructions: InstructionSet, pool: &MemoryPool, mode: Mode, groups: usize, track: bool) -> Self {
+        Self { mode, groups, instructions, pool: pool.clone(), track, records: Vec::new(), activations: 0 }
     }
 
     fn act(&mut self, dims: [usize; 4], stored: Stored<E>) -> Act<E> {
@@ -138,9 +142,8 @@ impl<E: Element> Tape<E> {
                 }
                 Record::MaxPool { x, y, taps } => {
                     if let Some(dy) = open[y].take() {
-                        let [n, h, w, c] = x.dims;
                         let mut dx = self.pool.take(x.len());
-                        max_pool_backward(self.isa, (n, h, w, c), &dy, &taps, &mut dx);
+                        max_pool_backward(self.instructions, x.shape(), &dy, &taps, &mut dx);
                         open[x.id] = Some(dx);
                     }
                 }
@@ -166,14 +169,18 @@ impl<E: Element> Tape<E> {
         open: &mut [Option<Memory<E>>],
         gradients: &mut Gradients,
     ) -> Result<()> {
-        let isa = self.isa;
         let channels = shape.c_out;
-        let (z, affine, gate) = match (&residual, &*y.stored) {
-            (Some(r), Stored::Plain(out)) => (&r.z, &r.affine, if r.relu { Gate::Output(out) } else { Gate::Open }),
-            (None, Stored::Norm { z, affine, relu }) => (z, affine, if *relu { Gate::Normalized } else { Gate::Open }),
+        let (z, affine, mask) = match (&residual, &*y.stored) {
+            (Some(r), Stored::Plain(out)) => {
+                (&r.z, &r.affine, if r.relu { ReluMask::Output(out) } else { ReluMask::Open })
+            }
+            (None, Stored::Norm { z, affine, relu }) => {
+                (z, affine, if *relu { ReluMask::Normalized } else { ReluMask::Open })
+            }
             _ => unreachable!("units with a residual store their sum, the others their convolution"),
         };
-        let sums = backward_sums(isa, channels, z, affine, gate, &mut dy);
+        let norm = BatchNormPass { instructions: self.instructions, channels, z, affine };
+        let sums = norm.backward_sums(mask, &mut dy);
         let over_groups = |sums: &[f64], out: &mut [f32]| {
             for group in sums.chunks_exact(channels) {
                 for (out, sum) in out.iter_mut().zip(group) {
@@ -185,12 +192,12 @@ impl<E: Element> Tape<E> {
         gradients.accumulate_f32(&unit.bn.bias, |g| over_groups(&sums.gradient, g))?;
         let dz = match &residual {
             None => {
-                backward_apply(isa, channels, z, affine, &sums, gate, &mut dy, None);
+                norm.backward_apply(&sums, mask, &mut dy, None);
                 dy
             }
             Some(residual) => {
                 let mut dz = self.pool.take(dy.len());
-                backward_apply(isa, channels, z, affine, &sums, Gate::Open, &mut dy, Some(&mut dz));
+                norm.backward_apply(&sums, ReluMask::Open, &mut dy, Some(&mut dz));
                 match &mut open[residual.from] {
                     Some(sum) => {
                         for (sum, g) in sum.iter_mut().zip(dy.iter()) {
@@ -203,14 +210,13 @@ impl<E: Element> Tape<E> {
             }
         };
         let groups = self.groups_of(shape.batch)?;
-        gradients.accumulate_f32(&unit.conv.weight, |g| {
-            backward_weight(isa, &self.pool, shape, groups, x.source(), &dz, g);
-        })?;
+        let conv = Conv { instructions: self.instructions, memory: &self.pool, shape, groups };
+        gradients.accumulate_f32(&unit.conv.weight, |g| conv.backward_weight(x.view(), &dz, g))?;
         if x.id > 0 {
             // The images, activation 0, need no gradient.
             let add = open[x.id].is_some();
             let mut dx = open[x.id].take().unwrap_or_else(|| self.pool.take(x.len()));
-            read_f32(&unit.conv.weight.var, |w| backward_data(isa, &self.pool, shape, &dz, w, &mut dx, add))?;
+            read_f32(&unit.conv.weight.var, |w| conv.backward_data(&dz, w, &mut dx, add))?;
             open[x.id] = Some(dx);
         }
         Ok(())
@@ -257,7 +263,7 @@ impl<E: Element> Ops for Tape<E> {
                 expected: "the shape of the convolution's output".to_owned(),
             });
         }
-        let (isa, pool) = (self.isa, self.pool.clone());
+        let (instructions, pool) = (self.instructions, self.pool.clone());
         if self.mode == Mode::Eval {
             let (scale, bias) = folded(bn)?;
             let mut out = pool.take(shape.output_len());
@@ -266,8 +272,9 @@ impl<E: Element> Ops for Tape<E> {
                 Some(Stored::Norm { .. }) => unreachable!("evaluation stores activations as they are"),
                 None => None,
             };
-            let finish = Finish { scale: &scale, bias: &bias, residual, relu };
-            read_f32(&conv.weight.var, |w| forward_finished(isa, &pool, shape, x.source(), w, finish, &mut out))?;
+            let norm = FoldedNorm { scale: &scale, bias: &bias, residual, relu };
+            let kernels = Conv { instructions, memory: &pool, shape, groups: 1 };
+            read_f32(&conv.weight.var, |w| kernels.forward_folded(x.view(), w, norm, &mut out))?;
             return Ok(self.act(dims, Stored::Plain(out)));
         }
         let groups = self.groups_of(batch)?;
@@ -280,7 +287,8 @@ impl<E: Element> Ops for Tape<E> {
             });
         }
         let mut z = pool.take(shape.output_len());
-        let moments = read_f32(&conv.weight.var, |w| forward(isa, &pool, shape, groups, x.source(), w, &mut z))?;
+        let kernels = Conv { instructions, memory: &pool, shape, groups };
+        let moments = read_f32(&conv.weight.var, |w| kernels.forward(x.view(), w, &mut z))?;
         let unbiased = count as f64 / (count - 1) as f64;
         follow(&bn.running_mean.var, moments.mean(), 1.0)?;
         follow(&bn.running_var.var, &moments.variance(), unbiased)?;
@@ -290,7 +298,8 @@ impl<E: Element> Ops for Tape<E> {
             None => (self.act(dims, Stored::Norm { z, affine, relu }), None),
             Some(residual) => {
                 let mut out = pool.take(shape.output_len());
-                normalize(isa, conv.c_out, &z, &affine, Some(residual.source()), relu, &mut out);
+                let norm = BatchNormPass { instructions, channels: conv.c_out, z: &z, affine: &affine };
+                norm.normalize(Some(residual.view()), relu, &mut out);
                 let kept = Residual { from: residual.id, z, affine, relu };
                 (self.act(dims, Stored::Plain(out)), Some(kept))
             }
@@ -309,7 +318,7 @@ impl<E: Element> Ops for Tape<E> {
         let mut out = self.pool.take(len);
         let mut taps = self.pool.take(len);
         let groups = self.groups_of(n)?;
-        max_pool(self.isa, (n, h, w, c), groups, x.source(), &mut out, &mut taps);
+        max_pool(self.instructions, x.shape(), groups, x.view(), &mut out, &mut taps);
         let y = self.act(dims, Stored::Plain(out));
         if self.track {
             self.records.push(Record::MaxPool { x: x.clone(), y: y.id, taps });
@@ -409,23 +418,31 @@ mod tests {
     }
 
     fn agrees(arch: Arch, stem: Stem, width: f64, batch: usize, side: usize, groups: usize) {
-        for isa in Isa::available() {
-            agrees_with(isa, arch, stem, width, batch, side, groups);
+        for instructions in InstructionSet::available() {
+            agrees_with(instructions, arch, stem, width, batch, side, groups);
         }
     }
 
-    fn agrees_with(isa: Isa, arch: Arch, stem: Stem, width: f64, batch: usize, side: usize, groups: usize) {
+    fn agrees_with(
+        instructions: InstructionSet,
+        arch: Arch,
+        stem: Stem,
+        width: f64,
+        batch: usize,
+        side: usize,
+        groups: usize,
+    ) {
         let config = ModelConfig { arch, stem, width, ..ModelConfig::default() };
         let (net, single) = network(&config, DType::F32);
         let (reference, double) = network(&config, DType::F64);
         for (p, q) in double.parameters.iter().zip(&single.parameters) {
             p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
         }
-        let pool = Pool::default();
+        let pool = MemoryPool::default();
         let (x32, x64) = (images(batch, side, DType::F32), images(batch, side, DType::F64));
         // The second pass works in the memory of the first.
         for pass in 0..2 {
-            let mut tape = Tape::<f32>::new(isa, &pool, Mode::Train, groups, true);
+            let mut tape = Tape::<f32>::new(instructions, &pool, Mode::Train, groups, true);
             let features = net.forward(&mut tape, &x32, Stage::Layer4).unwrap();
             let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
             let mut gradients = Gradients::new(single.parameters.len());
@@ -449,7 +466,7 @@ mod tests {
             let error = difference(&f64s(b.var.as_tensor()), &f64s(c.var.as_tensor()));
             assert!(error < 1e-4, "{} differs by {error:e}", b.name);
         }
-        let mut tape = Tape::<f32>::new(isa, &pool, Mode::Eval, groups, false);
+        let mut tape = Tape::<f32>::new(instructions, &pool, Mode::Eval, groups, false);
         let features = net.forward(&mut tape, &x32, Stage::Layer4).unwrap();
         let mut portable = Portable { mode: Mode::Eval, bn_splits: groups, dtype: DType::F64, track: false };
         let expected = reference.forward(&mut portable, &x64, Stage::Layer4).unwrap();
@@ -506,16 +523,16 @@ mod tests {
 
     #[test]
     fn bottlenecks_and_pooling_agree_with_the_portable_operations() {
-        Isa::available().into_iter().for_each(bottlenecks_agree_with);
+        InstructionSet::available().into_iter().for_each(bottlenecks_agree_with);
     }
 
-    fn bottlenecks_agree_with(isa: Isa) {
+    fn bottlenecks_agree_with(instructions: InstructionSet) {
         let (single, singles) = shallow_units(DType::F32);
         let (double, doubles) = shallow_units(DType::F64);
         for (p, q) in doubles.parameters.iter().zip(&singles.parameters) {
             p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
         }
-        let mut tape = Tape::<f32>::new(isa, &Pool::default(), Mode::Train, 2, true);
+        let mut tape = Tape::<f32>::new(instructions, &MemoryPool::default(), Mode::Train, 2, true);
         let features = shallow(&mut tape, &single, &images(4, 67, DType::F32)).unwrap();
         let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
         let mut gradients = Gradients::new(singles.parameters.len());
@@ -560,23 +577,26 @@ mod tests {
         };
         let (exact, exact_gradients) = portable(&double, &doubles, DType::F64);
         let (candle, candle_gradients) = portable(&units, &builder, DType::BF16);
-        for isa in Isa::available() {
+        for instructions in InstructionSet::available() {
             let (units, builder) = copy();
-            let mut tape = Tape::<half::bf16>::new(isa, &Pool::default(), Mode::Train, 2, true);
+            let mut tape = Tape::<half::bf16>::new(instructions, &MemoryPool::default(), Mode::Train, 2, true);
             let features = shallow(&mut tape, &units, &images(4, 67, DType::F32)).unwrap();
             let mut gradients = Gradients::new(builder.parameters.len());
             tape.backward(&given(&features).flatten_all().unwrap().to_vec1().unwrap(), &mut gradients).unwrap();
             let (ours, theirs) = (difference(&f64s(&features), &exact), difference(&candle, &exact));
-            println!("{isa:?} features {ours:.4} portable {theirs:.4}");
-            assert!(ours < 1.25 * theirs, "{isa:?}: features differ by {ours:e}, the portable ones by {theirs:e}");
+            println!("{instructions:?} features {ours:.4} portable {theirs:.4}");
+            assert!(
+                ours < 1.25 * theirs,
+                "{instructions:?}: features differ by {ours:e}, the portable ones by {theirs:e}"
+            );
             for (p, (exact, candle)) in builder.parameters.iter().zip(exact_gradients.iter().zip(&candle_gradients)) {
                 let gradient = gradients.get(p.index).unwrap();
                 assert_eq!(gradient.dtype(), DType::F32);
                 let (ours, theirs) = (difference(&f64s(gradient), exact), difference(candle, exact));
-                println!("{isa:?} {} {ours:.4} portable {theirs:.4}", p.name);
+                println!("{instructions:?} {} {ours:.4} portable {theirs:.4}", p.name);
                 assert!(
                     ours < 1.25 * theirs,
-                    "{isa:?}: {} differs by {ours:e}, the portable one by {theirs:e}",
+                    "{instructions:?}: {} differs by {ours:e}, the portable one by {theirs:e}",
                     p.name
                 );
             }
@@ -585,17 +605,17 @@ mod tests {
 
     #[test]
     fn a_resnet50s_gradient_points_where_that_of_f64_does() {
-        Isa::available().into_iter().for_each(resnet50_points_with);
+        InstructionSet::available().into_iter().for_each(resnet50_points_with);
     }
 
-    fn resnet50_points_with(isa: Isa) {
+    fn resnet50_points_with(instructions: InstructionSet) {
         let config = ModelConfig { width: 0.25, ..ModelConfig::default() };
         let (net, single) = network(&config, DType::F32);
         let (reference, double) = network(&config, DType::F64);
         for (p, q) in double.parameters.iter().zip(&single.parameters) {
             p.var.set(&q.var.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap();
         }
-        let mut tape = Tape::<f32>::new(isa, &Pool::default(), Mode::Train, 1, true);
+        let mut tape = Tape::<f32>::new(instructions, &MemoryPool::default(), Mode::Train, 1, true);
         let features = net.forward(&mut tape, &images(4, 65, DType::F32), Stage::Layer4).unwrap();
         let given: Vec<f32> = (0..features.elem_count()).map(|i| (i as f32 * 1.7).sin()).collect();
         let mut gradients = Gradients::new(single.parameters.len());

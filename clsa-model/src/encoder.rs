@@ -4,7 +4,7 @@ use crate::config::{Backend, Compute, ModelConfig, Precision};
 use crate::cpu::Tape;
 use crate::error::{ModelError, Result};
 use crate::head::{Head, HeadPass};
-use crate::kernels::{Element, Isa, Pool};
+use crate::kernels::{Element, InstructionSet, MemoryPool};
 use crate::ops::Mode;
 use crate::params::{Buffer, Builder, Gradients, Parameter};
 use crate::portable::Portable;
@@ -26,9 +26,9 @@ pub struct Encoder {
     buffers: Vec<Buffer>,
     batches: AtomicU64,
     /// What the CPU kernels are computed with.
-    isa: Isa,
+    instructions: InstructionSet,
     /// Memory of the CPU kernels' activations, kept between passes.
-    pool: Pool,
+    pool: MemoryPool,
 }
 
 /// A training pass of one view: its embedding, and what the way back needs.
@@ -61,10 +61,10 @@ impl Encoder {
     pub fn new(config: &ModelConfig, compute: Compute, seed: u64, device: &Device) -> Result<Self> {
         config.validate()?;
         let compute = Compute { backend: resolve(compute, device)?, ..compute };
-        let isa = Isa::chosen().map_err(|value| ModelError::Config {
+        let instructions = InstructionSet::chosen().map_err(|error| ModelError::Config {
             key: "the environment variable CLSA_KERNELS",
-            value,
-            expected: format!("{}, or leave it unset", Isa::EXPECTED),
+            value: error.value,
+            expected: "use avx512, avx2 or scalar, and none that this processor lacks, or leave it unset".to_owned(),
         })?;
         let dtype = if compute.precision == Precision::F64 { DType::F64 } else { DType::F32 };
         let mut builder = Builder::new(seed, dtype, device);
@@ -79,8 +79,8 @@ impl Encoder {
             parameters: builder.parameters,
             buffers: builder.buffers,
             batches: AtomicU64::new(0),
-            isa,
-            pool: Pool::default(),
+            instructions,
+            pool: MemoryPool::default(),
         })
     }
 
@@ -286,7 +286,7 @@ impl Encoder {
     }
 
     fn tape<E: Element>(&self, mode: Mode, track: bool) -> Tape<E> {
-        Tape::new(self.isa, &self.pool, mode, self.compute.bn_splits, track)
+        Tape::new(self.instructions, &self.pool, mode, self.compute.bn_splits, track)
     }
 
     fn portable(&self, mode: Mode, track: bool) -> Portable {

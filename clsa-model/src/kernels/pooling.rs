@@ -1,47 +1,55 @@
 //! Max pooling (3x3, stride 2, padding 1) and global average pooling, channels last.
 
+use super::activation_view::ActivationView;
 use super::element::{Element, part, write};
-use super::simd::{Isa, Kernel, MOST_LANES, Simd, dispatch};
-use super::source::Source;
+use super::shape::{BatchShape, ImageShape};
+use super::simd::{Kernel, MOST_LANES, Simd, dispatch};
+use clsa_cpu::InstructionSet;
 use rayon::prelude::*;
 
 const KERNEL: usize = 3;
 const STRIDE: usize = 2;
 const PADDING: usize = 1;
 
-/// Side of an image after max pooling.
+/// Side of an image after max pooling, in pixels.
 pub fn max_pool_side(side: usize) -> usize {
     (side + 2 * PADDING - KERNEL) / STRIDE + 1
 }
 
-/// Max pooling of (batch, height, width, channels) to `out`; `taps` receives which of a window's nine places was taken:
-/// the first of the highest, and where one is not a number the last such, as in PyTorch. What is normalised while it is
-/// read is compared as it would be stored.
+/// Max pooling of `input`, a batch of `shape`, to `out` (batch, pooled height, pooled width, channels; the sides are
+/// [`max_pool_side`]). `taps`, of the shape of `out`, receives which of a window's places (0 to 8, row by row) was taken:
+/// the first of the highest, or the last NaN where there is one, as in PyTorch. An input that is normalized while it is
+/// read, with `groups` groups of images, is compared as it would be stored.
+///
+/// # Panics
+/// A length is not that of the shape, the input's scale and shift are not (groups, channels), or the CPU lacks the
+/// instruction set.
 pub fn max_pool<E: Element>(
-    isa: Isa,
-    (batch, height, width, channels): (usize, usize, usize, usize),
+    instructions: InstructionSet,
+    shape: BatchShape,
     groups: usize,
-    input: Source<'_, E>,
+    input: ActivationView<'_, E>,
     out: &mut [E],
     taps: &mut [u8],
 ) {
+    let BatchShape { batch, height, width, channels } = shape;
     let (rows, columns) = (max_pool_side(height), max_pool_side(width));
-    assert_eq!(input.stored().len(), batch * height * width * channels);
+    assert_eq!(input.stored().len(), shape.len());
     assert!(out.len() == batch * rows * columns * channels && taps.len() == out.len());
-    if let Source::Norm { scale, shift, .. } = input {
+    if let ActivationView::Normalized { scale, shift, .. } = input {
         assert!(scale.len() == groups * channels && shift.len() == scale.len());
     }
     let row_len = columns * channels;
     out.par_chunks_mut(row_len).zip(taps.par_chunks_mut(row_len)).enumerate().for_each(|(row, (out, taps))| {
         let (image, y) = (row / rows, row % rows);
         let group = image / (batch / groups);
-        dispatch(isa, MaxPoolRow { size: (height, width, channels), input, image, group, y, out, taps });
+        dispatch(instructions, MaxPoolRow { size: shape.image(), input, image, group, y, out, taps });
     });
 }
 
 struct MaxPoolRow<'a, E> {
-    size: (usize, usize, usize),
-    input: Source<'a, E>,
+    size: ImageShape,
+    input: ActivationView<'a, E>,
     image: usize,
     group: usize,
     y: usize,
@@ -54,15 +62,9 @@ impl<E: Element> Kernel for MaxPoolRow<'_, E> {
 
     #[inline(always)]
     fn run<V: Simd>(self) {
-        let (height, width, channels) = self.size;
+        let ImageShape { height, width, channels } = self.size;
         let stored = self.input.stored();
-        let norm = match self.input {
-            Source::Plain(_) => None,
-            Source::Norm { scale, shift, relu, .. } => {
-                let own = [scale, shift].map(|v| v[self.group * channels..][..channels].as_ptr());
-                Some((own, relu))
-            }
-        };
+        let norm = self.input.norm_of_group(self.group, channels);
         // The rows and columns of a window that are inside the image.
         let inside = |o: usize, side: usize| {
             (0..KERNEL).filter_map(move |k| (o * STRIDE + k).checked_sub(PADDING).filter(|&i| i < side).map(|i| (k, i)))
@@ -77,9 +79,9 @@ impl<E: Element> Kernel for MaxPoolRow<'_, E> {
                         for (s, ix) in inside(x, width) {
                             let at = ((self.image * height + iy) * width + ix) * channels + c;
                             let mut v: V = part(stored.as_ptr().add(at), lanes);
-                            if let Some(([scale, shift], relu)) = norm {
-                                v = v.mul(part(scale.add(c), lanes)).add(part(shift.add(c), lanes));
-                                if relu {
+                            if let Some(norm) = norm {
+                                v = v.mul(part(norm.scale.add(c), lanes)).add(part(norm.shift.add(c), lanes));
+                                if norm.relu {
                                     v = V::zero().max(v);
                                 }
                                 v = E::round(v);
@@ -101,20 +103,25 @@ impl<E: Element> Kernel for MaxPoolRow<'_, E> {
     }
 }
 
-/// The gradient of max pooling's input (batch, height, width, channels), written to `out`.
+/// The gradient of max pooling's input, a batch of `shape`, written to `out`. `gradient` and `taps` have the shape of the
+/// output; `taps` is as [`max_pool`] gave it.
+///
+/// # Panics
+/// A length is not that of the shape, or the CPU lacks the instruction set.
 pub fn max_pool_backward<E: Element>(
-    isa: Isa,
-    (batch, height, width, channels): (usize, usize, usize, usize),
+    instructions: InstructionSet,
+    shape: BatchShape,
     gradient: &[E],
     taps: &[u8],
     out: &mut [E],
 ) {
+    let BatchShape { batch, height, width, channels } = shape;
     let (rows, columns) = (max_pool_side(height), max_pool_side(width));
-    assert_eq!(out.len(), batch * height * width * channels);
+    assert_eq!(out.len(), shape.len());
     assert!(gradient.len() == batch * rows * columns * channels && taps.len() == gradient.len());
     out.par_chunks_mut(width * channels).enumerate().for_each(|(row, out)| {
         let (image, y) = (row / height, row % height);
-        dispatch(isa, MaxPoolBackwardRow { rows, columns, channels, gradient, taps, image, y, out });
+        dispatch(instructions, MaxPoolBackwardRow { rows, columns, channels, gradient, taps, image, y, out });
     });
 }
 
@@ -164,7 +171,10 @@ impl<E: Element> Kernel for MaxPoolBackwardRow<'_, E> {
     }
 }
 
-/// The mean over the pixels: (batch, pixels, channels) to (batch, channels) in f32.
+/// The mean over the pixels: `input` (batch, pixels, channels) to `out` (batch, channels).
+///
+/// # Panics
+/// `input` is not `pixels` times as long as `out`, or there are no channels.
 pub fn global_avg_pool<E: Element>(channels: usize, pixels: usize, input: &[E], out: &mut [f32]) {
     assert_eq!(input.len(), out.len() * pixels);
     out.par_chunks_mut(channels).zip(input.par_chunks(channels * pixels)).for_each(|(out, image)| {
@@ -180,7 +190,11 @@ pub fn global_avg_pool<E: Element>(channels: usize, pixels: usize, input: &[E], 
     });
 }
 
-/// The gradient of global average pooling's input, written to `out`.
+/// The gradient of global average pooling's input, written to `out` (batch, pixels, channels), from that of its output,
+/// `gradient` (batch, channels).
+///
+/// # Panics
+/// `out` is not `pixels` times as long as `gradient`, or there are no channels.
 pub fn global_avg_pool_backward<E: Element>(channels: usize, pixels: usize, gradient: &[f32], out: &mut [E]) {
     assert_eq!(out.len(), gradient.len() * pixels);
     let share = 1.0 / pixels as f32;

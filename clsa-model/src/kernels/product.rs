@@ -1,10 +1,12 @@
-//! The two register-blocked micro-kernels under every convolution: [`Product`], whose left rows are addressed through
-//! offsets (so that a convolution needs no im2col), and [`OuterProduct`], which sums over pixels.
+//! The register-blocked micro-kernel under every convolution: a product whose left rows are addressed through offsets, so
+//! that a convolution needs no im2col.
 
-use super::element::{Lanes, part, write};
-use super::operand::Multiply;
-use super::simd::Simd;
-use std::ops::Range;
+use super::element::{Element, Lanes, part, write};
+use super::multiply::Multiply;
+use super::simd::{Kernel, PairKernel, PairSimd, Simd};
+use super::span::Span;
+use super::tile::{balanced, panel_width, with_tile};
+use half::bf16;
 
 /// A run of consecutive elements along the summed dimension: where it starts from a row's base, and its length. A last
 /// element that fills no word is multiplied with a word of the right operand whose other half is zero.
@@ -21,7 +23,7 @@ pub(super) struct Point {
     pub c: usize,
 }
 
-/// What becomes of a finished row of results.
+/// What is done with a finished row of results.
 #[derive(Clone, Copy)]
 pub(super) enum Store<C> {
     Write,
@@ -35,7 +37,7 @@ pub(super) enum Store<C> {
     },
     /// Written as `relu?(result · scale + bias + residual?)`; `scale` and `bias` are padded to whole vectors, `residual`
     /// is laid out as the result or null.
-    Finish {
+    FoldedNorm {
         scale: *const f32,
         bias: *const f32,
         residual: *const C,
@@ -55,33 +57,10 @@ pub(super) struct Product<'a, C, S = f32> {
     pub b: *const S,
     /// Summed elements, those that fill up words included.
     pub k: usize,
-    pub panels: Range<usize>,
+    pub panels: Span,
     pub columns: usize,
     pub c: *mut C,
     pub store: Store<C>,
-}
-
-/// Columns of a panel.
-pub(super) fn panel_width(lanes: usize) -> usize {
-    2 * lanes
-}
-
-/// `n` items in balanced parts of at most `most`.
-#[inline(always)]
-pub(super) fn balanced(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let parts = n.div_ceil(most);
-    (0..parts).map(move |i| n * i / parts..n * (i + 1) / parts)
-}
-
-/// Calls the method with the constants ROWS and VECTORS that the run-time values name.
-macro_rules! with_tile {
-    ($rows:expr, $vectors:expr, $self:ident.$f:ident::<$V:ident> $args:tt, [$($m:literal)*]) => {
-        match ($rows, $vectors) {
-            $(($m, 1) => $self.$f::<$V, $m, 1> $args,
-              ($m, _) => $self.$f::<$V, $m, 2> $args,)*
-            _ => {}
-        }
-    };
 }
 
 impl<C: Lanes, S> Product<'_, C, S> {
@@ -91,13 +70,13 @@ impl<C: Lanes, S> Product<'_, C, S> {
         S: Multiply<V>,
     {
         let width = panel_width(V::LANES);
-        for panel in self.panels.clone() {
+        for panel in self.panels.start..self.panels.end {
             let column = panel * width;
             let left = self.columns - column;
             let vectors = if left > V::LANES { 2 } else { 1 };
             for tile in balanced(self.points.len(), V::ROWS) {
                 let first = tile.start == 0;
-                let points = &self.points[tile];
+                let points = &self.points[tile.start..tile.end];
                 // SAFETY: the constructor of a `Product` answers for its pointers; `column` is within `columns`.
                 unsafe {
                     let b = self.b.add(column * self.k);
@@ -180,7 +159,7 @@ impl<C: Lanes, S> Product<'_, C, S> {
         }
     }
 
-    /// Does to one vector of columns of a tile what the product's `store` says.
+    /// Finishes one vector of columns of a tile as the product's `store` says.
     #[inline(always)]
     unsafe fn finish_column<V: Simd, const M: usize>(
         &self,
@@ -224,7 +203,7 @@ impl<C: Lanes, S> Product<'_, C, S> {
                     s.store(sum);
                     q.store(squares);
                 }
-                Store::Finish { scale, bias, residual, relu } => {
+                Store::FoldedNorm { scale, bias, residual, relu } => {
                     let scale = V::load(scale.add(column));
                     let bias = V::load(bias.add(column));
                     for i in 0..M {
@@ -245,101 +224,16 @@ impl<C: Lanes, S> Product<'_, C, S> {
     }
 }
 
-/// A grid of pixels in an operand: base, then the steps between its images, rows and columns in words.
-#[derive(Clone, Copy)]
-pub(super) struct Grid<S> {
-    pub base: *const S,
-    pub image: usize,
-    pub row: usize,
-    pub column: usize,
-}
-
-/// Some consecutive rows of the result of an [`OuterProduct`], and where their left factors are from a pixel's base, in
-/// words.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tap {
-    pub a: usize,
-    pub len: usize,
-    /// First row of the result.
-    pub c: usize,
-}
-
-/// `c[i, j] += Σ_pixel a[pixel, i] · b[pixel, j]`, the weight gradient of a convolution. All columns are whole vectors.
-/// With operands of bf16, a pixel is one of each of two grids, and a word its two values.
-pub(super) struct OuterProduct<'a, S = f32> {
-    pub a: Grid<S>,
-    pub b: Grid<S>,
-    pub images: usize,
-    pub rows: usize,
-    pub columns: usize,
-    pub taps: &'a [Tap],
-    /// Width of `c` in elements, a multiple of the vector.
-    pub width: usize,
-    /// Distance between rows of `c`.
-    pub stride: usize,
-    pub c: *mut f32,
-    /// Whether to replace `c` rather than add to it.
-    pub first: bool,
-}
-
-impl<S> OuterProduct<'_, S> {
+impl<E: Element> Kernel for Product<'_, E, f32> {
     #[inline(always)]
-    pub fn tiles<V: Simd>(self)
-    where
-        S: Multiply<V>,
-    {
-        for start in (0..self.width).step_by(panel_width(V::LANES)) {
-            let vectors = if self.width - start > V::LANES { 2 } else { 1 };
-            for tap in self.taps {
-                for part in balanced(tap.len, V::ROWS) {
-                    // SAFETY: the constructor of an `OuterProduct` answers for its pointers.
-                    unsafe {
-                        let a = self.a.base.add((tap.a + part.start) * S::PER_WORD);
-                        let b = self.b.base.add(start * S::PER_WORD);
-                        let c = self.c.add((tap.c + part.start) * self.stride + start);
-                        with_tile!(part.len(), vectors, self.tile::<V>(a, b, c),
-                            [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
-                    }
-                }
-            }
-        }
+    fn run<V: Simd>(self) {
+        self.tiles::<V>();
     }
+}
 
+impl<E: Element> PairKernel for Product<'_, E, bf16> {
     #[inline(always)]
-    unsafe fn tile<V: Simd, const M: usize, const N: usize>(&self, a: *const S, b: *const S, c: *mut f32)
-    where
-        S: Multiply<V>,
-    {
-        // SAFETY: both grids are readable at M and N vectors' words from every pixel; `c` is writable at M rows.
-        unsafe {
-            let mut acc = [[V::zero(); N]; M];
-            for row in 0..self.images * self.rows {
-                let (image, y) = (row / self.rows, row % self.rows);
-                let mut a = a.add((image * self.a.image + y * self.a.row) * S::PER_WORD);
-                let mut b = b.add((image * self.b.image + y * self.b.row) * S::PER_WORD);
-                for _ in 0..self.columns {
-                    let mut right = [V::zero(); N];
-                    for j in 0..N {
-                        // Words are loaded whatever their elements.
-                        right[j] = V::load(b.cast::<f32>().add(j * V::LANES));
-                    }
-                    for i in 0..M {
-                        let left = S::splat(a.add(i * S::PER_WORD));
-                        for j in 0..N {
-                            acc[i][j] = S::multiply(left, right[j], acc[i][j]);
-                        }
-                    }
-                    a = a.wrapping_add(self.a.column * S::PER_WORD);
-                    b = b.wrapping_add(self.b.column * S::PER_WORD);
-                }
-            }
-            for i in 0..M {
-                for j in 0..N {
-                    let c = c.add(i * self.stride + j * V::LANES);
-                    let sum = if self.first { acc[i][j] } else { acc[i][j].add(V::load(c)) };
-                    sum.store(c);
-                }
-            }
-        }
+    fn run<V: PairSimd>(self) {
+        self.tiles::<V>();
     }
 }
