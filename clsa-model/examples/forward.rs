@@ -5,7 +5,7 @@
 //! BATCH is 8 and SIDE, that of the images, 224 unless given. `RAYON_NUM_THREADS` and `CLSA_KERNELS` apply.
 
 use candle_core::{Device, Tensor};
-use clsa_model::{Compute, Encoder, ModelConfig, Stage};
+use clsa_model::{Compute, Encoder, ModelConfig};
 use std::time::Instant;
 
 /// Measured runs, after one that is not.
@@ -29,11 +29,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let encoder = Encoder::new(&ModelConfig::default(), Compute::default(), 0, &Device::Cpu)?;
     // Channels-last in memory, as the loader makes them.
     let images = Tensor::randn(0f32, 1f32, (batch, side, side, 3), &Device::Cpu)?.permute((0, 3, 1, 2))?;
-    encoder.features(&images, Stage::Layer4)?;
+    encoder.features(&images)?;
     let mut seconds = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
         let start = Instant::now();
-        encoder.features(&images, Stage::Layer4)?;
+        encoder.features(&images)?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);

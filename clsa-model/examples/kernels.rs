@@ -1,5 +1,5 @@
 //! Prints how fast the CPU kernels are: each convolution of a ResNet-50 forward, backward to its input and backward to
-//! its weight, beside what this machine reaches with all operands in registers.
+//! its weight, beside the speed of arithmetic with all operands in registers.
 //!
 //!     cargo run --release -p clsa-model --example kernels -- [f32|bf16] [BATCH] [SIDE]
 //!
@@ -7,7 +7,7 @@
 //! `CLSA_KERNELS` apply. GFLOP/s count the multiplications and additions of the direct sum, so that Winograd's figures can
 //! exceed the peak.
 
-use clsa_model::kernels::{ConvShape, Element, Isa, Pool, Source, backward_data, backward_weight, forward, peak};
+use clsa_model::kernels::{ActivationView, Conv, ConvShape, Element, InstructionSet, MemoryPool, peak};
 use half::bf16;
 use std::time::Instant;
 
@@ -58,12 +58,12 @@ fn layers(batch: usize, side: usize) -> Vec<(&'static str, ConvShape, usize)> {
 }
 
 /// Prints the table for activations of a type.
-fn table<E: Element>(isa: Isa, precision: &str, batch: usize, side: usize) {
-    let pool = Pool::default();
+fn table<E: Element>(instructions: InstructionSet, precision: &str, batch: usize, side: usize) {
+    let memory = MemoryPool::default();
     println!(
-        "{isa:?}, {} threads, {precision}, batch {batch}; in registers this machine reaches {:.0} GFLOP/s",
+        "{instructions:?}, {} threads, {precision}, batch {batch}; in registers this machine reaches {:.0} GFLOP/s",
         rayon::current_num_threads(),
-        peak::<E>(isa)
+        peak::<E>(instructions)
     );
     println!("| layer | input | c_in | c_out | kernel | stride | times | forward | backward data | backward weight |");
     println!("|---|---|---|---|---|---|---|---|---|---|");
@@ -71,15 +71,16 @@ fn table<E: Element>(isa: Isa, precision: &str, batch: usize, side: usize) {
     for (name, shape, times) in layers(batch, side) {
         let (x, w, dy) = (values::<E>(shape.input_len()), values(shape.weight_len()), values::<E>(shape.output_len()));
         let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
+        let conv = Conv { instructions, memory: &memory, shape, groups: 1 };
         let rates = [
-            rate(shape.flops(), || drop(forward(isa, &pool, shape, 1, Source::Plain(&x), &w, &mut y))),
+            rate(shape.flops(), || drop(conv.forward(ActivationView::Plain(&x), &w, &mut y))),
             // The images need no gradient.
             if name == "conv1" {
                 f64::INFINITY
             } else {
-                rate(shape.flops(), || backward_data(isa, &pool, shape, &dy, &w, &mut dx, false))
+                rate(shape.flops(), || conv.backward_data(&dy, &w, &mut dx, false))
             },
-            rate(shape.flops(), || backward_weight(isa, &pool, shape, 1, Source::Plain(&x), &dy, &mut dw)),
+            rate(shape.flops(), || conv.backward_weight(ActivationView::Plain(&x), &dy, &mut dw)),
         ];
         let ConvShape { height, c_in, c_out, kernel, stride, .. } = shape;
         let data = if rates[1].is_finite() { format!("{:.0}", rates[1]) } else { "-".to_owned() };
@@ -116,10 +117,10 @@ fn main() {
         },
     };
     let (batch, side) = (number(0, 8), number(1, 224));
-    let isa = Isa::chosen().unwrap_or_else(|value| refuse(&format!("CLSA_KERNELS is {value:?}: {}", Isa::EXPECTED)));
+    let instructions = InstructionSet::chosen().unwrap_or_else(|error| refuse(&error.to_string()));
     if precision == "bf16" {
-        table::<bf16>(isa, &precision, batch, side);
+        table::<bf16>(instructions, &precision, batch, side);
     } else {
-        table::<f32>(isa, &precision, batch, side);
+        table::<f32>(instructions, &precision, batch, side);
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong in this crate.
 
+use std::io;
 use thiserror::Error;
 
 /// An error of the model crate.
@@ -10,15 +11,19 @@ pub enum ModelError {
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
     /// A configuration value is outside its range.
-    #[error("{key} is {value}: {expected}")]
+    #[error("{field} is {value}: {expected}")]
     Config {
-        /// The configuration key, as it is written in a preset.
-        key: &'static str,
+        /// The field of [`ModelConfig`](crate::ModelConfig) or [`Compute`](crate::Compute), or the argument; what reads
+        /// configurations knows the table that it is in.
+        field: &'static str,
         /// The value that was given.
         value: String,
-        /// What the key accepts.
+        /// What the field accepts.
         expected: String,
     },
+    /// The environment variable `CLSA_KERNELS` names no instruction set of this processor.
+    #[error(transparent)]
+    InstructionSet(#[from] clsa_cpu::UnavailableInstructionSet),
     /// An input has another shape than the model takes.
     #[error("{what} has shape {got:?}: expected {expected}")]
     Shape {
@@ -29,13 +34,24 @@ pub enum ModelError {
         /// The shape that is accepted, in words.
         expected: String,
     },
-    /// A file could not be read or written.
+    /// A backbone gave an operation what belongs to a pass of another engine.
+    #[error("an activation belongs to a pass of another engine")]
+    ForeignActivation,
+    /// A file could not be opened.
     #[error("{path}: {source}")]
     Io {
         /// The file.
         path: String,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// A weight file could not be written.
+    #[error("{path}: cannot be written ({source})")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
     },
     /// A weight file is not what its name says, or is damaged.
     #[error("{path}: {reason}")]
@@ -48,6 +64,29 @@ pub enum ModelError {
     /// The tensors of a state dictionary differ from those of the model.
     #[error("the weights do not fit the model: {0}")]
     StateDict(String),
+}
+
+impl ModelError {
+    /// Whether what was asked for is wrong (a configuration, a file, an input), so that asking again is of no use. Else the
+    /// machine or the run failed.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::Tensor(_) | Self::ForeignActivation => false,
+            Self::Config { .. }
+            | Self::InstructionSet(_)
+            | Self::Shape { .. }
+            | Self::WeightFile { .. }
+            | Self::StateDict(_) => true,
+            Self::Io { source, .. } | Self::Write { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::NotADirectory
+            ),
+        }
+    }
 }
 
 /// The result of this crate's functions.

@@ -1,25 +1,40 @@
-//! ResNets, projection head and momentum pair on Candle, with CPU kernels beside the portable operations.
+#![doc = include_str!("../README.md")]
 
+pub mod backbone;
+pub mod head;
+pub mod kernels;
+pub mod weights;
+
+mod arch;
+mod compute;
 mod config;
 mod cpu;
 mod encoder;
+mod engine;
 mod error;
-mod head;
-pub mod kernels;
+mod gradients;
 mod momentum;
-mod ops;
-mod params;
+mod network;
+mod parameters;
+mod pass;
 mod portable;
-mod resnet;
 mod storage;
+mod tape;
+#[cfg(test)]
+mod test_network;
 mod update;
-pub mod weights;
 
-pub use config::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
-pub use encoder::{Encoder, Pass};
+pub use candle_core;
+pub use candle_nn;
+
+pub use arch::Arch;
+pub use backbone::{Mode, Stage};
+pub use compute::{Backend, Compute, EngineKind, Precision};
+pub use config::{ModelConfig, Stem};
+pub use encoder::Encoder;
 pub use error::{ModelError, Result};
+pub use gradients::Gradients;
 pub use momentum::MomentumPair;
-pub use ops::Mode;
-pub use params::{Buffer, Gradients, Parameter};
-pub use resnet::Stage;
+pub use parameters::{Parameter, RunningStatistic};
+pub use pass::Pass;
 pub use update::SgdUpdate;

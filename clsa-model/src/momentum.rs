@@ -1,12 +1,30 @@
 //! The momentum pair: a query encoder that is trained and a key encoder that follows it (He et al. 2019, eq. 2).
 
-use crate::config::{Compute, ModelConfig};
+use crate::backbone::Architecture;
+use crate::compute::Compute;
 use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
 use crate::update::moving_average;
 use candle_core::Device;
 
-/// Query encoder θ and key encoder ξ of the same shape.
+/// Query encoder θ and key encoder ξ of the same architecture.
+///
+/// # Examples
+///
+/// ```
+/// use clsa_model::candle_core::{DType, Device, Tensor};
+/// use clsa_model::{Arch, Compute, Mode, ModelConfig, MomentumPair, Stem};
+///
+/// let config = ModelConfig { arch: Arch::Resnet10, stem: Stem::Cifar, width: 0.25, ..ModelConfig::default() };
+/// let pair = MomentumPair::new(&config, Compute::default(), 0.999, 0, &Device::Cpu)?;
+/// let images = Tensor::zeros((8, 3, 32, 32), DType::F32, &Device::Cpu)?;
+///
+/// let queries = pair.query.forward(&images)?; // to be taken backward with the gradient of a loss
+/// pair.update_key()?;
+/// let keys = pair.key.embed(&images, Mode::Train)?;
+/// assert_eq!(queries.embedding().dims(), keys.dims());
+/// # Ok::<(), clsa_model::ModelError>(())
+/// ```
 #[derive(Debug)]
 pub struct MomentumPair {
     /// The query encoder, trained by gradient.
@@ -22,16 +40,19 @@ impl MomentumPair {
     ///
     /// # Errors
     /// A configuration value is out of range, the momentum not within 0..=1.
-    pub fn new(config: &ModelConfig, compute: Compute, momentum: f64, seed: u64, device: &Device) -> Result<Self> {
+    pub fn new<A>(architecture: &A, compute: Compute, momentum: f64, seed: u64, device: &Device) -> Result<Self>
+    where
+        A: Architecture + Clone + 'static,
+    {
         if !(0.0..=1.0).contains(&momentum) {
             return Err(ModelError::Config {
-                key: "method.momentum",
+                field: "momentum",
                 value: momentum.to_string(),
                 expected: "use a number from 0 to 1".to_owned(),
             });
         }
-        let query = Encoder::new(config, compute, seed, device)?;
-        let key = Encoder::new(config, compute, seed, device)?;
+        let query = Encoder::new(architecture, compute, seed, device)?;
+        let key = query.twin()?;
         Ok(Self { query, key, momentum })
     }
 
@@ -40,10 +61,16 @@ impl MomentumPair {
     /// # Errors
     /// A tensor operation fails.
     pub fn update_key(&self) -> Result<()> {
-        // The thread pool is entered once, not for each parameter.
-        rayon::scope(|_| {
+        let update = || {
             let mut pairs = self.key.parameters().iter().zip(self.query.parameters());
             pairs.try_for_each(|(key, query)| moving_average(&key.var, &query.var, self.momentum))
-        })
+        };
+        if self.key.device().is_cpu() {
+            // The thread pool is entered once, not for each parameter.
+            rayon::scope(|_| update())
+        } else {
+            // A GPU's stream may be the calling thread's own: another thread's work would not be in order with it.
+            update()
+        }
     }
 }

@@ -9,6 +9,21 @@ use rayon::prelude::*;
 const CHUNK: usize = 1 << 16;
 
 /// What momentum SGD does to a parameter.
+///
+/// # Examples
+///
+/// ```
+/// use clsa_model::SgdUpdate;
+/// use clsa_model::candle_core::{DType, Device, Tensor, Var};
+///
+/// let weight = Var::ones(3, DType::F32, &Device::Cpu)?;
+/// let velocity = Var::zeros(3, DType::F32, &Device::Cpu)?;
+/// let gradient = Tensor::ones(3, DType::F32, &Device::Cpu)?;
+/// let update = SgdUpdate { lr: 0.5, momentum: 0.9, weight_decay: 0.0 };
+/// update.apply(&weight, &velocity, &gradient)?;
+/// assert_eq!(weight.to_vec1::<f32>()?, [0.5; 3]);
+/// # Ok::<(), clsa_model::ModelError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdUpdate {
     /// Learning rate.

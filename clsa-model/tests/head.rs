@@ -1,7 +1,7 @@
 //! The projection head in kernels, with its own way back, against Candle's graph of it.
 
 use candle_core::{DType, Device, Tensor};
-use clsa_model::{Arch, Backend, Compute, Encoder, Gradients, Mode, ModelConfig, Precision, Stem};
+use clsa_model::{Arch, Backend, Compute, Encoder, Gradients, Mode, ModelConfig, Precision, Stem, head};
 
 fn f64s(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -46,7 +46,7 @@ fn the_heads_embeddings_and_gradients_agree_with_candles() {
     };
     let ((ours, kernel_gradients), (theirs, candle_gradients)) = (gradients(&kernels), gradients(&candle));
     assert!(difference(&ours, &theirs) < 1e-4);
-    for parameter in kernels.parameters().iter().filter(|p| p.name.starts_with("fc.")) {
+    for parameter in kernels.parameters().iter().filter(|p| head::owns(&p.name)) {
         let of = |gradients: &Gradients| f64s(gradients.get(parameter.index).unwrap());
         let error = difference(&of(&kernel_gradients), &of(&candle_gradients));
         assert!(error < 1e-4, "the gradient of {} differs by {error:e}", parameter.name);

@@ -10,7 +10,7 @@ mod reference;
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
-use reference::{EPS, convolve, difference, eps_of, moments, normalised, shapes, terms, values};
+use reference::{EPS, convolve, difference, eps_of, moments, normalized, shapes, terms, values};
 
 /// The difference of the mean square and the squared mean, in single precision, would be noise.
 #[test]
@@ -27,20 +27,24 @@ fn the_variance_of_outputs_far_from_zero_keeps_its_digits() {
         let dy = vec![0.0; shape.output_len()];
         let plain: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
         let expected = convolve(shape, &plain, &w, &dy);
-        for isa in Isa::available() {
+        for instructions in InstructionSet::available() {
             let mut out = vec![f32::NAN; shape.output_len()];
-            let got = forward(isa, &Pool::default(), shape, groups, Source::Plain(&x), &w, &mut out);
+            let got = Conv { instructions, memory: &MemoryPool::default(), shape, groups }.forward(
+                ActivationView::Plain(&x),
+                &w,
+                &mut out,
+            );
             for (group, z) in expected.out.chunks_exact(shape.output_len() / groups).enumerate() {
                 for (c, (mean, variance)) in moments(z, c_out).into_iter().enumerate() {
                     assert!((mean - 1000.0).abs() < 2.0 && (0.1..10.0).contains(&variance), "{mean} {variance}");
                     let at = group * c_out + c;
                     assert!(
                         (got.mean()[at] - mean).abs() < 1e-3,
-                        "{isa:?} {shape:?}: {} is not {mean}",
+                        "{instructions:?} {shape:?}: {} is not {mean}",
                         got.mean()[at]
                     );
                     let error = (got.variance()[at] - variance).abs() / variance;
-                    assert!(error < 1e-3, "{isa:?} {shape:?}: variance differs by {error:e}");
+                    assert!(error < 1e-3, "{instructions:?} {shape:?}: variance differs by {error:e}");
                 }
             }
         }
@@ -56,58 +60,58 @@ proptest! {
         let dy = values(shape.output_len(), seed + 2);
         let n = groups * shape.c_in;
         let (scale, shift) = (values(n, seed + 3), values(n, seed + 4));
-        let normed = normalised(shape, groups, &z, &scale, &shift);
+        let normed = normalized(shape, groups, &z, &scale, &shift);
         let plain: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
-        let (pool, eps) = (Pool::default(), eps_of(shape));
-        for isa in Isa::available() {
-            let lazy = Source::Norm { z: &z, scale: &scale, shift: &shift, relu: true };
-            for (source, x) in [(Source::Plain(&z), &plain), (lazy, &normed)] {
+        let (pool, eps) = (MemoryPool::default(), eps_of(shape));
+        for instructions in InstructionSet::available() {
+            let lazy = ActivationView::Normalized { z: &z, scale: &scale, shift: &shift, relu: true };
+            for (source, x) in [(ActivationView::Plain(&z), &plain), (lazy, &normed)] {
                 let expected = convolve(shape, x, &w, &dy);
                 let mut out = vec![f32::NAN; shape.output_len()];
-                let got = forward(isa, &pool, shape, groups, source, &w, &mut out);
+                let got = Conv { instructions, memory: &pool, shape, groups }.forward(source, &w, &mut out);
                 let error = difference(&out, &expected.out);
-                prop_assert!(error < eps, "{isa:?} {shape:?}: output differs by {error:e}");
+                prop_assert!(error < eps, "{instructions:?} {shape:?}: output differs by {error:e}");
 
                 // Relative to the largest output, as the outputs themselves.
                 let scale = expected.out.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
                 for (group, z) in expected.out.chunks_exact(shape.output_len() / groups).enumerate() {
                     for (c, (mean, variance)) in moments(z, shape.c_out).into_iter().enumerate() {
                         let error = (got.mean()[group * shape.c_out + c] - mean).abs() / scale;
-                        prop_assert!(error < eps, "{isa:?} {shape:?}: mean differs by {error:e}");
+                        prop_assert!(error < eps, "{instructions:?} {shape:?}: mean differs by {error:e}");
                         let error = (got.variance()[group * shape.c_out + c] - variance).abs() / (scale * scale);
-                        prop_assert!(error < eps, "{isa:?} {shape:?}: variance differs by {error:e}");
+                        prop_assert!(error < eps, "{instructions:?} {shape:?}: variance differs by {error:e}");
                     }
                 }
 
                 let mut gradient = vec![0.5; shape.weight_len()];
-                backward_weight(isa, &pool, shape, groups, source, &dy, &mut gradient);
+                Conv { instructions, memory: &pool, shape, groups }.backward_weight(source, &dy, &mut gradient);
                 let added: Vec<f64> = expected.weight_gradient.iter().map(|g| g + 0.5).collect();
                 let error = difference(&gradient, &added);
-                prop_assert!(error < eps, "{isa:?} {shape:?}: weight gradient differs by {error:e}");
+                prop_assert!(error < eps, "{instructions:?} {shape:?}: weight gradient differs by {error:e}");
 
                 let mut gradient = vec![f32::NAN; shape.input_len()];
-                backward_data(isa, &pool, shape, &dy, &w, &mut gradient, false);
+                Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&dy, &w, &mut gradient, false);
                 let error = difference(&gradient, &expected.input_gradient);
-                prop_assert!(error < eps, "{isa:?} {shape:?}: input gradient differs by {error:e}");
+                prop_assert!(error < eps, "{instructions:?} {shape:?}: input gradient differs by {error:e}");
                 let mut twice = gradient.clone();
-                backward_data(isa, &pool, shape, &dy, &w, &mut twice, true);
+                Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&dy, &w, &mut twice, true);
                 let doubled: Vec<f64> = expected.input_gradient.iter().map(|g| 2.0 * g).collect();
                 let error = difference(&twice, &doubled);
-                prop_assert!(error < eps, "{isa:?} {shape:?}: added input gradient differs by {error:e}");
+                prop_assert!(error < eps, "{instructions:?} {shape:?}: added input gradient differs by {error:e}");
             }
 
             let (scale, bias) = (values(shape.c_out, seed + 5), values(shape.c_out, seed + 6));
             let residual = values(shape.output_len(), seed + 7);
             let mut out = vec![f32::NAN; shape.output_len()];
-            let finish = Finish { scale: &scale, bias: &bias, residual: Some(&residual), relu: true };
-            forward_finished(isa, &pool, shape, Source::Plain(&z), &w, finish, &mut out);
+            let norm = FoldedNorm { scale: &scale, bias: &bias, residual: Some(&residual), relu: true };
+            Conv { instructions, memory: &pool, shape, groups: 1 }.forward_folded(ActivationView::Plain(&z), &w, norm, &mut out);
             let convolved = convolve(shape, &plain, &w, &dy).out;
             let expected: Vec<f64> = convolved.iter().zip(&residual).enumerate().map(|(i, (&y, &r))| {
                 let c = i % shape.c_out;
                 (y * f64::from(scale[c]) + f64::from(bias[c]) + f64::from(r)).max(0.0)
             }).collect();
             let error = difference(&out, &expected);
-            prop_assert!(error < eps, "{isa:?} {shape:?}: finished output differs by {error:e}");
+            prop_assert!(error < eps, "{instructions:?} {shape:?}: folded output differs by {error:e}");
         }
     }
 
@@ -140,36 +144,36 @@ proptest! {
             let y = normed[i] * f64::from(weight[i % channels]) + f64::from(bias[i % channels]);
             if with_residual { (y + f64::from(residual[i])).max(0.0) } else if which == 1 { y.max(0.0) } else { y }
         }).collect();
-        let pool = Pool::default();
-        for isa in Isa::available() {
+        let pool = MemoryPool::default();
+        for instructions in InstructionSet::available() {
             let mut copy = vec![0.0; n];
-            let found = forward(isa, &pool, shape, groups, Source::Plain(&z), &identity, &mut copy);
+            let found = Conv { instructions, memory: &pool, shape, groups }.forward(ActivationView::Plain(&z), &identity, &mut copy);
             let affine = Affine::new(&found, &weight, &bias, 1e-5);
             let mut out = vec![f32::NAN; n];
-            let source = with_residual.then_some(Source::Plain(&residual));
-            normalize(isa, channels, &z, &affine, source, which > 0, &mut out);
+            let source = with_residual.then_some(ActivationView::Plain(&residual));
+            BatchNormPass { instructions, channels, z: &z, affine: &affine }.normalize(source, which > 0, &mut out);
             let error = difference(&out, &expected);
             // Two values that nearly coincide make a standard deviation near zero: what is lost there is lost in f32.
             let largest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
-            prop_assert!(error < EPS * largest, "{isa:?}: output differs by {error:e}");
+            prop_assert!(error < EPS * largest, "{instructions:?}: output differs by {error:e}");
 
-            let gate = match which {
-                0 => Gate::Open,
-                1 => Gate::Normalized,
-                _ => Gate::Output(&out),
+            let mask = match which {
+                0 => ReluMask::Open,
+                1 => ReluMask::Normalized,
+                _ => ReluMask::Output(&out),
             };
             let mut gradient = given.clone();
-            let sums = backward_sums(isa, channels, &z, &affine, gate, &mut gradient);
+            let sums = BatchNormPass { instructions, channels, z: &z, affine: &affine }.backward_sums(mask, &mut gradient);
             let mut dz = vec![f32::NAN; n];
             if with_residual {
-                backward_apply(isa, channels, &z, &affine, &sums, Gate::Open, &mut gradient, Some(&mut dz));
+                BatchNormPass { instructions, channels, z: &z, affine: &affine }.backward_apply(&sums, ReluMask::Open, &mut gradient, Some(&mut dz));
             } else {
-                backward_apply(isa, channels, &z, &affine, &sums, gate, &mut gradient, None);
+                BatchNormPass { instructions, channels, z: &z, affine: &affine }.backward_apply(&sums, mask, &mut gradient, None);
                 dz.copy_from_slice(&gradient);
             }
-            // The gate itself is compared above; here it is taken as the kernel sees it.
+            // The mask itself is compared above; here it is taken as the kernel sees it.
             let mut forwarded = vec![0.0; n];
-            normalize(isa, channels, &z, &affine, source, which > 0, &mut forwarded);
+            BatchNormPass { instructions, channels, z: &z, affine: &affine }.normalize(source, which > 0, &mut forwarded);
             let g: Vec<f64> = (0..n)
                 .map(|i| if which == 0 || forwarded[i] > 0.0 { f64::from(given[i]) } else { 0.0 })
                 .collect();
@@ -189,7 +193,7 @@ proptest! {
                 }
             }
             let error = difference(&dz, &expected);
-            prop_assert!(error < 2.0 * EPS * largest, "{isa:?}: gradient differs by {error:e}");
+            prop_assert!(error < 2.0 * EPS * largest, "{instructions:?}: gradient differs by {error:e}");
         }
     }
 
@@ -217,12 +221,12 @@ proptest! {
         for (&from, &g) in from.iter().zip(&dy) {
             expected_gradient[from] += f64::from(g);
         }
-        for isa in Isa::available() {
+        for instructions in InstructionSet::available() {
             let (mut out, mut taps) = (vec![0.0; len], vec![0u8; len]);
-            max_pool(isa, (batch, height, width, channels), 1, Source::Plain(&x), &mut out, &mut taps);
+            max_pool(instructions, BatchShape { batch, height, width, channels }, 1, ActivationView::Plain(&x), &mut out, &mut taps);
             prop_assert_eq!(&out, &expected);
             let mut gradient = vec![f32::NAN; x.len()];
-            max_pool_backward(isa, (batch, height, width, channels), &dy, &taps, &mut gradient);
+            max_pool_backward(instructions, BatchShape { batch, height, width, channels }, &dy, &taps, &mut gradient);
             prop_assert!(difference(&gradient, &expected_gradient) < 1e-6);
         }
         let pixels = height * width;
@@ -249,53 +253,66 @@ fn elements<E: Element>(values: Vec<f32>) -> Vec<E> {
 #[test]
 fn the_same_bits_for_one_two_and_five_threads() {
     let shapes = [(3, 64, 7, 2), (64, 64, 3, 1), (64, 96, 1, 1), (96, 40, 3, 2), (96, 160, 1, 2), (300, 70, 3, 1)];
-    for (isa, (c_in, c_out, kernel, stride)) in Isa::available().into_iter().flat_map(|isa| shapes.map(|s| (isa, s))) {
+    for (instructions, (c_in, c_out, kernel, stride)) in
+        InstructionSet::available().into_iter().flat_map(|instructions| shapes.map(|s| (instructions, s)))
+    {
         let shape = ConvShape { batch: 4, height: 23, width: 19, c_in, c_out, kernel, stride, padding: kernel / 2 };
-        same_bits::<f32>(isa, shape);
-        same_bits::<bf16>(isa, shape);
+        same_bits::<f32>(instructions, shape);
+        same_bits::<bf16>(instructions, shape);
     }
 }
 
-fn same_bits<E: Element>(isa: Isa, shape: ConvShape) {
+fn same_bits<E: Element>(instructions: InstructionSet, shape: ConvShape) {
     let (x, w) = (elements::<E>(values(shape.input_len(), 1)), values(shape.weight_len(), 2));
     let dy = elements::<E>(values(shape.output_len(), 3));
     let (gamma, beta) = (values(shape.c_out, 4), values(shape.c_out, 5));
     let run = |threads: usize| {
         let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         workers.install(|| {
-            let pool = Pool::default();
+            let pool = MemoryPool::default();
             let mut z = elements::<E>(vec![0.0; shape.output_len()]);
-            let moments = forward(isa, &pool, shape, 2, Source::Plain(&x), &w, &mut z);
+            let moments =
+                Conv { instructions, memory: &pool, shape, groups: 2 }.forward(ActivationView::Plain(&x), &w, &mut z);
             let affine = Affine::new(&moments, &gamma, &beta, 1e-5);
             let mut g = dy.clone();
-            let sums = backward_sums(isa, shape.c_out, &z, &affine, Gate::Normalized, &mut g);
-            backward_apply(isa, shape.c_out, &z, &affine, &sums, Gate::Normalized, &mut g, None);
+            let sums = BatchNormPass { instructions, channels: shape.c_out, z: &z, affine: &affine }
+                .backward_sums(ReluMask::Normalized, &mut g);
+            BatchNormPass { instructions, channels: shape.c_out, z: &z, affine: &affine }.backward_apply(
+                &sums,
+                ReluMask::Normalized,
+                &mut g,
+                None,
+            );
             let mut dx = elements::<E>(vec![0.0; shape.input_len()]);
-            backward_data(isa, &pool, shape, &g, &w, &mut dx, false);
+            Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&g, &w, &mut dx, false);
             let mut dw = vec![0.0; shape.weight_len()];
-            backward_weight(isa, &pool, shape, 2, Source::Plain(&x), &g, &mut dw);
+            Conv { instructions, memory: &pool, shape, groups: 2 }.backward_weight(
+                ActivationView::Plain(&x),
+                &g,
+                &mut dw,
+            );
             let bits = |v: Vec<E>| v.into_iter().map(|x| x.to_f32().to_bits()).collect::<Vec<_>>();
             let single = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
             (bits(z), single(affine.scale), single(affine.shift), bits(g), bits(dx), single(dw))
         })
     };
     let (one, of) = (run(1), std::any::type_name::<E>());
-    assert!(one == run(2), "{isa:?} {of} {shape:?} with 2 threads");
-    assert!(one == run(5), "{isa:?} {of} {shape:?} with 5 threads");
+    assert!(one == run(2), "{instructions:?} {of} {shape:?} with 2 threads");
+    assert!(one == run(5), "{instructions:?} {of} {shape:?} with 5 threads");
 }
 
 /// A step that has gone wrong must be seen to: no ReLU makes a zero of what is not a number.
 #[test]
 fn what_is_not_a_number_stays_so_through_every_relu() {
-    for isa in Isa::available() {
-        passes_on_nan::<f32>(isa);
-        passes_on_nan::<bf16>(isa);
+    for instructions in InstructionSet::available() {
+        passes_on_nan::<f32>(instructions);
+        passes_on_nan::<bf16>(instructions);
     }
 }
 
-fn passes_on_nan<E: Element>(isa: Isa) {
+fn passes_on_nan<E: Element>(instructions: InstructionSet) {
     let of = std::any::type_name::<E>();
-    let pool = Pool::default();
+    let pool = MemoryPool::default();
     // Widths that end in part of a vector, direct and Winograd's convolutions.
     for (channels, kernel, side) in [(21, 1, 5), (21, 3, 5), (33, 3, 16)] {
         let shape = ConvShape {
@@ -321,33 +338,49 @@ fn passes_on_nan<E: Element>(isa: Isa) {
             let z = elements::<E>(values);
             let count = |v: &[E]| v.iter().filter(|x| x.to_f32().is_nan()).count();
             let zeros = || elements::<E>(vec![0.0; len]);
-            let lazy = Source::Norm { z: &z[..], scale: &factors, shift: &factors, relu: true };
+            let lazy = ActivationView::Normalized { z: &z[..], scale: &factors, shift: &factors, relu: true };
 
             let mut out = zeros();
-            normalize(isa, channels, &z, &affine, None, true, &mut out);
-            assert!(out[at].to_f32().is_nan() && count(&out) == 1, "{isa:?} {of}: normalize");
+            BatchNormPass { instructions, channels, z: &z, affine: &affine }.normalize(None, true, &mut out);
+            assert!(out[at].to_f32().is_nan() && count(&out) == 1, "{instructions:?} {of}: normalize");
             let zero = zeros();
-            normalize(isa, channels, &zero, &affine, Some(lazy), true, &mut out);
-            assert!(out[at].to_f32().is_nan() && count(&out) == 1, "{isa:?} {of}: normalize with a residual");
+            BatchNormPass { instructions, channels, z: &zero, affine: &affine }.normalize(Some(lazy), true, &mut out);
+            assert!(out[at].to_f32().is_nan() && count(&out) == 1, "{instructions:?} {of}: normalize with a residual");
 
             // All channels of every pixel that sees it; Winograd's of every tile.
             let least = kernel * kernel * channels;
             let mut out = zeros();
-            forward(isa, &pool, shape, 1, lazy, &w, &mut out);
-            assert!(count(&out) >= least, "{isa:?} {of} {shape:?}: {} of {least} while reading", count(&out));
-            let finish = Finish { scale: &factors, bias: &factors, residual: None, relu: true };
+            Conv { instructions, memory: &pool, shape, groups: 1 }.forward(lazy, &w, &mut out);
+            assert!(count(&out) >= least, "{instructions:?} {of} {shape:?}: {} of {least} while reading", count(&out));
+            let norm = FoldedNorm { scale: &factors, bias: &factors, residual: None, relu: true };
             let mut out = zeros();
-            forward_finished(isa, &pool, shape, Source::Plain(&z), &w, finish, &mut out);
-            assert!(count(&out) >= least, "{isa:?} {of} {shape:?}: {} of {least} when finished", count(&out));
+            Conv { instructions, memory: &pool, shape, groups: 1 }.forward_folded(
+                ActivationView::Plain(&z),
+                &w,
+                norm,
+                &mut out,
+            );
+            assert!(
+                count(&out) >= least,
+                "{instructions:?} {of} {shape:?}: {} of {least} with a folded norm",
+                count(&out)
+            );
             let mut gradient = vec![0.0; shape.weight_len()];
-            backward_weight(isa, &pool, shape, 1, lazy, &zero, &mut gradient);
-            assert!(gradient.iter().any(|g| g.is_nan()), "{isa:?} {of} {shape:?}: weight gradient");
+            Conv { instructions, memory: &pool, shape, groups: 1 }.backward_weight(lazy, &zero, &mut gradient);
+            assert!(gradient.iter().any(|g| g.is_nan()), "{instructions:?} {of} {shape:?}: weight gradient");
 
-            for source in [Source::Plain(&z[..]), lazy] {
+            for source in [ActivationView::Plain(&z[..]), lazy] {
                 let pooled = max_pool_side(side).pow(2) * channels;
                 let (mut out, mut taps) = (elements::<E>(vec![0.0; pooled]), vec![0; pooled]);
-                max_pool(isa, (1, side, side, channels), 1, source, &mut out, &mut taps);
-                assert!(count(&out) >= 1, "{isa:?} {of}: max pooling");
+                max_pool(
+                    instructions,
+                    BatchShape { batch: 1, height: side, width: side, channels },
+                    1,
+                    source,
+                    &mut out,
+                    &mut taps,
+                );
+                assert!(count(&out) >= 1, "{instructions:?} {of}: max pooling");
             }
         }
     }
@@ -356,9 +389,9 @@ fn passes_on_nan<E: Element>(isa: Isa) {
 /// Run by the test below with `CLSA_KERNELS` set.
 #[test]
 fn the_chosen_set_is_one_of_this_machine() {
-    let chosen = Isa::chosen();
+    let chosen = InstructionSet::chosen().map_err(|error| error.value);
     println!("chosen: {chosen:?}");
-    assert!(chosen.is_err() || Isa::available().contains(&chosen.unwrap()));
+    assert!(chosen.is_err() || InstructionSet::available().contains(&chosen.unwrap()));
 }
 
 #[test]
@@ -372,9 +405,11 @@ fn clsa_kernels_forces_a_lower_set() {
         let text = String::from_utf8(child.stdout).unwrap();
         text.split_once("chosen: ").unwrap().1.lines().next().unwrap().to_owned()
     };
-    let available = Isa::available();
-    for (value, named) in [("avx512", Isa::Avx512), ("avx2", Isa::Avx2), ("scalar", Isa::Scalar)] {
-        let expected: Result<Isa, &str> = if available.contains(&named) { Ok(named) } else { Err(value) };
+    let available = InstructionSet::available();
+    for (value, named) in
+        [("avx512", InstructionSet::Avx512), ("avx2", InstructionSet::Avx2), ("scalar", InstructionSet::Scalar)]
+    {
+        let expected: Result<InstructionSet, &str> = if available.contains(&named) { Ok(named) } else { Err(value) };
         assert_eq!(chosen(value), format!("{expected:?}"));
     }
     assert_eq!(chosen(""), format!("Ok({:?})", available.last().unwrap()));

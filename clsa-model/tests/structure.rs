@@ -1,8 +1,8 @@
 //! What the networks are made of: torchvision's names and shapes (fixtures/state_dicts.txt, written by
-//! make_state_dicts.py), and its initialisation.
+//! make_state_dicts.py), and its initialization.
 
 use candle_core::{DType, Device, Tensor};
-use clsa_model::{Arch, Backend, Compute, Encoder, ModelConfig, Stem};
+use clsa_model::{Arch, Backend, Compute, Encoder, ModelConfig, ModelError, Stem, head};
 use std::collections::BTreeMap;
 
 fn encoder(config: &ModelConfig, seed: u64) -> Encoder {
@@ -41,7 +41,7 @@ fn names_and_shapes_are_torchvisions() {
         let state = encoder(&of(arch), 0).state_dict().unwrap();
         let ours: BTreeMap<_, _> = state
             .into_iter()
-            .filter(|(name, _)| !name.starts_with("fc."))
+            .filter(|(name, _)| !head::owns(name))
             .map(|(name, tensor)| (name, tensor.dims().to_vec()))
             .collect();
         assert!(ours.len() > 100);
@@ -62,7 +62,7 @@ fn the_head_and_the_stem_for_small_images_are_the_methods() {
         assert_eq!(state["fc.0.bias"].dims(), [features]);
         assert_eq!(state["fc.2.weight"].dims(), [24, features]);
         assert_eq!(state["fc.2.bias"].dims(), [24]);
-        assert_eq!(state.keys().filter(|name| name.starts_with("fc.")).count(), 4);
+        assert_eq!(state.keys().filter(|name| head::owns(name)).count(), 4);
     }
 }
 
@@ -118,15 +118,15 @@ fn every_layer_starts_as_torchvisions_does() {
             let (name, values) = (&parameter.name, f64s(parameter.var.as_tensor()));
             if parameter.var.rank() == 4 {
                 assert_kaiming_normal(name, parameter.var.as_tensor());
-            } else if name.starts_with("fc.") {
+            } else if head::owns(name) {
                 assert_uniform(name, &values, 1.0 / (config.feature_dim() as f64).sqrt());
             } else {
                 assert!(all_are(&values, if name.ends_with("weight") { 1.0 } else { 0.0 }), "{name}");
             }
         }
-        for buffer in encoder.buffers() {
-            let constant = if buffer.name.ends_with("running_var") { 1.0 } else { 0.0 };
-            assert!(all_are(&f64s(buffer.var.as_tensor()), constant), "{}", buffer.name);
+        for statistic in encoder.running_statistics() {
+            let constant = if statistic.name.ends_with("running_var") { 1.0 } else { 0.0 };
+            assert!(all_are(&f64s(statistic.var.as_tensor()), constant), "{}", statistic.name);
         }
         assert_eq!(encoder.state_dict().unwrap()["bn1.num_batches_tracked"].to_scalar::<i64>().unwrap(), 0);
     }
@@ -168,5 +168,30 @@ fn layers_and_seeds_draw_for_themselves() {
             let correlation = product(a, b) / (product(a, a) * product(b, b)).sqrt();
             assert!(correlation.abs() < SIGMAS / (a.len() as f64).sqrt(), "{correlation}");
         }
+    }
+}
+
+#[test]
+fn every_architecture_is_told_from_its_name_and_written_by_it() {
+    for arch in Arch::ALL {
+        assert_eq!(arch.name().parse::<Arch>().unwrap(), arch);
+        assert_eq!(serde_json::to_string(&arch).unwrap(), format!("\"{}\"", arch.name()));
+    }
+    let error = "resnet51".parse::<Arch>().unwrap_err();
+    assert!(error.to_string().starts_with("arch is resnet51: use one of resnet10, resnet18"), "{error}");
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_the_name_of_their_field() {
+    let config = ModelConfig::default();
+    let refused = [
+        (ModelConfig { width: 0.0, ..config.clone() }, "width"),
+        (ModelConfig { width: f64::NAN, ..config.clone() }, "width"),
+        (ModelConfig { dim: 0, ..config }, "dim"),
+    ];
+    for (config, name) in refused {
+        let error = Encoder::new(&config, Compute::default(), 0, &Device::Cpu).unwrap_err();
+        assert!(error.is_request());
+        assert!(matches!(error, ModelError::Config { field, .. } if field == name), "{error}");
     }
 }

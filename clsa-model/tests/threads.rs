@@ -18,16 +18,16 @@ fn digest(backend: Backend) -> String {
     let mut gradients = Gradients::new(encoder.parameters().len());
     pass.backward(&upstream, &mut gradients).unwrap();
     let mut hash = Sha256::new();
-    let statistics = encoder.buffers().iter().map(|buffer| buffer.var.as_tensor());
+    let statistics = encoder.running_statistics().iter().map(|statistic| statistic.var.as_tensor());
     for tensor in [&embedding].into_iter().chain(statistics).chain(gradients.iter().map(Option::unwrap)) {
         for value in tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap() {
             hash.update(value.to_bits().to_le_bytes());
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    base16ct::lower::encode_string(&hash.finalize())
 }
 
-/// Run by the test below with `RAYON_NUM_THREADS` set.
+/// Also run by the test below with `RAYON_NUM_THREADS` set.
 #[test]
 fn a_step_repeats_itself() {
     for backend in [Backend::Cpu, Backend::Portable] {

@@ -116,8 +116,8 @@ fn part_from_the_key(pair: &MomentumPair) {
         let n = p.var.elem_count();
         p.var.set(&tensor(uniform(&p.name, n), p.var.dims(), p.var.dtype())).unwrap();
     }
-    for b in pair.query.buffers() {
-        b.var.set(&b.var.ones_like().unwrap()).unwrap();
+    for s in pair.query.running_statistics() {
+        s.var.set(&s.var.ones_like().unwrap()).unwrap();
     }
 }
 
@@ -128,7 +128,7 @@ fn the_key_encoder_moves_its_parameters_by_the_moving_average_and_keeps_its_stat
             let pair = pair(precision, momentum);
             let start: Vec<_> = pair.key.parameters().iter().map(|p| f64s(&p.var)).collect();
             let in_place: Vec<_> = pair.key.parameters().iter().map(|p| p.var.as_tensor().clone()).collect();
-            let statistics: Vec<_> = pair.key.buffers().iter().map(|b| f64s(&b.var)).collect();
+            let statistics: Vec<_> = pair.key.running_statistics().iter().map(|s| f64s(&s.var)).collect();
             part_from_the_key(&pair);
             pair.update_key().unwrap();
             pair.update_key().unwrap();
@@ -140,8 +140,8 @@ fn the_key_encoder_moves_its_parameters_by_the_moving_average_and_keeps_its_stat
                 assert!(error < tolerance, "{precision:?}, {momentum}, {}: {error:e}", key.name);
                 assert_eq!(f64s(&in_place[i]), f64s(&key.var), "{} is not in place", key.name);
             }
-            for (buffer, before) in pair.key.buffers().iter().zip(statistics) {
-                assert_eq!(f64s(&buffer.var), before, "{}", buffer.name);
+            for (statistic, before) in pair.key.running_statistics().iter().zip(statistics) {
+                assert_eq!(f64s(&statistic.var), before, "{}", statistic.name);
             }
         }
     }
@@ -151,7 +151,8 @@ fn the_key_encoder_moves_its_parameters_by_the_moving_average_and_keeps_its_stat
 fn a_momentum_outside_0_to_1_is_refused() {
     for momentum in [-0.1, 1.1, f64::NAN] {
         let error = MomentumPair::new(&ModelConfig::default(), Compute::default(), momentum, 0, &Device::Cpu);
-        assert!(error.unwrap_err().to_string().contains("method.momentum"));
+        let error = error.unwrap_err();
+        assert!(error.is_request() && error.to_string().starts_with("momentum is "), "{error}");
     }
 }
 

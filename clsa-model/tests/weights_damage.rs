@@ -1,4 +1,5 @@
-//! Damaged weight files: refused or read, but never a panic and never more memory than the file accounts for.
+//! Damaged weight files: refused or read, but never a panic and never more memory than the file accounts for. Which of the
+//! two, and what is read, is not looked at here, except where a file is made to be refused.
 
 use clsa_model::weights::{self, Format};
 use proptest::prelude::*;
@@ -81,28 +82,30 @@ fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
     }
 }
 
-fn survives(name: &str, bytes: &[u8]) -> Result<(), TestCaseError> {
+/// Reads a file in bounded memory, and what was read can be looked at and written; whether it was.
+fn is_read_without_panic_in_bounded_memory(name: &str, bytes: &[u8]) -> Result<bool, TestCaseError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     let before = peak_mib();
-    match weights::read(&path) {
+    let read = weights::read(&path);
+    let was_read = read.is_ok();
+    match read {
         Ok(file) => {
-            // Whatever was read can be looked at and written.
             let _ = weights::infer_config(&file.tensors);
             weights::write(&folder.path().join("out.pth"), &file.tensors, Format::Pth)?;
         }
         Err(error) => prop_assert!(error.to_string().contains(name), "{error}"),
     }
     prop_assert!(peak_mib() < before + 256, "memory grew from {before} to {} MiB", peak_mib());
-    Ok(())
+    Ok(was_read)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn damaged_files_never_panic_nor_take_absurd_memory(
+    fn damaged_files_cause_no_panic_and_no_absurd_memory(
         file in 0..FILES.len(),
         damages in prop::collection::vec(damage(), 1..4),
     ) {
@@ -111,12 +114,12 @@ proptest! {
         for damage in &damages {
             apply(&mut bytes, damage);
         }
-        survives(FILES[file], &bytes)?;
+        is_read_without_panic_in_bounded_memory(FILES[file], &bytes)?;
     }
 
     /// Nothing but the magic number is right, so that the pickle machine sees every instruction in every state.
     #[test]
-    fn random_pickles_never_panic_nor_take_absurd_memory(
+    fn random_pickles_cause_no_panic_and_no_absurd_memory(
         program in prop::collection::vec(prop_oneof![
             4 => prop::sample::select(
                 b"(.02NKMJXTUBC)\x85\x86\x87t]lae}dsuqrhjcRbQ\x88\x89\x8a\x8c\x8d\x93\x94\x95G".to_vec()),
@@ -125,17 +128,17 @@ proptest! {
     ) {
         let mut bytes = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02".to_vec();
         bytes.extend(program);
-        survives("program.pth", &bytes)?;
+        is_read_without_panic_in_bounded_memory("program.pth", &bytes)?;
     }
 }
 
 /// A chain of nested tuples as deep as the file is long: no recursion may follow it.
 #[test]
-fn deep_nesting_does_not_overflow_the_stack() {
+fn deep_nesting_is_refused_and_does_not_overflow_the_stack() {
     let mut bytes = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02)".to_vec();
     bytes.extend(std::iter::repeat_n(0x85, 1_000_000));
     bytes.push(b'.');
-    survives("deep.pth", &bytes).unwrap();
+    assert!(!is_read_without_panic_in_bounded_memory("deep.pth", &bytes).unwrap());
 }
 
 /// Lengths that claim far more than the file has.
@@ -144,9 +147,11 @@ fn absurd_lengths_are_refused_before_memory_is_taken() {
     let head = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02";
     for claim in [&b"X\xff\xff\xff\x7fab"[..], b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7fab", b"B\xff\xff\xff\xffab"] {
         let bytes = [&head[..], claim].concat();
-        survives("claim.pth", &bytes).unwrap();
+        assert!(!is_read_without_panic_in_bounded_memory("claim.pth", &bytes).unwrap());
     }
-    survives("claim.safetensors", b"\xff\xe0\xf5\x05\0\0\0\0{\"a\":1}").unwrap();
+    assert!(
+        !is_read_without_panic_in_bounded_memory("claim.safetensors", b"\xff\xe0\xf5\x05\0\0\0\0{\"a\":1}").unwrap()
+    );
 }
 
 /// Copies of one large list, each made by a single call: the work is bounded, not only the number of instructions.
@@ -159,5 +164,5 @@ fn repeated_copies_of_a_list_are_refused() {
     bytes.extend(b"eh\x01\x85q\x02ccollections\nOrderedDict\nq\x03");
     bytes.extend(b"h\x03h\x02R".repeat(20_000));
     bytes.push(b'.');
-    survives("copies.pth", &bytes).unwrap();
+    assert!(!is_read_without_panic_in_bounded_memory("copies.pth", &bytes).unwrap());
 }

@@ -7,15 +7,15 @@ use half::bf16;
 /// store. Weights, statistics and all sums are f32 or f64 whatever it is.
 #[allow(private_bounds)] // nobody else implements it
 pub trait Element: Lanes + bytemuck::Pod + Send + Sync {
-    /// The nearest element, ties to even; what is not a number stays so.
+    /// Rounds to nearest, ties to even; NaN stays NaN.
     fn from_f32(x: f32) -> Self;
-    /// Its value.
+    /// The value, exactly.
     fn to_f32(self) -> f32;
 }
 
-/// What vectors do with an element; the conditions of safety are those of [`Simd`].
+/// How vectors load and store an element; the conditions of safety are those of [`Simd`].
 pub(super) trait Lanes: Copy {
-    /// Whether kernels on this type gain from instructions for bf16.
+    /// Whether to compile separate AVX512-BF16 versions of kernels on this type.
     const BF16: bool;
 
     unsafe fn load<V: Simd>(p: *const Self) -> V;
@@ -25,7 +25,7 @@ pub(super) trait Lanes: Copy {
     unsafe fn store<V: Simd>(v: V, p: *mut Self);
     /// Rounds and stores the first `n` lanes.
     unsafe fn store_first<V: Simd>(v: V, p: *mut Self, n: usize);
-    /// What a load would give after a store.
+    /// The value that a load returns after a store.
     unsafe fn round<V: Simd>(v: V) -> V;
 }
 

@@ -1,14 +1,20 @@
 //! Left and right operands of bf16 for sums over pixels: the words of scratch are pairs of values, one from each of two
 //! windows of an operand.
 
+use super::activation_view::ActivationView;
 use super::element::{Element, part};
-use super::simd::{Isa, PairKernel, Pairs, dispatch_pairs};
-use super::source::{Fill, Source};
+use super::shape::ImageShape;
+use super::simd::{PairKernel, PairSimd, dispatch_pairs};
+use super::window_copy::WindowCopy;
+use clsa_cpu::InstructionSet;
 use half::bf16;
 
-/// Copies one or two windows, which differ in their place and in how much of the scratch's rows and images they fill, as
-/// [`Fill`] does, interleaved; zeros stand for what one has not.
-pub(super) fn interleave<E: Element>(isa: Isa, windows: &[Fill<'_, E, bf16>], out: &mut [bf16]) {
+/// Copies one or two windows as [`WindowCopy`] does, interleaved. They differ in their place and in how much of the
+/// scratch's rows and images they fill; zeros stand for what one of them lacks.
+///
+/// # Panics
+/// There are more than two windows, they differ in something else, or `out` is too short.
+pub(super) fn interleave<E: Element>(instructions: InstructionSet, windows: &[WindowCopy<'_, E>], out: &mut [bf16]) {
     let images = windows.iter().map(|w| w.images).max().unwrap_or(0);
     let rows = windows.iter().map(|w| w.rows).max().unwrap_or(0);
     let (Some(a), Some(b)) = (windows.first(), windows.last()) else { return };
@@ -19,11 +25,11 @@ pub(super) fn interleave<E: Element>(isa: Isa, windows: &[Fill<'_, E, bf16>], ou
         window.check();
     }
     let out = out.as_mut_ptr();
-    dispatch_pairs(isa, Interleave { windows: [Some(a), windows.get(1)], images, rows, out });
+    dispatch_pairs(instructions, Interleave { windows: [Some(a), windows.get(1)], images, rows, out });
 }
 
 struct Interleave<'a, E> {
-    windows: [Option<&'a Fill<'a, E, bf16>>; 2],
+    windows: [Option<&'a WindowCopy<'a, E>>; 2],
     images: usize,
     rows: usize,
     out: *mut bf16,
@@ -31,10 +37,11 @@ struct Interleave<'a, E> {
 
 impl<E: Element> PairKernel for Interleave<'_, E> {
     #[inline(always)]
-    fn run<V: Pairs>(self) {
+    fn run<V: PairSimd>(self) {
         let Some(common) = self.windows[0] else { return };
-        let Fill { columns, pixel, gather, channels: (c0, c1), image: (_, _, channels), .. } = *common;
-        let n = c1 - c0;
+        let WindowCopy { columns, pixel, gather, .. } = *common;
+        let ImageShape { channels, .. } = common.image;
+        let n = common.channels.len();
         let inside = common.columns_inside();
         for image in 0..self.images {
             for y in 0..self.rows {
@@ -82,14 +89,14 @@ impl<E: Element> PairKernel for Interleave<'_, E> {
 
 /// The values of a window's pixel at `from`, from its channel `c`.
 #[inline(always)]
-unsafe fn value<E: Element, V: Pairs>(window: &Fill<'_, E, bf16>, from: *const E, c: usize, lanes: usize) -> V {
+unsafe fn value<E: Element, V: PairSimd>(window: &WindowCopy<'_, E>, from: *const E, c: usize, lanes: usize) -> V {
     // SAFETY: the caller's.
     unsafe {
         let v: V = part(from.add(c), lanes);
         match window.source {
-            Source::Plain(_) => v,
-            Source::Norm { scale, shift, relu, .. } => {
-                let at = window.group * window.image.2 + window.channels.0 + c;
+            ActivationView::Plain(_) => v,
+            ActivationView::Normalized { scale, shift, relu, .. } => {
+                let at = window.group * window.image.channels + window.channels.start + c;
                 let y = v.mul_add(part(scale.as_ptr().add(at), lanes), part(shift.as_ptr().add(at), lanes));
                 if relu { V::zero().max(y) } else { y }
             }

@@ -2,18 +2,26 @@
 
 use gemm::{Parallelism, gemm};
 
-/// `out = x · weightᵀ + bias` for each row of `x`; `weight` is (outputs, inputs), `bias` (outputs).
+/// `out = x · weightᵀ + bias` for each row of `x`: `x` is (rows, inputs), `weight` (outputs, inputs), `bias` (outputs),
+/// `out` (rows, outputs).
+///
+/// # Panics
+/// The lengths do not fit each other, or there are no inputs or outputs.
 pub fn linear(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
     let outputs = bias.len();
     let inputs = weight.len() / outputs;
-    let rows = x.len() / inputs;
+    assert_eq!(weight.len(), outputs * inputs);
     for row in out.chunks_exact_mut(outputs) {
         row.copy_from_slice(bias);
     }
-    product([rows, outputs, inputs], (x, [inputs, 1]), (weight, [1, inputs]), out, true);
+    product(Matrix::new(x, inputs), Matrix::new(weight, inputs).transposed(), out, true);
 }
 
-/// The gradient of `x` from that of the output, written to `out`; those of weight and bias are added to theirs.
+/// The gradient of `x`, written to `out` (rows, inputs), from `gradient`, that of the output (rows, outputs). Those of
+/// weight and bias are added to `weight_gradient` (outputs, inputs) and `bias_gradient` (outputs).
+///
+/// # Panics
+/// The lengths do not fit each other, or there are no inputs or outputs.
 pub fn linear_backward(
     x: &[f32],
     weight: &[f32],
@@ -24,9 +32,10 @@ pub fn linear_backward(
 ) {
     let outputs = bias_gradient.len();
     let inputs = weight.len() / outputs;
-    let rows = x.len() / inputs;
-    product([rows, inputs, outputs], (gradient, [outputs, 1]), (weight, [inputs, 1]), out, false);
-    product([outputs, inputs, rows], (gradient, [1, outputs]), (x, [inputs, 1]), weight_gradient, true);
+    assert_eq!(weight.len(), outputs * inputs);
+    let given = Matrix::new(gradient, outputs);
+    product(given, Matrix::new(weight, inputs), out, false);
+    product(given.transposed(), Matrix::new(x, inputs), weight_gradient, true);
     for row in gradient.chunks_exact(outputs) {
         for (sum, g) in bias_gradient.iter_mut().zip(row) {
             *sum += g;
@@ -34,19 +43,39 @@ pub fn linear_backward(
     }
 }
 
-/// `c = a · b`, added to what is there if `add`, for (rows, columns) `c` of `m` x `n` and `a`, `b` with the given distances
-/// between rows and columns.
-fn product(
-    [m, n, k]: [usize; 3],
-    (a, [a_row, a_column]): (&[f32], [usize; 2]),
-    (b, [b_row, b_column]): (&[f32], [usize; 2]),
-    c: &mut [f32],
-    add: bool,
-) {
-    assert!(c.len() == m * n && a.len() == m * k && b.len() == k * n);
+/// A matrix with the distances between its rows and columns.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_distance: usize,
+    column_distance: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows one after the other.
+    ///
+    /// # Panics
+    /// The values are not whole rows.
+    fn new(values: &'a [f32], columns: usize) -> Self {
+        assert!(values.len().is_multiple_of(columns));
+        Self { values, rows: values.len() / columns, columns, row_distance: columns, column_distance: 1 }
+    }
+
+    fn transposed(self) -> Self {
+        let Self { values, rows, columns, row_distance, column_distance } = self;
+        Self { values, rows: columns, columns: rows, row_distance: column_distance, column_distance: row_distance }
+    }
+}
+
+/// `c = a · b`, added to what is there if `add`; `c` is (rows of `a`, columns of `b`).
+fn product(a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], add: bool) {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert!(c.len() == m * n && b.rows == k);
     let threads = Parallelism::Rayon(rayon::current_num_threads());
     let signed = |n: usize| n as isize;
-    // SAFETY: the lengths are checked above; each operand is dense, with rows or columns one after the other.
+    // SAFETY: the matrices are as long as their rows and columns, and `c` too.
     unsafe {
         gemm(
             m,
@@ -56,12 +85,12 @@ fn product(
             1,
             signed(n),
             add,
-            a.as_ptr(),
-            signed(a_column),
-            signed(a_row),
-            b.as_ptr(),
-            signed(b_column),
-            signed(b_row),
+            a.values.as_ptr(),
+            signed(a.column_distance),
+            signed(a.row_distance),
+            b.values.as_ptr(),
+            signed(b.column_distance),
+            signed(b.row_distance),
             1.0,
             1.0,
             false,

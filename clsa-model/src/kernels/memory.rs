@@ -1,4 +1,4 @@
-//! Aligned memory that is used again: buffers of activations from a pool, and each thread's scratch.
+//! Aligned memory that is used again: activations from a pool, and each thread's scratch.
 
 use bytemuck::Pod;
 use std::cell::RefCell;
@@ -16,15 +16,15 @@ fn lines(bytes: usize) -> usize {
     bytes.div_ceil(size_of::<Line>())
 }
 
-/// Elements aligned to 64 bytes, of which the first `len` are in use. Returns to its pool when dropped.
-pub struct Buffer<T> {
+/// A slice of elements, aligned to 64 bytes, in memory of a [`MemoryPool`], to which it returns when dropped.
+pub struct Memory<T> {
     lines: Vec<Line>,
     len: usize,
-    pool: Pool,
+    pool: MemoryPool,
     elements: PhantomData<T>,
 }
 
-impl<T: Pod> Deref for Buffer<T> {
+impl<T: Pod> Deref for Memory<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -32,13 +32,13 @@ impl<T: Pod> Deref for Buffer<T> {
     }
 }
 
-impl<T: Pod> DerefMut for Buffer<T> {
+impl<T: Pod> DerefMut for Memory<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
 
-impl<T> Drop for Buffer<T> {
+impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         if let Ok(mut free) = self.pool.free.lock() {
@@ -49,21 +49,32 @@ impl<T> Drop for Buffer<T> {
 
 /// Memory that passes use in turn, so that in the steady state nothing is allocated and no page is touched for the
 /// first time. Clones share the memory.
+///
+/// # Examples
+/// ```
+/// use clsa_model::kernels::MemoryPool;
+///
+/// let pool = MemoryPool::default();
+/// let mut values = pool.zeros::<f32>(100);
+/// values[3] = 1.5;
+/// drop(values); // the next one of about this size gets the same memory
+/// assert_eq!(pool.take::<f32>(90).len(), 90);
+/// ```
 #[derive(Clone, Default)]
-pub struct Pool {
+pub struct MemoryPool {
     free: Arc<Mutex<Vec<Vec<Line>>>>,
 }
 
-impl std::fmt::Debug for Pool {
+impl std::fmt::Debug for MemoryPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pool")
+        f.write_str("MemoryPool")
     }
 }
 
-impl Pool {
-    /// A buffer of `len` elements with unspecified (but initialised) contents: the smallest free one that fits without
+impl MemoryPool {
+    /// Memory for `len` elements with unspecified (but initialized) contents: the smallest free piece that fits without
     /// wasting more than it holds, or a new one.
-    pub fn take<T: Pod>(&self, len: usize) -> Buffer<T> {
+    pub fn take<T: Pod>(&self, len: usize) -> Memory<T> {
         let need = lines(len * size_of::<T>()).max(1);
         let mut free = self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let fits = |lines: &Vec<Line>| lines.len() >= need && lines.len() <= 2 * need;
@@ -73,14 +84,14 @@ impl Pool {
             None => vec![Line([0.0; 16]); need],
         };
         drop(free);
-        Buffer { lines, len, pool: self.clone(), elements: PhantomData }
+        Memory { lines, len, pool: self.clone(), elements: PhantomData }
     }
 
-    /// A buffer of `len` zeros.
-    pub fn zeros<T: Pod>(&self, len: usize) -> Buffer<T> {
-        let mut buffer = self.take(len);
-        buffer.fill(T::zeroed());
-        buffer
+    /// Memory with `len` zeros.
+    pub fn zeros<T: Pod>(&self, len: usize) -> Memory<T> {
+        let mut memory = self.take(len);
+        memory.fill(T::zeroed());
+        memory
     }
 }
 
@@ -88,7 +99,10 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `f` with `len` elements of this thread's scratch, of unspecified contents. Not to be nested.
+/// Calls `f` with `len` elements of this thread's scratch, of unspecified contents.
+///
+/// # Panics
+/// `f` calls `with_scratch` itself.
 pub(super) fn with_scratch<T: Pod, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     SCRATCH.with_borrow_mut(|scratch| {
         let need = lines(len * size_of::<T>());
@@ -122,14 +136,5 @@ impl<T> Shared<T> {
 
     pub fn get(self) -> *mut T {
         self.0
-    }
-
-    /// The pointer `n` elements on.
-    ///
-    /// # Safety
-    /// They belong to the same slice.
-    pub unsafe fn offset(self, n: usize) -> Self {
-        // SAFETY: the caller's.
-        Self(unsafe { self.0.add(n) })
     }
 }

@@ -1,8 +1,9 @@
-//! What the processor does at most, to set beside the kernels' speed.
+//! The highest speed of this processor's arithmetic, to compare the kernels with.
 
 use super::element::Element;
-use super::operand::Multiply;
-use super::simd::{Isa, Kernel, PairKernel, Pairs, Simd, dispatch, dispatch_pairs};
+use super::multiply::Multiply;
+use super::simd::{Kernel, MOST_LANES, PairKernel, PairSimd, Simd, dispatch, dispatch_pairs, lanes};
+use clsa_cpu::InstructionSet;
 use half::bf16;
 use std::hint::black_box;
 use std::marker::PhantomData;
@@ -15,16 +16,19 @@ const RUNS: usize = 5;
 
 /// GFLOP/s of multiplications and additions whose operands are all in registers, on all threads of the current rayon
 /// pool: those with which the kernels compute on stored elements of a type. The fastest of five runs.
-pub fn peak<E: Element>(isa: Isa) -> f64 {
-    let pairs = E::BF16 && isa == Isa::Avx512Bf16;
-    let flops = (2 * isa.lanes() * SUMS * ROUNDS * rayon::current_num_threads()) as f64;
+///
+/// # Panics
+/// The CPU lacks the instruction set.
+pub fn peak<E: Element>(instructions: InstructionSet) -> f64 {
+    let pairs = E::BF16 && instructions == InstructionSet::Avx512Bf16;
+    let flops = (2 * lanes(instructions) * SUMS * ROUNDS * rayon::current_num_threads()) as f64;
     let seconds = (0..RUNS).map(|_| {
         let start = Instant::now();
         rayon::broadcast(|_| {
             if pairs {
-                dispatch_pairs(isa, Multiplications::<bf16>(PhantomData));
+                dispatch_pairs(instructions, Multiplications::<bf16>(PhantomData));
             } else {
-                dispatch(isa, Multiplications::<f32>(PhantomData));
+                dispatch(instructions, Multiplications::<f32>(PhantomData));
             }
         });
         start.elapsed().as_secs_f64()
@@ -51,7 +55,7 @@ impl<S> Multiplications<S> {
                     sums[i] = S::multiply(left, right, sums[i]);
                 }
             }
-            let mut lanes = [0.0f32; super::simd::MOST_LANES];
+            let mut lanes = [0.0f32; MOST_LANES];
             for i in 0..SUMS {
                 sums[i].store(lanes.as_mut_ptr());
                 black_box(&lanes);
@@ -69,7 +73,7 @@ impl Kernel for Multiplications<f32> {
 
 impl PairKernel for Multiplications<bf16> {
     #[inline(always)]
-    fn run<V: Pairs>(self) {
+    fn run<V: PairSimd>(self) {
         self.run_on::<V>();
     }
 }

@@ -1,16 +1,16 @@
 //! Writing a backbone for Detectron2, as MoCo's `convert-pretrain-to-detectron2.py` does: a pickle of NumPy arrays.
 
-use super::bytes_of;
+use super::error::{WeightFileError, fail};
 use super::pickle::Pickler;
-use super::refusal::{Refusal, refuse};
+use super::tensor_bytes::bytes_of;
+use crate::head;
 use candle_core::{DType, Tensor};
-use std::fs::File;
 use std::io::{BufWriter, Write};
 
 /// Detectron2's name of a tensor; none for the head and for batch counts, which its backbones lack.
 fn backbone_name(name: &str) -> Option<String> {
     let (path, part) = name.rsplit_once('.')?;
-    if path.starts_with("fc") || part == "num_batches_tracked" {
+    if head::owns(name) || part == "num_batches_tracked" {
         return None;
     }
     let unit = |unit: &str| match unit.strip_prefix("bn") {
@@ -30,13 +30,11 @@ fn backbone_name(name: &str) -> Option<String> {
     Some(format!("res{stage}.{block}.{inner}.{part}"))
 }
 
-pub(super) fn write(file: &mut File, tensors: &[(&str, Tensor)]) -> Result<(), Refusal> {
+pub(super) fn write(file: &mut impl Write, tensors: &[(&str, Tensor)]) -> Result<(), WeightFileError> {
     if tensors.iter().any(|(name, tensor)| *name == "conv1.weight" && !tensor.dims().ends_with(&[7, 7])) {
-        return refuse(
-            "cannot hold this network: Detectron2's ResNets begin with a 7x7 convolution, not with a 3x3 one",
-        );
+        return fail("cannot hold this network: Detectron2's ResNets begin with a 7x7 convolution, not with a 3x3 one");
     }
-    let failed = |error| Refusal::new(format!("cannot be written ({error})"));
+    let failed = WeightFileError::write;
     let mut file = BufWriter::new(file);
     let mut pickler = Pickler::new(3);
     pickler.empty_dict();
@@ -48,7 +46,7 @@ pub(super) fn write(file: &mut File, tensors: &[(&str, Tensor)]) -> Result<(), R
         let Some(target) = backbone_name(name) else { continue };
         let values = bytes_of(name, &tensor.to_dtype(DType::F32)?)?;
         let Ok(len) = u32::try_from(values.len()) else {
-            return refuse(format!("cannot hold {name}: it has more than 4 GiB"));
+            return fail(format!("cannot hold {name}: it has more than 4 GiB"));
         };
         pickler.text(&target);
         // An empty array, then its state: version, shape, type, column order, values.

@@ -1,6 +1,7 @@
 //! Which tensor of a file is which: query encoder, key encoder or bank.
 
-use super::refusal::{Refusal, refuse};
+use super::checkpoint;
+use super::error::{WeightFileError, fail};
 
 /// The tensors of a file by their part in the method, each as (torchvision's name, name in the file).
 #[derive(Debug, Default)]
@@ -20,12 +21,12 @@ pub(super) struct Bank {
 
 impl Roles {
     /// Sorts the names. A file without the prefixes of a checkpoint is one network.
-    pub fn of(names: &[String]) -> Result<Self, Refusal> {
+    pub fn of(names: &[String]) -> Result<Self, WeightFileError> {
         // DistributedDataParallel's prefix.
         let prefix = if names.iter().all(|name| name.starts_with("module.")) { "module." } else { "" };
         let has = |part: &str| names.iter().any(|name| name[prefix.len()..].starts_with(part));
         let moco = has("encoder_q.");
-        let checkpoint = has("query.");
+        let own = has(checkpoint::QUERY);
         let mut roles = Self::default();
         let mut unexpected = Vec::new();
         for stored in names {
@@ -41,14 +42,14 @@ impl Roles {
                 } else if name != "queue_ptr" {
                     unexpected.push(stored.as_str());
                 }
-            } else if checkpoint {
-                if let Some(name) = name.strip_prefix("query.") {
+            } else if own {
+                if let Some(name) = name.strip_prefix(checkpoint::QUERY) {
                     roles.query.push(entry(name));
-                } else if let Some(name) = name.strip_prefix("key.") {
+                } else if let Some(name) = name.strip_prefix(checkpoint::KEY) {
                     roles.key.push(entry(name));
-                } else if name == "bank.rows" {
+                } else if name == checkpoint::BANK {
                     roles.bank = Some(Bank { stored: stored.clone(), transposed: false });
-                } else if !name.starts_with("optimizer.") {
+                } else if !name.starts_with(checkpoint::OPTIMIZER) {
                     unexpected.push(stored.as_str());
                 }
             } else {
@@ -59,7 +60,7 @@ impl Roles {
             Ok(roles)
         } else {
             unexpected.sort_unstable();
-            refuse(format!("is a checkpoint with tensors that belong to no part of it: {}", unexpected.join(", ")))
+            fail(format!("is a checkpoint with tensors that belong to no part of it: {}", unexpected.join(", ")))
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Safetensors: read whole, tensors copied out one at a time.
 
-use super::bytes_of;
-use super::refusal::{Refusal, refuse};
+use super::checkpoint;
+use super::error::{WeightFileError, fail};
+use super::tensor_bytes::bytes_of;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::TensorInfo;
 use safetensors::{SafeTensors, View};
@@ -9,12 +10,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
-
-/// What checkpoints of this project call themselves.
-const CHECKPOINT: &str = "clsa-checkpoint-";
-
-/// The version of them that is read here.
-const CHECKPOINT_VERSION: &str = "1";
 
 /// A file that was read and whose header is sound.
 pub(super) struct SafetensorsFile {
@@ -26,21 +21,22 @@ pub(super) struct SafetensorsFile {
 }
 
 impl SafetensorsFile {
-    pub fn read(file: File) -> Result<Self, Refusal> {
+    pub fn read(file: File) -> Result<Self, WeightFileError> {
         let mut bytes = Vec::new();
         BufReader::new(file).read_to_end(&mut bytes)?;
         // Checks that the values fill the file; what it gives refers to `bytes`.
         SafeTensors::deserialize(&bytes)?;
         let (header_len, header) = SafeTensors::read_metadata(&bytes)?;
         let format = header.metadata().as_ref().and_then(|m| m.get("format"));
-        if let Some(version) = format.and_then(|f| f.strip_prefix(CHECKPOINT))
-            && version != CHECKPOINT_VERSION
+        if let Some(format) = format
+            && let Some(version) = format.strip_prefix(checkpoint::FORMAT_FAMILY)
+            && format != checkpoint::FORMAT
         {
-            return refuse(format!("is a checkpoint of version {version}, which this release does not know"));
+            return fail(format!("is a checkpoint of version {version}, which this release does not know"));
         }
         let tensors: HashMap<_, _> = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
         if tensors.is_empty() {
-            return refuse("holds no tensors");
+            return fail("holds no tensors");
         }
         Ok(Self { bytes, values: size_of::<u64>() + header_len, tensors })
     }
@@ -51,21 +47,23 @@ impl SafetensorsFile {
         names
     }
 
-    pub fn load(&self, name: &str) -> Result<Tensor, Refusal> {
-        let info = self.tensors.get(name).ok_or_else(|| Refusal::new(format!("has no tensor {name}")))?;
+    pub fn load(&self, name: &str) -> Result<Tensor, WeightFileError> {
+        let info = self.tensors.get(name).ok_or_else(|| WeightFileError::new(format!("has no tensor {name}")))?;
         let (start, end) = info.data_offsets;
-        let values =
-            self.bytes.get(self.values + start..self.values + end).ok_or_else(|| Refusal::new("is truncated"))?;
+        let values = self
+            .bytes
+            .get(self.values + start..self.values + end)
+            .ok_or_else(|| WeightFileError::new("is truncated"))?;
         Ok(Tensor::from_raw_buffer(values, DType::try_from(info.dtype)?, &info.shape, &Device::Cpu)?)
     }
 }
 
 /// The bytes of a file that holds `tensors`.
-pub(super) fn serialize(tensors: &[(&str, Tensor)]) -> Result<Vec<u8>, Refusal> {
+pub(super) fn serialize(tensors: &[(&str, Tensor)]) -> Result<Vec<u8>, WeightFileError> {
     let values = tensors
         .iter()
         .map(|(name, tensor)| Ok((*name, Values { tensor, bytes: bytes_of(name, tensor)? })))
-        .collect::<Result<Vec<_>, Refusal>>()?;
+        .collect::<Result<Vec<_>, WeightFileError>>()?;
     // What the Hugging Face libraries look for to tell whose conventions the names follow.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     Ok(safetensors::serialize(values, Some(metadata))?)

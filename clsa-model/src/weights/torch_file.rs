@@ -1,6 +1,6 @@
 //! Files of `torch.save`, in the three forms it has had: a state dictionary, and its tensors read one at a time.
 
-use super::refusal::{Refusal, refuse};
+use super::error::{WeightFileError, fail};
 use super::unpickle::{Object, Pickle, Storage, StridedView};
 use super::{torch_legacy, torch_tar, torch_zip};
 use candle_core::{Device, Tensor};
@@ -36,7 +36,7 @@ pub(super) enum Storages {
 }
 
 impl TorchFile {
-    pub fn open(file: File, form: Form) -> Result<Self, Refusal> {
+    pub fn open(file: File, form: Form) -> Result<Self, WeightFileError> {
         let budget = 2 * file.metadata()?.len();
         let reader = BufReader::new(file);
         let (pickle, keyed, storages) = match form {
@@ -64,16 +64,16 @@ impl TorchFile {
     }
 
     /// Reads one tensor, contiguous, in the type it was saved in.
-    pub fn load(&mut self, name: &str) -> Result<Tensor, Refusal> {
-        let view = self.tensors.get(name).ok_or_else(|| Refusal::new(format!("has no tensor {name}")))?.clone();
+    pub fn load(&mut self, name: &str) -> Result<Tensor, WeightFileError> {
+        let view = self.tensors.get(name).ok_or_else(|| WeightFileError::new(format!("has no tensor {name}")))?.clone();
         let Some(dtype) = view.storage.element.dtype else {
-            return refuse(format!("has a tensor {name} of a type that no weight has"));
+            return fail(format!("has a tensor {name} of a type that no weight has"));
         };
         let size = view.storage.element.size;
         let elements: usize = view.shape.iter().product();
         let bytes = (elements as u64).saturating_mul(size as u64);
         self.budget = self.budget.checked_sub(bytes).ok_or_else(|| {
-            Refusal::new("describes more tensors than it has data for: save each tensor's own values (clone())")
+            WeightFileError::new("describes more tensors than it has data for: save each tensor's own values (clone())")
         })?;
         let storage = self.storage(&view.storage)?;
         let base = view.storage.view.map_or(0, |(first, _)| first) + view.offset;
@@ -81,11 +81,11 @@ impl TorchFile {
         Ok(Tensor::from_raw_buffer(&values, dtype, &view.shape, &Device::Cpu)?)
     }
 
-    fn storage(&mut self, storage: &Storage) -> Result<Rc<Vec<u8>>, Refusal> {
+    fn storage(&mut self, storage: &Storage) -> Result<Rc<Vec<u8>>, WeightFileError> {
         if let Some((key, values)) = &self.last
             && *key == storage.key
         {
-            check_len(storage, values.len() as u64)?;
+            storage.check_len(values.len() as u64)?;
             return Ok(Rc::clone(values));
         }
         let values = match &mut self.storages {
@@ -93,8 +93,8 @@ impl TorchFile {
             Storages::Spans(reader, spans) => {
                 let &(start, len) = spans
                     .get(&storage.key)
-                    .ok_or_else(|| Refusal::new(format!("is damaged: it lacks the storage {}", storage.key)))?;
-                check_len(storage, len)?;
+                    .ok_or_else(|| WeightFileError::new(format!("is damaged: it lacks the storage {}", storage.key)))?;
+                storage.check_len(len)?;
                 reader.seek(SeekFrom::Start(start))?;
                 read_exactly(reader, len)?
             }
@@ -105,20 +105,11 @@ impl TorchFile {
     }
 }
 
-/// Refuses a storage that is not as long as the pickle says.
-pub(super) fn check_len(storage: &Storage, bytes: u64) -> Result<(), Refusal> {
-    if storage.len.checked_mul(storage.element.size as u64) == Some(bytes) {
-        Ok(())
-    } else {
-        refuse(format!("is damaged: its storage {} has {bytes} bytes instead of what its tensors need", storage.key))
-    }
-}
-
 /// The next `len` bytes; memory grows with what is really there.
-pub(super) fn read_exactly(reader: impl Read, len: u64) -> Result<Vec<u8>, Refusal> {
+pub(super) fn read_exactly(reader: impl Read, len: u64) -> Result<Vec<u8>, WeightFileError> {
     let mut bytes = Vec::new();
     reader.take(len).read_to_end(&mut bytes)?;
-    if (bytes.len() as u64) < len { refuse("is truncated") } else { Ok(bytes) }
+    if (bytes.len() as u64) < len { fail("is truncated") } else { Ok(bytes) }
 }
 
 /// The elements of a strided view in order. The view is inside the storage: [`StridedView::new`] has checked it.
@@ -154,9 +145,12 @@ fn gather(storage: &[u8], base: usize, shape: &[usize], stride: &[usize], size: 
 
 /// The tensors of the state dictionary: the object itself, or its entry `state_dict` (MoCo, CLSA) or `model`
 /// (torchvision's training script).
-fn state_dict(pickle: &Pickle, keyed: &HashMap<i128, StridedView>) -> Result<BTreeMap<String, StridedView>, Refusal> {
+fn state_dict(
+    pickle: &Pickle,
+    keyed: &HashMap<i128, StridedView>,
+) -> Result<BTreeMap<String, StridedView>, WeightFileError> {
     let Object::Dict(root) = pickle.result() else {
-        return refuse("holds no state dictionary: save the state_dict() of a model");
+        return fail("holds no state dictionary: save the state_dict() of a model");
     };
     let nested = |wanted: &str| {
         root.iter().find_map(|&(key, value)| match (pickle.get(key), pickle.get(value)) {
@@ -184,7 +178,7 @@ fn state_dict(pickle: &Pickle, keyed: &HashMap<i128, StridedView>) -> Result<BTr
     }
     if !others.is_empty() || tensors.is_empty() {
         let entries = if others.is_empty() { "none".to_owned() } else { others[..others.len().min(8)].join(", ") };
-        return refuse(format!(
+        return fail(format!(
             "holds no state dictionary: these entries are no tensors: {entries}; save the state_dict() of a model"
         ));
     }

@@ -1,7 +1,7 @@
 //! The form of `torch.save` before PyTorch 1.6: five pickles (magic number, protocol, system, the object, storage keys),
 //! then each storage as its length in elements and its values.
 
-use super::refusal::{Refusal, refuse};
+use super::error::{WeightFileError, fail};
 use super::unpickle::{Object, Pickle};
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,12 +13,12 @@ const PROTOCOL: i128 = 1001;
 /// Where each storage is: by key, the first byte and the number of bytes.
 pub(super) type Spans = HashMap<String, (u64, u64)>;
 
-pub(super) fn read(mut reader: BufReader<File>) -> Result<(Pickle, BufReader<File>, Spans), Refusal> {
+pub(super) fn read(mut reader: BufReader<File>) -> Result<(Pickle, BufReader<File>, Spans), WeightFileError> {
     let end = reader.get_ref().metadata()?.len();
     let magic = Pickle::read(&mut reader)?;
     let protocol = Pickle::read(&mut reader)?;
     if !matches!((magic.result(), protocol.result()), (Object::Int(MAGIC), Object::Int(PROTOCOL))) {
-        return refuse("is a Python pickle, but not of torch.save");
+        return fail("is a Python pickle, but not of torch.save");
     }
     let system = Pickle::read(&mut reader)?;
     if let Object::Dict(entries) = system.result() {
@@ -26,7 +26,7 @@ pub(super) fn read(mut reader: BufReader<File>) -> Result<(Pickle, BufReader<Fil
             if let (Object::Text(key), Object::Bool(false)) = (system.get(key), system.get(value))
                 && key == "little_endian"
             {
-                return refuse("was saved on a big-endian machine: save it again on a little-endian one");
+                return fail("was saved on a big-endian machine: save it again on a little-endian one");
             }
         }
     }
@@ -39,15 +39,15 @@ pub(super) fn read(mut reader: BufReader<File>) -> Result<(Pickle, BufReader<Fil
     }
     let keys = Pickle::read(&mut reader)?;
     let Object::List(order) = keys.result() else {
-        return refuse("is damaged: the list of its storages is missing");
+        return fail("is damaged: the list of its storages is missing");
     };
     let mut spans = HashMap::new();
     for &key in order {
         let Object::Text(key) = keys.get(key) else {
-            return refuse("is damaged: the list of its storages has an entry that is no key");
+            return fail("is damaged: the list of its storages has an entry that is no key");
         };
         let Some(&size) = sizes.get(key.as_str()) else {
-            return refuse(format!("is damaged: its storage {key} belongs to no tensor"));
+            return fail(format!("is damaged: its storage {key} belongs to no tensor"));
         };
         spans.insert(key.clone(), skip_storage(&mut reader, size, end)?);
     }
@@ -55,7 +55,7 @@ pub(super) fn read(mut reader: BufReader<File>) -> Result<(Pickle, BufReader<Fil
 }
 
 /// Reads the length that stands before a storage's values, and skips them: their first byte and number of bytes.
-pub(super) fn skip_storage(reader: &mut BufReader<File>, size: usize, end: u64) -> Result<(u64, u64), Refusal> {
+pub(super) fn skip_storage(reader: &mut BufReader<File>, size: usize, end: u64) -> Result<(u64, u64), WeightFileError> {
     let mut elements = [0; 8];
     reader.read_exact(&mut elements)?;
     let start = reader.stream_position()?;
@@ -65,6 +65,6 @@ pub(super) fn skip_storage(reader: &mut BufReader<File>, size: usize, end: u64) 
             reader.seek(SeekFrom::Start(start + len))?;
             Ok((start, len))
         }
-        None => refuse("is truncated: a storage ends after the file"),
+        None => fail("is truncated: a storage ends after the file"),
     }
 }

@@ -1,6 +1,6 @@
 //! The first form of `torch.save` (PyTorch 0.1): a tar archive with the members `storages`, `tensors` and `pickle`.
 
-use super::refusal::{Refusal, refuse};
+use super::error::{WeightFileError, fail};
 use super::torch_legacy::{Spans, skip_storage};
 use super::unpickle::{Global, MAX_RANK, Object, Pickle, Storage, StridedView};
 use std::collections::HashMap;
@@ -16,12 +16,12 @@ pub(super) struct TarContents {
     pub spans: Spans,
 }
 
-pub(super) fn read(mut reader: BufReader<File>) -> Result<TarContents, Refusal> {
+pub(super) fn read(mut reader: BufReader<File>) -> Result<TarContents, WeightFileError> {
     let end = reader.get_ref().metadata()?.len();
     let members = members(reader.get_ref())?;
     let enter = |reader: &mut BufReader<File>, name: &str| match members.get(name) {
         Some(&start) => Ok(reader.seek(SeekFrom::Start(start)).map(|_| ())?),
-        None => refuse(format!("is a tar archive, but not of torch.save: it has no member {name}")),
+        None => fail(format!("is a tar archive, but not of torch.save: it has no member {name}")),
     };
 
     enter(&mut reader, "storages")?;
@@ -71,7 +71,7 @@ pub(super) fn read(mut reader: BufReader<File>) -> Result<TarContents, Refusal> 
 }
 
 /// The first byte of each member.
-fn members(file: &File) -> Result<HashMap<String, u64>, Refusal> {
+fn members(file: &File) -> Result<HashMap<String, u64>, WeightFileError> {
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;
     let mut members = HashMap::new();
@@ -82,23 +82,23 @@ fn members(file: &File) -> Result<HashMap<String, u64>, Refusal> {
     Ok(members)
 }
 
-fn count(reader: &mut BufReader<File>) -> Result<i128, Refusal> {
+fn count(reader: &mut BufReader<File>) -> Result<i128, WeightFileError> {
     match Pickle::read(reader)?.result() {
         Object::Int(count) => Ok(*count),
         _ => Err(damaged()),
     }
 }
 
-fn integer(reader: &mut BufReader<File>) -> Result<i64, Refusal> {
+fn integer(reader: &mut BufReader<File>) -> Result<i64, WeightFileError> {
     let mut bytes = [0; 8];
     reader.read_exact(&mut bytes)?;
     Ok(i64::from_le_bytes(bytes))
 }
 
-fn size(reader: &mut BufReader<File>) -> Result<usize, Refusal> {
+fn size(reader: &mut BufReader<File>) -> Result<usize, WeightFileError> {
     usize::try_from(integer(reader)?).map_err(|_| damaged())
 }
 
-fn damaged() -> Refusal {
-    Refusal::new("is damaged: its tar archive describes a tensor wrongly")
+fn damaged() -> WeightFileError {
+    WeightFileError::new("is damaged: its tar archive describes a tensor wrongly")
 }

@@ -1,17 +1,17 @@
 //! Writing a state dictionary as `torch.save` does since PyTorch 1.6.
 
-use super::bytes_of;
+use super::error::{WeightFileError, fail};
 use super::pickle::Pickler;
-use super::refusal::{Refusal, refuse};
+use super::tensor_bytes::bytes_of;
 use candle_core::{DType, Tensor};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
+use zip::result::ZipError;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 /// PyTorch puts the values of a storage at multiples of this, so that they can be mapped into memory.
 const ALIGNMENT: u16 = 64;
 
-pub(super) fn write(file: &mut File, tensors: &[(&str, Tensor)]) -> Result<(), Refusal> {
+pub(super) fn write(file: &mut (impl Write + Seek), tensors: &[(&str, Tensor)]) -> Result<(), WeightFileError> {
     let mut pickler = Pickler::new(2);
     pickler.ordered_dict();
     pickler.mark();
@@ -41,10 +41,10 @@ pub(super) fn write(file: &mut File, tensors: &[(&str, Tensor)]) -> Result<(), R
 
     let mut archive = ZipWriter::new(BufWriter::new(file));
     let options = SimpleFileOptions::default().with_alignment(ALIGNMENT);
-    let mut member = |name: &str, bytes: &[u8]| -> Result<(), Refusal> {
+    let mut member = |name: &str, bytes: &[u8]| -> Result<(), WeightFileError> {
         let options = options.large_file(bytes.len() as u64 >= u64::from(u32::MAX));
-        archive.start_file(format!("archive/{name}"), options)?;
-        archive.write_all(bytes).map_err(|e| Refusal::new(format!("cannot be written ({e})")))
+        archive.start_file(format!("archive/{name}"), options).map_err(zip_failed)?;
+        archive.write_all(bytes).map_err(WeightFileError::write)
     };
     member("data.pkl", &pickler.finish())?;
     member("byteorder", b"little")?;
@@ -52,10 +52,17 @@ pub(super) fn write(file: &mut File, tensors: &[(&str, Tensor)]) -> Result<(), R
         member(&format!("data/{key}"), &bytes_of(name, tensor)?)?;
     }
     member("version", b"3\n")?;
-    archive.finish()?.flush().map_err(|e| Refusal::new(format!("cannot be written ({e})")))
+    archive.finish().map_err(zip_failed)?.flush().map_err(WeightFileError::write)
 }
 
-fn storage_type(name: &str, dtype: DType) -> Result<&'static str, Refusal> {
+fn zip_failed(error: ZipError) -> WeightFileError {
+    WeightFileError::write(match error {
+        ZipError::Io(error) => error,
+        other => io::Error::other(other),
+    })
+}
+
+fn storage_type(name: &str, dtype: DType) -> Result<&'static str, WeightFileError> {
     Ok(match dtype {
         DType::F32 => "FloatStorage",
         DType::F64 => "DoubleStorage",
@@ -65,6 +72,6 @@ fn storage_type(name: &str, dtype: DType) -> Result<&'static str, Refusal> {
         DType::I32 => "IntStorage",
         DType::I16 => "ShortStorage",
         DType::U8 => "ByteStorage",
-        other => return refuse(format!("cannot hold {name}: PyTorch has no storage of type {other:?}")),
+        other => return fail(format!("cannot hold {name}: PyTorch has no storage of type {other:?}")),
     })
 }

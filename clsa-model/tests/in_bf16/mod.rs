@@ -2,12 +2,12 @@
 //! the machine.
 //!
 //! What a result may differ by is what storage in bf16 must cost and no more. A number that is stored is rounded once to
-//! 8 bits, by at most half a unit in the last of them, 2⁻⁸ of the number. An operand that is normalised while it is read
+//! 8 bits, by at most half a unit in the last of them, 2⁻⁸ of the number. An operand that is normalized while it is read
 //! may be rounded so too before it is multiplied, which changes each term of a sum by at most 2⁻⁸ of itself, and so the
 //! sum by 2⁻⁸ of the sum of the terms' absolute values. The products of two bf16 are exact in f32; for their sums, and
 //! for Winograd's transforms, stands the bound of the tests in f32.
 
-use crate::reference::{EPS, convolve, eps_of, moments, normalised, shapes, terms, values};
+use crate::reference::{EPS, convolve, eps_of, moments, normalized, shapes, terms, values};
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
@@ -74,20 +74,20 @@ proptest! {
         let (dy, dy_wide) = rounded(shape.output_len(), seed + 2);
         let n = groups * shape.c_in;
         let (scale, shift) = (values(n, seed + 3), values(n, seed + 4));
-        let normed = normalised(shape, groups, &z_wide, &scale, &shift);
+        let normed = normalized(shape, groups, &z_wide, &scale, &shift);
         let plain = doubles(&z_wide);
         let absolute = |v: &[f32]| v.iter().map(|x| x.abs()).collect::<Vec<f32>>();
-        // The normalised values are not negative.
+        // The normalized values are not negative.
         let terms = convolve(shape, &normed, &absolute(&w), &absolute(&dy_wide));
         let exact = [convolve(shape, &plain, &w, &dy_wide), convolve(shape, &normed, &w, &dy_wide)];
-        let (pool, eps) = (Pool::default(), eps_of(shape));
-        for isa in Isa::available() {
-            let lazy = Source::Norm { z: &z, scale: &scale, shift: &shift, relu: true };
-            let sources = [(Source::Plain(&z[..]), None), (lazy, Some(&terms))];
+        let (pool, eps) = (MemoryPool::default(), eps_of(shape));
+        for instructions in InstructionSet::available() {
+            let lazy = ActivationView::Normalized { z: &z, scale: &scale, shift: &shift, relu: true };
+            let sources = [(ActivationView::Plain(&z[..]), None), (lazy, Some(&terms))];
             for ((source, read), expected) in sources.into_iter().zip(&exact) {
-                let what = |part: &'static str| (part, read.is_some(), isa, shape);
+                let what = |part: &'static str| (part, read.is_some(), instructions, shape);
                 let mut out = nan(shape.output_len());
-                let got = forward(isa, &pool, shape, groups, source, &w, &mut out);
+                let got = Conv { instructions, memory: &pool, shape, groups }.forward(source, &w, &mut out);
                 let out = widened(&out);
                 compare(&what("output"), &out, &expected.out, true, read.map(|t| &t.out[..]), eps)?;
 
@@ -98,14 +98,14 @@ proptest! {
                     for (c, (mean, variance)) in moments(z, shape.c_out).into_iter().enumerate() {
                         let at = group * shape.c_out + c;
                         let error = (got.mean()[at] - mean).abs() / largest;
-                        prop_assert!(error < EPS, "{isa:?} {shape:?}: mean differs by {error:e}");
+                        prop_assert!(error < EPS, "{instructions:?} {shape:?}: mean differs by {error:e}");
                         let error = (got.variance()[at] - variance).abs() / (largest * largest);
-                        prop_assert!(error < EPS, "{isa:?} {shape:?}: variance differs by {error:e}");
+                        prop_assert!(error < EPS, "{instructions:?} {shape:?}: variance differs by {error:e}");
                     }
                 }
 
                 let mut gradient = vec![0.5f32; shape.weight_len()];
-                backward_weight(isa, &pool, shape, groups, source, &dy, &mut gradient);
+                Conv { instructions, memory: &pool, shape, groups }.backward_weight(source, &dy, &mut gradient);
                 let added: Vec<f64> = expected.weight_gradient.iter().map(|g| g + 0.5).collect();
                 let read = read.map(|t| &t.weight_gradient[..]);
                 compare(&what("weight gradient"), &gradient, &added, false, read, eps)?;
@@ -113,26 +113,26 @@ proptest! {
 
             let expected = &exact[0].input_gradient;
             let mut gradient = nan(shape.input_len());
-            backward_data(isa, &pool, shape, &dy, &w, &mut gradient, false);
-            compare(&("input gradient", isa, shape), &widened(&gradient), expected, true, None, eps)?;
+            Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&dy, &w, &mut gradient, false);
+            compare(&("input gradient", instructions, shape), &widened(&gradient), expected, true, None, eps)?;
             let (mut sum, before) = rounded(shape.input_len(), seed + 5);
-            backward_data(isa, &pool, shape, &dy, &w, &mut sum, true);
+            Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&dy, &w, &mut sum, true);
             let added: Vec<f64> = expected.iter().zip(&before).map(|(g, &b)| g + f64::from(b)).collect();
-            compare(&("added input gradient", isa, shape), &widened(&sum), &added, true, None, eps)?;
+            compare(&("added input gradient", instructions, shape), &widened(&sum), &added, true, None, eps)?;
 
             let (scale, bias) = (values(shape.c_out, seed + 6), values(shape.c_out, seed + 7));
             let (residual, residual_wide) = rounded(shape.output_len(), seed + 8);
             let mut out = nan(shape.output_len());
-            let finish = Finish { scale: &scale, bias: &bias, residual: Some(&residual), relu: true };
-            forward_finished(isa, &pool, shape, Source::Plain(&z), &w, finish, &mut out);
-            let finished: Vec<f64> = exact[0].out.iter().zip(&residual_wide).enumerate().map(|(i, (&y, &r))| {
+            let norm = FoldedNorm { scale: &scale, bias: &bias, residual: Some(&residual), relu: true };
+            Conv { instructions, memory: &pool, shape, groups: 1 }.forward_folded(ActivationView::Plain(&z), &w, norm, &mut out);
+            let folded: Vec<f64> = exact[0].out.iter().zip(&residual_wide).enumerate().map(|(i, (&y, &r))| {
                 let c = i % shape.c_out;
                 (y * f64::from(scale[c]) + f64::from(bias[c]) + f64::from(r)).max(0.0)
             }).collect();
             // Sums lose of the convolution's largest output, which the factors of at most 1 do not raise.
             let ratio = exact[0].out.iter().fold(0.0f64, |m, x| m.max(x.abs()))
-                / finished.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-            compare(&("finished", isa, shape), &widened(&out), &finished, true, None, eps * ratio.max(1.0))?;
+                / folded.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+            compare(&("folded output", instructions, shape), &widened(&out), &folded, true, None, eps * ratio.max(1.0))?;
         }
     }
 
@@ -163,7 +163,7 @@ proptest! {
                 }
             }
         }
-        // Without ReLU, with it, and with a residual as it is stored or normalised while it is read.
+        // Without ReLU, with it, and with a residual as it is stored or normalized while it is read.
         let relu = which > 0;
         let added = |i: usize| match which {
             2 => f64::from(residual_wide[i]),
@@ -179,56 +179,56 @@ proptest! {
         }).collect();
         // Two values that nearly coincide make a standard deviation near zero: what is lost there is lost in f32.
         let largest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
-        let pool = Pool::default();
-        for isa in Isa::available() {
+        let pool = MemoryPool::default();
+        for instructions in InstructionSet::available() {
             let mut copy = nan(n);
-            let found = forward(isa, &pool, shape, groups, Source::Plain(&z), &identity, &mut copy);
+            let found = Conv { instructions, memory: &pool, shape, groups }.forward(ActivationView::Plain(&z), &identity, &mut copy);
             prop_assert_eq!(&copy, &z);
             let affine = Affine::new(&found, &weight, &bias, 1e-5);
             let mut out = nan(n);
             let source = match which {
-                2 => Some(Source::Plain(&residual[..])),
-                3 => Some(Source::Norm { z: &residual[..], scale: &own_scale, shift: &own_shift, relu: false }),
+                2 => Some(ActivationView::Plain(&residual[..])),
+                3 => Some(ActivationView::Normalized { z: &residual[..], scale: &own_scale, shift: &own_shift, relu: false }),
                 _ => None,
             };
-            normalize(isa, channels, &z, &affine, source, relu, &mut out);
-            compare(&("output", isa, which), &widened(&out), &expected, true, None, EPS * largest)?;
+            BatchNormPass { instructions, channels, z: &z, affine: &affine }.normalize(source, relu, &mut out);
+            compare(&("output", instructions, which), &widened(&out), &expected, true, None, EPS * largest)?;
 
-            let gate = match which {
-                0 => Gate::Open,
-                1 => Gate::Normalized,
-                _ => Gate::Output(&out),
+            let mask = match which {
+                0 => ReluMask::Open,
+                1 => ReluMask::Normalized,
+                _ => ReluMask::Output(&out),
             };
             let mut gradient = given.clone();
-            let sums = backward_sums(isa, channels, &z, &affine, gate, &mut gradient);
-            // The gate itself is compared above; here it is taken as the kernel sees it.
-            let gated = |i: usize| if !relu || out[i].to_f32() > 0.0 { given_wide[i] } else { 0.0 };
+            let sums = BatchNormPass { instructions, channels, z: &z, affine: &affine }.backward_sums(mask, &mut gradient);
+            // The mask itself is compared above; here it is taken as the kernel sees it.
+            let masked = |i: usize| if !relu || out[i].to_f32() > 0.0 { given_wide[i] } else { 0.0 };
             let mut dz = nan(n);
             if which >= 2 {
                 for i in 0..n {
-                    prop_assert_eq!(gradient[i].to_f32(), gated(i));
+                    prop_assert_eq!(gradient[i].to_f32(), masked(i));
                 }
-                backward_apply(isa, channels, &z, &affine, &sums, Gate::Open, &mut gradient, Some(&mut dz));
+                BatchNormPass { instructions, channels, z: &z, affine: &affine }.backward_apply(&sums, ReluMask::Open, &mut gradient, Some(&mut dz));
             } else {
-                backward_apply(isa, channels, &z, &affine, &sums, gate, &mut gradient, None);
+                BatchNormPass { instructions, channels, z: &z, affine: &affine }.backward_apply(&sums, mask, &mut gradient, None);
                 dz.copy_from_slice(&gradient);
             }
             let mut expected = vec![0.0; n];
             for group in 0..groups {
                 for c in 0..channels {
                     let places = || (0..pixels).map(|p| (group * pixels + p) * channels + c);
-                    let sum: f64 = places().map(|i| f64::from(gated(i))).sum();
-                    let weighted: f64 = places().map(|i| f64::from(gated(i)) * normed[i]).sum();
+                    let sum: f64 = places().map(|i| f64::from(masked(i))).sum();
+                    let weighted: f64 = places().map(|i| f64::from(masked(i)) * normed[i]).sum();
                     let at = group * channels + c;
                     prop_assert!((sums.gradient[at] - sum).abs() < 10.0 * EPS * (1.0 + sum.abs()));
                     prop_assert!((sums.weighted[at] - weighted).abs() < 10.0 * EPS * largest * (1.0 + weighted.abs()));
                     for i in places() {
-                        let rest = f64::from(gated(i)) - (sum + normed[i] * weighted) / pixels as f64;
+                        let rest = f64::from(masked(i)) - (sum + normed[i] * weighted) / pixels as f64;
                         expected[i] = f64::from(weight[c]) * inv_std[at] * rest;
                     }
                 }
             }
-            compare(&("gradient", isa, which), &widened(&dz), &expected, true, None, 2.0 * EPS * largest)?;
+            compare(&("gradient", instructions, which), &widened(&dz), &expected, true, None, 2.0 * EPS * largest)?;
         }
     }
 
@@ -245,16 +245,16 @@ proptest! {
         };
         let len = batch * shape.out_height() * shape.out_width() * channels;
         let (dy, dy_wide) = rounded(len, seed + 3);
-        for (isa, lazy) in Isa::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
+        for (instructions, lazy) in InstructionSet::available().into_iter().flat_map(|instructions| [(instructions, false), (instructions, true)]) {
             let seen: Vec<f64> = x_wide.iter().enumerate().map(|(i, &x)| {
                 let c = i / (x_wide.len() / groups) * channels + i % channels;
                 let normed = (f64::from(x) * f64::from(scale[c]) + f64::from(shift[c])).max(0.0);
                 if lazy { normed } else { f64::from(x) }
             }).collect();
             let source = if lazy {
-                Source::Norm { z: &x[..], scale: &scale, shift: &shift, relu: true }
+                ActivationView::Normalized { z: &x[..], scale: &scale, shift: &shift, relu: true }
             } else {
-                Source::Plain(&x[..])
+                ActivationView::Plain(&x[..])
             };
             let mut expected = vec![f64::NEG_INFINITY; len];
             terms(shape, |o, i, _| {
@@ -263,9 +263,9 @@ proptest! {
                 }
             });
             let (mut out, mut taps) = (nan(len), vec![0u8; len]);
-            max_pool(isa, (batch, height, width, channels), groups, source, &mut out, &mut taps);
+            max_pool(instructions, BatchShape { batch, height, width, channels }, groups, source, &mut out, &mut taps);
             let out = widened(&out);
-            compare(&("output", isa, lazy), &out, &expected, lazy, None, if lazy { EPS } else { 0.0 })?;
+            compare(&("output", instructions, lazy), &out, &expected, lazy, None, if lazy { EPS } else { 0.0 })?;
             // The place that was taken holds the value; the gradient goes there.
             let mut expected_gradient = vec![0.0f64; x.len()];
             let mut taken = vec![0; len];
@@ -283,10 +283,10 @@ proptest! {
                     }
                 }
             });
-            prop_assert!(wrong.is_none() && taken.iter().all(|&n| n == 1), "{isa:?}: {wrong:?}");
+            prop_assert!(wrong.is_none() && taken.iter().all(|&n| n == 1), "{instructions:?}: {wrong:?}");
             let mut gradient = nan(x.len());
-            max_pool_backward(isa, (batch, height, width, channels), &dy, &taps, &mut gradient);
-            compare(&("gradient", isa, lazy), &widened(&gradient), &expected_gradient, true, None, 1e-6)?;
+            max_pool_backward(instructions, BatchShape { batch, height, width, channels }, &dy, &taps, &mut gradient);
+            compare(&("gradient", instructions, lazy), &widened(&gradient), &expected_gradient, true, None, 1e-6)?;
         }
         let pixels = height * width;
         let mut mean = vec![0.0; batch * channels];
@@ -318,14 +318,14 @@ fn stores_round_to_the_nearest_even_on_every_instruction_set() {
     let n = wide.len();
     let affine = Affine { scale: vec![1.0; n], shift: wide.clone(), mean: vec![0.0; n], inv_std: vec![1.0; n] };
     let zero = vec![bf16::ZERO; n];
-    for isa in Isa::available() {
+    for instructions in InstructionSet::available() {
         let mut out = vec![bf16::ONE; n];
-        normalize(isa, n, &zero, &affine, None, false, &mut out);
+        BatchNormPass { instructions, channels: n, z: &zero, affine: &affine }.normalize(None, false, &mut out);
         for (&wide, &out) in wide.iter().zip(&out) {
             let expected = bf16::from_f32(wide);
             assert!(
                 out == expected || (out.is_nan() && expected.is_nan()),
-                "{isa:?}: {wide:e} is stored as {out:e} instead of {expected:e}"
+                "{instructions:?}: {wide:e} is stored as {out:e} instead of {expected:e}"
             );
         }
     }

@@ -69,7 +69,7 @@ pub fn terms(s: ConvShape, mut f: impl FnMut(usize, usize, usize)) {
 }
 
 /// What a convolution sees of an input `z` that batch norm and ReLU are applied to while it is read.
-pub fn normalised(shape: ConvShape, groups: usize, z: &[f32], scale: &[f32], shift: &[f32]) -> Vec<f64> {
+pub fn normalized(shape: ConvShape, groups: usize, z: &[f32], scale: &[f32], shift: &[f32]) -> Vec<f64> {
     let per_group = shape.input_len() / groups;
     let of = |(i, &z): (usize, &f32)| {
         let c = i / per_group * shape.c_in + i % shape.c_in;

@@ -1,0 +1,143 @@
+//! The layers of convolutional backbones: a convolution and the batch norm after it.
+
+use super::builder::Builder;
+use crate::error::{ModelError, Result};
+use crate::kernels::ConvShape;
+use crate::parameters::{Parameter, RunningStatistic};
+use candle_nn::Init;
+
+/// A convolution without bias, its weight `(c_out, c_in, kernel, kernel)`.
+#[derive(Clone, Debug)]
+pub(crate) struct Convolution {
+    pub weight: Parameter,
+    pub c_in: usize,
+    pub c_out: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl Convolution {
+    /// Its shape on a batch of images of `height` x `width`.
+    pub fn shape(&self, batch: usize, height: usize, width: usize) -> ConvShape {
+        let Self { c_in, c_out, kernel, stride, padding, .. } = *self;
+        ConvShape { batch, height, width, c_in, c_out, kernel, stride, padding }
+    }
+
+    /// Checks the channels of an activation (N, C, H, W).
+    pub fn check_input(&self, dims: [usize; 4]) -> Result<()> {
+        if dims[1] == self.c_in {
+            return Ok(());
+        }
+        Err(ModelError::Shape {
+            what: "the activation",
+            got: dims.to_vec(),
+            expected: format!("(N, {}, H, W)", self.c_in),
+        })
+    }
+}
+
+/// Batch norm over the channels, eps 1e-5, running statistics with momentum 0.1 (torch's BatchNorm2d).
+#[derive(Clone, Debug)]
+pub(crate) struct BatchNorm {
+    pub weight: Parameter,
+    pub bias: Parameter,
+    pub running_mean: RunningStatistic,
+    pub running_var: RunningStatistic,
+}
+
+impl BatchNorm {
+    pub const EPS: f64 = 1e-5;
+    pub const MOMENTUM: f64 = 0.1;
+
+    /// Values per channel in each of `groups` groups of a batch (N, C, H, W), whose statistics are taken in training.
+    pub fn values_per_group(groups: usize, [n, c, h, w]: [usize; 4]) -> Result<usize> {
+        check_groups(groups, n)?;
+        let count = n / groups * h * w;
+        if count < 2 {
+            return Err(ModelError::Shape {
+                what: "a batch norm group",
+                got: vec![n / groups, c, h, w],
+                expected: "more than one value per channel in training".to_owned(),
+            });
+        }
+        Ok(count)
+    }
+}
+
+/// Checks that a residual (N, C, H, W) has the shape of the output that it is added to.
+pub(crate) fn check_residual(residual: [usize; 4], output: [usize; 4]) -> Result<()> {
+    if residual == output {
+        return Ok(());
+    }
+    Err(ModelError::Shape {
+        what: "the residual",
+        got: residual.to_vec(),
+        expected: "the shape of the convolution's output".to_owned(),
+    })
+}
+
+/// Checks that a batch of `n` images falls into `groups` equal groups.
+pub(crate) fn check_groups(groups: usize, n: usize) -> Result<()> {
+    if groups > 0 && n.is_multiple_of(groups) {
+        return Ok(());
+    }
+    Err(ModelError::Config {
+        field: "bn_splits",
+        value: groups.to_string(),
+        expected: format!("use a divisor of the batch, which has {n} images"),
+    })
+}
+
+/// The unit of a ResNet: a convolution without bias and its batch norm; in the pass a residual and ReLU may follow.
+#[derive(Clone, Debug)]
+pub struct ConvBn {
+    pub(crate) conv: Convolution,
+    pub(crate) bn: BatchNorm,
+}
+
+/// What a [`ConvBn`] is built from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConvBnConfig<'a> {
+    /// Name of the convolution, such as `layer1.0.conv1`: its parameter is `NAME.weight`.
+    pub conv: &'a str,
+    /// Name of the norm, such as `layer1.0.bn1`, with `weight`, `bias`, `running_mean` and `running_var`.
+    pub norm: &'a str,
+    /// Channels of the input.
+    pub c_in: usize,
+    /// Channels of the output.
+    pub c_out: usize,
+    /// Side of the kernel, odd. The padding is half of it, rounded down.
+    pub kernel: usize,
+    /// Distance between the inputs of neighboring outputs, at least 1.
+    pub stride: usize,
+    /// Where the norm's weight starts.
+    pub norm_weight: f64,
+}
+
+impl ConvBn {
+    /// Makes the parameters: the convolution's by Kaiming normal (fan-out, ReLU) as in torchvision, the norm's constant.
+    ///
+    /// # Errors
+    /// The kernel is even, the stride 0 or there are no channels; or a tensor operation fails.
+    pub fn new(builder: &mut Builder, config: ConvBnConfig<'_>) -> Result<Self> {
+        let ConvBnConfig { conv, norm, c_in, c_out, kernel, stride, norm_weight } = config;
+        let valid = |field, value: usize, valid: bool, expected: &str| {
+            let error = || ModelError::Config { field, value: value.to_string(), expected: expected.to_owned() };
+            if valid { Ok(()) } else { Err(error()) }
+        };
+        valid("kernel", kernel, !kernel.is_multiple_of(2), "use an odd side")?;
+        valid("stride", stride, stride > 0, "use at least 1")?;
+        valid("c_in", c_in, c_in > 0, "use at least one channel")?;
+        valid("c_out", c_out, c_out > 0, "use at least one channel")?;
+        let init = Init::Randn { mean: 0.0, stdev: (2.0 / (c_out * kernel * kernel) as f64).sqrt() };
+        let weight = builder.parameter(format!("{conv}.weight"), &[c_out, c_in, kernel, kernel], init)?;
+        let bn = BatchNorm {
+            weight: builder.parameter(format!("{norm}.weight"), &[c_out], Init::Const(norm_weight))?,
+            bias: builder.parameter(format!("{norm}.bias"), &[c_out], Init::Const(0.0))?,
+            running_mean: builder.running_statistic(format!("{norm}.running_mean"), c_out, 0.0)?,
+            running_var: builder.running_statistic(format!("{norm}.running_var"), c_out, 1.0)?,
+        };
+        Ok(Self { conv: Convolution { weight, c_in, c_out, kernel, stride, padding: kernel / 2 }, bn })
+    }
+}

@@ -1,0 +1,125 @@
+//! Whole residual networks.
+
+use crate::arch::Arch;
+use crate::backbone::{Architecture, Backbone, Builder, CandlePass, Mode};
+use crate::config::{ModelConfig, Stem};
+use crate::cpu::Cpu;
+use crate::gradients::Gradients;
+use crate::kernels::InstructionSet;
+use crate::portable::Portable;
+use crate::tape::Tape;
+use crate::test_network::{copy_parameters, difference, f64s, images, upstream};
+use candle_core::{DType, Device, Tensor};
+
+const LAST_STAGE: usize = 3;
+
+fn network(config: &ModelConfig, dtype: DType) -> (Box<dyn Backbone>, Builder) {
+    let mut builder = Builder::new(7, dtype, &Device::Cpu);
+    (config.build(&mut builder).unwrap(), builder)
+}
+
+/// One training pass of the portable operations and its parameter gradients.
+fn portable_pass(
+    net: &dyn Backbone,
+    builder: &Builder,
+    images: &Tensor,
+    given: &Tensor,
+    groups: usize,
+) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let dtype = images.dtype();
+    let mut portable = Portable { pass: CandlePass::new(Mode::Train, dtype, true), bn_splits: groups };
+    let features = net.forward(&mut portable, images, LAST_STAGE).unwrap();
+    let loss = (&features * given.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
+    let store = loss.backward().unwrap();
+    (f64s(&features), builder.parameters().iter().map(|p| f64s(store.get(&p.var).unwrap())).collect())
+}
+
+/// Features, gradients and running statistics of a network on `batch` images of `side` x `side`.
+fn agrees(config: &ModelConfig, batch: usize, side: usize, groups: usize) {
+    for instructions in InstructionSet::available() {
+        agrees_with(instructions, config, batch, side, groups);
+    }
+}
+
+fn agrees_with(instructions: InstructionSet, config: &ModelConfig, batch: usize, side: usize, groups: usize) {
+    let (net, single) = network(config, DType::F32);
+    let (reference, double) = network(config, DType::F64);
+    copy_parameters(&single, &double);
+    let cpu = Cpu::<f32>::new(instructions);
+    let (x32, x64) = (images(batch, side, DType::F32), images(batch, side, DType::F64));
+    // The second pass works in the memory of the first.
+    for pass in 0..2 {
+        let mut tape = Tape::new(cpu.clone(), Mode::Train, groups, true);
+        let features = net.forward(&mut tape, &x32, LAST_STAGE).unwrap();
+        let given = upstream(features.dims());
+        let mut gradients = Gradients::new(single.parameters().len());
+        tape.backward(&given, &mut gradients).unwrap();
+
+        let (expected, expected_gradients) = portable_pass(reference.as_ref(), &double, &x64, &given, groups);
+        let error = difference(&f64s(&features), &expected);
+        assert!(error < 1e-4, "pass {pass}: features differ by {error:e}");
+        // Deep in a network a value near zero passes ReLU in one precision and not in another: what single
+        // precision itself loses is the measure.
+        let (twin, twins) = network(config, DType::F32);
+        let (_, single_gradients) = portable_pass(twin.as_ref(), &twins, &x32, &given, groups);
+        for ((p, expected), portable) in single.parameters().iter().zip(&expected_gradients).zip(&single_gradients) {
+            let error = difference(&f64s(gradients.get(p.index).unwrap()), expected);
+            let allowed = 1e-4 + 4.0 * difference(portable, expected);
+            assert!(error < allowed, "pass {pass}: the gradient of {} differs by {error:e} > {allowed:e}", p.name);
+        }
+    }
+    for (b, c) in single.running_statistics().iter().zip(double.running_statistics()) {
+        let error = difference(&f64s(b.var.as_tensor()), &f64s(c.var.as_tensor()));
+        assert!(error < 1e-4, "{} differs by {error:e}", b.name);
+    }
+    let mut tape = Tape::new(cpu.clone(), Mode::Eval, groups, false);
+    let features = net.forward(&mut tape, &x32, LAST_STAGE).unwrap();
+    let mut portable = Portable { pass: CandlePass::new(Mode::Eval, DType::F64, false), bn_splits: groups };
+    let expected = reference.forward(&mut portable, &x64, LAST_STAGE).unwrap();
+    let error = difference(&f64s(&features), &f64s(&expected));
+    assert!(error < 1e-4, "in evaluation mode features differ by {error:e}");
+}
+
+#[test]
+fn basic_blocks_agree_with_the_portable_operations() {
+    let config = ModelConfig { arch: Arch::Resnet18, stem: Stem::Cifar, width: 0.25, ..ModelConfig::default() };
+    agrees(&config, 4, 32, 1);
+}
+
+#[test]
+fn a_resnet50s_gradient_points_where_that_of_f64_does() {
+    InstructionSet::available().into_iter().for_each(resnet50_points_with);
+}
+
+fn resnet50_points_with(instructions: InstructionSet) {
+    let config = ModelConfig { width: 0.25, ..ModelConfig::default() };
+    let (net, single) = network(&config, DType::F32);
+    let (reference, double) = network(&config, DType::F64);
+    copy_parameters(&single, &double);
+    let mut tape = Tape::new(Cpu::<f32>::new(instructions), Mode::Train, 1, true);
+    let features = net.forward(&mut tape, &images(4, 65, DType::F32), LAST_STAGE).unwrap();
+    let given = upstream(features.dims());
+    let mut gradients = Gradients::new(single.parameters().len());
+    tape.backward(&given, &mut gradients).unwrap();
+    let (expected, expected_gradients) =
+        portable_pass(reference.as_ref(), &double, &images(4, 65, DType::F64), &given, 1);
+    assert!(difference(&f64s(&features), &expected) < 1e-4);
+    // Fifty layers deep some values near zero pass ReLU in one precision and not in the other, so that single
+    // parameters may differ by what one pixel contributes.
+    let (mut product, mut own, mut other) = (0.0, 0.0, 0.0);
+    for (p, expected) in single.parameters().iter().zip(&expected_gradients) {
+        let got = f64s(gradients.get(p.index).unwrap());
+        let scale = expected.iter().fold(1e-300, |sum, x| sum + x * x);
+        product += got.iter().zip(expected).map(|(a, b)| a * b).sum::<f64>() / scale;
+        own += got.iter().map(|a| a * a).sum::<f64>() / scale;
+        other += 1.0;
+    }
+    let cosine = product / (own * other).sqrt();
+    assert!(cosine > 0.999, "the cosine is {cosine}");
+}
+
+#[test]
+fn batch_norm_groups_agree_with_the_portable_operations() {
+    let config = ModelConfig { arch: Arch::Resnet10, width: 0.1875, ..ModelConfig::default() };
+    agrees(&config, 6, 75, 3);
+}

@@ -1,0 +1,82 @@
+//! The engine of the CPU kernels: the backbone on a tape, the head in kernels of its own.
+
+use super::{Engine, PassEnd};
+use crate::backbone::Mode;
+use crate::compute::EngineKind;
+use crate::cpu::Cpu;
+use crate::error::Result;
+use crate::gradients::Gradients;
+use crate::head::HeadPass;
+use crate::kernels::{Element, InstructionSet};
+use crate::network::Network;
+use crate::pass::{Pass, Recorded};
+use crate::tape::Tape;
+use candle_core::Tensor;
+
+/// CPU kernels on activations of type `E`. Their memory is kept between passes.
+pub(super) struct CpuEngine<E> {
+    kernels: Cpu<E>,
+    bn_splits: usize,
+}
+
+impl<E: Element> CpuEngine<E> {
+    pub fn open(bn_splits: usize) -> Result<Box<dyn Engine>> {
+        Ok(Box::new(Self { kernels: Cpu::new(InstructionSet::chosen()?), bn_splits }))
+    }
+
+    fn tape(&self, mode: Mode, track: bool) -> Tape<Cpu<E>> {
+        Tape::new(self.kernels.clone(), mode, self.bn_splits, track)
+    }
+}
+
+impl<E: Element> Engine for CpuEngine<E> {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Cpu
+    }
+
+    fn record(&self, network: &Network, images: &Tensor, end: PassEnd) -> Result<Pass> {
+        let (features, tape) = in_pool(|| -> Result<_> {
+            let mut tape = self.tape(Mode::Train, true);
+            Ok((network.features(&mut tape, images, network.last_stage())?, tape))
+        })?;
+        match end {
+            PassEnd::Features => Ok(Pass::new(features, TapePass { tape, head: None })),
+            PassEnd::Embedding => {
+                let head = network.head.pass(&features)?;
+                Ok(Pass::new(head.embedding()?, TapePass { tape, head: Some(head) }))
+            }
+        }
+    }
+
+    fn features(&self, network: &Network, images: &Tensor, mode: Mode, stage: usize) -> Result<Tensor> {
+        in_pool(|| network.features(&mut self.tape(mode, false), images, stage))
+    }
+
+    fn embed(&self, network: &Network, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        let features = self.features(network, images, mode, network.last_stage())?;
+        network.head.pass(&features)?.embedding()
+    }
+}
+
+/// The backbone's tape, and the head's pass where the pass does not end before it.
+struct TapePass<E: Element> {
+    tape: Tape<Cpu<E>>,
+    head: Option<HeadPass>,
+}
+
+impl<E: Element> Recorded for TapePass<E> {
+    fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        let Self { tape, head } = *self;
+        let features = match head {
+            Some(head) => head.backward(gradient, gradients)?,
+            None => gradient.clone(),
+        };
+        in_pool(|| tape.backward(&features, gradients))
+    }
+}
+
+/// Runs a pass on a thread of rayon's pool. From outside, each of its hundreds of kernels would put its caller to sleep
+/// and wake it up.
+fn in_pool<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| pass())
+}

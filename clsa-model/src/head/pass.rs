@@ -1,0 +1,88 @@
+//! A pass of the projection head in this crate's kernels, with its backward pass.
+
+use super::{Head, Linear, SHORTEST};
+use crate::error::Result;
+use crate::gradients::Gradients;
+use crate::kernels::{linear, linear_backward};
+use crate::storage::read_f32;
+use candle_core::{Device, Tensor};
+
+/// A pass of the head, with what the backward pass needs.
+pub(crate) struct HeadPass {
+    head: Head,
+    features: Vec<f32>,
+    hidden: Vec<f32>,
+    lengths: Vec<f32>,
+    embedding: Vec<f32>,
+}
+
+impl HeadPass {
+    /// Takes features (N, d) in f32 on the CPU.
+    pub(super) fn new(head: &Head, features: &Tensor) -> Result<Self> {
+        let rows = features.dim(0)?;
+        let features = features.flatten_all()?.to_vec1::<f32>()?;
+        let mut hidden = head.hidden.apply(&features, rows)?;
+        for x in &mut hidden {
+            // NaN stays NaN.
+            if *x < 0.0 {
+                *x = 0.0;
+            }
+        }
+        let mut embedding = head.output.apply(&hidden, rows)?;
+        let dim = embedding.len() / rows;
+        let mut lengths = Vec::with_capacity(rows);
+        for row in embedding.chunks_exact_mut(dim) {
+            let length = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32;
+            let length = if length < SHORTEST { SHORTEST } else { length };
+            row.iter_mut().for_each(|x| *x /= length);
+            lengths.push(length);
+        }
+        Ok(Self { head: head.clone(), features, hidden, lengths, embedding })
+    }
+
+    /// The embeddings (N, dim).
+    pub fn embedding(&self) -> Result<Tensor> {
+        let rows = self.lengths.len();
+        Ok(Tensor::from_slice(&self.embedding, (rows, self.embedding.len() / rows), &Device::Cpu)?)
+    }
+
+    /// From the gradient of the embeddings (N, dim) to that of the features (N, d); the parameters' are added to
+    /// `gradients`.
+    pub fn backward(&self, gradient: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let rows = self.lengths.len();
+        let dim = self.embedding.len() / rows;
+        let mut output = read_f32(&gradient.contiguous()?, <[f32]>::to_vec)?;
+        let pairs = output.chunks_exact_mut(dim).zip(self.embedding.chunks_exact(dim)).zip(&self.lengths);
+        for ((g, e), &length) in pairs {
+            // What is along the embedding does not change it.
+            let along = g.iter().zip(e).map(|(&g, &e)| f64::from(g) * f64::from(e)).sum::<f64>() as f32;
+            let along = if length > SHORTEST { along } else { 0.0 };
+            g.iter_mut().zip(e).for_each(|(g, e)| *g = (*g - e * along) / length);
+        }
+        let mut hidden = self.head.output.backward(&self.hidden, &output, gradients)?;
+        hidden.iter_mut().zip(&self.hidden).for_each(|(g, &h)| *g = if h > 0.0 { *g } else { 0.0 });
+        let features = self.head.hidden.backward(&self.features, &hidden, gradients)?;
+        let width = features.len() / rows;
+        Ok(Tensor::from_vec(features, (rows, width), &Device::Cpu)?)
+    }
+}
+
+impl Linear {
+    /// The layer's output for each of `rows` rows.
+    fn apply(&self, x: &[f32], rows: usize) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; rows * self.bias.var.elem_count()];
+        read_f32(&self.weight.var, |w| read_f32(&self.bias.var, |b| linear(x, w, b, &mut out)))??;
+        Ok(out)
+    }
+
+    /// The gradient of `x`; those of the parameters are added to `gradients`.
+    fn backward(&self, x: &[f32], gradient: &[f32], gradients: &mut Gradients) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; x.len()];
+        let mut bias = vec![0.0; self.bias.var.elem_count()];
+        gradients.accumulate_f32(&self.weight, |to| {
+            read_f32(&self.weight.var, |w| linear_backward(x, w, gradient, &mut out, to, &mut bias))
+        })??;
+        gradients.accumulate_f32(&self.bias, |to| to.iter_mut().zip(&bias).for_each(|(to, g)| *to += g))?;
+        Ok(out)
+    }
+}

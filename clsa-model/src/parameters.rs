@@ -1,0 +1,23 @@
+//! The named tensors of an encoder: what is trained, and what is kept beside it.
+
+use candle_core::Var;
+
+/// A trained tensor: its name is torchvision's, its index its place among the encoder's parameters and gradients.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// torchvision's name, such as `layer1.0.conv1.weight`.
+    pub name: String,
+    /// Place in [`crate::Encoder::parameters`] and [`crate::Gradients`].
+    pub index: usize,
+    /// The values.
+    pub var: Var,
+}
+
+/// A tensor that is kept beside the parameters and not trained: a running mean or variance of batch norm.
+#[derive(Clone, Debug)]
+pub struct RunningStatistic {
+    /// torchvision's name, such as `bn1.running_mean`.
+    pub name: String,
+    /// The values.
+    pub var: Var,
+}

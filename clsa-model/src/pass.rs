@@ -1,0 +1,48 @@
+//! A training pass of one view.
+
+use crate::error::{ModelError, Result};
+use crate::gradients::Gradients;
+use candle_core::Tensor;
+
+/// A training pass of one view: its embedding, and what the backward pass needs.
+#[must_use = "a pass holds its activations until it is dropped or taken backward"]
+pub struct Pass {
+    embedding: Tensor,
+    recorded: Box<dyn Recorded>,
+}
+
+/// What an engine keeps of a pass to take it back.
+pub(crate) trait Recorded: Send + Sync {
+    /// Takes the gradient of the pass's result back and adds the parameters' gradients.
+    fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients) -> Result<()>;
+}
+
+impl Pass {
+    pub(crate) fn new(embedding: Tensor, recorded: impl Recorded + 'static) -> Self {
+        Self { embedding, recorded: Box::new(recorded) }
+    }
+
+    /// The embedding (N, dim), rows of unit length, without graph; of
+    /// [`forward_features`](crate::Encoder::forward_features), the features (N, C).
+    pub fn embedding(&self) -> &Tensor {
+        &self.embedding
+    }
+
+    /// Takes the gradient of the embedding (N, dim) back through the encoder and adds the parameters' gradients.
+    ///
+    /// # Errors
+    /// The gradient has another shape, or a tensor operation fails.
+    ///
+    /// # Panics
+    /// `gradients` were made for fewer parameters than the encoder has.
+    pub fn backward(self, gradient: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        if gradient.dims() != self.embedding.dims() {
+            return Err(ModelError::Shape {
+                what: "the embedding's gradient",
+                got: gradient.dims().to_vec(),
+                expected: format!("{:?}", self.embedding.dims()),
+            });
+        }
+        self.recorded.backward(gradient, gradients)
+    }
+}

@@ -1,0 +1,57 @@
+//! The tape over kernels of the plainest kind, in f64, against the portable operations: what it records and adds up is right
+//! for any device's kernels.
+
+mod naive;
+
+use super::Tape;
+use crate::backbone::{Builder, CandlePass, ConvBn, Mode, Ops};
+use crate::error::Result;
+use crate::gradients::Gradients;
+use crate::portable::Portable;
+use crate::test_network::{branched_units, difference, f64s, forward, forward_branched, images, units, upstream};
+use candle_core::{DType, Tensor};
+use naive::Naive;
+
+type Forward = fn(&mut dyn Ops, &[ConvBn], &Tensor) -> Result<Tensor>;
+type Units = fn(DType) -> (Vec<ConvBn>, Builder);
+
+fn agree(forward: Forward, units: Units, groups: usize) {
+    let (ours, parameters) = units(DType::F64);
+    let (theirs, twins) = units(DType::F64);
+    let images = images(4, 21, DType::F64);
+    let portable = |mode| Portable { pass: CandlePass::new(mode, DType::F64, mode == Mode::Train), bn_splits: groups };
+
+    let mut tape = Tape::new(Naive, Mode::Train, groups, true);
+    let features = forward(&mut tape, &ours, &images).unwrap();
+    let given = upstream(features.dims()).to_dtype(DType::F64).unwrap();
+    let mut gradients = Gradients::new(parameters.parameters().len());
+    tape.backward(&given, &mut gradients).unwrap();
+
+    let expected = forward(&mut portable(Mode::Train), &theirs, &images).unwrap();
+    assert!(difference(&f64s(&features), &f64s(&expected)) < 1e-12);
+    let store = (expected * given).unwrap().sum_all().unwrap().backward().unwrap();
+    for (ours, theirs) in parameters.parameters().iter().zip(twins.parameters()) {
+        let (ours_gradient, theirs_gradient) = (gradients.get(ours.index).unwrap(), store.get(&theirs.var).unwrap());
+        let error = difference(&f64s(ours_gradient), &f64s(theirs_gradient));
+        assert!(error < 1e-10, "the gradient of {} differs by {error:e}", ours.name);
+    }
+    for (ours, theirs) in parameters.running_statistics().iter().zip(twins.running_statistics()) {
+        assert!(difference(&f64s(&ours.var), &f64s(&theirs.var)) < 1e-12, "{}", ours.name);
+    }
+
+    let features = forward(&mut Tape::new(Naive, Mode::Eval, groups, false), &ours, &images).unwrap();
+    let expected = forward(&mut portable(Mode::Eval), &theirs, &images).unwrap();
+    assert!(difference(&f64s(&features), &f64s(&expected)) < 1e-12);
+}
+
+#[test]
+fn a_tape_over_naive_kernels_agrees_with_the_portable_operations() {
+    for groups in [1, 2] {
+        agree(forward, units, groups);
+    }
+}
+
+#[test]
+fn gradients_add_up_where_an_activation_is_read_more_than_once() {
+    agree(forward_branched, branched_units, 1);
+}

@@ -1,0 +1,107 @@
+//! For tests: a network of few layers with every operation, images for it, and the measure of differences.
+
+use crate::backbone::{BatchNorm, Builder, ConvBn, Convolution, Ops};
+use crate::error::Result;
+use candle_core::{DType, Device, Tensor};
+use candle_nn::Init;
+
+/// Stem, pooling, a bottleneck with projection and stride 2, one without: every operation, few layers deep.
+pub fn forward(ops: &mut dyn Ops, units: &[ConvBn], images: &Tensor) -> Result<Tensor> {
+    let x = ops.image(images)?;
+    let x = ops.conv_bn(&x, &units[0], None, true)?;
+    let x = ops.max_pool(&x)?;
+    let y = ops.conv_bn(&x, &units[1], None, true)?;
+    let y = ops.conv_bn(&y, &units[2], None, true)?;
+    let identity = ops.conv_bn(&x, &units[3], None, false)?;
+    let x = ops.conv_bn(&y, &units[4], Some(&identity), true)?;
+    let y = ops.conv_bn(&x, &units[5], None, true)?;
+    let y = ops.conv_bn(&y, &units[6], None, true)?;
+    let x = ops.conv_bn(&y, &units[7], Some(&x), true)?;
+    ops.global_avg_pool(&x)
+}
+
+/// The units of [`forward`].
+pub fn units(dtype: DType) -> (Vec<ConvBn>, Builder) {
+    units_of(
+        &[
+            (3, 20, 7, 2),
+            (20, 18, 1, 1),
+            (18, 24, 3, 2),
+            (20, 72, 1, 2),
+            (24, 72, 1, 1),
+            (72, 18, 1, 1),
+            (18, 24, 3, 1),
+            (24, 72, 1, 1),
+        ],
+        dtype,
+    )
+}
+
+/// A network that reads activations in ways that a residual network does not: one by max pooling and by a convolution, one
+/// as input and as residual of the same unit, and features of a unit without residual.
+pub fn forward_branched(ops: &mut dyn Ops, units: &[ConvBn], images: &Tensor) -> Result<Tensor> {
+    let x = ops.image(images)?;
+    let x = ops.conv_bn(&x, &units[0], None, true)?;
+    let pooled = ops.max_pool(&x)?;
+    let strided = ops.conv_bn(&x, &units[1], None, true)?;
+    let x = ops.conv_bn(&pooled, &units[2], Some(&strided), false)?;
+    let x = ops.conv_bn(&x, &units[3], Some(&x), true)?;
+    let y = ops.conv_bn(&x, &units[4], None, true)?;
+    ops.global_avg_pool(&y)
+}
+
+/// The units of [`forward_branched`].
+pub fn branched_units(dtype: DType) -> (Vec<ConvBn>, Builder) {
+    units_of(&[(3, 8, 3, 2), (8, 12, 1, 2), (8, 12, 1, 1), (12, 12, 3, 1), (12, 6, 1, 1)], dtype)
+}
+
+/// Units of these input and output channels, kernels and strides.
+fn units_of(shapes: &[(usize, usize, usize, usize)], dtype: DType) -> (Vec<ConvBn>, Builder) {
+    let mut builder = Builder::new(3, dtype, &Device::Cpu);
+    let unit = |(i, &(c_in, c_out, kernel, stride)): (usize, &(usize, usize, usize, usize))| {
+        let init = Init::Randn { mean: 0.0, stdev: (2.0 / (c_out * kernel * kernel) as f64).sqrt() };
+        let weight = builder.parameter(format!("{i}.weight"), &[c_out, c_in, kernel, kernel], init).unwrap();
+        let bn = BatchNorm {
+            weight: builder.parameter(format!("{i}.norm"), &[c_out], Init::Uniform { lo: -1.5, up: 1.5 }).unwrap(),
+            bias: builder.parameter(format!("{i}.bias"), &[c_out], Init::Uniform { lo: -0.5, up: 0.5 }).unwrap(),
+            running_mean: builder.running_statistic(format!("{i}.mean"), c_out, 0.0).unwrap(),
+            running_var: builder.running_statistic(format!("{i}.var"), c_out, 1.0).unwrap(),
+        };
+        ConvBn { conv: Convolution { weight, c_in, c_out, kernel, stride, padding: kernel / 2 }, bn }
+    };
+    let units = shapes.iter().enumerate().map(unit).collect();
+    (units, builder)
+}
+
+/// Makes the parameters of `to` equal to those of `from`, in another type.
+pub fn copy_parameters(from: &Builder, to: &Builder) {
+    for (from, to) in from.parameters().iter().zip(to.parameters()) {
+        to.var.set(&from.var.as_detached_tensor().to_dtype(to.var.dtype()).unwrap()).unwrap();
+    }
+}
+
+/// The same numbers for any place: smooth, of mixed sign, without symmetry.
+pub fn images(n: usize, side: usize, dtype: DType) -> Tensor {
+    let values: Vec<f64> = (0..n * 3 * side * side)
+        .map(|i| (i as f64 * 0.37).sin() + 0.5 * (i as f64 * 0.0113).cos() + 0.3 * ((i * 7919 % 101) as f64 / 101.0))
+        .collect();
+    Tensor::from_vec(values, (n, 3, side, side), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+}
+
+pub fn f64s(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The length of the difference over the length of what is expected.
+pub fn difference(got: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let square = |sum: f64, x: f64| sum + x * x;
+    let distance = got.iter().zip(expected).map(|(a, b)| a - b).fold(0.0, square);
+    (distance / expected.iter().copied().fold(1e-300, square)).sqrt()
+}
+
+/// A gradient for features of these dimensions.
+pub fn upstream(dims: &[usize]) -> Tensor {
+    let given: Vec<f32> = (0..dims.iter().product()).map(|i: usize| (i as f32 * 1.7).sin()).collect();
+    Tensor::from_vec(given, dims, &Device::Cpu).unwrap()
+}

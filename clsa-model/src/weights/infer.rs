@@ -1,0 +1,93 @@
+//! Which network a set of tensors is, from their names and shapes.
+
+use crate::arch::{Arch, Family};
+use crate::backbone::{Block, Branch, ResNetShape};
+use crate::config::{ModelConfig, Stem};
+use crate::error::{ModelError, Result};
+use crate::head::PROJECTION_WEIGHT;
+use candle_core::Tensor;
+use std::collections::HashMap;
+
+/// The configuration of the network whose weights these are (torchvision's names): architecture, width and stem from
+/// the convolutions, `dim` from the projection head `fc.2` (the default, 128, where there is none). Initialization is
+/// left at its default.
+///
+/// # Errors
+/// Lists the convolutions that are missing or have another shape than the nearest network's; or the blocks are those of
+/// no network that this crate has.
+pub fn infer_config(tensors: &HashMap<String, Tensor>) -> Result<ModelConfig> {
+    let dims = |name: &str| tensors.get(name).map(Tensor::dims);
+    let stem_dims = dims("conv1.weight").ok_or_else(|| unfit("conv1.weight is missing"))?;
+    let (base_width, stem) = match *stem_dims {
+        [base_width, 3, 7, 7] => (base_width, Stem::Imagenet),
+        [base_width, 3, 3, 3] => (base_width, Stem::Cifar),
+        _ => {
+            return Err(unfit(format!("conv1.weight has shape {stem_dims:?} instead of (C, 3, 7, 7) or (C, 3, 3, 3)")));
+        }
+    };
+    let shape = resnet_shape(tensors, base_width);
+    let arch = Arch::ALL.into_iter().find(|arch| arch.family() == Family::ResNet(shape)).ok_or_else(|| {
+        let kind = match shape.block {
+            Block::Basic => "basic blocks",
+            Block::Bottleneck { .. } => "bottlenecks",
+        };
+        let blocks = shape.blocks.map(|b| b.to_string()).join("-");
+        unfit(format!("no known network has {blocks} {kind} in its four stages"))
+    })?;
+    let dim = match dims(PROJECTION_WEIGHT) {
+        Some(&[dim, _]) => dim,
+        Some(other) => return Err(unfit(format!("{PROJECTION_WEIGHT} has shape {other:?} instead of two dimensions"))),
+        None => ModelConfig::default().dim,
+    };
+    let config = ModelConfig { arch, width: base_width as f64 / 64.0, stem, dim, ..ModelConfig::default() };
+    config.validate()?;
+    if let Some(&[_, inputs]) = dims(PROJECTION_WEIGHT)
+        && inputs != config.feature_dim()
+    {
+        let (found, features) = ([dim, inputs], config.feature_dim());
+        return Err(unfit(format!("{PROJECTION_WEIGHT} has shape {found:?} instead of [{dim}, {features}]")));
+    }
+    check_convolutions(shape, base_width, tensors)?;
+    Ok(config)
+}
+
+/// The blocks that there are, and their kind as far as the first tells it.
+fn resnet_shape(tensors: &HashMap<String, Tensor>, base_width: usize) -> ResNetShape {
+    let blocks = [1, 2, 3, 4].map(|stage| {
+        (0..).take_while(|block| tensors.contains_key(&format!("layer{stage}.{block}.conv1.weight"))).count()
+    });
+    let block = if tensors.contains_key("layer1.0.conv3.weight") {
+        let inner = tensors.get("layer1.0.conv1.weight").and_then(|weight| weight.dims().first().copied());
+        Block::Bottleneck { inner_width: if inner == Some(2 * base_width) { 2 } else { 1 } }
+    } else {
+        Block::Basic
+    };
+    ResNetShape { blocks, block }
+}
+
+/// Checks the blocks' convolutions, which are nearly all of a network: building it then needs no more memory than the
+/// tensors have.
+fn check_convolutions(shape: ResNetShape, base_width: usize, tensors: &HashMap<String, Tensor>) -> Result<()> {
+    let mut differences = Vec::new();
+    let mut c_in = base_width;
+    for (stage, blocks) in shape.blocks.into_iter().enumerate() {
+        for block in 0..blocks {
+            let Branch { inner, last } = shape.branch(base_width, stage, c_in, 1);
+            for (i, conv) in inner.into_iter().chain([last]).enumerate() {
+                let name = format!("layer{}.{block}.conv{}.weight", stage + 1, i + 1);
+                let expected = [conv.c_out, conv.c_in, conv.kernel, conv.kernel];
+                match tensors.get(&name).map(Tensor::dims) {
+                    Some(dims) if dims == expected => {}
+                    Some(dims) => differences.push(format!("{name} has shape {dims:?} instead of {expected:?}")),
+                    None => differences.push(format!("{name} is missing")),
+                }
+            }
+            c_in = shape.channels(base_width, stage);
+        }
+    }
+    if differences.is_empty() { Ok(()) } else { Err(unfit(differences.join("; "))) }
+}
+
+fn unfit(difference: impl Into<String>) -> ModelError {
+    ModelError::StateDict(difference.into())
+}

@@ -1,0 +1,139 @@
+//! Reading a weight file of any form.
+
+use super::container::{Container, detect};
+use super::error::{WeightFileError, fail};
+use super::names::Roles;
+use super::safetensors_file::SafetensorsFile;
+use super::torch_file::{Form, TorchFile};
+use crate::error::ModelError;
+use crate::head;
+use candle_core::Tensor;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+/// The weights of a file.
+#[derive(Debug)]
+pub struct WeightFile {
+    /// The network's tensors, in MoCo's, CLSA's and this project's checkpoints those of the query encoder, by
+    /// torchvision's names: the backbone, and of a head whatever the file has (`fc.0` and `fc.2` for a projection head,
+    /// `fc` for a classifier or MoCo v1's linear head).
+    pub tensors: HashMap<String, Tensor>,
+    /// The key encoder of a checkpoint, by the same names.
+    pub key: Option<HashMap<String, Tensor>>,
+    /// The memory bank of a checkpoint, (K, dim).
+    pub bank: Option<Tensor>,
+    /// The form of the file.
+    pub container: Container,
+}
+
+/// Reads a weight file, on the CPU, each tensor in the type it was saved in. The form is told from the content:
+///
+/// - `torch.save` of a state dictionary, or of a dictionary with one under `state_dict` or `model`, in its zip, legacy
+///   and tar forms; names may start with `module.`;
+/// - checkpoints of MoCo v1 and v2 and of the official CLSA code (`module.encoder_q.*`, `module.encoder_k.*`,
+///   `module.queue`);
+/// - safetensors with torchvision's names;
+/// - this project's checkpoints.
+///
+/// # Errors
+/// The file cannot be read; it is truncated or damaged; its content is not what its name says (`.safetensors`; `.pth`,
+/// `.pt`, `.tar`, `.bin`, `.ckpt` for PyTorch; other endings claim nothing); its pickle asks for anything but tensors and
+/// plain data; or a checkpoint has tensors that belong to none of its parts, which are listed. Whether the tensors are a
+/// whole network is seen by [`check`](self::check), or by [`Encoder::load_backbone`].
+pub fn read(path: &Path) -> Result<WeightFile, ModelError> {
+    let file = File::open(path).map_err(|source| ModelError::Io { path: path.display().to_string(), source })?;
+    read_open(path, file).map_err(|error| error.about(path))
+}
+
+fn read_open(path: &Path, mut file: File) -> Result<WeightFile, WeightFileError> {
+    let container = detect(&mut file)?;
+    let claimed = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    match (claimed.as_str(), container) {
+        ("safetensors", Container::TorchZip | Container::TorchLegacy | Container::TorchTar) => {
+            return fail("is a PyTorch file, not safetensors as its name says: rename it to .pth");
+        }
+        ("pth" | "pt" | "tar" | "bin" | "ckpt", Container::Safetensors) => {
+            return fail("is a safetensors file, not PyTorch's as its name says: rename it to .safetensors");
+        }
+        _ => {}
+    }
+    match container {
+        Container::Safetensors => {
+            let file = SafetensorsFile::read(file)?;
+            gather(container, &file.names(), |name| file.load(name))
+        }
+        Container::TorchZip => read_torch(container, file, Form::Zip),
+        Container::TorchLegacy => read_torch(container, file, Form::Legacy),
+        Container::TorchTar => read_torch(container, file, Form::Tar),
+    }
+}
+
+fn read_torch(container: Container, file: File, form: Form) -> Result<WeightFile, WeightFileError> {
+    let mut file = TorchFile::open(file, form)?;
+    gather(container, &file.names(), |name| file.load(name))
+}
+
+/// Loads the tensors by the part of the method they belong to.
+fn gather(
+    container: Container,
+    names: &[String],
+    mut load: impl FnMut(&str) -> Result<Tensor, WeightFileError>,
+) -> Result<WeightFile, WeightFileError> {
+    let roles = Roles::of(names)?;
+    let mut encoder = |names: Vec<(String, String)>| {
+        names
+            .into_iter()
+            .map(|(name, stored)| Ok((name, load(&stored)?)))
+            .collect::<Result<HashMap<_, _>, WeightFileError>>()
+    };
+    let tensors = encoder(roles.query)?;
+    let key = if roles.key.is_empty() { None } else { Some(encoder(roles.key)?) };
+    let bank = match roles.bank {
+        Some(bank) => {
+            let rows = load(&bank.stored)?;
+            if rows.rank() != 2 {
+                return fail(format!("has a memory bank of shape {:?} instead of two dimensions", rows.dims()));
+            }
+            Some(if bank.transposed { rows.t()?.contiguous()? } else { rows })
+        }
+        None => None,
+    };
+    check_companions(&tensors, key.as_ref(), bank.as_ref())?;
+    Ok(WeightFile { tensors, key, bank, container })
+}
+
+/// Checks that the key encoder has the query encoder's tensors, and that the bank's keys are as wide as its embeddings.
+fn check_companions(
+    query: &HashMap<String, Tensor>,
+    key: Option<&HashMap<String, Tensor>>,
+    bank: Option<&Tensor>,
+) -> Result<(), WeightFileError> {
+    let mut differences = Vec::new();
+    if let Some(key) = key {
+        for (name, tensor) in query {
+            match key.get(name) {
+                None => differences.push(format!("{name} is missing")),
+                Some(other) if other.dims() != tensor.dims() => {
+                    differences.push(format!("{name} has shape {:?} instead of {:?}", other.dims(), tensor.dims()));
+                }
+                Some(_) => {}
+            }
+        }
+        differences
+            .extend(key.keys().filter(|name| !query.contains_key(*name)).map(|name| format!("{name} is unexpected")));
+        differences.sort();
+    }
+    if !differences.is_empty() {
+        return fail(format!("has a key encoder that differs from its query encoder: {}", differences.join("; ")));
+    }
+    let width = [head::PROJECTION_WEIGHT, head::LINEAR_WEIGHT]
+        .iter()
+        .find_map(|name| query.get(*name)?.dims().first().copied());
+    match (bank.map(|bank| bank.dims()[1]), width) {
+        (Some(bank), Some(width)) if bank != width => {
+            fail(format!("has a memory bank of keys of {bank} components, but its embeddings have {width}"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,14 @@
+//! The bytes of a tensor, as every format stores them.
+
+use super::error::{WeightFileError, fail};
+use candle_core::{DType, Tensor};
+
+/// The values of a contiguous CPU tensor, least significant byte first.
+pub(super) fn bytes_of(name: &str, tensor: &Tensor) -> Result<Vec<u8>, WeightFileError> {
+    match tensor.dtype() {
+        DType::U8 | DType::I16 | DType::I32 | DType::I64 | DType::BF16 | DType::F16 | DType::F32 | DType::F64 => {
+            Ok(safetensors::View::data(tensor).into_owned())
+        }
+        other => fail(format!("cannot hold {name}: its type is {other:?}")),
+    }
+}

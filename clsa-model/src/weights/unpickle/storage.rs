@@ -1,0 +1,70 @@
+//! Storages and the tensors that are views of them, as a pickle describes them.
+
+use crate::weights::error::{WeightFileError, fail};
+use candle_core::DType;
+
+/// Dimensions a tensor may have.
+pub(in super::super) const MAX_RANK: usize = 8;
+
+/// What a storage holds: a type that Candle has, or one that no weight of these networks uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Element {
+    pub dtype: Option<DType>,
+    pub size: usize,
+}
+
+/// A storage as the pickle describes it; its values are elsewhere in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Storage {
+    pub key: String,
+    pub element: Element,
+    /// Elements of the whole storage.
+    pub len: u64,
+    /// The part of it that is meant, as first element and length (legacy files).
+    pub view: Option<(u64, u64)>,
+}
+
+impl Storage {
+    /// Checks that the file has as many bytes of it as the pickle says.
+    pub fn check_len(&self, bytes: u64) -> Result<(), WeightFileError> {
+        if self.len.checked_mul(self.element.size as u64) == Some(bytes) {
+            Ok(())
+        } else {
+            fail(format!("is damaged: its storage {} has {bytes} bytes instead of what its tensors need", self.key))
+        }
+    }
+}
+
+/// A tensor as a strided view of a storage.
+#[derive(Clone, Debug)]
+pub(in super::super) struct StridedView {
+    pub storage: Storage,
+    pub offset: u64,
+    pub shape: Vec<usize>,
+    pub stride: Vec<usize>,
+}
+
+impl StridedView {
+    /// Checks that the view is inside its storage and has no more elements than it.
+    pub fn new(storage: Storage, offset: u64, shape: Vec<usize>, stride: Vec<usize>) -> Result<Self, WeightFileError> {
+        let damaged = || WeightFileError::new("is damaged: a tensor reaches beyond its storage");
+        if shape.len() != stride.len() || shape.len() > MAX_RANK {
+            return Err(damaged());
+        }
+        let len = storage.view.map_or(storage.len, |(_, len)| len);
+        let mut elements = 1_u64;
+        let mut last = offset;
+        for (&dim, &step) in shape.iter().zip(&stride) {
+            elements = elements.checked_mul(dim as u64).ok_or_else(damaged)?;
+            let reach = (dim as u64).saturating_sub(1).checked_mul(step as u64).ok_or_else(damaged)?;
+            last = last.checked_add(reach).ok_or_else(damaged)?;
+        }
+        if elements > 0 && last >= len {
+            return Err(damaged());
+        }
+        if elements > len {
+            return fail("has a tensor that repeats its elements, as expand() makes: save its contiguous() copy");
+        }
+        Ok(Self { storage, offset, shape, stride })
+    }
+}

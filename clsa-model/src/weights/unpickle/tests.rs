@@ -1,0 +1,21 @@
+//! Pickles that make parameters in unusual ways.
+
+use super::{Object, Pickle};
+
+/// A `Parameter` of the tensor with the key 7, made by NEWOBJ, in two ways; and what makes none.
+#[test]
+fn parameters_may_be_made_as_objects() {
+    let read = |program: &[u8]| Pickle::read(&mut &[b"\x80\x02ctorch.nn.parameter\nParameter\n", program].concat()[..]);
+    let tensor = |program: &[u8]| match read(program).unwrap().result() {
+        Object::TensorKey(key) => *key,
+        other => panic!("{other:?} is no tensor"),
+    };
+    // Parameter(tensor, True); then also with a state.
+    assert_eq!(tensor(b"K\x07Q\x88\x86\x81."), 7);
+    assert_eq!(tensor(b"K\x07Q\x88\x86\x81}b."), 7);
+    // Parameter(), whose state is (tensor, True).
+    assert_eq!(tensor(b")\x81K\x07Q\x88\x86b."), 7);
+    assert!(format!("{:?}", read(b")\x81)b.").unwrap_err()).contains("has no tensor"));
+    let other = Pickle::read(&mut &b"\x80\x02ccollections\nOrderedDict\n)\x81."[..]).unwrap_err();
+    assert!(format!("{other:?}").contains("makes an object that is no tensor"));
+}
