@@ -1,16 +1,29 @@
 //! Writes a picture with the first samples of a source, one column per class where it has labels.
 //!
-//! `cargo run --release -p clsa-data --example contact_sheet -- procedural sheet.png [ROWS] [CELL]`
+//! `cargo run --release -p clsa-data --example contact_sheet -- procedural --out sheet.png`
 
+use clap::Parser;
 use clsa_data::{Source, Split};
 use image::{RgbImage, imageops};
 
+#[derive(Parser)]
+struct Args {
+    /// Where the images come from, as KIND:PATH
+    #[arg(default_value = "procedural")]
+    source: Source,
+    /// The picture
+    #[arg(long, default_value = "contact_sheet.png")]
+    out: String,
+    /// Images of each class
+    #[arg(long, default_value_t = 6)]
+    rows: u32,
+    /// Side of an image in the picture, pixels
+    #[arg(long, default_value_t = 64)]
+    cell: u32,
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let source: Source = arguments.next().unwrap_or("procedural".into()).parse()?;
-    let out = arguments.next().unwrap_or("contact_sheet.png".into());
-    let rows: u32 = arguments.next().map_or(Ok(6), |text| text.parse())?;
-    let cell: u32 = arguments.next().map_or(Ok(64), |text| text.parse())?;
+    let Args { source, out, rows, cell } = Args::parse();
     let dataset = source.open(Split::Train)?;
     let columns = dataset.class_names().len().clamp(1, 16);
     let mut sheet = RgbImage::new((cell + 2) * columns as u32, (cell + 2) * rows);

@@ -1,12 +1,26 @@
 //! Images per second that the loader reads and decodes from a source, with 1 and with more threads.
 //!
-//! `cargo run --release -p clsa-data --example throughput -- flat:PATH [THREADS] [SECONDS]`
+//! `cargo run --release -p clsa-data --example throughput -- flat:PATH --threads 2`
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use clsa_data::{Loader, LoaderConfig, Sample, Source, Split, Transform};
+
+#[derive(Parser)]
+struct Args {
+    /// Where the images come from, as KIND:PATH
+    #[arg(default_value = "procedural")]
+    source: Source,
+    /// Threads of the second measurement; the first has one
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
 
 /// Keeps one number of each image: the loader's own work is what is measured.
 struct FirstPixel;
@@ -30,10 +44,7 @@ impl Transform for FirstPixel {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let source: Source = arguments.next().unwrap_or("procedural".into()).parse()?;
-    let most: usize = arguments.next().map_or(Ok(2), |text| text.parse())?;
-    let seconds: f64 = arguments.next().map_or(Ok(5.0), |text| text.parse())?;
+    let Args { source, threads: most, seconds } = Args::parse();
     let dataset = source.open(Split::Train)?;
     let mut one = None;
     for threads in if most > 1 { vec![1, most] } else { vec![1] } {

@@ -1,7 +1,7 @@
 //! From the bytes of an image file to RGB, as Pillow's `Image.open(…).convert("RGB")` gives it.
 //!
-//! The format is read from the content, not from the name. Alpha is dropped, grey is repeated, 16-bit colour keeps its
-//! high byte, 16-bit grey is clipped to 255 (Pillow's mode `I;16`), an animation gives its first frame, and an EXIF
+//! The format is read from the content, not from the name. Alpha is dropped, gray is repeated, 16-bit color keeps its
+//! high byte, 16-bit gray is clipped to 255 (Pillow's mode `I;16`), an animation gives its first frame, and an EXIF
 //! orientation is not applied. The README lists where the decoders themselves differ.
 
 use std::io::{BufRead, Cursor, Read, Seek};
@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
 
-use crate::error::SampleError;
 use crate::jpeg::Jpeg;
+use crate::sample_error::SampleError;
 
 /// What a single sample may cost. Anything beyond is refused before it is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +91,24 @@ fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, SampleError>) -> Resu
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(decode_error(name, "the decoder panicked")))
 }
 
-/// Decodes an image file; `name` is for messages only.
+/// Decodes an image file as Pillow's `Image.open(…).convert("RGB")` does; `name` is for messages only.
 ///
 /// # Errors
 /// [`SampleError`] if the bytes are beyond the limits or cannot be decoded.
+///
+/// # Examples
+/// ```
+/// use clsa_data::{Limits, decode, dimensions};
+///
+/// let bytes = b"P6 2 1 255\n\xff\x00\x00\x00\x00\xff";
+/// let image = decode(bytes, "two.ppm", &Limits::default())?;
+/// assert_eq!((image.get_pixel(0, 0).0, image.get_pixel(1, 0).0), ([255, 0, 0], [0, 0, 255]));
+/// assert_eq!(dimensions(bytes, "two.ppm", &Limits::default())?, (2, 1));
+///
+/// let error = decode(b"no image", "notes.txt", &Limits::default()).unwrap_err();
+/// assert_eq!(error.to_string(), "notes.txt: cannot be decoded: its first bytes are of no known image format");
+/// # Ok::<(), clsa_data::SampleError>(())
+/// ```
 pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, SampleError> {
     limits.check_bytes(name, bytes.len() as u64)?;
     if Jpeg::is(bytes) {
@@ -103,11 +117,11 @@ pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, Sam
     guarded(name, || {
         let decoder = open(Box::new(Cursor::new(bytes)), name, limits)?;
         let image = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(name, error))?;
-        Ok(to_rgb(image, is_grey_png(bytes)))
+        Ok(to_rgb(image, is_gray_png(bytes)))
     })
 }
 
-/// Width and height in pixels of an image file, from its header; `name` is for messages only.
+/// Returns width and height in pixels of an image file, from its header; `name` is for messages only.
 ///
 /// # Errors
 /// As for [`decode`].
@@ -127,14 +141,14 @@ pub(crate) fn header(mut bytes: impl BufRead + Seek, name: &str, limits: &Limits
     guarded(name, || open(Box::new(bytes), name, limits).map(|decoder| decoder.dimensions()))
 }
 
-/// Whether a PNG's header, 8 bytes of signature and a chunk whose 18th byte is the colour type, says grey without alpha.
-fn is_grey_png(bytes: &[u8]) -> bool {
+/// Whether a PNG's header, 8 bytes of signature and a chunk whose 18th byte is the color type, says gray without alpha.
+fn is_gray_png(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x89PNG") && bytes.get(25) == Some(&0)
 }
 
-/// Eight bits per channel, three channels. The decoder makes an alpha channel of the transparent colour of a grey PNG,
+/// Eight bits per channel, three channels. The decoder makes an alpha channel of the transparent color of a gray PNG,
 /// which has none itself.
-fn to_rgb(image: DynamicImage, grey_png: bool) -> RgbImage {
+fn to_rgb(image: DynamicImage, gray_png: bool) -> RgbImage {
     let high = |value: u16| (value >> 8) as u8;
     let clip = |value: u16| value.min(255) as u8;
     let (width, height) = (image.width(), image.height());
@@ -147,7 +161,7 @@ fn to_rgb(image: DynamicImage, grey_png: bool) -> RgbImage {
             [r, g, b].map(high)
         }),
         DynamicImage::ImageLuma16(image) => map(&|x, y| [clip(image.get_pixel(x, y).0[0]); 3]),
-        DynamicImage::ImageLumaA16(image) if grey_png => map(&|x, y| [clip(image.get_pixel(x, y).0[0]); 3]),
+        DynamicImage::ImageLumaA16(image) if gray_png => map(&|x, y| [clip(image.get_pixel(x, y).0[0]); 3]),
         DynamicImage::ImageLumaA16(image) => map(&|x, y| [high(image.get_pixel(x, y).0[0]); 3]),
         other => other.into_rgb8(),
     }

@@ -1,40 +1,64 @@
-//! The errors of this crate: one for a source or a run as a whole, one for a single sample.
+//! The error of a source or a run as a whole.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::Split;
+use crate::sample_error::{SampleError, names_nothing};
+use crate::split::Split;
 
 /// Why a source is refused, or why a loader stops.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DataError {
-    /// The text of a source is not one this crate knows.
-    #[error("source `{text}`: {reason}")]
-    Source {
+    /// The text of a source begins with no kind that this crate knows.
+    #[error("source `{text}`: is no known kind; a source is one of {forms}")]
+    UnknownKind {
         /// The text as given.
         text: String,
-        /// What is wrong with it and what is expected.
+        /// The forms of all kinds.
+        forms: String,
+    },
+    /// The text of a source names a kind and nothing that it could read.
+    #[error("source `{text}`: needs a path: {form}")]
+    NoPath {
+        /// The text as given.
+        text: String,
+        /// What is expected, such as `imagefolder:PATH`.
+        form: String,
+    },
+    /// The options in the text of a source are wrong.
+    #[error("source `{text}`: {reason}")]
+    Options {
+        /// The text as given.
+        text: String,
+        /// Which option is wrong, its value, and what is expected.
         reason: String,
     },
-    /// A file or folder cannot be used as the source that it was named as.
+    /// A file or folder cannot be used as the source that it was named as, or cannot be written to.
     #[error("{}: {reason}", path.display())]
     Refused {
-        /// The file or folder at fault.
+        /// The file or folder at fault, or the pattern.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it, for programs.
+        fault: Fault,
+        /// What is wrong with it, for people.
         reason: String,
     },
     /// The source has no test split; nothing is wrong with it otherwise.
-    #[error("{}: {reason}", path.display())]
-    NoSplit {
-        /// The file or folder of the source.
-        path: PathBuf,
-        /// What is missing.
-        reason: String,
-    },
-    /// A file or folder cannot be read or written.
+    #[error(transparent)]
+    NoSplit(#[from] NoSplit),
+    /// A file or folder cannot be read.
     #[error("{}: {error}", path.display())]
-    Io {
+    Read {
+        /// The file or folder at fault.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        error: io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error("{}: {error}", path.display())]
+    Write {
         /// The file or folder at fault.
         path: PathBuf,
         /// What the operating system said.
@@ -43,27 +67,27 @@ pub enum DataError {
     },
     /// The source needs an optional feature that this build leaves out.
     #[error(
-        "source `{source_text}` needs the cargo feature `{feature}`, which this program was built without; build it with \
-         `--features {feature}` (`cargo xtask` does so where the source is named on its command line)"
+        "source `{text}` needs the cargo feature `{feature}`, which this program was built without; build it with \
+         `--features {feature}`"
     )]
     FeatureOff {
         /// The source as given.
-        source_text: String,
+        text: String,
         /// The feature to switch on.
         feature: &'static str,
     },
-    /// A setting of the loader is out of range.
-    #[error("{key}: {reason}")]
+    /// A setting is out of range.
+    #[error("{field}: {reason}")]
     Config {
-        /// Name of the field of [`crate::LoaderConfig`].
-        key: &'static str,
-        /// What is wrong with it.
+        /// Name of the field of [`LoaderConfig`](crate::LoaderConfig) or [`PackOptions`](crate::pack::PackOptions).
+        field: &'static str,
+        /// Its value and what is expected.
         reason: String,
     },
-    /// A sample is bad and [`crate::OnError::Stop`] was asked for.
+    /// A sample is bad and [`OnError::Stop`](crate::OnError::Stop) was asked for.
     #[error("bad sample, and on_error is \"stop\": {0}")]
     BadSample(#[source] SampleError),
-    /// More samples are bad than [`crate::LoaderConfig::max_bad_fraction`] allows.
+    /// More samples are bad than [`max_bad_fraction`](crate::LoaderConfig::max_bad_fraction) allows.
     #[error("{bad} of {samples} samples are bad, more than the allowed {:.3} %; the last one: {last}", 100.0 * limit)]
     TooManyBad {
         /// Bad samples met so far.
@@ -91,68 +115,93 @@ pub enum DataError {
     },
 }
 
-impl DataError {
-    /// A [`DataError::Refused`] of `path`.
-    pub(crate) fn refused(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
-        DataError::Refused { path: path.into(), reason: reason.into() }
-    }
+/// What is wrong with a file or folder that [`DataError::Refused`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing that can be read is there, or a pattern matches no file.
+    Missing,
+    /// It is there, but it is not laid out as this kind of data set.
+    Layout,
+    /// It is laid out as this kind of data set, but holds no image.
+    Empty,
+    /// It is cut short, or its content makes no sense.
+    Damaged,
+    /// It is, or has beside it, an index that is damaged or was made for another shard.
+    Index,
+    /// Labels or names of classes contradict one another.
+    Labels,
+    /// The pattern itself is wrong.
+    Pattern,
+    /// It makes sense, but this crate does not read it: it is too large, of another type, or its name is not UTF-8.
+    Unsupported,
+    /// Nothing can be written there.
+    Output,
+}
 
-    /// The source at `path` lacks a split: without one to train on, it is wrong as a whole.
-    pub(crate) fn no_split(split: Split, path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
-        let (path, reason) = (path.into(), reason.into());
-        match split {
-            Split::Train => DataError::Refused { path, reason },
-            Split::Test => DataError::NoSplit { path, reason },
-        }
-    }
-
-    /// Turns an I/O error on `path` into a [`DataError::Io`].
-    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |error| DataError::Io { path, error }
+impl Fault {
+    /// The error that `path` has this fault.
+    pub(crate) fn at(self, path: impl Into<PathBuf>, reason: impl Into<String>) -> DataError {
+        DataError::Refused { path: path.into(), fault: self, reason: reason.into() }
     }
 }
 
-/// Why one sample cannot be turned into an image.
-#[derive(Debug, thiserror::Error)]
-pub enum SampleError {
-    /// Its bytes cannot be read: the file vanished, may not be read, or the archive ends early.
-    #[error("{name}: cannot be read: {error}")]
-    Read {
-        /// Name of the sample.
-        name: String,
-        /// What the operating system said.
-        #[source]
-        error: io::Error,
-    },
-    /// Its bytes are not an image that can be decoded.
-    #[error("{name}: cannot be decoded: {reason}")]
-    Decode {
-        /// Name of the sample.
-        name: String,
-        /// What the decoder said.
-        reason: String,
-    },
-    /// The encoded sample is larger than [`crate::Limits::max_bytes`].
-    #[error("{name}: {bytes} bytes are more than the limit of {limit}")]
-    TooManyBytes {
-        /// Name of the sample.
-        name: String,
-        /// Size of the encoded sample.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// The image has more pixels than [`crate::Limits::max_pixels`].
-    #[error("{name}: {width}x{height} pixels are more than the limit of {limit}")]
-    TooManyPixels {
-        /// Name of the sample.
-        name: String,
-        /// Width in pixels, from the header.
-        width: u32,
-        /// Height in pixels, from the header.
-        height: u32,
-        /// The limit.
-        limit: u64,
-    },
+/// Why a source has no test split; [`Splits::test`](crate::Splits::test) holds it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+#[non_exhaustive]
+pub struct NoSplit {
+    /// The file or folder of the source.
+    pub path: PathBuf,
+    /// What is missing.
+    pub reason: String,
+}
+
+impl NoSplit {
+    /// The source at `path` has no test split for this reason, in one sentence without its subject.
+    pub fn new(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self { path: path.into(), reason: reason.into() }
+    }
+}
+
+impl DataError {
+    /// Whether what was asked for is at fault (a source, a setting), rather than the machine, the images or this program.
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::UnknownKind { .. }
+            | Self::NoPath { .. }
+            | Self::Options { .. }
+            | Self::Refused { .. }
+            | Self::NoSplit(_)
+            | Self::FeatureOff { .. }
+            | Self::Config { .. } => true,
+            Self::Read { error, .. } => names_nothing(error),
+            Self::Write { .. }
+            | Self::BadSample(_)
+            | Self::TooManyBad { .. }
+            | Self::Transform { .. }
+            | Self::Panicked { .. } => false,
+        }
+    }
+
+    /// The source at `path` lacks a split: without one to train on, it is not this kind of data set.
+    pub(crate) fn no_split(split: Split, path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        let (path, reason) = (path.into(), reason.into());
+        match split {
+            Split::Train => Fault::Layout.at(path, reason),
+            Split::Test => NoSplit::new(path, reason).into(),
+        }
+    }
+
+    /// Turns a failure to read `path` into a [`DataError::Read`].
+    pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |error| DataError::Read { path, error }
+    }
+
+    /// Turns a failure to write `path` into a [`DataError::Write`].
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |error| DataError::Write { path, error }
+    }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use crate::dataset::{Dataset, Encoded, Label, Presence};
-use crate::error::SampleError;
+use crate::dataset::{Dataset, Encoded};
+use crate::label::{Label, Presence};
 use crate::listing::Listing;
+use crate::sample_error::SampleError;
 
 /// Labels of the files of a listing, in its order.
 pub(crate) enum Labels {

@@ -1,12 +1,15 @@
-//! What is in a source: `data info`.
+//! What is in a source.
 
 use rayon::prelude::*;
 
-use crate::dataset::{Dataset, Label, Presence, Split};
+use crate::dataset::Dataset;
+use crate::label::{Label, Presence};
 use crate::source::Splits;
+use crate::split::Split;
 
-/// What is in a source.
+/// What is in a source, as [`inspect`] finds it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct SourceInfo {
     /// The splits that it has.
     pub splits: Vec<SplitInfo>,
@@ -16,9 +19,10 @@ pub struct SourceInfo {
 
 /// What is in a split.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct SplitInfo {
-    /// `train` or `test`.
-    pub split: String,
+    /// The split.
+    pub split: Split,
     /// Number of samples.
     pub samples: usize,
     /// The classes in order; empty where samples have no labels.
@@ -33,6 +37,7 @@ pub struct SplitInfo {
 
 /// How often a class occurs.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct ClassInfo {
     /// Name of the class.
     pub name: String,
@@ -44,6 +49,7 @@ pub struct ClassInfo {
 
 /// Sizes of images as width and height in pixels.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct SizeInfo {
     /// The image with the fewest pixels.
     pub smallest: (u32, u32),
@@ -56,9 +62,24 @@ pub struct SizeInfo {
 }
 
 /// Looks at a source: splits, counts per class, and the sizes of up to `most_headers` images per split.
+///
+/// # Panics
+/// If a label is a class that [`Dataset::class_names`] does not name.
+///
+/// # Examples
+/// ```
+/// use clsa_data::{Limits, Source, inspect::inspect};
+///
+/// let source: Source = "procedural:classes=2,train=20,test=4,side=48".parse()?;
+/// let info = inspect(&source.open_splits(Limits::default())?, 1000);
+/// let train = &info.splits[0];
+/// assert_eq!((train.samples, train.classes[1].samples), (20, 10));
+/// assert_eq!(train.sizes.as_ref().unwrap().median, (48, 48));
+/// # Ok::<(), clsa_data::DataError>(())
+/// ```
 pub fn inspect(splits: &Splits, most_headers: usize) -> SourceInfo {
     let described = splits.iter().map(|(split, dataset)| inspect_split(&**dataset, split, most_headers)).collect();
-    SourceInfo { splits: described, no_test: splits.test.as_ref().err().cloned() }
+    SourceInfo { splits: described, no_test: splits.test.as_ref().err().map(ToString::to_string) }
 }
 
 fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> SplitInfo {
@@ -91,5 +112,5 @@ fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> Sp
         largest: sizes[sizes.len() - 1],
         least_short_side,
     });
-    SplitInfo { split: split.to_string(), samples, classes, sizes, headers_read, headers_bad }
+    SplitInfo { split, samples, classes, sizes, headers_read, headers_bad }
 }

@@ -1,4 +1,7 @@
 //! Lists of image files, held compactly: 1.3 million names take some 50 MB.
+//!
+//! All names are one text, with the end of each in it: a `PathBuf` for each would more than double that, and cost an
+//! allocation.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -9,7 +12,8 @@ use walkdir::WalkDir;
 
 use crate::dataset::Encoded;
 use crate::decode::{Limits, decode, header};
-use crate::error::{DataError, SampleError};
+use crate::error::{DataError, Fault};
+use crate::sample_error::SampleError;
 
 /// Extensions, in lower case, of files that are taken for images.
 const EXTENSIONS: [&str; 13] =
@@ -57,7 +61,7 @@ impl Listing {
     pub(crate) fn push(&mut self, name: &str) -> Result<(), DataError> {
         self.names.push_str(name);
         let end = u32::try_from(self.names.len())
-            .map_err(|_| DataError::refused(&self.root, "its file names take more than 4 GiB"))?;
+            .map_err(|_| Fault::Unsupported.at(&self.root, "its file names take more than 4 GiB"))?;
         self.ends.push(end);
         Ok(())
     }
@@ -76,11 +80,14 @@ impl Listing {
                 Err(error) if error.depth() > 0 && is_dangling(&error) => continue,
                 Err(error) => {
                     let path = error.path().unwrap_or(&top).to_path_buf();
-                    let reason = match error.loop_ancestor() {
-                        Some(ancestor) => format!("a link that leads back to {}", ancestor.display()),
-                        None => error.io_error().map_or("cannot be listed".to_string(), ToString::to_string),
-                    };
-                    return Err(DataError::refused(path, reason));
+                    if let Some(ancestor) = error.loop_ancestor() {
+                        let reason = format!("a link that leads back to {}", ancestor.display());
+                        return Err(Fault::Layout.at(path, reason));
+                    }
+                    return Err(match error.into_io_error() {
+                        Some(error) => DataError::Read { path, error },
+                        None => Fault::Missing.at(path, "cannot be listed"),
+                    });
                 }
             };
             if !entry.file_type().is_file() {
@@ -89,7 +96,7 @@ impl Listing {
             let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
             if is_image(&path.to_string_lossy()) {
                 let Some(name) = path.to_str() else {
-                    return Err(DataError::refused(entry.path(), "its name is not valid UTF-8"));
+                    return Err(Fault::Unsupported.at(entry.path(), "its name is not valid UTF-8"));
                 };
                 // A folder counts without the separator behind it, which would come after `-` and the like.
                 let folder = name.rfind(std::path::MAIN_SEPARATOR).unwrap_or(0);
@@ -147,14 +154,14 @@ fn is_dangling(error: &walkdir::Error) -> bool {
 /// Names of the folders directly below `root`, sorted; links to folders count, hidden ones do not.
 pub(crate) fn folders(root: &Path) -> Result<Vec<String>, DataError> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(root).map_err(DataError::io(root))? {
-        let entry = entry.map_err(DataError::io(root))?;
+    for entry in std::fs::read_dir(root).map_err(DataError::read(root))? {
+        let entry = entry.map_err(DataError::read(root))?;
         let path = entry.path();
         if !path.is_dir() {
             continue;
         }
         let name =
-            entry.file_name().into_string().map_err(|_| DataError::refused(path, "its name is not valid UTF-8"))?;
+            entry.file_name().into_string().map_err(|_| Fault::Unsupported.at(path, "its name is not valid UTF-8"))?;
         if !name.starts_with('.') {
             names.push(name);
         }

@@ -1,45 +1,43 @@
 //! The order of samples in an epoch: a pure function of seed, epoch and size, and the part of it that a rank reads.
+//!
+//! Shuffling is own code on purpose: an order must be the same with every version of `rand`, so that a run that is resumed
+//! years later goes on with the samples that it has not seen.
 
 use std::ops::Range;
 
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use crate::random::{generator, shuffle};
 
-/// Mixes two words into one (the finaliser of splitmix64), so that neighbouring seeds and epochs share nothing.
-pub(crate) fn mix(a: u64, b: u64) -> u64 {
-    let mut z = a.wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(b).wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// A generator for the words `a` and `b`.
-pub(crate) fn generator(a: u64, b: u64) -> Xoshiro256PlusPlus {
-    Xoshiro256PlusPlus::seed_from_u64(mix(a, b))
-}
-
-/// Uniform in `0..bound` (Lemire's multiplication; its bias is below 2⁻³² for the sizes met here).
-fn below(generator: &mut Xoshiro256PlusPlus, bound: usize) -> usize {
-    ((u128::from(generator.next_u64()) * bound as u128) >> 64) as usize
-}
-
-fn shuffle(values: &mut [u32], generator: &mut Xoshiro256PlusPlus) {
-    for last in (1..values.len()).rev() {
-        values.swap(last, below(generator, last + 1));
-    }
-}
-
-/// All of `0..len` in an order that depends on `seed` and `epoch` alone (Fisher-Yates).
+/// Returns all of `0..len` in an order that depends on `seed` and `epoch` alone (Fisher-Yates).
+///
+/// # Examples
+/// ```
+/// use clsa_data::order::shuffled;
+///
+/// let mut order = shuffled(7, 0, 1000);
+/// assert_eq!(order, shuffled(7, 0, 1000));
+/// assert_ne!(order, shuffled(7, 1, 1000));
+/// order.sort();
+/// assert!(order.into_iter().eq(0..1000));
+/// ```
 pub fn shuffled(seed: u64, epoch: u64, len: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..len).collect();
     shuffle(&mut order, &mut generator(seed, epoch));
     order
 }
 
-/// All samples in the order in which a reader with a shuffle buffer meets them: whole shards in random order, each read
-/// from its beginning to its end, into a buffer of `buffer` samples that is emptied in random order whenever it is full. So
-/// no sample waits for long, and what is read once need not be read again. `shards` gives the number of samples of each
-/// shard.
+/// Returns all samples in the order in which a reader with a shuffle buffer meets them: whole shards in random order, each
+/// read from its beginning to its end, into a buffer of `buffer` samples that is emptied in random order whenever it is
+/// full. So no sample waits for long, and what is read once need not be read again. `shards` gives the number of samples
+/// of each shard; the order depends on `seed` and `epoch` beside it.
+///
+/// # Examples
+/// ```
+/// use clsa_data::order::buffered;
+///
+/// // Two shards of 3 and 2 samples, read one after the other.
+/// let order = buffered(7, 0, &[3, 2], 1);
+/// assert!(order == [0, 1, 2, 3, 4] || order == [3, 4, 0, 1, 2]);
+/// ```
 pub fn buffered(seed: u64, epoch: u64, shards: &[usize], buffer: usize) -> Vec<u32> {
     let mut generator = generator(seed, epoch);
     let starts: Vec<usize> = shards
@@ -61,15 +59,25 @@ pub fn buffered(seed: u64, epoch: u64, shards: &[usize], buffer: usize) -> Vec<u
 }
 
 /// How an epoch is cut into global batches, and these into the parts of the ranks.
+///
+/// # Examples
+/// ```
+/// use clsa_data::order::Partition;
+///
+/// let rank = |rank| Partition { samples: 10, batch_size: 2, rank, world_size: 2, drop_last: false };
+/// // The first global batch has the positions 0 to 3 of the order, the last one has 8 and 9.
+/// assert_eq!((rank(0).positions(0), rank(1).positions(0)), (0..2, 2..4));
+/// assert_eq!((rank(0).positions(2), rank(1).positions(2)), (8..9, 9..10));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Samples of an epoch.
     pub samples: usize,
-    /// Samples of one batch of one rank.
+    /// Samples of one batch of one rank, at least 1.
     pub batch_size: usize,
-    /// This rank.
+    /// This rank, below `world_size`.
     pub rank: usize,
-    /// Number of ranks.
+    /// Number of ranks, at least 1.
     pub world_size: usize,
     /// Whether a last global batch that is not full is left out.
     pub drop_last: bool,
@@ -77,6 +85,9 @@ pub struct Partition {
 
 impl Partition {
     /// Batches of an epoch; the same for every rank.
+    ///
+    /// # Panics
+    /// If `batch_size` or `world_size` is 0.
     pub fn batches(&self) -> usize {
         let global = self.batch_size * self.world_size;
         if self.drop_last { self.samples / global } else { self.samples.div_ceil(global) }
@@ -85,6 +96,9 @@ impl Partition {
     /// The positions in the order of the epoch that make up batch `index` of this rank. Rank r of a full global batch of
     /// G = `batch_size`·`world_size` samples has positions `index·G + r·batch_size ..` of it; a last batch that is not
     /// full is dealt out in contiguous parts whose sizes differ by at most one, so that some may be empty.
+    ///
+    /// # Panics
+    /// If `world_size` is 0.
     pub fn positions(&self, index: usize) -> Range<usize> {
         let global = self.batch_size * self.world_size;
         let start = (index * global).min(self.samples);

@@ -1,11 +1,15 @@
 //! Which files a pattern names: a folder, or paths with `{split}`, `{a,b}`, `{000..127}`, `*` and `?`.
+//!
+//! Braces are the ones of the webdataset library, which are those of bash but for `{split}`. They are expanded before any
+//! file is looked for: a shard of `{000..127}` that is missing is an error, where `*` would leave it out in silence.
 
 use std::path::{Path, PathBuf};
 
-use crate::dataset::Split;
-use crate::error::DataError;
+use crate::error::{DataError, Fault};
+use crate::split::Split;
 
-/// Most files that the braces of one pattern may name.
+/// Most files that the braces of one pattern may name: a slip such as `{0..9999999999}` ends in a message, not in a full
+/// memory.
 const MOST: usize = 1_000_000;
 
 /// The files of `split` that `pattern` names, in order.
@@ -37,14 +41,14 @@ pub(crate) fn files(pattern: &str, extension: &str, split: Split) -> Result<Vec<
     }
     let files = expand(pattern)?;
     if files.is_empty() {
-        return Err(DataError::refused(pattern, "names no file"));
+        return Err(Fault::Missing.at(pattern, "names no file"));
     }
     existing(files)
 }
 
 fn existing(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
     match files.iter().find(|file| !file.is_file()) {
-        Some(missing) => Err(DataError::refused(missing, "is not a file that can be read")),
+        Some(missing) => Err(Fault::Missing.at(missing, "is not a file that can be read")),
         None => Ok(files),
     }
 }
@@ -55,8 +59,8 @@ fn folder_files(folder: &Path, extension: &str, split: Split) -> Result<Vec<Path
             continue;
         }
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(DataError::io(&folder))? {
-            let path = entry.map_err(DataError::io(&folder))?.path();
+        for entry in std::fs::read_dir(&folder).map_err(DataError::read(&folder))? {
+            let path = entry.map_err(DataError::read(&folder))?.path();
             let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             if path.extension().is_some_and(|found| found == extension) && !hidden {
                 files.push(path);
@@ -78,20 +82,24 @@ fn folder_files(folder: &Path, extension: &str, split: Split) -> Result<Vec<Path
             _ => Err(DataError::no_split(split, folder, format!("has no .{extension} file of the {split} split"))),
         };
     }
-    Err(DataError::refused(folder, format!("has no .{extension} file")))
+    Err(Fault::Layout.at(folder, format!("has no .{extension} file")))
 }
 
 /// All paths that a pattern stands for: braces first, whether the files exist or not, then `*` and `?` by what exists.
 fn expand(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     let mut paths = Vec::new();
-    for text in expand_braces(pattern).map_err(|reason| DataError::refused(pattern, reason))? {
+    for text in expand_braces(pattern).map_err(|reason| Fault::Pattern.at(pattern, reason))? {
         if !text.contains(['*', '?']) {
             paths.push(PathBuf::from(text));
             continue;
         }
-        let found = glob::glob(&text).map_err(|error| DataError::refused(pattern, error.to_string()))?;
+        let found = glob::glob(&text).map_err(|error| Fault::Pattern.at(pattern, error.to_string()))?;
         for path in found {
-            paths.push(path.map_err(|error| DataError::refused(error.path(), error.error().to_string()))?);
+            let unreadable = |error: glob::GlobError| {
+                let path = error.path().to_path_buf();
+                DataError::read(&path)(error.into())
+            };
+            paths.push(path.map_err(unreadable)?);
         }
     }
     Ok(paths)

@@ -2,10 +2,11 @@
 
 use image::{Rgb, RgbImage};
 
-use crate::dataset::{Dataset, Label};
-use crate::error::SampleError;
+use crate::dataset::Dataset;
+use crate::label::Label;
+use crate::sample_error::SampleError;
 
-/// One split of a data set whose images are stored as planes: three of them (red, green, blue) or one of grey.
+/// One split of a data set whose images are stored as planes: three of them (red, green, blue) or one of gray.
 pub(crate) struct Planes {
     pub classes: Vec<String>,
     pub labels: Vec<u8>,

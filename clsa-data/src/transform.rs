@@ -17,6 +17,47 @@ pub struct Sample<'a> {
 ///
 /// [`Transform::apply`] runs on several threads at once and must depend on nothing but its arguments, so that the
 /// content of a batch does not depend on the number of threads.
+///
+/// # Examples
+/// Pixels in 0..=1, a batch in one piece of memory:
+/// ```
+/// use std::error::Error;
+/// use std::sync::Arc;
+///
+/// use clsa_data::{Loader, LoaderConfig, Sample, Source, Split, Transform};
+///
+/// struct Pixels {
+///     side: usize,
+/// }
+///
+/// impl Transform for Pixels {
+///     type Batch = Vec<f32>;
+///     type Slot<'a> = &'a mut [f32];
+///
+///     fn allocate(&self, samples: usize) -> Vec<f32> {
+///         vec![0.0; samples * 3 * self.side * self.side]
+///     }
+///
+///     fn slots<'a>(&'a self, batch: &'a mut Vec<f32>) -> Vec<&'a mut [f32]> {
+///         batch.chunks_exact_mut(3 * self.side * self.side).collect()
+///     }
+///
+///     fn apply(&self, sample: &Sample<'_>, slot: &mut [f32]) -> Result<(), Box<dyn Error + Send + Sync>> {
+///         if sample.image.as_raw().len() != slot.len() {
+///             return Err(format!("is not of {0}x{0} pixels", self.side).into());
+///         }
+///         slot.iter_mut().zip(sample.image.as_raw()).for_each(|(out, &value)| *out = f32::from(value) / 255.0);
+///         Ok(())
+///     }
+/// }
+///
+/// let train = "procedural:train=64,side=16".parse::<Source>()?.open(Split::Train)?;
+/// let config = LoaderConfig { batch_size: 8, ..LoaderConfig::default() };
+/// let loader = Loader::new(train, Arc::new(Pixels { side: 16 }), config)?;
+/// let first = loader.epoch(0, 0).next().unwrap()?;
+/// assert_eq!(first.len(), 8 * 16 * 16 * 3);
+/// # Ok::<(), Box<dyn Error>>(())
+/// ```
 pub trait Transform: Send + Sync + 'static {
     /// Storage of one batch; reused for later batches, so every slot must be overwritten in full.
     type Batch: Send + 'static;

@@ -1,15 +1,16 @@
-//! Whether every sample of a source can be decoded: `data verify`.
+//! Whether every sample of a source can be decoded.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
 use crate::error::DataError;
-use crate::progress::Progress;
 use crate::source::Splits;
+use crate::split::Split;
 
-/// What verification found.
+/// What [`verify`] has found.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// Samples that were decoded, of all splits.
     pub samples: usize,
@@ -19,9 +20,10 @@ pub struct VerifyReport {
 
 /// A sample that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct BadFile {
-    /// `train` or `test`.
-    pub split: String,
+    /// Its split.
+    pub split: Split,
     /// Its number in the split.
     pub index: usize,
     /// Its name: a path, or a place within an archive.
@@ -30,20 +32,30 @@ pub struct BadFile {
     pub reason: String,
 }
 
-/// Decodes every sample of every split of a source on `threads` threads (0: one per core).
-/// `progress` is called after each sample, from any thread.
+/// Decodes every sample of every split of a source on `threads` threads (0: one per core). Calls `progress(done, of)` after
+/// each sample, from any thread.
 ///
 /// # Errors
 /// [`DataError::Config`] if the threads cannot be started. Bad samples are no error, but are in the report.
+///
+/// # Examples
+/// ```
+/// use clsa_data::{Limits, Source, verify::verify};
+///
+/// let source: Source = "procedural:classes=2,train=20,test=4".parse()?;
+/// let report = verify(&source.open_splits(Limits::default())?, 0, &|done, of| eprintln!("{done} of {of}"))?;
+/// assert_eq!((report.samples, report.bad.len()), (24, 0));
+/// # Ok::<(), clsa_data::DataError>(())
+/// ```
 pub fn verify(
     splits: &Splits,
     threads: usize,
-    progress: &(dyn Fn(Progress) + Sync),
+    progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<VerifyReport, DataError> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
-        .map_err(|error| DataError::Config { key: "threads", reason: error.to_string() })?;
+        .map_err(|error| DataError::Config { field: "threads", reason: error.to_string() })?;
     let samples: usize = splits.iter().map(|(_, dataset)| dataset.len()).sum();
     let done = AtomicU64::new(0);
     let mut bad = Vec::new();
@@ -53,9 +65,9 @@ pub fn verify(
                 .into_par_iter()
                 .filter_map(|index| {
                     let result = dataset.image(index);
-                    progress(Progress { done: done.fetch_add(1, Ordering::Relaxed) + 1, total: samples as u64 });
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, samples as u64);
                     let reason = result.err()?.to_string();
-                    Some(BadFile { split: split.to_string(), index, name: dataset.name(index), reason })
+                    Some(BadFile { split, index, name: dataset.name(index), reason })
                 })
                 .collect()
         });

@@ -64,23 +64,23 @@ fn a_file_is_fetched_once_and_checked() {
     let (url, asked) = serve(1, 100);
     let file = remote(url, MD5);
     let mut last = None;
-    let path = fetch_file(&file, folder.path(), &mut |progress| last = Some(progress)).unwrap();
+    let path = fetch_file(&file, folder.path(), &mut |done, of| last = Some((done, of))).unwrap();
     assert_eq!(std::fs::read(path).unwrap(), CONTENT);
-    assert_eq!(last.map(|progress| (progress.done, progress.total)), Some((12, 12)));
+    assert_eq!(last, Some((12, 12)));
     assert_eq!(asked.recv().unwrap(), None);
     // The server is gone; the file is there.
-    fetch_file(&file, folder.path(), &mut |_| ()).unwrap();
+    fetch_file(&file, folder.path(), &mut |_, _| ()).unwrap();
 }
 
 #[test]
 fn an_interrupted_download_goes_on_where_it_ended() {
     let folder = TempDir::new().unwrap();
     let (url, _asked) = serve(1, 5);
-    let error = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ()).unwrap_err();
+    let error = fetch_file(&remote(url, MD5), folder.path(), &mut |_, _| ()).unwrap_err();
     assert!(matches!(error, FetchError::Network { .. }), "{error}");
     assert!(!folder.path().join("file.bin").exists());
     let (url, asked) = serve(1, 100);
-    let path = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ()).unwrap();
+    let path = fetch_file(&remote(url, MD5), folder.path(), &mut |_, _| ()).unwrap();
     assert_eq!(asked.recv().unwrap(), Some(5));
     assert_eq!(std::fs::read(path).unwrap(), CONTENT);
 }
@@ -90,7 +90,7 @@ fn a_server_that_knows_no_ranges_sends_the_file_from_its_beginning() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("file.bin.part"), &CONTENT[..5]).unwrap();
     let (url, asked) = serve_with(1, 100, Ranges::Ignored);
-    let path = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ()).unwrap();
+    let path = fetch_file(&remote(url, MD5), folder.path(), &mut |_, _| ()).unwrap();
     assert_eq!(asked.recv().unwrap(), Some(5));
     assert_eq!(std::fs::read(path).unwrap(), CONTENT);
 }
@@ -102,7 +102,7 @@ fn a_part_that_is_whole_already_is_checked_and_kept_or_removed() {
     for (content, good) in [(CONTENT, true), (&b"other bytes!"[..], false)] {
         std::fs::write(&part, content).unwrap();
         let (url, _asked) = serve(1, 100);
-        let result = fetch_file(&remote(url, MD5), folder.path(), &mut |_| ());
+        let result = fetch_file(&remote(url, MD5), folder.path(), &mut |_, _| ());
         assert_eq!(result.is_ok(), good, "{result:?}");
         assert!(!part.exists());
         assert_eq!(folder.path().join("file.bin").exists(), good);
@@ -124,7 +124,7 @@ fn a_mirror_takes_the_place_of_the_official_address_and_changes_no_digest() {
 fn a_file_with_another_digest_is_removed_and_refused() {
     let folder = TempDir::new().unwrap();
     let (url, _asked) = serve(1, 100);
-    let error = fetch_file(&remote(url, "0"), folder.path(), &mut |_| ()).unwrap_err();
+    let error = fetch_file(&remote(url, "0"), folder.path(), &mut |_, _| ()).unwrap_err();
     assert!(matches!(&error, FetchError::Checksum { found, .. } if found == MD5), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -134,12 +134,14 @@ fn without_a_network_the_error_says_so_and_names_the_address() {
     let folder = TempDir::new().unwrap();
     // A port that was just given back: nobody listens.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = fetch_file(&remote(format!("http://{port}/x"), MD5), folder.path(), &mut |_| ()).unwrap_err();
+    let error = fetch_file(&remote(format!("http://{port}/x"), MD5), folder.path(), &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().starts_with(&format!("http://{port}/x cannot be fetched: ")), "{error}");
 }
 
 #[test]
 fn an_unknown_data_set_is_refused_with_the_known_ones() {
-    let error = "imagenet".parse::<Fetchable>().unwrap_err().to_string();
+    let error = "imagenet".parse::<Fetchable>().unwrap_err();
+    assert!(error.is_request());
+    let error = error.to_string();
     assert!(error.contains("`imagenet`") && error.contains("cifar10"), "{error}");
 }

@@ -1,27 +1,23 @@
 //! Parquet files as the `datasets` library writes them. Runs with `--features parquet`.
 #![cfg(feature = "parquet")]
 
+mod png;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use clsa_data::{Label, Source, Split};
-use image::{ImageFormat, Rgb, RgbImage};
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use png::png;
 use tempfile::TempDir;
 
 const SCHEMA: &str = "message schema { optional group image { optional binary bytes; optional binary path (UTF8); } optional int64 label; }";
-
-fn png(red: u8) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    RgbImage::from_pixel(2, 2, Rgb([red, 0, 0])).write_to(&mut bytes, ImageFormat::Png).unwrap();
-    bytes.into_inner()
-}
 
 /// Writes rows of image bytes (or none) and label (or none), `group` rows to a row group.
 fn write(path: &Path, rows: &[(Option<Vec<u8>>, Option<i64>)], group: usize, names: Option<&str>) {

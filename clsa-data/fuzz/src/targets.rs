@@ -3,12 +3,12 @@
 
 use std::io::Cursor;
 
-use clsa_data::shard_index::{ShardIndex, scan_reader};
-use clsa_data::{Limits, Source, decode, dimensions, idx, pattern, voc};
+use clsa_data::fuzzing::{ShardIndex, expand_braces, parse_annotation, parse_idx, scan_reader};
+use clsa_data::{Limits, Source, decode, dimensions};
 
 pub fn annotation(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(presence) = voc::parse_annotation(text)
+        && let Ok(presence) = parse_annotation(text)
     {
         assert_eq!(presence.len(), 20);
     }
@@ -16,14 +16,14 @@ pub fn annotation(data: &[u8]) {
 
 pub fn braces(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(names) = pattern::expand_braces(text)
+        && let Ok(names) = expand_braces(text)
     {
         assert!(names.len() <= 1_000_000);
     }
 }
 
 pub fn idx(data: &[u8]) {
-    if let Ok((shape, values)) = idx::parse_idx(data) {
+    if let Ok((shape, values)) = parse_idx(data) {
         assert_eq!(shape.iter().map(|&size| size as usize).product::<usize>(), values.len());
     }
 }

@@ -1,12 +1,25 @@
 //! `voc2007:PATH`: the classification task of PASCAL VOC 2007, `VOCdevkit` or the folder `VOC2007` in it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::dataset::{Presence, Split};
+use super::spec::{Argument, Spec};
 use crate::decode::Limits;
-use crate::error::DataError;
+use crate::error::{DataError, Fault};
 use crate::image_files::{ImageFiles, Labels};
+use crate::label::{Labeling, Presence};
 use crate::listing::Listing;
+use crate::split::Split;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "voc2007",
+    argument: Argument::Place("PATH"),
+    summary: "PASCAL VOC 2007, several labels for each image",
+    details: "`VOCdevkit` or the folder `VOC2007` in it; objects marked difficult are neither present nor absent",
+    labeling: Some(Labeling::Multi),
+    feature: None,
+    open: Some(|path, split, limits| Ok(Arc::new(open(Path::new(path), split, limits)?))),
+};
 
 const CLASSES: [&str; 20] = [
     "aeroplane",
@@ -32,10 +45,10 @@ const CLASSES: [&str; 20] = [
 ];
 
 /// Opens `trainval` or `test`.
-pub(crate) fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataError> {
+fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataError> {
     let candidates = [path.to_path_buf(), path.join("VOC2007"), path.join("VOCdevkit").join("VOC2007")];
     let Some(root) = candidates.into_iter().find(|root| root.join("ImageSets").is_dir()) else {
-        return Err(DataError::refused(path, "has no folder ImageSets, nor VOC2007/ImageSets"));
+        return Err(Fault::Layout.at(path, "has no folder ImageSets, nor VOC2007/ImageSets"));
     };
     let list = root.join("ImageSets").join("Main").join(match split {
         Split::Train => "trainval.txt",
@@ -44,20 +57,20 @@ pub(crate) fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFil
     if !list.exists() {
         return Err(DataError::no_split(split, list, format!("does not exist, and so there is no {split} split")));
     }
-    let text = std::fs::read_to_string(&list).map_err(DataError::io(&list))?;
+    let text = std::fs::read_to_string(&list).map_err(DataError::read(&list))?;
     let mut listing = Listing::new(&root.join("JPEGImages"), limits);
     let mut labels = Vec::new();
     for id in text.split_whitespace() {
         if id.contains(['/', '\\']) || id.starts_with('.') {
-            return Err(DataError::refused(list, format!("names `{id}`, which is no name of an image")));
+            return Err(Fault::Damaged.at(list, format!("names `{id}`, which is no name of an image")));
         }
         let annotation: PathBuf = root.join("Annotations").join(format!("{id}.xml"));
-        let xml = std::fs::read_to_string(&annotation).map_err(DataError::io(&annotation))?;
-        labels.push(parse_annotation(&xml).map_err(|reason| DataError::refused(&annotation, reason))?.into());
+        let xml = std::fs::read_to_string(&annotation).map_err(DataError::read(&annotation))?;
+        labels.push(parse_annotation(&xml).map_err(|reason| Fault::Damaged.at(&annotation, reason))?.into());
         listing.push(&format!("{id}.jpg"))?;
     }
     if labels.is_empty() {
-        return Err(DataError::refused(list, "names no image"));
+        return Err(Fault::Empty.at(list, "names no image"));
     }
     Ok(ImageFiles { listing, classes: CLASSES.map(String::from).to_vec(), labels: Labels::Multi(labels) })
 }

@@ -3,46 +3,59 @@
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::bufread::GzDecoder;
 
-use crate::dataset::Split;
+use super::spec::{Argument, Spec};
 use crate::decode::Limits;
-use crate::error::DataError;
+use crate::error::{DataError, Fault};
+use crate::label::Labeling;
 use crate::planes::Planes;
+use crate::split::Split;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "idx",
+    argument: Argument::Place("PATH"),
+    summary: "MNIST and its family",
+    details: "a folder with the four files, gzipped or not",
+    labeling: Some(Labeling::Class),
+    feature: None,
+    open: Some(|path, split, limits| Ok(Arc::new(open(Path::new(path), split, limits)?))),
+};
 
 /// The largest file of the family (EMNIST by class) has 548 MB.
 const MAX_FILE: u64 = 4 << 30;
 
 /// Opens a split; the classes are the numbers up to the largest label of the training split.
-pub(crate) fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError> {
+fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError> {
     if !folder.is_dir() {
-        return Err(DataError::refused(folder, "is not a folder that can be read"));
+        return Err(Fault::Missing.at(folder, "is not a folder that can be read"));
     }
     let image_file = find(folder, split, "images")?;
     let label_file = find(folder, split, "labels")?;
     let images = read(&image_file)?;
-    let (shape, pixels) = parse_idx(&images).map_err(|reason| DataError::refused(&image_file, reason))?;
+    let (shape, pixels) = parse_idx(&images).map_err(|reason| Fault::Damaged.at(&image_file, reason))?;
     let &[count, height, width] = shape.as_slice() else {
-        return Err(DataError::refused(image_file, format!("has {} dimensions, not 3", shape.len())));
+        return Err(Fault::Layout.at(image_file, format!("has {} dimensions, not 3", shape.len())));
     };
     if count == 0 || height == 0 || width == 0 {
-        return Err(DataError::refused(image_file, "has no pixels"));
+        return Err(Fault::Empty.at(image_file, "has no pixels"));
     }
     if u64::from(height) * u64::from(width) > limits.max_pixels {
         let most = limits.max_pixels;
-        return Err(DataError::refused(image_file, format!("has images of {width}x{height}, above {most} pixels")));
+        return Err(Fault::Unsupported.at(image_file, format!("has images of {width}x{height}, above {most} pixels")));
     }
     let labels = read_labels(&label_file)?;
     if labels.len() != count as usize {
-        return Err(DataError::refused(label_file, format!("has {} labels for {count} images", labels.len())));
+        return Err(Fault::Labels.at(label_file, format!("has {} labels for {count} images", labels.len())));
     }
     let train =
         if split == Split::Train { labels.clone() } else { read_labels(&find(folder, Split::Train, "labels")?)? };
     let classes = usize::from(train.iter().copied().max().unwrap_or(0)) + 1;
     if let Some(at) = labels.iter().position(|&label| usize::from(label) >= classes) {
         let label = labels[at];
-        return Err(DataError::refused(label_file, format!("label {at} is {label}, a class not trained on")));
+        return Err(Fault::Labels.at(label_file, format!("label {at} is {label}, a class not trained on")));
     }
     Ok(Planes {
         classes: (0..classes).map(|class| class.to_string()).collect(),
@@ -59,8 +72,8 @@ pub(crate) fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes
 fn find(folder: &Path, split: Split, what: &str) -> Result<PathBuf, DataError> {
     let splits: &[&str] = if split == Split::Train { &["train"] } else { &["t10k", "test"] };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
-        let path = entry.map_err(DataError::io(folder))?.path();
+    for entry in std::fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let path = entry.map_err(DataError::read(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stem = name.strip_suffix(".gz").unwrap_or(&name);
         if stem.ends_with("-ubyte") && splits.iter().any(|split| stem.contains(&format!("{split}-{what}"))) {
@@ -79,14 +92,14 @@ fn find(folder: &Path, split: Split, what: &str) -> Result<PathBuf, DataError> {
         )),
         [a, b, ..] => {
             let (a, b) = (a.display(), b.display());
-            Err(DataError::refused(folder, format!("has more than one file of {split} {what}: {a} and {b}")))
+            Err(Fault::Layout.at(folder, format!("has more than one file of {split} {what}: {a} and {b}")))
         }
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    let broken = |error: std::io::Error| DataError::refused(path, format!("cannot be read to its end: {error}"));
-    let file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
+    let broken = |error: std::io::Error| Fault::Damaged.at(path, format!("cannot be read to its end: {error}"));
+    let file = BufReader::new(File::open(path).map_err(DataError::read(path))?);
     let mut bytes = Vec::new();
     if path.extension().is_some_and(|extension| extension == "gz") {
         GzDecoder::new(file).take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(broken)?;
@@ -94,16 +107,16 @@ fn read(path: &Path) -> Result<Vec<u8>, DataError> {
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(broken)?;
     }
     if bytes.len() as u64 > MAX_FILE {
-        return Err(DataError::refused(path, format!("has more than {MAX_FILE} bytes")));
+        return Err(Fault::Unsupported.at(path, format!("has more than {MAX_FILE} bytes")));
     }
     Ok(bytes)
 }
 
 fn read_labels(path: &Path) -> Result<Vec<u8>, DataError> {
     let bytes = read(path)?;
-    let (shape, labels) = parse_idx(&bytes).map_err(|reason| DataError::refused(path, reason))?;
+    let (shape, labels) = parse_idx(&bytes).map_err(|reason| Fault::Damaged.at(path, reason))?;
     if shape.len() != 1 {
-        return Err(DataError::refused(path, format!("has {} dimensions, not 1", shape.len())));
+        return Err(Fault::Layout.at(path, format!("has {} dimensions, not 1", shape.len())));
     }
     Ok(labels.to_vec())
 }

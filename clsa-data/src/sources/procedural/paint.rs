@@ -6,32 +6,29 @@ use image::{Rgb, RgbImage};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::Rng;
 
-use super::structure::{Placed, Structure};
+use super::placed::Placed;
+use super::structure::Structure;
+use crate::random::uniform;
 
-/// Uniform in 0..1.
-pub(super) fn uniform(generator: &mut Xoshiro256PlusPlus) -> f32 {
-    (generator.next_u64() >> 40) as f32 / (1u64 << 24) as f32
-}
+type Color = [f32; 3];
 
-type Colour = [f32; 3];
-
-/// Vertices of a lattice of colours along one side of the image.
+/// Vertices of a lattice of colors along one side of the image.
 const LATTICE: usize = 5;
 
-/// Strength of colours.
+/// Strength of colors.
 const TINT: f32 = 80.0;
 
-/// A colour of brightness 0 whose channels are within about `strength` of it.
-fn tint(strength: f32, generator: &mut Xoshiro256PlusPlus) -> Colour {
-    let [r, g, b]: Colour = std::array::from_fn(|_| strength * (2.0 * uniform(generator) - 1.0));
+/// A color of brightness 0 whose channels are within about `strength` of it.
+fn tint(strength: f32, generator: &mut Xoshiro256PlusPlus) -> Color {
+    let [r, g, b]: Color = std::array::from_fn(|_| strength * (2.0 * uniform(generator) - 1.0));
     let brightness = 0.299 * r + 0.587 * g + 0.114 * b;
     [r - brightness, g - brightness, b - brightness]
 }
 
-/// A surface whose colour changes from place to place, as much within an image as between images: what two crops of
-/// an image have in common is its structure, not its colour.
+/// A surface whose color changes from place to place, as much within an image as between images: what two crops of
+/// an image have in common is its structure, not its color.
 struct Surface {
-    colours: [[Colour; LATTICE]; LATTICE],
+    colors: [[Color; LATTICE]; LATTICE],
     /// Amplitude of white noise.
     grain: f32,
 }
@@ -39,17 +36,17 @@ struct Surface {
 impl Surface {
     /// A surface of brightness `level`, give or take `variation`.
     fn draw(level: f32, variation: f32, generator: &mut Xoshiro256PlusPlus) -> Self {
-        let colours = std::array::from_fn(|_| {
+        let colors = std::array::from_fn(|_| {
             std::array::from_fn(|_| {
                 let level = level + variation * (2.0 * uniform(generator) - 1.0);
                 tint(TINT, generator).map(|channel| channel + level)
             })
         });
-        Self { colours, grain: 12.0 * uniform(generator) }
+        Self { colors, grain: 12.0 * uniform(generator) }
     }
 
-    /// The colour at a point of the image (coordinates in -0.5..0.5); `noise` is in -1..1.
-    fn colour(&self, x: f32, y: f32, noise: f32) -> Colour {
+    /// The color at a point of the image (coordinates in -0.5..0.5); `noise` is in -1..1.
+    fn color(&self, x: f32, y: f32, noise: f32) -> Color {
         let cells = (LATTICE - 1) as f32;
         let place = |t: f32| {
             let t = (t + 0.5) * cells;
@@ -57,7 +54,7 @@ impl Surface {
             (cell, t - cell as f32)
         };
         let ((column, fx), (row, fy)) = (place(x), place(y));
-        let (top, bottom) = (&self.colours[row], &self.colours[row + 1]);
+        let (top, bottom) = (&self.colors[row], &self.colors[row + 1]);
         std::array::from_fn(|channel| {
             let upper = top[column][channel] + fx * (top[column + 1][channel] - top[column][channel]);
             let lower = bottom[column][channel] + fx * (bottom[column + 1][channel] - bottom[column][channel]);
@@ -68,7 +65,7 @@ impl Surface {
 
 /// Something in front of the image: a disc, or a bar where it is stretched.
 struct Clutter {
-    colour: Colour,
+    color: Color,
     x: f32,
     y: f32,
     cos: f32,
@@ -80,11 +77,11 @@ struct Clutter {
 impl Clutter {
     fn draw(generator: &mut Xoshiro256PlusPlus) -> Self {
         let level = 60.0 + 135.0 * uniform(generator);
-        let colour = tint(TINT, generator).map(|channel| channel + level);
+        let color = tint(TINT, generator).map(|channel| channel + level);
         let mut between = |low: f32, high: f32| low + (high - low) * uniform(generator);
         let (sin, cos) = between(0.0, TAU).sin_cos();
         Self {
-            colour,
+            color,
             x: between(-0.5, 0.5),
             y: between(-0.5, 0.5),
             cos,
@@ -119,12 +116,12 @@ pub(super) fn paint(structure: Structure, side: u32, generator: &mut Xoshiro256P
         let y = (row as f32 + 0.5) / scale - 0.5;
         let noise = 2.0 * uniform(generator) - 1.0;
         let cover = (0.5 + placed.distance(x, y) * scale).clamp(0.0, 1.0);
-        let (front, back) = (figure.colour(x, y, noise), ground.colour(x, y, noise));
-        let mut value: Colour = std::array::from_fn(|channel| back[channel] + cover * (front[channel] - back[channel]));
+        let (front, back) = (figure.color(x, y, noise), ground.color(x, y, noise));
+        let mut value: Color = std::array::from_fn(|channel| back[channel] + cover * (front[channel] - back[channel]));
         for piece in &clutter {
             let cover = piece.coverage(x, y, scale);
             for (channel, value) in value.iter_mut().enumerate() {
-                *value += cover * (piece.colour[channel] - *value);
+                *value += cover * (piece.color[channel] - *value);
             }
         }
         *pixel = Rgb(value.map(|value| value.round().clamp(0.0, 255.0) as u8));

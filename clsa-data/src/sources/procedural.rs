@@ -1,22 +1,53 @@
 //! `procedural`: images drawn from a seed, with no files.
 //!
 //! The class is a structure ([`Structure`]): stripes, spirals, triangles and so on, repeated or extended over the image
-//! so that crops show it too. Everything else is nuisance and drawn anew for each image: colours, their contrast and
+//! so that crops show it too. Everything else is nuisance and drawn anew for each image: colors, their contrast and
 //! its sign, surface texture, lighting, position, scale, rotation, line width, occluding clutter and noise.
 
 mod paint;
+mod placed;
 mod structure;
 
 use std::fmt;
+use std::sync::Arc;
 
 use image::RgbImage;
 
-use crate::dataset::{Dataset, Label, Split};
-use crate::error::SampleError;
-use crate::order::{generator, mix};
+use super::spec::{Argument, Spec};
+use crate::dataset::Dataset;
+use crate::error::DataError;
+use crate::label::{Label, Labeling};
+use crate::random::{generator, mix};
+use crate::sample_error::SampleError;
+use crate::split::Split;
 pub use structure::Structure;
 
-/// What is to be generated. Parsed from `KEY=VALUE,…`.
+pub(super) static SPEC: Spec = Spec {
+    name: "procedural",
+    argument: Argument::Options(|text| ProceduralOptions::parse(text).map(|options| options.to_string())),
+    summary: "images drawn from a seed, without any file",
+    details: "options `procedural:classes=12,train=4000,test=1000,side=32,seed=0`",
+    labeling: Some(Labeling::Class),
+    feature: None,
+    open: Some(|text, split, _| {
+        let failed = |reason| DataError::Options { text: format!("procedural:{text}"), reason };
+        Ok(Arc::new(Procedural::new(&ProceduralOptions::parse(text).map_err(failed)?, split)))
+    }),
+};
+
+/// What is to be generated; displayed as `KEY=VALUE,…`, which is what stands behind the colon of a
+/// [`Source`](crate::Source).
+///
+/// # Examples
+/// ```
+/// use clsa_data::{Dataset, Procedural, ProceduralOptions, Source, Split};
+///
+/// let options = ProceduralOptions { classes: 3, side: 48, ..ProceduralOptions::default() };
+/// let train = Procedural::new(&options, Split::Train);
+/// assert_eq!((train.len(), train.image(0)?.dimensions()), (4000, (48, 48)));
+/// assert_eq!(Source::from(options), "procedural:classes=3,side=48".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProceduralOptions {
     /// Number of classes, in 2..=16: the first ones of [`Structure::ALL`]. Default 12.
@@ -39,7 +70,7 @@ impl Default for ProceduralOptions {
 
 impl ProceduralOptions {
     /// Reads `KEY=VALUE,…`; an error is the reason, without the source.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let mut options = Self::default();
         for pair in text.split(',').filter(|pair| !pair.is_empty()) {
             let Some((key, value)) = pair.split_once('=') else {
@@ -76,7 +107,7 @@ impl ProceduralOptions {
 impl fmt::Display for ProceduralOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { classes, train, test, side, seed } = self;
-        write!(f, "procedural:classes={classes},train={train},test={test},side={side},seed={seed}")
+        write!(f, "classes={classes},train={train},test={test},side={side},seed={seed}")
     }
 }
 
@@ -93,11 +124,16 @@ pub struct Procedural {
 
 impl Procedural {
     /// A split of the data set that `options` describe.
+    ///
+    /// # Panics
+    /// If there are fewer than 2 or more than 16 classes, or the side is 0.
     pub fn new(options: &ProceduralOptions, split: Split) -> Self {
         let (samples, stream) = match split {
             Split::Train => (options.train, 1),
             Split::Test => (options.test, 2),
         };
+        assert!((2..=Structure::ALL.len()).contains(&options.classes), "classes = {}", options.classes);
+        assert!(options.side > 0, "images have at least one pixel");
         let classes = Structure::ALL[..options.classes].iter().map(ToString::to_string).collect();
         Self { classes, samples, side: options.side, seed: mix(options.seed, stream), split }
     }

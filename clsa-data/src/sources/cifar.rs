@@ -4,12 +4,25 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 
-use crate::dataset::Split;
-use crate::error::DataError;
+use super::spec::{Argument, Spec};
+use crate::error::{DataError, Fault};
+use crate::label::Labeling;
 use crate::planes::Planes;
+use crate::split::Split;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "cifar-bin",
+    argument: Argument::Place("PATH"),
+    summary: "CIFAR-10 or CIFAR-100 in the binary version",
+    details: "the folder or the tar.gz",
+    labeling: Some(Labeling::Class),
+    feature: None,
+    open: Some(|path, split, _| Ok(Arc::new(open(Path::new(path), split)?))),
+};
 
 const SIDE: u32 = 32;
 const PIXELS: usize = (SIDE * SIDE) as usize;
@@ -38,7 +51,7 @@ const CIFAR_100: Form =
     Form { train: &["train.bin"], test: &["test.bin"], names: "fine_label_names.txt", classes: 100, label_bytes: 2 };
 
 /// Opens one split.
-pub(crate) fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
+fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
     let mut files = if path.is_dir() { read_folder(path, split)? } else { read_archive(path, split)? };
     let form = [CIFAR_10, CIFAR_100].into_iter().find(|form| {
         let wanted = if split == Split::Train { form.train } else { form.test };
@@ -57,22 +70,18 @@ pub(crate) fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
     let (mut labels, mut pixels) = (Vec::new(), Vec::new());
     for &name in if split == Split::Train { form.train } else { form.test } {
         let Some(bytes) = files.remove(name) else {
-            return Err(DataError::refused(path, format!("lacks the file {name}")));
+            return Err(Fault::Layout.at(path, format!("lacks the file {name}")));
         };
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
-            return Err(DataError::refused(
-                path,
-                format!("{name} has {} bytes, not a multiple of the {record} of a record", bytes.len()),
-            ));
+            let reason = format!("{name} has {} bytes, not a multiple of the {record} of a record", bytes.len());
+            return Err(Fault::Damaged.at(path, reason));
         }
         for (index, record) in bytes.chunks_exact(record).enumerate() {
             let label = record[form.label_bytes - 1];
             if usize::from(label) >= form.classes {
                 let last = form.classes - 1;
-                return Err(DataError::refused(
-                    path,
-                    format!("record {index} of {name} has label {label}, above the last class {last}"),
-                ));
+                let reason = format!("record {index} of {name} has label {label}, above the last class {last}");
+                return Err(Fault::Labels.at(path, reason));
             }
             labels.push(label);
             pixels.extend_from_slice(&record[form.label_bytes..]);
@@ -94,10 +103,8 @@ fn class_names(path: &Path, form: &Form, text: &[u8]) -> Result<Vec<String>, Dat
         .map(String::from)
         .collect();
     if names.len() != form.classes {
-        return Err(DataError::refused(
-            path,
-            format!("{} names {} classes, not {}", form.names, names.len(), form.classes),
-        ));
+        let reason = format!("{} names {} classes, not {}", form.names, names.len(), form.classes);
+        return Err(Fault::Labels.at(path, reason));
     }
     Ok(names)
 }
@@ -111,9 +118,9 @@ fn is_wanted(name: &str, split: Split) -> bool {
 
 fn read_limited(reader: impl Read, path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
-    reader.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(DataError::io(path))?;
+    reader.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(DataError::read(path))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(DataError::refused(path, "is larger than any file of CIFAR"));
+        return Err(Fault::Unsupported.at(path, "is larger than any file of CIFAR"));
     }
     Ok(bytes)
 }
@@ -124,10 +131,10 @@ fn read_folder(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, Da
     for folder in [path.join("cifar-10-batches-bin"), path.join("cifar-100-binary"), path.to_path_buf()] {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
-            let entry = entry.map_err(DataError::io(&folder))?;
+            let entry = entry.map_err(DataError::read(&folder))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if is_wanted(&name, split) {
-                let file = File::open(entry.path()).map_err(DataError::io(&entry.path()))?;
+                let file = File::open(entry.path()).map_err(DataError::read(&entry.path()))?;
                 files.insert(name, read_limited(file, &entry.path())?);
             }
         }
@@ -140,13 +147,13 @@ fn read_folder(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, Da
 
 /// Files of `split` in a tar archive, gzipped or not.
 fn read_archive(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, DataError> {
-    let open = || File::open(path).map(BufReader::new).map_err(DataError::io(path));
+    let open = || File::open(path).map(BufReader::new).map_err(DataError::read(path));
     let mut magic = [0; 2];
-    open()?.read_exact(&mut magic).map_err(|_| DataError::refused(path, "is empty"))?;
+    open()?.read_exact(&mut magic).map_err(|_| Fault::Damaged.at(path, "is empty"))?;
     let reader: Box<dyn Read> =
         if magic == [0x1f, 0x8b] { Box::new(GzDecoder::new(open()?)) } else { Box::new(open()?) };
     let mut files = HashMap::new();
-    let broken = |error: std::io::Error| DataError::refused(path, format!("is not a whole tar archive: {error}"));
+    let broken = |error: std::io::Error| Fault::Damaged.at(path, format!("is not a whole tar archive: {error}"));
     for entry in tar::Archive::new(reader).entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;
         let name = entry.path().map_err(broken)?.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -154,7 +161,7 @@ fn read_archive(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, D
             let size = entry.size();
             let bytes = read_limited(entry, path)?;
             if bytes.len() as u64 != size {
-                return Err(DataError::refused(path, format!("ends in the middle of {name}")));
+                return Err(Fault::Damaged.at(path, format!("ends in the middle of {name}")));
             }
             files.insert(name, bytes);
         }

@@ -9,14 +9,30 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use crate::dataset::{Dataset, Encoded, Label, Presence, Split};
+use super::spec::{Argument, Spec};
+use crate::dataset::{Dataset, Encoded};
 use crate::decode::{Limits, decode, dimensions};
-use crate::error::{DataError, SampleError};
+use crate::error::{DataError, Fault};
+use crate::label::{Label, Presence};
 use crate::pattern;
-use crate::shard_index::{CLASSES_FILE, Labelling, ShardIndex, class_names, open_index};
+use crate::sample_error::SampleError;
+use crate::shard_index::format::ShardIndex;
+use crate::shard_index::{CLASSES_FILE, class_names, open_index};
+use crate::split::Split;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "wds",
+    argument: Argument::Place("PATTERN"),
+    summary: "WebDataset tar shards",
+    details: "a folder with `train*.tar` and `val*.tar` or `test*.tar`, or a pattern with `{split}`, `{000..127}`, \
+              `{a,b}`, `*`, `?`; labels in `.cls` or `.json`; class names in `classes.txt` beside the shards",
+    labeling: None,
+    feature: None,
+    open: Some(|pattern, split, limits| Ok(Arc::new(Wds::open(pattern, split, limits)?))),
+};
 
 /// Shards of one split.
-pub(crate) struct Wds {
+struct Wds {
     shards: Vec<(PathBuf, ShardIndex)>,
     /// For each shard, the number of samples up to its end.
     ends: Vec<usize>,
@@ -25,7 +41,7 @@ pub(crate) struct Wds {
 }
 
 impl Wds {
-    pub(crate) fn open(pattern: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
+    fn open(pattern: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
         let files = pattern::files(pattern, "tar", split)?;
         let names = class_names(&files)?;
         let mut shards: Vec<(PathBuf, ShardIndex)> = Vec::with_capacity(files.len());
@@ -34,23 +50,22 @@ impl Wds {
         for file in files {
             let index = open_index(&file, &names)?;
             if let Some((first, other)) = shards.first()
-                && other.labelling() != index.labelling()
+                && other.width != index.width
             {
-                let first = first.display();
-                return Err(DataError::refused(file, format!("is labelled otherwise than {first}")));
+                return Err(Fault::Labels.at(file, format!("is labeled otherwise than {}", first.display())));
             }
             samples += index.len();
             ends.push(samples);
             shards.push((file, index));
         }
-        let classes = match shards.first().map(|(_, index)| index.labelling()) {
-            None | Some(Labelling::None) => Vec::new(),
-            Some(Labelling::Class) => {
+        let classes = match shards.first().map_or(0, |(_, index)| index.width) {
+            0 => Vec::new(),
+            1 => {
                 let largest =
                     shards.iter().flat_map(|(_, index)| &index.labels).max().map_or(0, |&class| class as usize);
-                named(names, largest + 1, pattern)?
+                names_or_numbers(names, largest + 1, pattern)?
             }
-            Some(Labelling::Multi(classes)) => named(names, classes as usize, pattern)?,
+            classes => names_or_numbers(names, classes as usize, pattern)?,
         };
         Ok(Self { shards, ends, classes, limits })
     }
@@ -80,15 +95,13 @@ impl Wds {
 }
 
 /// Names for `count` classes: those given, or numbers.
-fn named(names: Vec<String>, count: usize, pattern: &str) -> Result<Vec<String>, DataError> {
+fn names_or_numbers(names: Vec<String>, count: usize, pattern: &str) -> Result<Vec<String>, DataError> {
     if names.is_empty() {
         return Ok((0..count).map(|class| class.to_string()).collect());
     }
     if names.len() < count {
-        return Err(DataError::refused(
-            pattern,
-            format!("has {count} classes, but {CLASSES_FILE} beside the shards names {}", names.len()),
-        ));
+        let reason = format!("has {count} classes, but {CLASSES_FILE} beside the shards names {}", names.len());
+        return Err(Fault::Labels.at(pattern, reason));
     }
     Ok(names)
 }

@@ -1,0 +1,147 @@
+//! One file over HTTP: resumed where it ended, checked before it takes its name.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, bounded};
+use md5::{Digest, Md5};
+
+use super::error::FetchError;
+
+/// A file with a published digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Where it is.
+    pub url: String,
+    /// Its name on disk.
+    pub name: String,
+    /// Its MD5 in hexadecimal digits, as its publisher states it.
+    pub md5: String,
+}
+
+/// Fetches one file to `folder`, unless it is there with the right digest. An interrupted download goes on where it
+/// ended, in `NAME.part`; the file appears under its name only when its digest is right. Calls `progress(done, of)` with
+/// numbers of bytes; `of` is 0 where the server does not state it.
+///
+/// # Errors
+/// As for [`fetch`](super::fetch).
+///
+/// # Examples
+/// ```no_run
+/// use clsa_data::fetch::{RemoteFile, fetch_file};
+///
+/// let file = RemoteFile {
+///     url: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz".into(),
+///     name: "cifar-100-binary.tar.gz".into(),
+///     md5: "03b5dce01913d631647c71ecec9e9cb8".into(),
+/// };
+/// let path = fetch_file(&file, "data".as_ref(), &mut |done, of| println!("{done} of {of} bytes"))?;
+/// # Ok::<(), clsa_data::fetch::FetchError>(())
+/// ```
+pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, FetchError> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| FetchError::Io { path, error }
+    };
+    let network = |reason: String| FetchError::Network { url: file.url.clone(), reason };
+    std::fs::create_dir_all(folder).map_err(io(folder))?;
+    let path = folder.join(&file.name);
+    if path.is_file() && digest(&path).map_err(io(&path))? == file.md5 {
+        return Ok(path);
+    }
+    let part = folder.join(format!("{}.part", file.name));
+    let have = std::fs::metadata(&part).map_or(0, |metadata| metadata.len());
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(Duration::from_secs(20)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut request = agent.get(&file.url);
+    if have > 0 {
+        request = request.header("Range", format!("bytes={have}-"));
+    }
+    let response = request.call().map_err(|error| network(error.to_string()))?;
+    let length = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let (mut done, complete) = match response.status().as_u16() {
+        206 => (have, false),
+        200 => (0, false),
+        // The part is already as long as the file.
+        416 if have > 0 => (have, true),
+        status => return Err(network(format!("the server answered with status {status}"))),
+    };
+    if !complete {
+        let total = length("content-length").map_or(0, |rest| rest + done);
+        let mut out = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .append(done > 0)
+            .truncate(done == 0)
+            .open(&part)
+            .map_err(io(&part))?;
+        let chunks = read_apart(response.into_body().into_reader());
+        loop {
+            let chunk = match chunks.recv_timeout(STALLED) {
+                Ok(chunk) => chunk.map_err(|error| network(error.to_string()))?,
+                Err(_) => {
+                    let seconds = STALLED.as_secs();
+                    return Err(network(format!("nothing came for {seconds} s after {done} bytes")));
+                }
+            };
+            if chunk.is_empty() {
+                break;
+            }
+            out.write_all(&chunk).map_err(io(&part))?;
+            done += chunk.len() as u64;
+            progress(done, total);
+        }
+        out.sync_all().map_err(io(&part))?;
+        if total > 0 && done < total {
+            return Err(network(format!("the connection ended after {done} of {total} bytes")));
+        }
+    }
+    let found = digest(&part).map_err(io(&part))?;
+    if found != file.md5 {
+        std::fs::remove_file(&part).map_err(io(&part))?;
+        return Err(FetchError::Checksum { url: file.url.clone(), found, expected: file.md5.clone() });
+    }
+    std::fs::rename(&part, &path).map_err(io(&path))?;
+    Ok(path)
+}
+
+/// How long a connection may bring nothing.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Reads on a thread of its own, since a read may never return; an empty chunk is the end.
+fn read_apart(mut body: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
+    let (sender, chunks) = bounded(4);
+    std::thread::spawn(move || {
+        loop {
+            let mut chunk = vec![0; 1 << 16];
+            let read = body.read(&mut chunk).map(|count| {
+                chunk.truncate(count);
+                chunk
+            });
+            let more = read.as_ref().is_ok_and(|chunk| !chunk.is_empty());
+            if sender.send(read).is_err() || !more {
+                break;
+            }
+        }
+    });
+    chunks
+}
+
+/// MD5 of a file, in hexadecimal digits.
+fn digest(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Md5::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(base16ct::lower::encode_string(&hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}

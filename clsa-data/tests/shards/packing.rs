@@ -1,0 +1,143 @@
+//! Packing any source to shards.
+
+use std::cell::Cell;
+use std::fs;
+
+use clsa_data::pack::{PackOptions, pack};
+use clsa_data::{DataError, Dataset, Fault, Label, Presence, Source, Split};
+use tempfile::TempDir;
+
+use crate::{folder_source, png, source, splits, tar};
+
+/// Class, first red value and size of every sample, sorted.
+fn content(source: &Source, split: Split) -> Vec<(u32, u8, (u32, u32))> {
+    let dataset = source.open(split).unwrap();
+    let mut all: Vec<_> = (0..dataset.len())
+        .map(|index| {
+            let image = dataset.image(index).unwrap();
+            (dataset.label(index).class().unwrap(), image.get_pixel(0, 0).0[0], image.dimensions())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn packed_shards_hold_the_same_samples_and_files() {
+    let (_root, from) = folder_source();
+    let out = TempDir::new().unwrap();
+    let options = PackOptions { shard_bytes: 1000, threads: 2, ..PackOptions::default() };
+    let last = Cell::new((0, 0));
+    let report = pack(&splits(&from), out.path(), &options, &|done, of| last.set((done, of))).unwrap();
+    assert_eq!((report.samples, report.bad.len(), last.get()), (36, 0, (36, 36)));
+    assert!(report.shards.len() > 3, "{:?}", report.shards);
+    let packed = source(format!("wds:{}", out.path().display()));
+    for split in Split::ALL {
+        assert_eq!(content(&packed, split), content(&from, split));
+    }
+    let (a, b) = (from.open(Split::Train).unwrap(), packed.open(Split::Train).unwrap());
+    assert_eq!(a.class_names(), b.class_names());
+    let files = |dataset: &dyn Dataset| {
+        let mut files: Vec<Vec<u8>> = (0..dataset.len()).map(|i| dataset.encoded(i).unwrap().unwrap().bytes).collect();
+        files.sort();
+        files
+    };
+    assert_eq!(files(&*a), files(&*b));
+    assert!(report.shards.iter().all(|shard| shard.is_file()));
+    assert!(!out.path().with_extension("part").exists());
+}
+
+#[test]
+fn packing_gives_the_same_bytes_for_any_number_of_threads() {
+    let (_root, from) = folder_source();
+    let bytes = |threads| {
+        let out = TempDir::new().unwrap();
+        let options = PackOptions { short_side: Some(16), threads, ..PackOptions::default() };
+        let report = pack(&splits(&from), out.path(), &options, &|_, _| ()).unwrap();
+        report.shards.iter().map(|shard| fs::read(shard).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(bytes(1), bytes(3));
+}
+
+#[test]
+fn packing_resizes_the_short_side_and_never_enlarges() {
+    let (_root, from) = folder_source();
+    for (side, size) in [(15, (20, 15)), (64, (40, 30))] {
+        let out = TempDir::new().unwrap();
+        let options = PackOptions { short_side: Some(side), ..PackOptions::default() };
+        pack(&splits(&from), out.path(), &options, &|_, _| ()).unwrap();
+        let packed = source(format!("wds:{}", out.path().display())).open(Split::Train).unwrap();
+        assert_eq!(packed.dimensions(0).unwrap(), size);
+    }
+}
+
+#[test]
+fn packing_bare_pixels_is_lossless_and_several_labels_survive() {
+    let from = source("procedural:train=24,test=12");
+    let out = TempDir::new().unwrap();
+    pack(&splits(&from), out.path(), &PackOptions { shuffle_seed: None, ..PackOptions::default() }, &|_, _| ())
+        .unwrap();
+    let (a, b) =
+        (from.open(Split::Train).unwrap(), source(format!("wds:{}", out.path().display())).open(Split::Train).unwrap());
+    for index in 0..24 {
+        assert_eq!(a.image(index).unwrap(), b.image(index).unwrap());
+        assert_eq!(a.label(index), b.label(index));
+    }
+    let root = TempDir::new().unwrap();
+    tar(&root.path().join("train.tar"), &[("1.png", png(1)), ("1.json", b"{\"labels\":[1,0,-1]}".to_vec())]);
+    let out = TempDir::new().unwrap();
+    let from = splits(&source(format!("wds:{}", root.path().display())));
+    pack(&from, out.path(), &PackOptions::default(), &|_, _| ()).unwrap();
+    let packed = source(format!("wds:{}", out.path().display())).open(Split::Train).unwrap();
+    let expected = [Presence::Present, Presence::Difficult, Presence::Absent];
+    assert_eq!(packed.label(0), Label::Multi(expected.into()));
+}
+
+#[test]
+fn packing_leaves_out_bad_samples_with_their_reason_and_refuses_a_folder_in_use() {
+    let (root, from) = folder_source();
+    fs::write(root.path().join("train/cat/000.png"), "garbage").unwrap();
+    let out = TempDir::new().unwrap();
+    let report = pack(&splits(&from), out.path(), &PackOptions::default(), &|_, _| ()).unwrap();
+    assert_eq!((report.samples, report.bad.len()), (35, 1));
+    assert!(report.bad[0].contains("train/cat/000.png"), "{}", report.bad[0]);
+    let error = pack(&splits(&from), out.path(), &PackOptions::default(), &|_, _| ()).unwrap_err();
+    assert!(matches!(error, DataError::Refused { fault: Fault::Output, .. }), "{error}");
+    assert!(error.is_request() && error.to_string().contains("is not empty"), "{error}");
+}
+
+#[test]
+fn packing_where_no_image_is_good_writes_nothing_and_names_one() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("a.png"), "garbage").unwrap();
+    let out = TempDir::new().unwrap();
+    let to = out.path().join("shards");
+    let from = splits(&source(format!("flat:{}", root.path().display())));
+    let error = pack(&from, &to, &PackOptions::default(), &|_, _| ()).unwrap_err().to_string();
+    assert!(error.contains("no image is good") && error.contains("a.png"), "{error}");
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_an_interrupted_packing_left_is_named_and_not_touched() {
+    let (_root, from) = folder_source();
+    let out = TempDir::new().unwrap();
+    fs::create_dir(out.path().join("shards.part")).unwrap();
+    let to = out.path().join("shards");
+    let error = pack(&splits(&from), &to, &PackOptions::default(), &|_, _| ()).unwrap_err().to_string();
+    assert!(error.contains("shards.part") && error.contains("interrupted"), "{error}");
+    assert!(!to.exists());
+}
+
+#[test]
+fn options_out_of_range_are_refused_by_field() {
+    let from = splits(&source("procedural:train=24,test=12"));
+    let out = TempDir::new().unwrap();
+    for (options, words) in [
+        (PackOptions { quality: 0, ..PackOptions::default() }, "quality: is 0, but must be in 1..=100"),
+        (PackOptions { short_side: Some(0), ..PackOptions::default() }, "short_side: is 0, but must be at least 1"),
+    ] {
+        let error = pack(&from, out.path(), &options, &|_, _| ()).unwrap_err();
+        assert_eq!((error.is_request(), error.to_string().as_str()), (true, words));
+    }
+}

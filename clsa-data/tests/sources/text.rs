@@ -1,0 +1,94 @@
+//! The text of a source, and the table of kinds.
+
+#[cfg(not(feature = "parquet"))]
+use clsa_data::Split;
+use clsa_data::{DataError, ProceduralOptions, Source, SourceKind};
+
+#[test]
+fn a_source_is_displayed_as_it_is_parsed() {
+    for text in [
+        "imagefolder:/a/b",
+        "cifar-bin:x.tar.gz",
+        "idx:mnist",
+        "wds:/d/{split}-{000..127}.tar",
+        "parquet:/d",
+        "voc2007:VOCdevkit",
+        "flat:.",
+        "procedural:classes=12,train=4000,test=1000,side=32,seed=0",
+    ] {
+        assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+    }
+}
+
+#[test]
+fn a_wrong_source_is_refused_with_what_is_expected() {
+    for (text, part) in [
+        ("imagefolder", "imagefolder:PATH"),
+        ("imagefolder:", "imagefolder:PATH"),
+        ("imagenet:/x", "no known kind"),
+        ("", "no known kind"),
+        ("procedural:classes", "KEY=VALUE"),
+        ("procedural:colour=1", "unknown key `colour`"),
+        ("procedural:classes=17", "2..=16"),
+        ("procedural:classes=x", "whole number"),
+        ("procedural:train=3", "train = 3"),
+        ("procedural:side=4", "8..=1024"),
+    ] {
+        let error = text.parse::<Source>().unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains(&format!("`{text}`")), "{error}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_text_of_a_source_can_be_matched() {
+    let error = |text: &str| text.parse::<Source>().unwrap_err();
+    assert!(matches!(error("imagenet:/x"), DataError::UnknownKind { .. }));
+    assert!(matches!(error("wds:"), DataError::NoPath { form, .. } if form == "wds:PATTERN"));
+    assert!(matches!(error("procedural:side=4"), DataError::Options { .. }));
+    assert!(error("imagenet:/x").is_request() && error("wds:").is_request());
+}
+
+#[test]
+fn a_source_is_made_of_its_kind_and_what_stands_behind_the_colon() {
+    let source = Source::new(SourceKind::Wds, "/d/{split}.tar").unwrap();
+    assert_eq!((source.to_string().as_str(), source.kind()), ("wds:/d/{split}.tar", SourceKind::Wds));
+    assert_eq!((source.argument(), source.labeling()), ("/d/{split}.tar", None));
+    assert_eq!("flat:/a:b".parse::<Source>().unwrap().argument(), "/a:b");
+    assert!(matches!(Source::new(SourceKind::Flat, ""), Err(DataError::NoPath { .. })));
+    let options = ProceduralOptions { seed: 3, ..ProceduralOptions::default() };
+    assert_eq!(Source::from(options), "procedural:seed=3".parse().unwrap());
+}
+
+/// The table of the README, as the table of the code has it.
+fn readme_table() -> String {
+    let mut table = String::from("| source | what it reads |\n|---|---|\n");
+    for kind in SourceKind::ALL {
+        let feature = kind.feature().map_or(String::new(), |feature| format!(" (feature `{feature}`)"));
+        table += &format!("| `{}` | {}: {}{feature} |\n", kind.form(), kind.summary(), kind.details());
+    }
+    table
+}
+
+#[test]
+fn the_readme_has_the_table_of_sources() {
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&readme_table()), "the README should have:\n{}", readme_table());
+}
+
+#[test]
+fn every_kind_has_a_name_of_its_own_and_is_parsed_from_its_form() {
+    for (at, kind) in SourceKind::ALL.iter().enumerate() {
+        assert_eq!(kind.form().parse::<Source>().unwrap().kind(), *kind);
+        assert!(SourceKind::ALL[..at].iter().all(|other| other.name() != kind.name()), "{kind}");
+        assert!(SourceKind::forms().contains(&kind.form()), "{kind}");
+        assert_eq!(kind.is_available(), kind.feature().is_none() || cfg!(feature = "parquet"), "{kind}");
+    }
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn parquet_names_the_feature_that_it_needs() {
+    let error = "parquet:/data".parse::<Source>().unwrap().open(Split::Train).map(|_| ()).unwrap_err();
+    assert!(matches!(error, DataError::FeatureOff { feature: "parquet", .. }));
+    assert!(error.to_string().contains("--features parquet"), "{error}");
+}
