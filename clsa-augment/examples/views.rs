@@ -2,6 +2,7 @@
 //! `cargo run --release -p clsa-augment --example views -- IN OUT_FOLDER [SEED]`
 
 use std::error::Error;
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -36,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         picture.save(&path)?;
         let ops = view.draw(image.width(), image.height(), id)?;
         let ops: Vec<String> = ops.iter().map(ToString::to_string).collect();
-        println!("{}: {}", path.display(), ops.join(" "));
+        writeln!(stdout(), "{}: {}", path.display(), ops.join(" "))?;
     }
     Ok(())
 }
