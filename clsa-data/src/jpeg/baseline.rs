@@ -1,116 +1,149 @@
-//! The JPEG files that nearly all data sets consist of, faster than the library has them: baseline, in one scan, without
-//! restarts, with colours of full, half or quarter resolution. Huffman decoding is ours; the inverse transform and the colours are the library's.
-//!
-//! What is not of this kind, and what is damaged, is left to the library as a whole, so the two never differ in a pixel but for
-//! CMYK with subsampled inks, which the library has wrong.
+//! Sequential Huffman-coded files of 8 bits, baseline ones above all, as libjpeg and Pillow decode them.
 
 use image::RgbImage;
-use libjpeg_turbo_rs::common::types::ComponentInfo;
-use libjpeg_turbo_rs::decode::marker::JpegMetadata;
-use libjpeg_turbo_rs::simd;
 
-use super::colour::{self, Colours};
-use super::entropy::{Bits, Codes, block};
+use super::block::{Block, Extent};
+use super::color::Space;
+use super::frame::{Frame, Part};
+use super::markers::{Markers, Stop};
+use super::picture::Picture;
+use super::refusal::Refusal;
+use super::scan::{self, Place, Sink};
+use super::tables::Tables;
 
-/// Samples of one component, in rows of whole blocks.
-pub(super) struct Plane {
-    samples: Vec<u8>,
-    stride: usize,
-}
+/// Most scans of a file. Three or four, one for each component, are all that an encoder writes.
+const MOST_SCANS: usize = 64;
 
-impl Plane {
-    /// The first `width` samples of a row.
-    pub(super) fn row(&self, row: usize, width: usize) -> &[u8] {
-        &self.samples[row * self.stride..][..width]
+/// Decodes a file that has been read up to its first scan, of the components `parts`.
+pub(super) fn decode(mut markers: Markers, frame: &Frame, parts: Vec<Part>) -> Result<RgbImage, Refusal> {
+    let space = Space::of(&frame.components, markers.jfif, markers.adobe);
+    markers.tables.add_standard();
+    if parts.len() == frame.components.len() {
+        decode_one_scan(markers, frame, &parts, space)
+    } else {
+        decode_scans(markers, frame, parts, space)
     }
 }
 
-/// A component of the scan.
-struct Component<'a> {
-    dc: Codes<'a>,
-    ac: Codes<'a>,
-    quantisers: &'a [u16; 64],
-    /// Blocks side by side, and above each other, in a unit of the scan.
-    blocks: (usize, usize),
+/// The quantizers of a component.
+fn quantizers(tables: &Tables, frame: &Frame, component: usize) -> Result<Block, Refusal> {
+    tables.quantizers(frame.components[component].quantizers).map(|table| Block(table.map(|value| value as i16)))
 }
 
-/// Decodes `bytes` at full scale, if they are of this kind and whole.
-pub(super) fn decode(bytes: &[u8], metadata: &JpegMetadata) -> Option<RgbImage> {
-    let frame = &metadata.frame;
-    let one_scan = metadata.scans.len() <= 1
-        && metadata
-            .scan
-            .components
-            .iter()
-            .map(|selector| selector.component_id)
-            .eq(frame.components.iter().map(|c| c.id));
-    if frame.is_progressive
-        || frame.is_lossless
-        || metadata.is_arithmetic
-        || metadata.restart_interval != 0
-        || !one_scan
-    {
-        return None;
+/// Decodes a file all of whose components are in its first scan. No other may follow; the marker of the image's end may
+/// be missing.
+fn decode_one_scan(mut markers: Markers, frame: &Frame, parts: &[Part], space: Space) -> Result<RgbImage, Refusal> {
+    let quantizers: Result<Vec<_>, _> =
+        (0..frame.components.len()).map(|component| quantizers(&markers.tables, frame, component)).collect();
+    let mut blocks = AtOnce { block: Block::ZERO, picture: Picture::new(frame, space, &quantizers?)? };
+    let (data, found) = scan::read(frame, &markers.tables, parts, markers.data(), &mut blocks)?;
+    match markers.after_data(data, found) {
+        Ok(Stop::End) | Err(Refusal::CutShort) => blocks.picture.into_image(),
+        Ok(Stop::Scan(_)) => Err(Refusal::faulty("a scan follows the one that has all components")),
+        Err(refusal) => Err(refusal),
     }
-    let colours = Colours::of(metadata)?;
-    let components = metadata.scan.components.iter().zip(&frame.components).map(|(selector, component)| {
-        Some(Component {
-            dc: Codes::new(metadata.dc_huffman_tables.get(usize::from(selector.dc_table_index))?.as_deref()?),
-            ac: Codes::new(metadata.ac_huffman_tables.get(usize::from(selector.ac_table_index))?.as_deref()?),
-            quantisers: &metadata.quant_tables.get(usize::from(component.quant_table_index))?.as_ref()?.values,
-            // The only component of a scan comes block by block, whatever its factors.
-            blocks: if frame.components.len() == 1 { (1, 1) } else { sampling(component) },
-        })
-    });
-    let components: Vec<_> = components.collect::<Option<_>>()?;
-    let (width, height) = (frame.width(), frame.height());
-    let (across, down) = components[0].blocks;
-    let units = (width.div_ceil(8 * across), height.div_ceil(8 * down));
-    let planes = planes(Bits::new(bytes.get(metadata.entropy_data_offset..)?), &components, units)?;
-    colour::to_rgb(&planes, &colours, width, height)
 }
 
-/// Sampling factors, horizontal and vertical.
-pub(super) fn sampling(component: &ComponentInfo) -> (usize, usize) {
-    (component.horizontal_sampling.into(), component.vertical_sampling.into())
+/// Each block becomes samples as soon as it is read.
+struct AtOnce {
+    block: Block,
+    picture: Picture,
 }
 
-/// Decodes the scan's units, so many side by side and above each other.
-fn planes(mut bits: Bits, components: &[Component], units: (usize, usize)) -> Option<Vec<Plane>> {
-    let plane = |component: &Component| {
-        let stride = 8 * units.0 * component.blocks.0;
-        Plane { samples: vec![0; stride * 8 * units.1 * component.blocks.1], stride }
-    };
-    let mut planes: Vec<_> = components.iter().map(plane).collect();
-    let mut predictions = vec![0; components.len()];
-    let mut coefficients = [0; 64];
-    let transform = simd::detect().idct_islow;
-    for unit_row in 0..units.1 {
-        for unit in 0..units.0 {
-            for ((component, plane), prediction) in components.iter().zip(&mut planes).zip(&mut predictions) {
-                let (across, down) = component.blocks;
-                for row in unit_row * down..(unit_row + 1) * down {
-                    for column in unit * across..(unit + 1) * across {
-                        let flat = block(&mut bits, &component.dc, &component.ac, prediction, &mut coefficients)?;
-                        let samples = &mut plane.samples[8 * (row * plane.stride + column)..];
-                        let rows = samples.chunks_mut(plane.stride).take(8);
-                        let mean = i32::from(coefficients[0]) * i32::from(component.quantisers[0]);
-                        // Beyond, the transform's 16 bits overflow.
-                        if flat && mean.abs() < 1 << 13 {
-                            let sample = (((mean + 4) >> 3) + 128).clamp(0, 255) as u8;
-                            rows.for_each(|row| row[..8].fill(sample));
-                        } else {
-                            let mut samples = [0; 64];
-                            transform(&coefficients, component.quantisers, &mut samples);
-                            rows.zip(samples.as_chunks::<8>().0).for_each(|(row, from)| row[..8].copy_from_slice(from));
-                        }
+impl Sink for AtOnce {
+    #[inline(always)]
+    fn block(&mut self, _place: Place) -> &mut Block {
+        self.block = Block::ZERO;
+        &mut self.block
+    }
+
+    #[inline(always)]
+    fn take(&mut self, place: Place, extent: Extent) {
+        self.picture.put(place.component, (place.row, place.column), &self.block, extent);
+    }
+
+    fn end_row(&mut self, row: usize) {
+        self.picture.end_row(row);
+    }
+}
+
+/// Decodes a file of several scans, of which the first has the components `parts`.
+fn decode_scans(
+    mut markers: Markers,
+    frame: &Frame,
+    mut parts: Vec<Part>,
+    space: Space,
+) -> Result<RgbImage, Refusal> {
+    let mut blocks = Kept::new(frame);
+    // A component that no scan has is gray.
+    let mut tables = vec![None; frame.components.len()];
+    for _ in 0..MOST_SCANS {
+        for part in &parts {
+            if tables[part.component].is_none() {
+                tables[part.component] = Some(quantizers(&markers.tables, frame, part.component)?);
+            }
+        }
+        let (data, found) = scan::read(frame, &markers.tables, &parts, markers.data(), &mut blocks)?;
+        match markers.after_data(data, found) {
+            Ok(Stop::Scan(next)) => parts = next,
+            Ok(Stop::End) => {
+                let quantizers: Vec<_> = tables.into_iter().map(|table| table.unwrap_or(Block::ZERO)).collect();
+                return blocks.into_image(frame, space, &quantizers);
+            }
+            Err(Refusal::CutShort) => {
+                return Err(Refusal::faulty("it is cut short: a JPEG of several scans without its end-of-image marker"));
+            }
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Err(Refusal::faulty(format!("it has more than {MOST_SCANS} scans")))
+}
+
+/// The blocks of one component.
+struct Blocks {
+    blocks: Vec<Block>,
+    across: usize,
+}
+
+/// All blocks are kept until the last scan is read.
+struct Kept {
+    components: Vec<Blocks>,
+}
+
+impl Kept {
+    fn new(frame: &Frame) -> Self {
+        let (across, down) = frame.units();
+        let components = frame.components.iter().map(|component| {
+            let (across, down) = (across * component.horizontal, down * component.vertical);
+            Blocks { blocks: vec![Block::ZERO; across * down], across }
+        });
+        Self { components: components.collect() }
+    }
+
+    fn into_image(self, frame: &Frame, space: Space, quantizers: &[Block]) -> Result<RgbImage, Refusal> {
+        let mut picture = Picture::new(frame, space, quantizers)?;
+        for unit_row in 0..frame.units().1 {
+            for (index, (kept, component)) in self.components.iter().zip(&frame.components).enumerate() {
+                for row in unit_row * component.vertical..(unit_row + 1) * component.vertical {
+                    let blocks = &kept.blocks[row * kept.across..][..kept.across];
+                    for (column, block) in blocks.iter().enumerate() {
+                        picture.put(index, (row, column), block, Extent::of(block));
                     }
                 }
             }
+            picture.end_row(unit_row);
         }
-        if bits.overdrawn() {
-            return None;
-        }
+        picture.into_image()
     }
-    Some(planes)
+}
+
+impl Sink for Kept {
+    fn block(&mut self, place: Place) -> &mut Block {
+        let component = &mut self.components[place.component];
+        &mut component.blocks[place.row * component.across + place.column]
+    }
+
+    fn take(&mut self, _place: Place, _extent: Extent) {}
+
+    fn end_row(&mut self, _row: usize) {}
 }

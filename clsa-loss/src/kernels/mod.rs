@@ -8,6 +8,12 @@
 #![allow(unsafe_code)]
 
 mod arithmetic;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
 mod block;
 mod columns;
 pub(crate) mod f64_product;
@@ -15,8 +21,6 @@ mod scalar;
 mod stream;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 use clsa_cpu::InstructionSet;
 
@@ -63,14 +67,14 @@ impl Kernels {
             match self.0 {
                 #[cfg(target_arch = "x86_64")]
                 InstructionSet::Avx512Bf16 if block.paired => {
-                    x86::add_block_avx512_bf16(queries, block, scratch, sums);
+                    avx512_bf16::add_block_avx512_bf16(queries, block, scratch, sums);
                 }
                 #[cfg(target_arch = "x86_64")]
                 InstructionSet::Avx512Bf16 | InstructionSet::Avx512 => {
-                    x86::add_block_avx512(queries, block, scratch, sums);
+                    avx512::add_block_avx512(queries, block, scratch, sums);
                 }
                 #[cfg(target_arch = "x86_64")]
-                InstructionSet::Avx2 => x86::add_block_avx2(queries, block, scratch, sums),
+                InstructionSet::Avx2 => avx2::add_block_avx2(queries, block, scratch, sums),
                 #[cfg(not(target_arch = "x86_64"))]
                 InstructionSet::Avx512Bf16 | InstructionSet::Avx512 | InstructionSet::Avx2 => {
                     unreachable!("`new` has found that this processor lacks {}", self.0)

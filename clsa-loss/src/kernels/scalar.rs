@@ -1,4 +1,4 @@
-//! Arithmetic in plain Rust, for processors without the instructions of `x86`; the compiler vectorizes it for its target.
+//! Arithmetic in plain Rust, for processors without the other instruction sets; the compiler vectorizes it for its target.
 
 use super::arithmetic::{Arithmetic, Factors, Wide};
 

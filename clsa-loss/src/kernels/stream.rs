@@ -73,8 +73,8 @@ pub(super) unsafe fn add_block<A: Arithmetic, const M: usize>(
                 let mut powers = [[A::zero(); 2]; M];
                 if is_steep {
                     let queries = queries.wide.as_ptr().add(g * queries.dim * group);
-                    let steep = steep::<A, M>(queries, tile_rows, block.stride, depth, scratch.wide.as_mut_ptr());
-                    (scores, powers) = (steep.scores, steep.powers);
+                    Steep { scores, powers } =
+                        steep::<A, M>(queries, tile_rows, block.stride, depth, scratch.wide.as_mut_ptr());
                 }
                 // Exponentials, two candidates at a time: they may share a unit. The sums of a tile are added to those of the
                 // block, and these (below) to those in f64: short sums round less.

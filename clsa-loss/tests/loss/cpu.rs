@@ -110,12 +110,12 @@ fn gradients_equal_finite_differences() {
     };
     let step = 1e-5;
     for (view, wanted) in gradients.iter().enumerate() {
-        let wanted = values(&wanted);
+        let wanted = values(wanted);
         for (at, &wanted) in wanted.iter().enumerate() {
             let moved = |by: f64| {
                 let mut moved = batch.clone();
                 let tensor = if view < 2 { &mut moved.weak[view] } else { &mut moved.strong[view - 2] };
-                let mut values = values(&tensor);
+                let mut values = values(tensor);
                 values[at] += by;
                 *tensor = Tensor::from_vec(values, (3, 5), &Device::Cpu).unwrap();
                 value(&moved, view)
@@ -245,7 +245,7 @@ fn without_alpha_strong_views_are_reported_but_take_no_gradient() {
     let loss = ClsaLoss { alpha: 0.0, ..cpu() };
     let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, candidates));
     assert!(output.ddm > 0.0 && output.total == output.contrastive);
-    assert!(gradients[1..].iter().all(|g| values(&g).iter().all(|&x| x == 0.0)));
+    assert!(gradients[1..].iter().all(|g| values(g).iter().all(|&x| x == 0.0)));
 }
 
 #[test]

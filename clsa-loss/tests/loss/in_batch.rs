@@ -113,7 +113,7 @@ fn bits() -> String {
     let mut bits = String::new();
     for dtype in [DType::F32, DType::F64] {
         let (output, gradients) = computed(&batch.to_dtype(dtype), |weak, strong| loss.forward(weak, strong, InBatch));
-        let values = gradients.iter().flat_map(|g| values(&g));
+        let values = gradients.iter().flat_map(values);
         let words =
             values.chain([output.total, output.contrastive, output.ddm]).map(|x| format!("{:x}\n", x.to_bits()));
         bits.extend(words);

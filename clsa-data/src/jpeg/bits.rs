@@ -1,0 +1,92 @@
+//! The bits of a scan's data, without stuffed bytes and markers.
+
+use super::cursor::Cursor;
+use super::refusal::Refusal;
+
+/// Zeros behind the data, so that a word can be read wherever a bit is left.
+const PADDING: usize = 2 * size_of::<u64>();
+
+/// The bits from one marker of a scan to the next. Beyond their end, all bits are 0, as they are for libjpeg.
+#[derive(Default)]
+pub(super) struct Bits {
+    /// The data, and zeros enough for a word to be read at their end.
+    bytes: Vec<u8>,
+    /// Bits of data.
+    available: usize,
+    /// Place of the next byte to be taken.
+    next: usize,
+    /// Bits taken from the bytes, the next one highest.
+    word: u64,
+    /// How many of them there are.
+    count: u32,
+}
+
+impl Bits {
+    /// Begins with the data at a place of the file. The place becomes the one behind the marker that ends the data, and
+    /// its code is returned; `None` says that the file ends first.
+    pub(super) fn begin(&mut self, file: &mut Cursor) -> Result<Option<u8>, Refusal> {
+        self.clear();
+        let mut rest = file.rest();
+        let all = rest.len();
+        self.bytes.reserve(all + PADDING);
+        let mut marker = None;
+        while let Some(at) = memchr::memchr(0xff, rest) {
+            let fill = rest[at..].iter().take_while(|&&byte| byte == 0xff).count();
+            self.bytes.extend_from_slice(&rest[..at]);
+            let code = rest.get(at + fill).copied();
+            rest = rest.get(at + fill + 1..).unwrap_or_default();
+            match code {
+                Some(0) if fill == 1 => self.bytes.push(0xff),
+                // Before a marker, there may be more of them. Here, what libjpeg-turbo gives depends on how it is fed.
+                Some(0) => return Err(Refusal::faulty("corrupt data: 0xff twice within them")),
+                code => {
+                    marker = code;
+                    break;
+                }
+            }
+        }
+        if marker.is_none() {
+            self.bytes.extend_from_slice(rest);
+            rest = &[];
+        }
+        file.skip(all - rest.len());
+        self.available = 8 * self.bytes.len();
+        self.bytes.resize(self.bytes.len() + PADDING, 0);
+        Ok(marker)
+    }
+
+    /// Leaves no data.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        (self.available, self.next, self.word, self.count) = (0, 0, 0, 0);
+    }
+
+    /// Whether more bits were skipped than there are.
+    #[inline(always)]
+    pub(super) fn overdrawn(&self) -> bool {
+        8 * self.next > self.available + self.count as usize
+    }
+
+    /// Makes at least 56 bits ready.
+    #[inline(always)]
+    pub(super) fn refill(&mut self) {
+        if let Some(&bytes) = self.bytes.get(self.next..).and_then(<[u8]>::first_chunk) {
+            self.word |= u64::from_be_bytes(bytes) >> self.count;
+        }
+        self.next += (63 - self.count as usize) / 8;
+        self.count |= 56;
+    }
+
+    /// The next bits, all that are ready, from the highest on.
+    #[inline(always)]
+    pub(super) fn word(&self) -> u64 {
+        self.word
+    }
+
+    /// Goes on by so many bits, of which at least as many are ready.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, bits: u32) {
+        self.word <<= bits;
+        self.count -= bits;
+    }
+}

@@ -1,0 +1,61 @@
+//! A place in a file: its bytes one after the other, and its markers.
+
+use super::refusal::Refusal;
+
+/// A place in a file.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The bytes from here to the end of the file.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes on by so many bytes, which may be beyond the end.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes);
+    }
+
+    /// The next byte.
+    pub(super) fn byte(&mut self) -> Result<u8, Refusal> {
+        let byte = self.bytes.get(self.at).copied().ok_or(Refusal::CutShort)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    /// The next two bytes, the higher one first.
+    pub(super) fn word(&mut self) -> Result<u16, Refusal> {
+        Ok(u16::from_be_bytes([self.byte()?, self.byte()?]))
+    }
+
+    /// The next segment's length without the two bytes that state it. A file may state less than these two.
+    pub(super) fn length(&mut self) -> Result<i32, Refusal> {
+        Ok(i32::from(self.word()?) - 2)
+    }
+
+    /// The code of the next marker. Whatever is before it is skipped; a marker may have several 0xff before its code.
+    pub(super) fn marker(&mut self) -> Result<u8, Refusal> {
+        loop {
+            let before = memchr::memchr(0xff, self.rest()).ok_or(Refusal::CutShort)?;
+            self.skip(before);
+            let code = loop {
+                match self.byte()? {
+                    0xff => {}
+                    code => break code,
+                }
+            };
+            // 0xff with a 0 behind it is data.
+            if code != 0 {
+                return Ok(code);
+            }
+        }
+    }
+}
