@@ -10,7 +10,7 @@ use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_run::{Checkpoint, Config, KnnRecord, MetricsWriter, Position, Record, RunFolder, StepRecord, cosine};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -71,6 +71,8 @@ pub struct Trainer {
     device: Device,
     clsa: Clsa,
     loader: Loader<MakeViews>,
+    /// Sentences about images that the loader has skipped.
+    skipped: mpsc::Receiver<String>,
     position: Position,
     /// What the first rank alone does.
     output: Option<Output>,
@@ -109,7 +111,11 @@ impl Trainer {
         let is_first = communicator.is_first();
         let mut clsa = build(&config, &device, communicator)?;
         let views = MakeViews { plan: config.views.clone(), seed };
-        let loader = Loader::new(data.train.clone(), Arc::new(views), loader)?;
+        let (sender, skipped) = mpsc::channel();
+        let loader = Loader::new(data.train.clone(), Arc::new(views), loader)?.on_bad_sample(move |bad| {
+            // Where nobody receives any more, there is nobody to warn.
+            let _ = sender.send(format!("sample skipped: {}", bad.reason));
+        });
         let position = checkpoint.map_or(Position::default(), |c| c.position);
         let output = if is_first {
             let monitor = match &data.test {
@@ -131,7 +137,7 @@ impl Trainer {
                 output.run.drop_checkpoints_after(position.step)?;
             }
         }
-        Ok(Self { config, device, clsa, loader, position, output })
+        Ok(Self { config, device, clsa, loader, skipped, position, output })
     }
 
     /// Trains to the end, or until `stop` is set: then the step is finished and a checkpoint written.
@@ -167,6 +173,7 @@ impl Trainer {
         loop {
             let start = Instant::now();
             let Some(batch) = source.next() else { break };
+            self.skipped.try_iter().for_each(|warning| observer.warning(&warning));
             let batch = batch?;
             let samples = batch.samples.len();
             let views = batch.to_tensors(&self.config.views, samples, &self.device)?;

@@ -48,8 +48,8 @@ pub enum ConfigError {
     /// A value of `[model]` that is out of range.
     #[error("model.{0}")]
     Model(clsa_model::ModelError),
-    /// A value of `[views]` that is out of range.
-    #[error("views.{0}")]
+    /// A value of `[views]` that is out of range; its field begins with `views`.
+    #[error(transparent)]
     Views(clsa_augment::AugmentError),
 }
 

@@ -12,7 +12,7 @@ impl Config {
     /// Names the first key at fault.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.model.validate().map_err(ConfigError::Model)?;
-        self.views.validate().map_err(ConfigError::Views)?;
+        self.views.validate().map_err(|error| ConfigError::Views(error.within("views")))?;
         let Self { method, optim, train, compute, data, eval, checkpoint, knn, .. } = self;
         let batch = train.batch_size;
         let monitored = knn.every > 0;

@@ -2,19 +2,17 @@
 
 use crate::failure::{Failure, request};
 use crate::progress::Progress;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use clsa_data::inspect::{SourceInfo, SplitInfo, inspect};
 use clsa_data::pack::{PackOptions, pack};
 use clsa_data::shard_index::write_indexes;
 use clsa_data::verify::verify;
-use clsa_data::{DataError, Limits, Source, Splits};
+use clsa_data::{Limits, Source, SourceKind, Splits};
 use std::path::PathBuf;
 
 /// Describe, verify, pack, index or fetch a data set.
-///
-/// A data set is named by one string: imagefolder:PATH, cifar-bin:PATH, idx:PATH, wds:PATTERN, parquet:PATTERN,
-/// voc2007:PATH, flat:PATH or procedural.
 #[derive(clap::Args)]
+#[command(long_about = format!("Describe, verify, pack, index or fetch a data set.\n\nA data set is named by one string:\n{}", kinds()))]
 #[command(after_help = "Examples:
   clsa data info imagefolder:/data/imagenet
   clsa data verify 'wds:/data/imagenet/{split}-{000000..000511}.tar'
@@ -110,8 +108,8 @@ struct Index {
   clsa data fetch cifar10 --out data/cifar10
   clsa pretrain --preset cifar10 --data cifar-bin:data/cifar10/cifar-10-binary.tar.gz")]
 struct Fetch {
-    /// The data set
-    name: FetchName,
+    /// The data set: cifar10 or fashion-mnist
+    name: String,
     /// The folder of its files [default: data/NAME]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -125,10 +123,9 @@ fn address(text: &str) -> Result<String, &'static str> {
     if web { Ok(text.into()) } else { Err("an address begins with http:// or https://") }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum FetchName {
-    Cifar10,
-    FashionMnist,
+/// A line for each kind of data set.
+fn kinds() -> String {
+    SourceKind::ALL.iter().map(|kind| format!("  {:<20} {}\n", kind.form(), kind.summary())).collect()
 }
 
 /// Runs the command.
@@ -217,7 +214,7 @@ fn describe_split(split: &SplitInfo) -> String {
 fn verify_all(args: Verify) -> Result<(), Failure> {
     let splits = open(&args.source)?;
     let progress = Progress::new("verified", "images");
-    let report = verify(&splits, args.threads, &|at| progress.at(at.done, at.total))?;
+    let report = verify(&splits, args.threads, &|done, of| progress.at(done, of))?;
     drop(progress);
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -248,7 +245,7 @@ fn pack_shards(args: Pack) -> Result<(), Failure> {
         threads: args.threads,
     };
     let progress = Progress::new("packed", "images");
-    let report = pack(&splits, &args.out, &options, &|at| progress.at(at.done, at.total))?;
+    let report = pack(&splits, &args.out, &options, &|done, of| progress.at(done, of))?;
     drop(progress);
     for reason in &report.bad {
         eprintln!("warning: left out: {reason}");
@@ -260,12 +257,12 @@ fn pack_shards(args: Pack) -> Result<(), Failure> {
 }
 
 fn index_shards(args: Index) -> Result<(), Failure> {
-    let Source::Wds(pattern) = args.source.parse()? else {
-        let source = args.source;
+    let source: Source = args.source.parse()?;
+    if source.kind() != SourceKind::Wds {
         return Err(request(format!("source `{source}`: only shards have an index; name them as wds:PATTERN")));
-    };
+    }
     let progress = Progress::new("indexed", "shards");
-    let report = write_indexes(&pattern, &|at| progress.at(at.done, at.total))?;
+    let report = write_indexes(source.argument(), &|done, of| progress.at(done, of))?;
     drop(progress);
     eprintln!("{} in {}", counted(report.samples, "image"), counted(report.shards, "shard"));
     Ok(())
@@ -278,19 +275,15 @@ fn counted(count: usize, thing: &str) -> String {
 
 #[cfg(feature = "fetch")]
 fn fetch_files(args: Fetch) -> Result<(), Failure> {
-    use clsa_data::fetch::{Fetchable, fetch};
-    let (name, data) = match args.name {
-        FetchName::Cifar10 => ("cifar10", Fetchable::Cifar10),
-        FetchName::FashionMnist => ("fashion-mnist", Fetchable::FashionMnist),
-    };
-    let folder = args.out.unwrap_or_else(|| PathBuf::from("data").join(name));
+    let data: clsa_data::fetch::Fetchable = args.name.parse()?;
+    let folder = args.out.unwrap_or_else(|| PathBuf::from("data").join(data.name()));
     let mut shown: Option<(String, Progress)> = None;
-    let source = fetch(data, &folder, args.mirror.as_deref(), &mut |file, at| {
+    let source = clsa_data::fetch::fetch(data, &folder, args.mirror.as_deref(), &mut |file, done, of| {
         let (_, progress) = match shown.take_if(|(name, _)| *name == file) {
             Some(same) => shown.insert(same),
             None => shown.insert((file.to_owned(), Progress::new(file, "kB"))),
         };
-        progress.at(at.done / 1000, at.total / 1000);
+        progress.at(done / 1000, of / 1000);
     })?;
     drop(shown);
     println!("{source}");

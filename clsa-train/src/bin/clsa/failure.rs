@@ -65,6 +65,17 @@ fn is_request(cause: &(dyn Error + 'static)) -> Option<bool> {
         clsa_run::RunError,
         clsa_train::TrainError,
     )
+    .or_else(|| fetch_is_request(cause))
+}
+
+#[cfg(feature = "fetch")]
+fn fetch_is_request(cause: &(dyn Error + 'static)) -> Option<bool> {
+    cause.downcast_ref::<clsa_data::fetch::FetchError>().map(clsa_data::fetch::FetchError::is_request)
+}
+
+#[cfg(not(feature = "fetch"))]
+fn fetch_is_request(_: &(dyn Error + 'static)) -> Option<bool> {
+    None
 }
 
 #[cfg(test)]

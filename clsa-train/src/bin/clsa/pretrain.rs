@@ -5,7 +5,7 @@ use crate::failure::{Failure, request};
 use crate::program;
 use crate::progress::Progress;
 use anyhow::Context;
-use clsa_data::{DataError, Dataset, Limits, Source, Splits};
+use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
 use clsa_run::{Config, ConfigError, KnnRecord, Preset, Resumption, RunFolder, StepRecord};
 use clsa_train::{Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig, check_data, has_classes};
 use std::path::PathBuf;
@@ -26,8 +26,7 @@ pub struct Args {
     #[arg(long, default_value = "demo", conflicts_with = "resume")]
     #[arg(help = format!("A preset ({}) or a .toml file", Preset::names()))]
     preset: String,
-    /// Where the images are, as KIND:PATH, such as imagefolder:/data/imagenet or cifar-bin:/data/cifar-10.tar.gz
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", help = format!("Where the images are: {}", SourceKind::forms()))]
     data: Option<String>,
     /// Changes a configuration key; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
