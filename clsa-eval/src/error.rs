@@ -1,5 +1,7 @@
 //! What can go wrong in this crate.
 
+use std::error::Error as StdError;
+use std::fmt::Display;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -8,10 +10,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum EvalError {
     /// A sample has not exactly one class.
-    #[error(
-        "{sample} has not one class: knn, linear, linear-features and finetune need images with one class each in both \
-         splits, voc07 images with several; only retrieval needs no labels"
-    )]
+    #[error("{sample} has not one class")]
     NoClass {
         /// Name of the sample.
         sample: String,
@@ -30,11 +29,19 @@ pub enum EvalError {
         /// Its name, where that is known.
         name: Option<String>,
     },
-    /// A sample is not labelled as VOC's are.
-    #[error("{sample} is not labelled with the presence of every class: voc07 needs such images, as voc2007:PATH has")]
+    /// A sample is not labeled as VOC's are.
+    #[error("{sample} is not labeled with the presence of every class")]
     NotMultiLabel {
         /// Name of the sample.
         sample: String,
+    },
+    /// The images have no test split, or are not labeled as a protocol that was asked for needs it.
+    #[error("{source}: {hint}")]
+    UnfitData {
+        /// What they lack.
+        source: Box<EvalError>,
+        /// Which protocols need what.
+        hint: String,
     },
     /// A set of features without samples.
     #[error("there are no {0} images to evaluate on")]
@@ -60,19 +67,19 @@ pub enum EvalError {
     /// A setting is out of range.
     #[error("{key} is {value}: {expected}")]
     Setting {
-        /// Name of the setting.
+        /// Name of the setting: the field of its configuration.
         key: &'static str,
         /// Its value.
         value: String,
         /// What it accepts.
-        expected: &'static str,
+        expected: String,
     },
     /// Logistic regression did not find weights.
-    #[error("logistic regression with regularisation {lambda} failed: {reason}")]
+    #[error("logistic regression with regularization {lambda} failed: {reason}")]
     Optimizer {
-        /// The regularisation.
+        /// The regularization.
         lambda: f64,
-        /// What the optimiser said.
+        /// What the optimizer said.
         reason: String,
     },
     /// Training a classifier left the finite numbers.
@@ -83,13 +90,35 @@ pub enum EvalError {
         /// Epoch, 0-based.
         epoch: u64,
     },
-    /// A run, or a file of it, is not what it was named as.
+    /// A file is not the evaluation, the features, the state of a training or the list that it is taken for.
     #[error("{}: {reason}", path.display())]
-    Run {
-        /// The folder or file.
+    File {
+        /// The file.
         path: PathBuf,
         /// What is wrong, and what to do.
         reason: String,
+    },
+    /// A run is named twice.
+    #[error("{}: this run is named twice; name each once", path.display())]
+    NamedTwice {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// Weights are damaged, or not those of the encoder.
+    #[error("{}: {source}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: clsa_model::ModelError,
+    },
+    /// A protocol from outside this crate failed.
+    #[error("{protocol}: {source}")]
+    Protocol {
+        /// Its name.
+        protocol: String,
+        /// Why.
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
@@ -99,6 +128,12 @@ pub enum EvalError {
         /// Why.
         source: std::io::Error,
     },
+    /// A folder is not a run, or a file of a run is damaged.
+    #[error(transparent)]
+    Run(#[from] clsa_run::RunError),
+    /// The records of a run are damaged.
+    #[error(transparent)]
+    Metrics(#[from] clsa_run::MetricsError),
     /// A data set cannot be read.
     #[error(transparent)]
     Data(#[from] clsa_data::DataError),
@@ -122,12 +157,41 @@ pub enum EvalError {
 }
 
 impl EvalError {
+    /// A [`EvalError::Setting`].
+    pub fn setting(key: &'static str, value: impl Display, expected: impl Into<String>) -> Self {
+        Self::Setting { key, value: value.to_string(), expected: expected.into() }
+    }
+
+    /// A [`EvalError::Setting`] if the value is 0.
+    pub(crate) fn at_least_one(key: &'static str, value: u64) -> Result<(), Self> {
+        if value == 0 { Err(Self::setting(key, value, "use at least 1")) } else { Ok(()) }
+    }
+
     /// Whether what was asked for is at fault (weights, data, settings), rather than the machine or this program.
     pub fn is_request(&self) -> bool {
         match self {
-            Self::Tensor(_) | Self::Io { .. } | Self::Optimizer { .. } | Self::Size { .. } => false,
-            Self::Model(error) => !matches!(error, clsa_model::ModelError::Tensor(_)),
-            _ => true,
+            Self::NoClass { .. }
+            | Self::OneClass
+            | Self::UnknownClass { .. }
+            | Self::NotMultiLabel { .. }
+            | Self::UnfitData { .. }
+            | Self::Empty(_)
+            | Self::NotFinite { .. }
+            | Self::Setting { .. }
+            | Self::Diverged { .. }
+            | Self::File { .. }
+            | Self::NamedTwice { .. }
+            | Self::Data(_)
+            | Self::Sample(_)
+            | Self::Transform { .. } => true,
+            Self::Size { .. } | Self::Optimizer { .. } | Self::Protocol { .. } | Self::Io { .. } | Self::Tensor(_) => {
+                false
+            }
+            Self::Run(error) => error.is_request(),
+            Self::Metrics(error) => error.is_request(),
+            Self::Weights { source: error, .. } | Self::Model(error) => {
+                !matches!(error, clsa_model::ModelError::Tensor(_))
+            }
         }
     }
 }

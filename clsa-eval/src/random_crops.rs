@@ -1,8 +1,7 @@
 //! Training images of supervised protocols: random crops and flips, in batches.
 
-use crate::EvalTransform;
 use candle_core::{Device, Tensor};
-use clsa_augment::{Augmenter, Layout, View, ViewId};
+use clsa_augment::{Augmenter, CenterCrop, Layout, View, ViewId};
 use clsa_data::{Batch, DataError, Dataset, Loader, LoaderConfig, Sample, Transform};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ pub(crate) struct RandomCrops {
 /// A loader of random crops of the test crop's size, each of an area in `scale` of its image.
 pub(crate) fn random_crops(
     dataset: Arc<dyn Dataset>,
-    transform: &EvalTransform,
+    transform: &CenterCrop,
     scale: (f64, f64),
     config: LoaderConfig,
 ) -> Result<Loader<RandomCrops>, DataError> {

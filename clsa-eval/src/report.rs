@@ -4,89 +4,118 @@
 //! give the same bytes.
 
 mod classes;
+mod commands;
+mod configuration;
 mod curves;
+mod data_sets;
 mod embedding;
-mod metrics;
+mod html;
+mod maps;
+mod measure_section;
+mod neighbors;
 mod page;
 mod palette;
 mod picture;
 mod plot;
 mod projection;
+mod provenance;
+mod queries;
+mod reported_run;
 mod results;
-mod subject;
+mod sample_names;
+mod sampled;
+mod stored_evaluation;
+mod summary;
+mod throughput;
+mod training;
 mod views;
 
-use crate::EvalError;
-use crate::evaluation::write_whole;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use crate::{EvalError, Observer};
+use commands::Commands;
+use reported_run::ReportedRun;
 use std::path::{Path, PathBuf};
-use subject::Subject;
+
+/// A part of the report, or why it is missing and what makes it.
+type Part<T> = Result<T, String>;
 
 /// Settings of [`Report::of`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportOptions {
-    /// Test images of the two-dimensional maps, training images where there are none; the neighbours are looked for among
+    /// Test images of the two-dimensional maps, training images where there are none; the neighbors are looked for among
     /// twice as many training images. Default 1000.
     pub samples: usize,
     /// Seed of the choice of these images. Default 0.
     pub seed: u64,
     /// The images, where not those that the run's configuration names.
     pub data: Option<String>,
+    /// What the reader types before the commands that the page names. Default `clsa`.
+    pub program: String,
 }
 
 impl Default for ReportOptions {
     fn default() -> Self {
-        Self { samples: 1000, seed: 0, data: None }
+        Self { samples: 1000, seed: 0, data: None, program: "clsa".to_owned() }
     }
 }
 
-/// Is told of a run's folder how many of how many images have gone through the encoder.
-pub type Progress<'a> = dyn Fn(&Path, usize, usize) + 'a;
-
 /// One run, or several that are compared.
+///
+/// # Examples
+/// ```
+/// use clsa_eval::Silent;
+/// use clsa_eval::clsa_run::{Config, RunFolder};
+/// use clsa_eval::report::{Report, ReportOptions};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let run = RunFolder::vacant(&folder.path().join("demo"))?;
+/// run.create(&Config::load("demo", &[])?)?;
+/// let options = ReportOptions { samples: 100, ..ReportOptions::default() };
+/// let report = Report::of(&[run.path().to_owned()], &options, &Silent)?;
+/// assert!(report.missing()[0].contains("This run has not been evaluated"));
+/// report.write(&run.report_file())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Report {
-    subjects: Vec<Subject>,
+    runs: Vec<ReportedRun>,
+    commands: Commands,
 }
 
 impl Report {
-    /// Reads the runs in `folders` and looks at images with their newest checkpoints. What a run lacks, such as
-    /// `eval.json` or a checkpoint, is said in its place in the page.
+    /// Reads the runs in `folders` and looks at images with their newest checkpoints. Missing parts, such as `eval.json`
+    /// or a checkpoint, are replaced by a note in the page.
     ///
     /// # Errors
     /// No folder is named or one twice, a folder is no run, or its configuration, `metrics.jsonl` or `eval.json` is
     /// damaged.
-    pub fn of(folders: &[PathBuf], options: &ReportOptions, progress: &Progress) -> Result<Self, EvalError> {
+    pub fn of(folders: &[PathBuf], options: &ReportOptions, observer: &dyn Observer) -> Result<Self, EvalError> {
         if folders.is_empty() {
-            return Err(EvalError::Setting { key: "RUN", value: "none".to_owned(), expected: "name at least one run" });
+            return Err(EvalError::setting("runs", "none", "name at least one run"));
         }
-        if options.samples == 0 {
-            return Err(EvalError::Setting { key: "samples", value: "0".to_owned(), expected: "use at least 1" });
-        }
-        let subjects =
-            folders.iter().zip(names(folders)?).map(|(folder, name)| Subject::read(folder, name, options, progress));
-        Ok(Self { subjects: subjects.collect::<Result<_, _>>()? })
+        EvalError::at_least_one("samples", options.samples as u64)?;
+        let commands = Commands::new(&options.program);
+        let runs = folders.iter().zip(names(folders)?);
+        let runs = runs.map(|(folder, name)| ReportedRun::read(folder, name, options, &commands, observer));
+        Ok(Self { runs: runs.collect::<Result<_, _>>()?, commands })
     }
 
     /// What is missing, one sentence each, with the run's name before it.
     pub fn missing(&self) -> Vec<String> {
         let mut all = Vec::new();
-        for subject in &self.subjects {
+        for run in &self.runs {
             let mut reasons = Vec::new();
-            reasons.extend(subject.evaluations.as_ref().err());
-            reasons.extend(subject.views.as_ref().err());
-            reasons.extend(subject.embedding.as_ref().err());
+            reasons.extend(run.evaluations.as_ref().err());
+            reasons.extend(run.views.as_ref().err());
+            reasons.extend(run.embedding.as_ref().err());
             reasons.dedup();
-            all.extend(reasons.into_iter().map(|reason| format!("{}: {reason}", subject.name)));
+            all.extend(reasons.into_iter().map(|reason| format!("{}: {reason}", run.name)));
         }
         all
     }
 
     /// The page.
     pub fn html(&self) -> String {
-        page::page(&self.subjects)
+        page::page(&self.runs, &self.commands)
     }
 
     /// Writes the page, which appears whole.
@@ -94,16 +123,9 @@ impl Report {
     /// # Errors
     /// The folder cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), EvalError> {
-        write_whole(path, self.html().as_bytes())
+        clsa_files::write_whole(path, self.html().as_bytes())
+            .map_err(|source| EvalError::Io { path: path.to_owned(), source })
     }
-}
-
-/// Up to `count` of `len` samples, in an order drawn by the seed.
-fn drawn(len: usize, count: usize, seed: u64) -> Vec<usize> {
-    let mut indices: Vec<usize> = (0..len).collect();
-    indices.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
-    indices.truncate(count);
-    indices
 }
 
 /// The last part of each folder's path, or all of it where two are called the same.
@@ -111,8 +133,7 @@ fn names(folders: &[PathBuf]) -> Result<Vec<String>, EvalError> {
     let resolved = |folder: &PathBuf| folder.canonicalize().unwrap_or_else(|_| folder.clone());
     for (index, folder) in folders.iter().enumerate() {
         if folders[..index].iter().any(|earlier| resolved(earlier) == resolved(folder)) {
-            let reason = "this run is named twice; name each once".to_owned();
-            return Err(EvalError::Run { path: folder.clone(), reason });
+            return Err(EvalError::NamedTwice { path: folder.clone() });
         }
     }
     let last = |folder: &PathBuf| resolved(folder).file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -1,7 +1,7 @@
 //! Average precision against scikit-learn (the fixture and the script that made it are in `fixtures`) and by hand.
 
 use clsa_data::Presence::{Absent, Difficult, Present};
-use clsa_eval::{AveragePrecision, average_precision};
+use clsa_eval::metrics::{AveragePrecision, average_precision};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! What the hash of a data set tells apart.
 
 use clsa_data::{Dataset, Source, Split};
-use clsa_eval::{data_hash, joined_hash};
+use clsa_eval::hashes::{data_hash, joined_hash};
 use image::{Rgb, RgbImage};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ fn open(source: &str) -> Arc<dyn Dataset> {
 }
 
 fn hash(folder: &Path) -> String {
-    data_hash(open(&format!("imagefolder:{}", folder.display())).as_ref(), &|_| {}).unwrap()
+    data_hash(open(&format!("imagefolder:{}", folder.display())).as_ref(), &|_, _| {}).unwrap()
 }
 
 fn write(folder: &Path, class: &str, name: usize, value: u8) {
@@ -47,12 +47,12 @@ fn every_image_counts_and_the_place_of_the_folder_does_not() {
 }
 
 #[test]
-fn bare_pixels_count_and_progress_is_told() {
+fn bare_pixels_count_and_progress_is_reported() {
     let of = |seed: u64| {
-        let told = std::cell::RefCell::new(vec![]);
+        let reported = std::cell::RefCell::new(vec![]);
         let data = open(&format!("procedural:classes=3,train=30,test=3,side=16,seed={seed}"));
-        let hash = data_hash(data.as_ref(), &|done| told.borrow_mut().push(done)).unwrap();
-        assert_eq!(told.into_inner(), [30]);
+        let hash = data_hash(data.as_ref(), &|done, of| reported.borrow_mut().push((done, of))).unwrap();
+        assert_eq!(reported.into_inner(), [(30, 30)]);
         hash
     };
     assert_eq!(of(1), of(1));

@@ -1,9 +1,10 @@
 //! Features of a data set, by an encoder and without one.
 
 use candle_core::{DType, Device, Tensor};
-use clsa_augment::{Augmenter, Layout};
+use clsa_augment::{Augmenter, CenterCrop, Layout};
 use clsa_data::{Source, Split};
-use clsa_eval::{EvalError, EvalTransform, extract, raw_pixels};
+use clsa_eval::EvalError;
+use clsa_eval::features::{extract, raw_pixels};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stage, Stem};
 
 fn encoder() -> Encoder {
@@ -15,11 +16,11 @@ fn encoder() -> Encoder {
 fn extraction_gives_each_sample_its_own_feature_and_label_in_order() {
     let source: Source = "procedural:classes=3,train=10,test=10,side=16".parse().unwrap();
     let data = source.open(Split::Train).unwrap();
-    let (encoder, transform) = (encoder(), EvalTransform::new(16, 16));
+    let (encoder, transform) = (encoder(), CenterCrop::new(16, 16));
     let indices = [7, 2, 9, 0, 4];
-    let last = std::cell::Cell::new(0);
-    let features = extract(&encoder, data.as_ref(), &indices, &transform, 2, &|done| last.set(done)).unwrap();
-    assert_eq!((features.len(), features.dim, last.get()), (5, encoder.config().feature_dim(), 5));
+    let last = std::cell::Cell::new((0, 0));
+    let features = extract(&encoder, data.as_ref(), &indices, &transform, 2, &|done, of| last.set((done, of))).unwrap();
+    assert_eq!((features.len(), features.dim, last.get()), (5, encoder.config().feature_dim(), (5, 5)));
     assert_eq!(features.labels, [1, 2, 0, 0, 1]);
     for (row, &index) in indices.iter().enumerate() {
         let mut pixels = vec![0.0; transform.values()];
@@ -35,7 +36,7 @@ fn extraction_gives_each_sample_its_own_feature_and_label_in_order() {
 }
 
 #[test]
-fn raw_pixels_are_the_normalised_values_of_the_resized_image() {
+fn raw_pixels_are_the_normalized_values_of_the_resized_image() {
     let source: Source = "procedural:classes=3,train=10,test=10,side=16".parse().unwrap();
     let data = source.open(Split::Test).unwrap();
     let features = raw_pixels(data.as_ref(), &[4], 16).unwrap();
@@ -47,7 +48,7 @@ fn raw_pixels_are_the_normalised_values_of_the_resized_image() {
 }
 
 #[test]
-fn an_unlabelled_sample_is_refused_by_name() {
+fn an_unlabeled_sample_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     image::RgbImage::new(8, 8).save(folder.path().join("a.png")).unwrap();
     let source: Source = format!("flat:{}", folder.path().display()).parse().unwrap();

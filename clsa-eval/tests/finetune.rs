@@ -1,8 +1,9 @@
 //! Fine-tuning: that all layers learn, and that it can be interrupted.
 
 use candle_core::{DType, Device, Tensor};
+use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Source, Split};
-use clsa_eval::{EvalTransform, FinetuneConfig, FinetuneResult, TrainingProgress, finetune};
+use clsa_eval::protocols::{FinetuneConfig, FinetuneResult, TrainTest, finetune};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,10 +18,14 @@ fn run(config: &FinetuneConfig, state: Option<&Path>, stop_after: u64) -> Finetu
     let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
     let encoder = Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap();
     let before = encoder.state_dict().unwrap();
-    let interrupt = |at: TrainingProgress| assert!(at.epoch < stop_after, "interrupted");
+    let batches_per_epoch = 48 / config.batch_size as u64;
+    let interrupt = |done: u64, of: u64| {
+        assert_eq!(of, config.epochs * batches_per_epoch);
+        assert!((done - 1) / batches_per_epoch < stop_after, "interrupted");
+    };
     let (train, test) = (data(Split::Train), data(Split::Test));
-    let transform = EvalTransform::new(16, 16);
-    let result = finetune(&encoder, &train, test.as_ref(), &transform, config, state, &interrupt).unwrap();
+    let images = TrainTest { train, test, transform: CenterCrop::new(16, 16) };
+    let result = finetune(&encoder, &images, config, state, &interrupt).unwrap();
     for (name, tensor) in encoder.state_dict().unwrap() {
         let values = |t: &Tensor| t.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
         assert_eq!(
@@ -58,7 +63,7 @@ fn an_interrupted_fine_tuning_ends_with_the_same_weights() {
     assert_eq!(resumed.predictions, uninterrupted.predictions);
     assert!(state(&whole) == state(&parts));
     assert_eq!(resumed.train_loss.map(f64::to_bits), uninterrupted.train_loss.map(f64::to_bits));
-    assert!(uninterrupted.earlier_s == 0.0 && resumed.earlier_s > 0.0);
+    assert!(uninterrupted.seconds_before_resume == 0.0 && resumed.seconds_before_resume > 0.0);
 }
 
 /// What a state holds but for the time it took.

@@ -1,6 +1,8 @@
 //! k-NN against the definition written out.
 
-use clsa_eval::{EvalError, Features, KnnConfig, knn};
+use clsa_eval::EvalError;
+use clsa_eval::features::Features;
+use clsa_eval::protocols::{KnnConfig, knn};
 use proptest::prelude::*;
 
 fn features(rows: &[(&[f32], u32)]) -> Features {
@@ -28,10 +30,10 @@ fn by_definition(train: &Features, query: &[f32]) -> Vec<(f64, u32)> {
 }
 
 /// The votes of each class if every similarity were moved by `moved`, and with it the border of the k nearest.
-fn votes(neighbours: &[(f64, u32)], classes: usize, k: usize, temperature: f64, moved: f64) -> Vec<f64> {
-    let border = neighbours[k - 1].0 - 2.0 * moved;
+fn votes(neighbors: &[(f64, u32)], classes: usize, k: usize, temperature: f64, moved: f64) -> Vec<f64> {
+    let border = neighbors[k - 1].0 - 2.0 * moved;
     let mut votes = vec![0.0; classes];
-    for (similarity, class) in neighbours.iter().take_while(|(similarity, _)| *similarity >= border) {
+    for (similarity, class) in neighbors.iter().take_while(|(similarity, _)| *similarity >= border) {
         votes[*class as usize] += ((similarity + moved) / temperature).exp();
     }
     votes
@@ -55,9 +57,9 @@ proptest! {
         let k = k.min(train.len());
         let result = knn(&train, &test, &KnnConfig { k, temperature: 0.07 }).unwrap();
         for (row, ranked) in result.predictions.ranked.iter().enumerate() {
-            let neighbours = by_definition(&train, test.row(row));
-            let most = votes(&neighbours, train.classes(), k, 0.07, ROUNDING);
-            let least = votes(&neighbours, train.classes(), k, 0.07, -ROUNDING);
+            let neighbors = by_definition(&train, test.row(row));
+            let most = votes(&neighbors, train.classes(), k, 0.07, ROUNDING);
+            let least = votes(&neighbors, train.classes(), k, 0.07, -ROUNDING);
             let named = ranked[0] as usize;
             // Only where rounding could have decided may another class be ahead by the definition.
             let ahead = least.iter().enumerate().find(|&(class, votes)| class != named && *votes > most[named]);
@@ -67,7 +69,7 @@ proptest! {
 }
 
 #[test]
-fn a_close_neighbour_outvotes_two_distant_ones() {
+fn a_close_neighbor_outvotes_two_distant_ones() {
     let train = features(&[(&[1.0, 0.0], 0), (&[0.0, 1.0], 1), (&[0.1, 1.0], 1)]);
     let test = features(&[(&[2.0, 0.1], 0)]);
     let result = knn(&train, &test, &KnnConfig { k: 3, temperature: 0.07 }).unwrap();

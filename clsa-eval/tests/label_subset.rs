@@ -1,7 +1,7 @@
 //! Which images keep their labels.
 
 use clsa_data::{Dataset, Source, Split};
-use clsa_eval::LabelSubset;
+use clsa_eval::protocols::LabelSubset;
 use image::RgbImage;
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,8 +1,11 @@
 //! The linear protocol: what it learns, and that it can be interrupted.
 
 use candle_core::{DType, Device, Tensor};
+use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Source, Split};
-use clsa_eval::{EvalError, EvalTransform, LinearConfig, LinearResult, TrainingProgress, extract, linear};
+use clsa_eval::EvalError;
+use clsa_eval::features::extract;
+use clsa_eval::protocols::{LinearConfig, LinearResult, TrainTest, linear};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,10 +24,15 @@ fn encoder() -> Encoder {
 }
 
 fn run(config: &LinearConfig, state: Option<&Path>, stop_after: u64) -> Result<LinearResult, EvalError> {
-    let transform = EvalTransform::new(16, 16);
-    let interrupt = |at: TrainingProgress| assert!(at.epoch < stop_after, "interrupted");
+    // Also of those that choose a learning rate, which see fewer images but as many batches.
+    let batches_per_epoch = 96u64.div_ceil(config.batch_size.max(1) as u64);
+    let interrupt = |done: u64, of: u64| {
+        assert!(done <= of && of.is_multiple_of(config.epochs * batches_per_epoch), "{done} of {of}");
+        assert!((done - 1) / batches_per_epoch < stop_after, "interrupted");
+    };
     let (train, test) = (data(Split::Train), data(Split::Test));
-    linear(&encoder(), &train, test.as_ref(), &transform, config, state, &interrupt)
+    let images = TrainTest { train, test, transform: CenterCrop::new(16, 16) };
+    linear(&encoder(), &images, config, state, &interrupt)
 }
 
 fn config() -> LinearConfig {
@@ -35,7 +43,7 @@ fn config() -> LinearConfig {
 fn largest_curvature() -> f64 {
     let train = data(Split::Train);
     let indices: Vec<usize> = (0..train.len()).collect();
-    let features = extract(&encoder(), train.as_ref(), &indices, &EvalTransform::new(16, 16), 32, &|_| {}).unwrap();
+    let features = extract(&encoder(), train.as_ref(), &indices, &CenterCrop::new(16, 16), 32, &|_, _| {}).unwrap();
     let rows: Vec<Vec<f64>> =
         (0..features.len()).map(|i| features.row(i).iter().map(|&x| f64::from(x)).chain([1.0]).collect()).collect();
     let mut direction = vec![1.0; features.dim + 1];
@@ -91,8 +99,8 @@ fn an_interrupted_linear_evaluation_ends_with_the_same_classifier() {
     // Once more, and nothing is left to train: the loss and the time are those of before.
     let again = run(&config(), Some(&parts), 6).unwrap();
     assert_eq!(again.train_loss.map(f64::to_bits), uninterrupted.train_loss.map(f64::to_bits));
-    assert_eq!((uninterrupted.earlier_s, again.predictions), (0.0, uninterrupted.predictions));
-    assert!(again.earlier_s >= resumed.earlier_s && resumed.earlier_s > 0.0);
+    assert_eq!((uninterrupted.seconds_before_resume, again.predictions), (0.0, uninterrupted.predictions));
+    assert!(again.seconds_before_resume >= resumed.seconds_before_resume && resumed.seconds_before_resume > 0.0);
 }
 
 /// What a state holds but for the time it took.
@@ -107,12 +115,12 @@ fn of_several_learning_rates_the_best_on_held_out_images_is_taken_and_the_choice
     let config = LinearConfig { epochs: 8, lr: vec![1e-9, 0.3, 1e12], ..config() };
     let folder = tempfile::tempdir().unwrap();
     let whole = run(&config, Some(&folder.path().join("whole.safetensors")), 16).unwrap();
-    let tried: Vec<f64> = whole.held_out.iter().map(|(lr, _)| *lr).collect();
+    let tried: Vec<f64> = whole.held_out.iter().map(|tried| tried.value).collect();
     assert_eq!(tried, config.lr);
-    let best = whole.held_out.iter().map(|(_, top1)| *top1).fold(0.0, f64::max);
-    let chosen = whole.held_out.iter().find(|(lr, _)| *lr == whole.lr).unwrap();
-    assert_eq!(chosen.1, best);
-    assert_ne!(whole.held_out[2].1, best, "the choice says nothing: {:?}", whole.held_out);
+    let best = whole.held_out.iter().map(|tried| tried.score).fold(0.0, f64::max);
+    let chosen = whole.held_out.iter().find(|tried| tried.value == whole.lr).unwrap();
+    assert_eq!(chosen.score, best);
+    assert_ne!(whole.held_out[2].score, best, "the choice says nothing: {:?}", whole.held_out);
     // What was chosen is then trained on all images, as if it had been the only one.
     let alone = run(&LinearConfig { lr: vec![whole.lr], ..config.clone() }, None, 8).unwrap();
     assert_eq!(alone.predictions, whole.predictions);

@@ -1,6 +1,8 @@
 //! Logistic regression against scikit-learn (the fixture and the script that made it are in `fixtures`).
 
-use clsa_eval::{EvalError, Features, LogisticRegressionConfig, logistic_regression};
+use clsa_eval::EvalError;
+use clsa_eval::features::Features;
+use clsa_eval::protocols::{LogisticRegressionConfig, Tried, logistic_regression};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -38,7 +40,7 @@ fn logistic_regression_agrees_with_scikit_learn_at_each_regularization() {
     for fit in fits {
         let regularization = vec![fit.regularization];
         let config = LogisticRegressionConfig { regularization, ..LogisticRegressionConfig::default() };
-        let result = logistic_regression(&train, &test, &config, &|_| {}).unwrap();
+        let result = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
         let ranked = &result.predictions.ranked;
         let different = ranked.iter().zip(&fit.predicted).filter(|(ranked, class)| ranked[0] != **class).count();
         let ours = accuracy(ranked, &test.labels);
@@ -50,9 +52,9 @@ fn logistic_regression_agrees_with_scikit_learn_at_each_regularization() {
 #[test]
 fn the_regularization_is_the_best_on_held_out_training_images() {
     let (train, test, fits) = fixture();
-    let result = logistic_regression(&train, &test, &LogisticRegressionConfig::default(), &|_| {}).unwrap();
-    let best = result.held_out.iter().map(|(_, top1)| *top1).fold(0.0, f64::max);
-    assert!(result.held_out.contains(&(result.regularization, best)));
+    let result = logistic_regression(&train, &test, &LogisticRegressionConfig::default(), &|_, _| {}).unwrap();
+    let best = result.held_out.iter().map(|tried| tried.score).fold(0.0, f64::max);
+    assert!(result.held_out.contains(&Tried { value: result.regularization, score: best }));
     let best = fits.iter().map(|fit| fit.accuracy).fold(0.0, f64::max);
     let ours = accuracy(&result.predictions.ranked, &test.labels);
     assert!(ours > best - 2.0, "{ours} where the best of the test set is {best}");
@@ -62,9 +64,9 @@ fn the_regularization_is_the_best_on_held_out_training_images() {
 fn test_images_do_not_decide_the_regularization() {
     let (train, test, _) = fixture();
     let config = LogisticRegressionConfig { regularization: vec![1.0, 0.01, 0.001], ..Default::default() };
-    let one = logistic_regression(&train, &test, &config, &|_| {}).unwrap();
+    let one = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
     let wrong = Features { labels: test.labels.iter().map(|c| (c + 1) % 6).collect(), ..test };
-    let other = logistic_regression(&train, &wrong, &config, &|_| {}).unwrap();
+    let other = logistic_regression(&train, &wrong, &config, &|_, _| {}).unwrap();
     assert_eq!((one.regularization, one.predictions), (other.regularization, other.predictions));
 }
 
@@ -77,8 +79,8 @@ fn a_constant_feature_changes_nothing() {
         labels: features.labels.clone(),
     };
     let config = LogisticRegressionConfig { regularization: vec![0.01], ..LogisticRegressionConfig::default() };
-    let one = logistic_regression(&train, &test, &config, &|_| {}).unwrap();
-    let other = logistic_regression(&widen(&train), &widen(&test), &config, &|_| {}).unwrap();
+    let one = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
+    let other = logistic_regression(&widen(&train), &widen(&test), &config, &|_, _| {}).unwrap();
     assert_eq!(one.predictions, other.predictions);
 }
 
@@ -86,7 +88,7 @@ fn a_constant_feature_changes_nothing() {
 fn wrong_settings_are_refused() {
     let (train, test, _) = fixture();
     let refused =
-        |config| matches!(logistic_regression(&train, &test, &config, &|_| {}), Err(EvalError::Setting { .. }));
+        |config| matches!(logistic_regression(&train, &test, &config, &|_, _| {}), Err(EvalError::Setting { .. }));
     assert!(refused(LogisticRegressionConfig { regularization: Vec::new(), ..Default::default() }));
     assert!(refused(LogisticRegressionConfig { regularization: vec![-1.0], ..Default::default() }));
     assert!(refused(LogisticRegressionConfig { held_out: 1.0, ..Default::default() }));

@@ -1,11 +1,10 @@
-//! The voc07 protocol: what its classifier learns from crops, and the command on a data set of VOC's form.
+//! The voc07 protocol: what its classifier learns from crops.
 
 use clsa_data::Presence;
-use clsa_eval::{AveragePrecision, Evaluation, Features, TEST_CROPS, TRAIN_CROPS, Voc07Config, Voc07Result, voc07};
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use clsa_eval::features::{Features, TEST_CROPS, TRAIN_CROPS};
+use clsa_eval::metrics::AveragePrecision;
+use clsa_eval::protocols::{Voc07Config, Voc07Result, voc07};
 use std::cell::RefCell;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 const CLASSES: usize = 3;
@@ -42,14 +41,19 @@ fn run(labels: &Labels, config: &Voc07Config, progress: &dyn Fn(u64, u64)) -> Vo
 
 #[test]
 fn classes_that_features_tell_apart_are_ranked_without_a_mistake() {
-    let told = RefCell::new(Vec::new());
-    let result = run(&images(64, 1, 1).1, &config(&[1e-9, 0.3, 1e9]), &|done, all| told.borrow_mut().push((done, all)));
+    let reported = RefCell::new(Vec::new());
+    let result =
+        run(&images(64, 1, 1).1, &config(&[1e-9, 0.3, 1e9]), &|done, all| reported.borrow_mut().push((done, all)));
     let precision = AveragePrecision::of(&result.scores, &images(40, 1, 2).1, 0);
     assert_eq!((precision.mean.value, precision.mean_11_point.value), (100.0, 100.0));
     assert_eq!(result.lr, 0.3, "chosen on the held-out images: {:?}", result.held_out);
-    let told = told.into_inner();
-    assert_eq!((told[0], told[told.len() - 1]), ((1, 80), (80, 80)), "three trainings to choose by, and the last");
-    assert!(told.is_sorted());
+    let reported = reported.into_inner();
+    assert_eq!(
+        (reported[0], reported[reported.len() - 1]),
+        ((1, 80), (80, 80)),
+        "three trainings to choose by, and the last"
+    );
+    assert!(reported.is_sorted());
 }
 
 #[test]
@@ -78,58 +82,4 @@ fn an_image_with_difficult_objects_alone_teaches_its_class_nothing() {
     assert!(sure(&taught_less) > 0.9 * sure(&plain), "{} and {}", sure(&taught_less), sure(&plain));
     let other = |scores: &[f64]| scores.chunks_exact(CLASSES).flat_map(|s| s[1..].to_vec()).collect::<Vec<_>>();
     assert_eq!(other(&plain), other(&taught_less), "the other classes learn the same");
-}
-
-/// Two classes of VOC in plain colours: people are red, cars blue, and some images show both.
-fn write_voc(root: &Path) {
-    let base = root.join("VOC2007");
-    for folder in ["Annotations", "JPEGImages", "ImageSets/Main"] {
-        std::fs::create_dir_all(base.join(folder)).unwrap();
-    }
-    for (set, first, count) in [("trainval", 0, 24), ("test", 100, 12)] {
-        let mut names = String::new();
-        for image in first..first + count {
-            let name = format!("{image:06}");
-            let shown: &[&str] = [&["person"][..], &["car"], &["person", "car"]][image % 3];
-            let objects: String = (shown.iter())
-                .map(|name| format!("<object><name>{name}</name><difficult>0</difficult></object>"))
-                .collect();
-            let xml = format!("<annotation><filename>{name}.jpg</filename>{objects}</annotation>");
-            std::fs::write(base.join(format!("Annotations/{name}.xml")), xml).unwrap();
-            let [red, blue] = ["person", "car"].map(|class| if shown.contains(&class) { 220 } else { 30 });
-            let shade = (image % 7) as u8 * 4;
-            image::RgbImage::from_fn(40, 32, |x, _| image::Rgb([red - shade, (x * 3) as u8, blue - shade]))
-                .save(base.join(format!("JPEGImages/{name}.jpg")))
-                .unwrap();
-            names += &format!("{name}\n");
-        }
-        std::fs::write(base.join(format!("ImageSets/Main/{set}.txt")), names).unwrap();
-    }
-}
-
-#[test]
-fn the_command_evaluates_a_data_set_of_vocs_form_and_tells_its_progress() {
-    let folder = tempfile::tempdir().unwrap();
-    write_voc(folder.path());
-    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
-    let encoder = Encoder::new(&model, Compute::default(), 7, &candle_core::Device::Cpu).unwrap();
-    let tensors = encoder.state_dict().unwrap().into_iter().collect();
-    candle_core::safetensors::save::<String, _>(&tensors, folder.path().join("encoder.safetensors")).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_clsa-eval"))
-        .current_dir(folder.path())
-        .args(["eval", "--weights", "encoder.safetensors", "--data", "voc2007:.", "--protocol", "voc07"])
-        .args(["--crop", "16", "--resize", "20", "--epochs", "30", "--out", "figures.json"])
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert!(stdout.contains("mAP %") && stderr.contains("voc07, trained: 210/210 epochs"), "{stdout}{stderr}");
-    let evaluation = Evaluation::read(&folder.path().join("figures.json")).unwrap();
-    let figure = |encoder: &str| {
-        let result = evaluation.protocols[0].results.iter().find(|result| result.encoder == encoder).unwrap();
-        let clsa_eval::Figures::AveragePrecision(precision) = &result.figures else { panic!("no average precision") };
-        assert_eq!(precision.per_class.len(), 2, "person and car are present");
-        precision.mean.value
-    };
-    assert!(figure("trained") > figure("chance") + 5.0, "{} and {}", figure("trained"), figure("chance"));
 }

@@ -1,11 +1,14 @@
 //! The section of classes: confusion matrices and the figure of each class.
 
-use super::page::{figure, table};
+use super::commands::Commands;
+use super::data_sets::EvaluationsOfDataSet;
+use super::html::{figure, percent, table};
 use super::plot::heat_map;
-use super::results::{OnData, percent};
-use super::subject::Evaluated;
-use crate::{Accuracy, Evaluation, Figures};
+use crate::evaluation::{ClassFigure, EncoderKind, Evaluation, ProtocolResult};
+use crate::metrics::Accuracy;
+use crate::protocols::PROTOCOLS;
 use maud::{Markup, html};
+use std::cmp::Reverse;
 
 /// Classes above which a confusion matrix is not drawn; the pairs that are mistaken most are listed for any number.
 const DRAWN: usize = 200;
@@ -13,20 +16,21 @@ const DRAWN: usize = 200;
 const PAIRS: usize = 8;
 
 /// Confusion matrices, the pairs of classes that are mistaken most, and the figure of each class.
-pub(super) fn classes(sets: &[OnData], compared: bool) -> Markup {
+pub(super) fn section(sets: &[EvaluationsOfDataSet], compared: bool, commands: &Commands) -> Markup {
     html! {
         @if sets.is_empty() {
-            p.missing { "What becomes of each class is seen in an evaluation; " code { "cargo xtask eval" } " makes one." }
+            p.missing { "What becomes of each class is seen in an evaluation; " code { (commands.eval("")) } " makes one." }
         } @else if sets.iter().all(|set| set.first().classes.is_empty()) {
-            p.missing { "The images that were evaluated have no classes; " code { "cargo xtask eval --data SOURCE" } " evaluates on others." }
+            p.missing { "The images that were evaluated have no classes; " code { (commands.eval("--data SOURCE")) } " evaluates on others." }
         }
         @for set in sets.iter().filter(|set| !set.first().classes.is_empty()) {
             @if sets.len() > 1 { h3 { "On " (set.data) } }
             div.figures {
-                @for (_, subject, Evaluated { evaluation, .. }) in &set.of {
+                @for of in &set.of {
+                    @let evaluation = &of.stored.evaluation;
                     @if let Some((protocol, accuracy)) = best(evaluation) {
                         div {
-                            @if compared { h4 { (subject.name) } }
+                            @if compared { h4 { (of.run.name) } }
                             (matrix(evaluation, protocol, accuracy))
                         }
                     }
@@ -37,14 +41,18 @@ pub(super) fn classes(sets: &[OnData], compared: bool) -> Markup {
     }
 }
 
-/// The most thorough classification of the trained encoder.
+/// The most thorough classification by the trained encoder as it is: the later in [`PROTOCOLS`] the more thorough, and one
+/// that trains the encoder further, or is not in the table, only where there is no other.
 fn best(evaluation: &Evaluation) -> Option<(&str, &Accuracy)> {
-    let thorough = |protocol: &str| ["linear", "linear-features", "knn"].iter().position(|name| *name == protocol);
+    let thorough = |protocol: &ProtocolResult| {
+        PROTOCOLS.iter().position(|known| known.name() == protocol.name() && !known.trains_backbone())
+    };
     let classified = evaluation.protocols.iter().filter_map(|protocol| {
-        let trained = protocol.results.iter().find(|result| result.encoder == "trained")?;
-        Some((protocol.protocol.as_str(), trained.accuracy()?))
+        let trained = protocol.results.iter().find(|result| result.encoder == EncoderKind::Trained)?;
+        Some((protocol, trained.figures.accuracy()?))
     });
-    classified.min_by_key(|(protocol, _)| thorough(protocol).unwrap_or(usize::MAX))
+    let best = classified.min_by_key(|(protocol, _)| Reverse(thorough(protocol)));
+    best.map(|(protocol, accuracy)| (protocol.protocol.as_str(), accuracy))
 }
 
 fn class_name(evaluation: &Evaluation, class: usize) -> String {
@@ -74,7 +82,7 @@ fn matrix(evaluation: &Evaluation, protocol: &str, accuracy: &Accuracy) -> Marku
             (figure(
                 &format!("Confusion matrix of {protocol} over {} classes; the pairs mistaken most are in the table below", counts.len()),
                 &heat_map(counts, &evaluation.classes),
-                html! { "Test images by true class (down) and by the class that " (protocol) " gives them (across); the fuller a cell's colour, the larger its share of the true class." },
+                html! { "Test images by true class (down) and by the class that " (protocol) " gives them (across); the fuller a cell's color, the larger its share of the true class." },
             ))
         }
         @if !rows.is_empty() {
@@ -84,36 +92,35 @@ fn matrix(evaluation: &Evaluation, protocol: &str, accuracy: &Accuracy) -> Marku
 }
 
 /// The figure of each class: of each encoder of a single run, of the trained encoder of each of several.
-fn by_class(set: &OnData, name: &str, compared: bool) -> Markup {
-    let mut columns: Vec<(&str, Vec<(u32, f64)>)> = Vec::new();
-    let mut measure = "";
-    for (_, subject, Evaluated { evaluation, .. }) in &set.of {
-        for result in evaluation.protocols.iter().filter(|p| p.protocol == name).flat_map(|p| &p.results) {
+fn by_class(set: &EvaluationsOfDataSet, name: &str, compared: bool) -> Markup {
+    let mut columns: Vec<(&str, Vec<ClassFigure>)> = Vec::new();
+    let mut measure = None;
+    for of in &set.of {
+        let protocols = of.stored.evaluation.protocols.iter().filter(|protocol| protocol.protocol == name);
+        for result in protocols.flat_map(|protocol| &protocol.results) {
             let figures = result.figures.per_class();
-            if figures.is_empty() || (compared && result.encoder != "trained") {
+            if figures.is_empty() || (compared && result.encoder != EncoderKind::Trained) {
                 continue;
             }
-            measure = match result.figures {
-                Figures::AveragePrecision(_) => "Average precision",
-                _ => "Top-1 accuracy",
-            };
-            columns.push((if compared { &subject.name } else { &result.encoder }, figures));
+            measure = Some(result.figures.measure());
+            columns.push((if compared { &of.run.name } else { result.encoder.name() }, figures));
         }
     }
-    let Some((_, first)) = columns.first() else { return html! {} };
+    let (Some(measure), Some((_, first))) = (measure, columns.first()) else { return html! {} };
     let headings: Vec<&str> = std::iter::once("class").chain(columns.iter().map(|(column, _)| *column)).collect();
     let rows: Vec<Vec<Markup>> = first
         .iter()
-        .map(|(class, _)| {
-            let figures = columns.iter().map(|(_, figures)| figures.iter().find(|figure| figure.0 == *class));
-            let figures = figures.map(|figure| html! { @if let Some((_, value)) = figure { (percent(*value)) } });
+        .map(|ClassFigure { class, .. }| {
+            let figures = columns.iter().map(|(_, figures)| figures.iter().find(|figure| figure.class == *class));
+            let figures = figures.map(|figure| html! { @if let Some(figure) = figure { (percent(figure.value)) } });
             std::iter::once(html! { (class_name(set.first(), *class as usize)) }).chain(figures).collect()
         })
         .collect();
+    let of = if compared { ", trained encoders" } else { "" };
     html! {
         details {
             summary { (name) " by class" }
-            (table(Some(&format!("{measure} of {name} in percent, by class{}.", if compared { ", trained encoders" } else { "" })), &headings, &rows))
+            (table(Some(&format!("{} of {name} in percent, by class{of}.", measure.name_for_class())), &headings, &rows))
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Colours of the figures. They are drawn in the light ones; the page's style sheet puts the dark ones in their place
+//! Colors of the figures. They are drawn in the light ones; the page's style sheet puts the dark ones in their place
 //! where the reader prefers a dark page.
 
 use plotters::style::RGBColor;
 use std::fmt::Write;
 
-/// A colour on a light and on a dark page.
+/// A color on a light and on a dark page.
 struct Pair {
     light: RGBColor,
     dark: &'static str,
@@ -37,12 +37,12 @@ const SERIES: [Pair; 12] = [
     pair(0x1F, 0x3F, 0xC8, "#8FA4FF"),
 ];
 
-/// The colour of series or class `index`; they begin again after the last.
+/// The color of series or class `index`; they begin again after the last.
 pub(super) fn series(index: usize) -> RGBColor {
     SERIES[index % SERIES.len()].light
 }
 
-/// Series and classes that are told apart by colour.
+/// Series and classes that are told apart by color.
 pub(super) const DISTINCT: usize = SERIES.len();
 
 /// As in an attribute of SVG.
@@ -50,7 +50,7 @@ pub(super) fn hex(RGBColor(r, g, b): RGBColor) -> String {
     format!("#{r:02X}{g:02X}{b:02X}")
 }
 
-/// Rules that give the figures their dark colours.
+/// Rules that give the figures their dark colors.
 pub(super) fn dark_rules() -> String {
     let fixed = [(INK, "#D5DADE"), (GRID, "#343B41"), (ON_FILL, "#101418")];
     let mut rules = String::new();

@@ -1,11 +1,12 @@
 //! Features in two dimensions: principal components and t-SNE.
 
-use crate::knn::nearest;
-use crate::{EvalError, Features};
+use crate::EvalError;
+use crate::features::Features;
+use crate::nearest::nearest;
 use bhtsne::{Neighbor, tSNE};
 use nalgebra::{DMatrix, SymmetricEigen};
 
-/// Effective number of neighbours of t-SNE (van der Maaten & Hinton 2008), less where there are few images.
+/// Effective number of neighbors of t-SNE (van der Maaten & Hinton 2008), less where there are few images.
 const PERPLEXITY: f32 = 30.0;
 /// Accuracy of the Barnes-Hut approximation (van der Maaten 2014).
 const THETA: f32 = 0.5;
@@ -74,7 +75,7 @@ pub(super) fn tsne(features: &Features, start: &Pca) -> Result<Vec<[f64; 2]>, St
     let perplexity = PERPLEXITY.min((n - 1) as f32 / 4.0);
     let k = (3.0 * perplexity) as usize;
     let similar = nearest(features, features, k + 1).map_err(|error: EvalError| error.to_string())?;
-    let neighbours: Vec<Vec<Neighbor<f32>>> = similar
+    let neighbors: Vec<Vec<Neighbor<f32>>> = similar
         .into_iter()
         .enumerate()
         .map(|(image, similar)| {
@@ -90,7 +91,7 @@ pub(super) fn tsne(features: &Features, start: &Pca) -> Result<Vec<[f64; 2]>, St
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|error| error.to_string())?;
     let flat = pool.install(|| {
         let mut tsne: tSNE<f32, usize> = tSNE::new(&images);
-        tsne.perplexity(perplexity).initial_embedding(initial).barnes_hut_with_neighbors(THETA, &neighbours);
+        tsne.perplexity(perplexity).initial_embedding(initial).barnes_hut_with_neighbors(THETA, &neighbors);
         tsne.embedding()
     });
     if flat.iter().any(|x| !x.is_finite()) {
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn collapsed_features_and_few_images_are_told() {
+    fn collapsed_features_and_few_images_are_errors() {
         let same = Features { values: vec![1.0; 80], dim: 4, labels: vec![0; 20] };
         assert!(pca(&same).unwrap_err().contains("collapsed"));
         let few = groups(6);

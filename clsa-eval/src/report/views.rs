@@ -1,10 +1,12 @@
-//! The views of a few training images, as the run's first epoch drew them.
+//! The section of views: a few training images, and their views as the run's first epoch drew them.
 
-use super::drawn;
+use super::html::pictured;
 use super::picture::Picture;
-use crate::EvalError;
+use super::sample_names::full_name;
+use crate::{EvalError, random_subset};
 use clsa_augment::{Augmenter, SampleId, ViewPlan};
-use clsa_data::{Dataset, Label, Presence, Split};
+use clsa_data::{Dataset, Split};
+use maud::{Markup, html};
 
 /// Images whose views are shown.
 const IMAGES: usize = 4;
@@ -37,12 +39,12 @@ pub(super) struct View {
 pub(super) fn views(train: &dyn Dataset, plan: &ViewPlan, seed: u64) -> Result<Vec<ViewedImage>, EvalError> {
     let mut augmenter = Augmenter::new();
     let mut shown = Vec::new();
-    for index in drawn(train.len(), 20 * IMAGES, seed) {
+    for index in random_subset(train.len(), 20 * IMAGES, seed) {
         if shown.len() == IMAGES {
             break;
         }
         let Ok(image) = train.image(index) else { continue };
-        let name = named(train, Split::Train, index);
+        let name = full_name(train, Split::Train, index);
         let mut views = Vec::new();
         let id = SampleId { seed, epoch: 0, sample: index as u64 };
         for (kind, (id, view)) in kinds(plan).zip(id.views(plan)) {
@@ -83,26 +85,26 @@ fn readable(operation: &clsa_augment::Op) -> String {
     format!("{name} {}", arguments.split(',').map(short).collect::<Vec<_>>().join(" "))
 }
 
-/// How the page speaks of a sample: its classes where it has some, its split and its name.
-pub(super) fn named(data: &dyn Dataset, split: Split, index: usize) -> String {
-    let kind = if split == Split::Test { "test" } else { "training" };
-    let name = data.name(index);
-    // The folder of the image tells enough; what is above it is the same for all.
-    let start = name.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
-    let name = format!("{kind} image {}", &name[start..]);
-    let classes = classes_of(data, index);
-    if classes.is_empty() { name } else { format!("{} ({name})", classes.join(", ")) }
-}
-
-/// Names of a sample's classes: none, one, or all that are present.
-pub(super) fn classes_of(data: &dyn Dataset, index: usize) -> Vec<String> {
-    let name = |class: usize| data.class_names().get(class).cloned().unwrap_or_else(|| class.to_string());
-    match data.label(index) {
-        Label::None => Vec::new(),
-        Label::Class(class) => vec![name(class as usize)],
-        Label::Multi(classes) => {
-            let present = classes.iter().enumerate().filter(|(_, presence)| **presence == Presence::Present);
-            present.map(|(class, _)| name(class)).collect()
+/// Each image with its views, and the operations that were drawn.
+pub(super) fn section(images: &[ViewedImage]) -> Markup {
+    html! {
+        p { "Training images and the views of them that the first epoch drew from the run's seed." }
+        div.viewed {
+            @for image in images {
+                figure.views {
+                    figcaption { (image.name) }
+                    div.strip {
+                        div.cell.asked { (pictured(&image.original)) span { "original" } }
+                        @for view in &image.views {
+                            div.cell { (pictured(&view.picture)) span { (view.name) br; (view.size) " px" } }
+                        }
+                    }
+                    details {
+                        summary { "Operations that were drawn" }
+                        dl.facts { @for view in &image.views { dt { (view.name) } dd { (view.operations.join(" · ")) } } }
+                    }
+                }
+            }
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Runs on disk for the tests of the report.
 
 use candle_core::{Device, Tensor};
+use clsa_augment::CenterCrop;
 use clsa_data::Presence;
-use clsa_eval::{
-    Accuracy, AveragePrecision, Chance, EncoderResult, EvalTransform, Evaluation, Figures, Predictions, ProtocolResult,
-    RetrievalPrecision,
-};
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use clsa_eval::evaluation::{Chance, EncoderKind, EncoderResult, Evaluation, Figures, ProtocolResult};
+use clsa_eval::metrics::{Accuracy, AveragePrecision, Predictions, SameClassShare};
+use clsa_model::{Compute, Encoder};
+use clsa_run::Config;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -14,16 +14,24 @@ use std::path::Path;
 /// A class name that would be markup if it were not escaped.
 pub const HOSTILE: &str = "<script>alert('x')</script>&\"";
 
+/// The configuration of a run.
+fn config(seed: u64) -> Config {
+    let overrides = [
+        "model.width=0.125".to_owned(),
+        "train={epochs=3, batch_size=16}".to_owned(),
+        format!("train.seed={seed}"),
+        "data.source=procedural:classes=4,train=80,test=40,side=32".to_owned(),
+        "eval={resize=32, crop=32}".to_owned(),
+        "knn.k=20".to_owned(),
+        "views={key={size=32}, weak=[{size=32}], strong=[{size=24, strong=true}]}".to_owned(),
+    ];
+    Config::load("demo", &overrides).unwrap()
+}
+
 /// Writes the configuration of a run.
 pub fn configure(folder: &Path, seed: u64) {
     std::fs::create_dir_all(folder).unwrap();
-    let config = format!(
-        "[model]\narch = \"resnet10\"\nwidth = 0.125\nstem = \"cifar\"\n[method]\nalpha = 1.0\n[train]\nepochs = 3\n\
-         batch_size = 16\nseed = {seed}\n[data]\nsource = \"procedural:classes=4,train=80,test=40,side=32\"\n[eval]\n\
-         resize = 32\ncrop = 32\n[knn]\nk = 20\ntemperature = 0.07\n[views]\nkey = {{ size = 32, blur = false }}\n\
-         weak = [{{ size = 32, blur = false }}]\nstrong = [{{ size = 24, blur = false, strong = true }}]\n"
-    );
-    std::fs::write(folder.join("config.toml"), config).unwrap();
+    std::fs::write(folder.join("config.toml"), config(seed).to_toml()).unwrap();
 }
 
 /// Writes 15 steps and two k-NN evaluations.
@@ -46,8 +54,7 @@ pub fn record(folder: &Path) {
 
 /// Writes a checkpoint with the weights of a seed.
 pub fn checkpoint(folder: &Path, seed: u64) {
-    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
-    let encoder = Encoder::new(&model, Compute::default(), seed, &Device::Cpu).unwrap();
+    let encoder = Encoder::new(&config(seed).model, Compute::default(), seed, &Device::Cpu).unwrap();
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     for (name, tensor) in encoder.state_dict().unwrap() {
         tensors.insert(format!("query.{name}"), tensor.clone());
@@ -63,16 +70,20 @@ pub fn checkpoint(folder: &Path, seed: u64) {
 /// Writes an `eval.json` of two protocols, of four classes, one with a hostile name.
 pub fn evaluate(folder: &Path) {
     let labels: Vec<u32> = (0..40).map(|i| i % 4).collect();
-    let result = |encoder: &str, right: u32| {
+    let result = |encoder: EncoderKind, right: u32| {
         let ranked = (0..40).map(|i| if i < right { vec![i % 4] } else { vec![(i + 1) % 4] }).collect();
         let accuracy = Accuracy::of(&Predictions { ranked }, &labels, 4, 0);
         let details = serde_json::json!({ "k": 20 });
-        EncoderResult { encoder: encoder.to_owned(), details, figures: Figures::Accuracy(accuracy) }
+        EncoderResult { encoder, details, figures: Figures::Accuracy(accuracy) }
     };
     let protocol = |name: &str, right| ProtocolResult {
         protocol: name.to_owned(),
         settings: serde_json::json!({ "k": 20, "temperature": 0.07 }),
-        results: vec![result("trained", right), result("untrained", 15), result("raw pixels", 12)],
+        results: vec![
+            result(EncoderKind::Trained, right),
+            result(EncoderKind::Untrained, 15),
+            result(EncoderKind::RawPixels, 12),
+        ],
         wall_time_s: 1.25,
     };
     let evaluation = Evaluation {
@@ -83,7 +94,7 @@ pub fn evaluate(folder: &Path) {
         classes: vec!["circle".into(), "stripes".into(), HOSTILE.into(), "a class with a rather long name".into()],
         train_samples: 80,
         test_samples: 40,
-        transform: EvalTransform::new(32, 32),
+        transform: CenterCrop::new(32, 32),
         chance: Some(Chance::of(4)),
         protocols: vec![protocol("knn", 25), protocol("linear-features", 31)],
     };
@@ -93,16 +104,16 @@ pub fn evaluate(folder: &Path) {
 /// Writes evaluations on two other data sets: `voc07`, and `retrieval` of images without labels with its picture.
 pub fn evaluate_elsewhere(folder: &Path) {
     let own = Evaluation::read(&folder.join("eval.json")).unwrap();
-    let voc07 = |encoder: &str, scores: [f64; 6]| {
+    let voc07 = |encoder: EncoderKind, scores: [f64; 6]| {
         let labels =
             [[Presence::Present, Presence::Absent], [Presence::Absent, Presence::Present], [Presence::Present; 2]];
         let figures = Figures::AveragePrecision(AveragePrecision::of(&scores, &labels, 0));
-        EncoderResult { encoder: encoder.to_owned(), details: serde_json::json!({ "lr": 0.3 }), figures }
+        EncoderResult { encoder, details: serde_json::json!({ "lr": 0.3 }), figures }
     };
     let results = vec![
-        voc07("trained", [0.9, 0.1, 0.2, 0.8, 0.7, 0.6]),
-        voc07("untrained", [0.1, 0.2, 0.9, 0.1, 0.2, 0.7]),
-        voc07("chance", [0.5, 0.4, 0.6, 0.3, 0.4, 0.5]),
+        voc07(EncoderKind::Trained, [0.9, 0.1, 0.2, 0.8, 0.7, 0.6]),
+        voc07(EncoderKind::Untrained, [0.1, 0.2, 0.9, 0.1, 0.2, 0.7]),
+        voc07(EncoderKind::Chance, [0.5, 0.4, 0.6, 0.3, 0.4, 0.5]),
     ];
     let voc07 = Evaluation {
         data: "voc2007:VOCdevkit".to_owned(),
@@ -132,9 +143,9 @@ pub fn evaluate_elsewhere(folder: &Path) {
             protocol: "retrieval".to_owned(),
             settings: serde_json::json!({ "queries": 1, "neighbours": 2 }),
             results: vec![EncoderResult {
-                encoder: "trained".to_owned(),
+                encoder: EncoderKind::Trained,
                 details: serde_json::json!({ "retrieved": retrieved, "picture": picture }),
-                figures: Figures::Retrieval(RetrievalPrecision { neighbours: 2, precision: None }),
+                figures: Figures::SameClassShare(SameClassShare { neighbors: 2, share: None }),
             }],
             wall_time_s: 0.5,
         }],

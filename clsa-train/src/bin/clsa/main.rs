@@ -5,11 +5,13 @@ mod convert;
 mod data;
 mod device;
 mod doctor;
+mod eval;
 mod failure;
 mod output;
 mod pretrain;
 mod progress;
 mod replay;
+mod report;
 mod view_grid;
 mod views;
 
@@ -29,6 +31,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Pretrain(pretrain::Args),
+    Eval(Box<eval::Args>),
+    Report(report::Args),
     Views(views::Args),
     Data(data::Args),
     Convert(convert::Args),
@@ -61,6 +65,8 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Pretrain(args) => pretrain::run(args),
+        Command::Eval(args) => eval::run(*args),
+        Command::Report(args) => report::run(args),
         Command::Views(args) => views::run(args),
         Command::Data(args) => data::run(args),
         Command::Convert(args) => convert::run(args),

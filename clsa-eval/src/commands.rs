@@ -1,4 +1,0 @@
-//! One file for each command.
-
-pub mod eval;
-pub mod report;

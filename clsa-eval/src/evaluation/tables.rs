@@ -1,0 +1,65 @@
+//! Evaluations as tables of plain text.
+
+use super::{Evaluation, Measure};
+use std::fmt::Display;
+
+impl Evaluation {
+    /// The figures, one table for each measure.
+    pub fn table(&self) -> String {
+        let mut tables: Vec<(Measure, String)> = Vec::new();
+        for protocol in &self.protocols {
+            let mut name = protocol.protocol.as_str();
+            for result in &protocol.results {
+                let Some(main) = result.figures.main() else { continue };
+                let measure = result.figures.measure();
+                let at = tables.iter().position(|(present, _)| *present == measure).unwrap_or_else(|| {
+                    let heading = measure.heading();
+                    let heading = line("protocol", "encoder", &heading, "95 %", measure.second_heading());
+                    tables.push((measure, heading));
+                    tables.len() - 1
+                });
+                let interval = format!("{:.1} to {:.1}", main.low, main.high);
+                let second = result.figures.second().map_or(String::new(), |figure| format!("{:.1}", figure.value));
+                tables[at].1 += &line(name, result.encoder, &format!("{:.1}", main.value), &interval, &second);
+                name = "";
+            }
+        }
+        let accuracies = tables.iter_mut().find(|(measure, _)| *measure == Measure::Accuracy);
+        if let (Some(chance), Some((_, table))) = (self.chance, accuracies) {
+            *table += &line("chance", "", &format!("{:.1}", chance.top1), "", &format!("{:.1}", chance.top5));
+        }
+        tables.into_iter().map(|(_, table)| table).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The main figure of each class, one table for each protocol, one column for each encoder.
+    pub fn per_class_table(&self) -> String {
+        let mut table = String::new();
+        for protocol in &self.protocols {
+            let columns: Vec<_> = protocol.results.iter().map(|r| (r.encoder, r.figures.per_class())).collect();
+            let mut classes: Vec<u32> =
+                columns.iter().flat_map(|(_, figures)| figures.iter().map(|f| f.class)).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            if classes.is_empty() {
+                continue;
+            }
+            table += &format!("\n{:<28}", format!("{}, % by class", protocol.protocol));
+            columns.iter().for_each(|(encoder, _)| table += &format!("{encoder:>12}"));
+            for class in classes {
+                let name = self.classes.get(class as usize).map_or_else(|| class.to_string(), Clone::clone);
+                table += &format!("\n{name:<28}");
+                for (_, figures) in &columns {
+                    let figure = figures.iter().find(|figure| figure.class == class);
+                    table += &figure.map_or(format!("{:>12}", ""), |figure| format!("{:>12.1}", figure.value));
+                }
+            }
+            table += "\n";
+        }
+        table
+    }
+}
+
+fn line(protocol: &str, encoder: impl Display, first: &str, interval: &str, second: &str) -> String {
+    let line = format!("{protocol:<17}{encoder:<12}{first:>13}  {interval:<16}{second:>8}");
+    line.trim_end().to_owned() + "\n"
+}

@@ -1,0 +1,113 @@
+//! Images to features by the backbone of an encoder.
+
+use super::labels::labels;
+use super::pixels::{Write, pixels};
+use super::rows::Features;
+use crate::EvalError;
+use crate::backbone::{feature_dim, pooled_features};
+use candle_core::Tensor;
+use clsa_augment::{CenterCrop, Layout};
+use clsa_data::Dataset;
+use clsa_model::Encoder;
+use std::sync::mpsc::sync_channel;
+
+/// The pooled features of the samples `indices` by the backbone's last stage in evaluation mode, in batches of
+/// `batch_size`. Calls `progress` after each batch with the samples that are done, and with all.
+///
+/// # Errors
+/// A sample has no class, cannot be read or transformed, or the encoder fails.
+///
+/// # Examples
+/// ```
+/// use clsa_eval::candle_core::Device;
+/// use clsa_eval::clsa_augment::CenterCrop;
+/// use clsa_eval::clsa_data::{Source, Split};
+/// use clsa_eval::clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+/// use clsa_eval::features::extract;
+///
+/// let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
+/// let encoder = Encoder::new(&model, Compute::default(), 0, &Device::Cpu)?;
+/// let source: Source = "procedural:classes=3,train=10,test=5,side=16".parse()?;
+/// let images = source.open(Split::Test)?;
+/// let features = extract(&encoder, images.as_ref(), &[4, 0, 2], &CenterCrop::new(16, 16), 2, &|_, _| {})?;
+/// assert_eq!((features.len(), features.labels.len()), (3, 3));
+/// # Ok::<(), clsa_eval::EvalError>(())
+/// ```
+pub fn extract(
+    encoder: &Encoder,
+    dataset: &dyn Dataset,
+    indices: &[usize],
+    transform: &CenterCrop,
+    batch_size: usize,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Features, EvalError> {
+    let labels = labels(dataset, indices)?;
+    let dim = feature_dim(encoder);
+    let mut values = Vec::with_capacity(indices.len() * dim);
+    extract_into(encoder, dataset, indices, transform, batch_size, &mut |rows| {
+        values.extend_from_slice(rows);
+        progress((values.len() / dim) as u64, indices.len() as u64);
+        Ok(())
+    })?;
+    Ok(Features { values, dim, labels })
+}
+
+/// As [`extract`], of samples with or without labels: `sink` is given the features of each batch, in order.
+///
+/// # Errors
+/// A sample cannot be read or transformed, the encoder or `sink` fails.
+pub fn extract_into(
+    encoder: &Encoder,
+    dataset: &dyn Dataset,
+    indices: &[usize],
+    transform: &CenterCrop,
+    batch_size: usize,
+    sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    let crops = Crops {
+        side: transform.crop,
+        count: 1,
+        write: &|augmenter, image, out| transform.write(augmenter, image, Layout::ChannelsLast, out),
+    };
+    extract_crops(encoder, dataset, indices, &crops, batch_size, sink)
+}
+
+/// How an image is cut: `count` squares of `side` pixels, channels last, written one after the other.
+pub(super) struct Crops<'a> {
+    pub side: u32,
+    pub count: usize,
+    pub write: Write<'a>,
+}
+
+/// The features of each crop of each sample, in this order.
+pub(super) fn extract_crops(
+    encoder: &Encoder,
+    dataset: &dyn Dataset,
+    indices: &[usize],
+    crops: &Crops,
+    batch_size: usize,
+    sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    EvalError::at_least_one("batch_size", batch_size as u64)?;
+    let side = crops.side as usize;
+    let values = 3 * side * side;
+    std::thread::scope(|scope| {
+        // The next batch is decoded while the encoder works on this one.
+        let (sender, batches) = sync_channel(1);
+        scope.spawn(move || {
+            for batch in indices.chunks(batch_size.div_ceil(crops.count)) {
+                if sender.send(pixels(dataset, batch, crops.count * values, crops.write)).is_err() {
+                    return;
+                }
+            }
+        });
+        for batch in batches {
+            let pixels = batch?;
+            let count = pixels.len() / values.max(1);
+            let images = Tensor::from_vec(pixels, (count, side, side, 3), encoder.device())?.permute((0, 3, 1, 2))?;
+            let features = pooled_features(encoder, &images)?;
+            sink(&features.flatten_all()?.to_vec1::<f32>()?)?;
+        }
+        Ok(())
+    })
+}

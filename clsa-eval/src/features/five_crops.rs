@@ -1,0 +1,81 @@
+//! Five or ten crops of each image, by which VOC's images are classified.
+
+use super::extract::{Crops, extract_crops};
+use crate::EvalError;
+use clsa_augment::{AugmentError, Augmenter, CenterCrop, Crop, Layout, Op};
+use clsa_data::Dataset;
+use clsa_model::Encoder;
+use image::RgbImage;
+
+/// Crops of a test image: the corners and the center.
+pub const TEST_CROPS: usize = 5;
+/// Crops of a training image: the same, and mirrored.
+pub const TRAIN_CROPS: usize = 10;
+
+/// Gives `sink` the features of `crops` crops of each sample, [`TRAIN_CROPS`] or [`TEST_CROPS`]: of the image resized as
+/// `transform` says the four corners and the center of its crop's size, then all of them mirrored (torchvision's
+/// `FiveCrop` and `TenCrop`).
+///
+/// # Errors
+/// A sample cannot be read or transformed, the encoder or `sink` fails.
+pub fn extract_crops_into(
+    encoder: &Encoder,
+    dataset: &dyn Dataset,
+    transform: &CenterCrop,
+    crops: usize,
+    batch_size: usize,
+    sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    let write = |augmenter: &mut Augmenter, image: &RgbImage, out: &mut [f32]| {
+        write_crops(augmenter, image, transform, crops, out)
+    };
+    let crops = Crops { side: transform.crop, count: crops, write: &write };
+    let indices: Vec<usize> = (0..dataset.len()).collect();
+    extract_crops(encoder, dataset, &indices, &crops, batch_size, sink)
+}
+
+fn write_crops(
+    augmenter: &mut Augmenter,
+    image: &RgbImage,
+    transform: &CenterCrop,
+    crops: usize,
+    out: &mut [f32],
+) -> Result<(), AugmentError> {
+    let [resize, center] = transform.ops(image.width(), image.height())?;
+    let resized = augmenter.apply(image, &[resize])?;
+    let side = transform.crop;
+    let (right, bottom) = (resized.width() - side, resized.height() - side);
+    let corner =
+        |x: u32, y: u32| Op::CropResize { crop: Crop { x, y, width: side, height: side }, width: side, height: side };
+    let five = [corner(0, 0), corner(right, 0), corner(0, bottom), corner(right, bottom), center];
+    for (at, out) in out.chunks_exact_mut(transform.values()).take(crops).enumerate() {
+        let ops = [five[at % TEST_CROPS], if at < TEST_CROPS { Op::Identity } else { Op::FlipHorizontal }];
+        augmenter.apply_into(&resized, &ops, &transform.normalize, Layout::ChannelsLast, out)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::imageops::{crop_imm, flip_horizontal};
+
+    #[test]
+    fn ten_crops_are_corners_and_center_and_the_same_mirrored() {
+        let image = RgbImage::from_fn(60, 40, |x, y| image::Rgb([4 * x as u8, 6 * y as u8, (x * y) as u8]));
+        let transform = CenterCrop::new(20, 16);
+        let mut augmenter = Augmenter::new();
+        let mut out = vec![0.0; TRAIN_CROPS * transform.values()];
+        write_crops(&mut augmenter, &image, &transform, TRAIN_CROPS, &mut out).unwrap();
+        let [resize, _] = transform.ops(60, 40).unwrap();
+        let resized = augmenter.apply(&image, &[resize]).unwrap();
+        assert_eq!(resized.dimensions(), (30, 20));
+        let five = [(0, 0), (14, 0), (0, 4), (14, 4), (7, 2)].map(|(x, y)| crop_imm(&resized, x, y, 16, 16).to_image());
+        let mirrored = five.each_ref().map(flip_horizontal);
+        for (at, (crop, out)) in five.iter().chain(&mirrored).zip(out.chunks_exact(transform.values())).enumerate() {
+            let mut wanted = vec![0.0; transform.values()];
+            augmenter.apply_into(crop, &[], &transform.normalize, Layout::ChannelsLast, &mut wanted).unwrap();
+            assert!(out == wanted, "crop {at}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What tells one data set from another, and one encoder from another: their content.
+
+mod data_hash;
+mod encoder_hash;
+
+pub use data_hash::{data_hash, joined_hash};
+pub use encoder_hash::encoder_hash;

@@ -1,0 +1,84 @@
+//! A figure in percent with its confidence interval.
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+/// Resamplings of the bootstrap.
+const RESAMPLINGS: usize = 1000;
+
+/// A figure in percent with its 95 % bootstrap interval (percentile method over test samples).
+///
+/// # Examples
+/// ```
+/// use clsa_eval::metrics::Estimate;
+///
+/// let accuracy = Estimate::share(&[true, true, false, true], 0);
+/// assert_eq!(accuracy.value, 75.0);
+/// assert!(accuracy.low < 75.0 && accuracy.high > 75.0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The figure on the whole test set.
+    pub value: f64,
+    /// 2.5th percentile over resampled test sets.
+    pub low: f64,
+    /// 97.5th percentile over resampled test sets.
+    pub high: f64,
+}
+
+impl Estimate {
+    /// A figure that is known, and so has no interval.
+    pub fn exact(value: f64) -> Self {
+        Self { value, low: value, high: value }
+    }
+
+    /// The share of `hits` that are true, in percent. The interval depends on `seed`.
+    pub fn share(hits: &[bool], seed: u64) -> Self {
+        let n = hits.len();
+        let percent = |count: usize| 100.0 * count as f64 / n.max(1) as f64;
+        let value = percent(hits.iter().filter(|&&hit| hit).count());
+        if n == 0 {
+            return Self::exact(value);
+        }
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut resampled = || percent((0..n).filter(|_| hits[rng.random_range(0..n)]).count());
+        Self::with_samples(value, (0..RESAMPLINGS).map(|_| resampled()).collect())
+    }
+
+    /// The mean of `values`, each from 0 to 1 and of one sample, in percent. The interval depends on `seed`.
+    pub fn mean(values: &[f64], seed: u64) -> Self {
+        let n = values.len();
+        let percent = |sum: f64| 100.0 * sum / n.max(1) as f64;
+        let value = percent(values.iter().sum());
+        if n == 0 {
+            return Self::exact(value);
+        }
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut resampled = || percent((0..n).map(|_| values[rng.random_range(0..n)]).sum());
+        Self::with_samples(value, (0..RESAMPLINGS).map(|_| resampled()).collect())
+    }
+
+    /// A figure whose interval holds 95 % of `samples`, of which there is at least one.
+    pub(super) fn with_samples(value: f64, mut samples: Vec<f64>) -> Self {
+        samples.sort_unstable_by(f64::total_cmp);
+        let at = |q: f64| samples[(q * (samples.len() - 1) as f64).round() as usize];
+        Self { value, low: at(0.025), high: at(0.975) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bootstrap_interval_is_close_to_the_normal_approximation() {
+        let hits: Vec<bool> = (0..2000).map(|i| i % 10 < 7).collect();
+        let figure = Estimate::share(&hits, 3);
+        let half = 1.96 * (0.7f64 * 0.3 / 2000.0).sqrt() * 100.0;
+        assert_eq!(figure.value, 70.0);
+        assert!((figure.low - (70.0 - half)).abs() < 0.3, "{figure:?}");
+        assert!((figure.high - (70.0 + half)).abs() < 0.3, "{figure:?}");
+        assert_eq!(figure, Estimate::share(&hits, 3), "the interval depends on the seed alone");
+    }
+}

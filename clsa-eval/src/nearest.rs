@@ -1,0 +1,97 @@
+//! The nearest training features of each test feature, by cosine.
+
+use crate::EvalError;
+use crate::features::{FeatureRows, finite_rows};
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+/// Rows of a product: test images by training images. Beside the features, memory is one such block of similarities
+/// and 2k neighbors for each test image.
+const TEST_BLOCK: usize = 1024;
+const TRAIN_BLOCK: usize = 4096;
+
+/// A training feature near a test feature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Neighbor {
+    /// Cosine similarity.
+    pub similarity: f32,
+    /// Row of the training features.
+    pub index: u32,
+}
+
+/// The `k` nearest training features of each test feature, nearest first.
+pub(crate) fn nearest(
+    train: &dyn FeatureRows,
+    test: &dyn FeatureRows,
+    k: usize,
+) -> Result<Vec<Vec<Neighbor>>, EvalError> {
+    let queries: Vec<Tensor> = (0..test.len())
+        .step_by(TEST_BLOCK)
+        .map(|start| unit_rows("test", test, start, TEST_BLOCK))
+        .collect::<Result<_, _>>()?;
+    let mut nearest: Vec<Nearest> = (0..test.len()).map(|_| Nearest::new(k)).collect();
+    for start in (0..train.len()).step_by(TRAIN_BLOCK) {
+        let rows = unit_rows("training", train, start, TRAIN_BLOCK)?.t()?;
+        for (queries, nearest) in queries.iter().zip(nearest.chunks_mut(TEST_BLOCK)) {
+            let similarities = queries.matmul(&rows)?.flatten_all()?.to_vec1::<f32>()?;
+            let columns = similarities.len() / nearest.len();
+            nearest.par_iter_mut().zip(similarities.par_chunks_exact(columns)).for_each(|(nearest, similarities)| {
+                for (column, &similarity) in similarities.iter().enumerate() {
+                    nearest.offer(similarity, (start + column) as u32);
+                }
+            });
+        }
+    }
+    Ok(nearest.into_par_iter().map(Nearest::finish).collect())
+}
+
+/// Up to `count` rows from `start` on, each divided by its length; (rows, dim). A row of zeros stays.
+fn unit_rows(split: &'static str, features: &dyn FeatureRows, start: usize, count: usize) -> Result<Tensor, EvalError> {
+    let mut rows = finite_rows(split, features, start, count)?;
+    let dim = features.dim();
+    rows.par_chunks_exact_mut(dim).for_each(|row| {
+        let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        if norm > 0.0 {
+            row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+        }
+    });
+    Ok(Tensor::from_vec(rows, ((), dim), &Device::Cpu)?)
+}
+
+/// The best `k` of the neighbors offered so far, among up to `2k`.
+struct Nearest {
+    k: usize,
+    kept: Vec<Neighbor>,
+    /// Neighbors that are not more similar than this cannot be among the best.
+    threshold: f32,
+}
+
+impl Nearest {
+    fn new(k: usize) -> Self {
+        Self { k, kept: Vec::new(), threshold: f32::NEG_INFINITY }
+    }
+
+    /// Takes neighbors in ascending order of their index.
+    fn offer(&mut self, similarity: f32, index: u32) {
+        if similarity > self.threshold {
+            self.kept.push(Neighbor { similarity, index });
+            if self.kept.len() == 2 * self.k {
+                self.kept.select_nth_unstable_by(self.k - 1, Neighbor::nearer);
+                self.kept.truncate(self.k);
+                self.threshold = self.kept[self.k - 1].similarity;
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<Neighbor> {
+        self.kept.sort_unstable_by(Neighbor::nearer);
+        self.kept.truncate(self.k);
+        self.kept
+    }
+}
+
+impl Neighbor {
+    fn nearer(a: &Self, b: &Self) -> std::cmp::Ordering {
+        b.similarity.total_cmp(&a.similarity).then(a.index.cmp(&b.index))
+    }
+}

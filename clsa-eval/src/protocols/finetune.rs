@@ -1,0 +1,350 @@
+//! Fine-tuning: backbone and classifier trained together, with all labels or a few.
+
+use super::data::EvalData;
+use super::label_subset::LabelSubset;
+use super::protocol::{LabelKind, Needs, Outcome, Protocol};
+use super::settings::{Setting, SettingKind, Settings};
+use super::train_test::TrainTest;
+use super::workbench::{ComparedEncoder, Workbench};
+use crate::EvalError;
+use crate::backbone::{feature_dim, is_of_head};
+use crate::features::{check_labels, extract};
+use crate::hashes::data_hash;
+use crate::metrics::Predictions;
+use crate::random_crops::{images, random_crops};
+use crate::resumable::Resumable;
+use crate::sgd_classifier::{Schedule, SgdClassifier, Targets, check_training};
+use candle_core::{DType, Tensor, Var};
+use clsa_data::{LoaderConfig, OnError};
+use clsa_model::{Encoder, Gradients};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::path::Path;
+
+/// Settings of [`finetune`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneConfig {
+    /// Passes over the labeled images. Default 20.
+    pub epochs: u64,
+    /// Learning rate of the backbone in the first epoch; epoch e has `lr · ½(1 + cos(π · e / epochs))`. Default 0.01.
+    pub lr: f64,
+    /// Learning rate of the classifier, likewise. Default 0.2.
+    pub head_lr: f64,
+    /// Momentum of SGD. Default 0.9.
+    pub momentum: f64,
+    /// Weight decay. Default 0.
+    pub weight_decay: f64,
+    /// Images per step, or all labeled images where these are fewer; an epoch leaves out a last batch that is not full.
+    /// Default 256.
+    pub batch_size: usize,
+    /// Area range of the random crops, which are of the test crop's size. Default 0.08 to 1 (torchvision's).
+    pub scale: (f64, f64),
+    /// Seed of the classifier, order and crops.
+    pub seed: u64,
+}
+
+impl Default for FinetuneConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 20,
+            lr: 0.01,
+            head_lr: 0.2,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            batch_size: 256,
+            scale: (0.08, 1.0),
+            seed: 0,
+        }
+    }
+}
+
+/// What [`finetune`] gives.
+#[derive(Clone, Debug)]
+pub struct FinetuneResult {
+    /// The ranked classes of each test image.
+    pub predictions: Predictions,
+    /// The true class of each test image.
+    pub labels: Vec<u32>,
+    /// Mean cross-entropy on the training images in the last epoch.
+    pub train_loss: Option<f64>,
+    /// Seconds that earlier calls took for the epochs that were taken over from `state`.
+    pub seconds_before_resume: f64,
+}
+
+/// Trains a copy of the backbone, batch norm by the statistics of each batch, and a linear classifier initialized
+/// N(0, 0.01) and 0, by SGD on randomly cropped and flipped training images, and applies them to the test images. The
+/// encoder stays as it is. Calls `progress` after each batch with the batches that are done, and with all.
+///
+/// With `state`, everything trained is kept in that file after each epoch, and goes on from it if it is there: the result
+/// is bit-identical to that of an uninterrupted run. The file holds the state for exactly this encoder, data and settings;
+/// name it after them.
+///
+/// # Errors
+/// A sample has no class or cannot be read, the training images are all of one class, a test class is not among theirs,
+/// a setting is out of range, the loss is not finite, or the state file does not fit.
+///
+/// # Examples
+/// ```
+/// use clsa_eval::candle_core::Device;
+/// use clsa_eval::clsa_augment::CenterCrop;
+/// use clsa_eval::clsa_data::{Source, Split};
+/// use clsa_eval::clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+/// use clsa_eval::protocols::{FinetuneConfig, TrainTest, finetune};
+///
+/// let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
+/// let encoder = Encoder::new(&model, Compute::default(), 0, &Device::Cpu)?;
+/// let source: Source = "procedural:classes=2,train=16,test=8,side=16".parse()?;
+/// let (train, test) = (source.open(Split::Train)?, source.open(Split::Test)?);
+/// let images = TrainTest { train, test, transform: CenterCrop::new(16, 16) };
+/// let config = FinetuneConfig { epochs: 1, batch_size: 8, ..FinetuneConfig::default() };
+/// assert_eq!(finetune(&encoder, &images, &config, None, &|_, _| {})?.labels.len(), 8);
+/// # Ok::<(), clsa_eval::EvalError>(())
+/// ```
+pub fn finetune(
+    encoder: &Encoder,
+    images: &TrainTest,
+    config: &FinetuneConfig,
+    state: Option<&Path>,
+    progress: &dyn Fn(u64, u64),
+) -> Result<FinetuneResult, EvalError> {
+    check_config(config)?;
+    let classes = check_labels(images.train.as_ref(), images.test.as_ref())?;
+    let tuned = Tuned::new(encoder, classes, config.seed)?;
+    let batch_size = config.batch_size.min(images.train.len());
+    // As feature extraction does: to skip a bad image would change the sample behind the reported figure.
+    let on_error = OnError::Stop;
+    let loader = LoaderConfig { batch_size, seed: config.seed, on_error, ..LoaderConfig::default() };
+    let loader = random_crops(images.train.clone(), &images.transform, config.scale, loader)?;
+    let batches = loader.batches_per_epoch();
+    let resumable = Resumable::begin(state, tuned.variables())?;
+    let mut gradients = Gradients::new(tuned.encoder.parameters().len());
+    let mut train_loss = resumable.last_loss;
+    for epoch in resumable.first_epoch..config.epochs {
+        let mut sum = 0.0;
+        for batch in loader.epoch(epoch, 0) {
+            let batch = batch?;
+            let pixels = self::images(&batch, images.transform.crop, encoder.device())?;
+            let loss = tuned.step(&pixels, Targets::Classes(&batch.labels), config, epoch, &mut gradients)?;
+            sum += loss;
+            progress(epoch * batches as u64 + batch.index as u64 + 1, config.epochs * batches as u64);
+        }
+        let loss = sum / batches as f64;
+        train_loss = Some(loss);
+        resumable.finish_epoch(epoch, loss)?;
+    }
+    let test = images.test.as_ref();
+    let indices: Vec<usize> = (0..test.len()).collect();
+    let features = extract(&tuned.encoder, test, &indices, &images.transform, config.batch_size, &|_, _| {})?;
+    features.check("test")?;
+    let rows = Tensor::from_slice(&features.values, (features.len(), features.dim), encoder.device())?;
+    let predictions = Predictions::from_scores(&tuned.classifier.scores(&rows)?, classes);
+    let seconds_before_resume = resumable.seconds_before_resume;
+    Ok(FinetuneResult { predictions, labels: features.labels, train_loss, seconds_before_resume })
+}
+
+fn check_config(config: &FinetuneConfig) -> Result<(), EvalError> {
+    check_training(config.epochs, config.batch_size)?;
+    for (key, lr) in [("lr", config.lr), ("head_lr", config.head_lr)] {
+        if !(lr.is_finite() && lr > 0.0) {
+            return Err(EvalError::setting(key, lr, "use a positive number"));
+        }
+    }
+    Ok(())
+}
+
+/// A copy of an encoder in training, with its classifier.
+struct Tuned {
+    encoder: Encoder,
+    /// One for each parameter of the encoder.
+    velocities: Vec<Var>,
+    classifier: SgdClassifier,
+}
+
+impl Tuned {
+    fn new(encoder: &Encoder, classes: usize, seed: u64) -> Result<Self, EvalError> {
+        let device = encoder.device();
+        let tuned = Encoder::new(encoder.config(), encoder.compute(), 0, device)?;
+        tuned.copy_from(encoder)?;
+        let classifier = SgdClassifier::new(classes, feature_dim(encoder), seed, device)?;
+        let velocities = (tuned.parameters().iter())
+            .map(|p| Var::zeros(p.var.shape(), p.var.dtype(), device))
+            .collect::<candle_core::Result<_>>()?;
+        Ok(Self { encoder: tuned, velocities, classifier })
+    }
+
+    /// Everything that a state keeps, by name.
+    fn variables(&self) -> Vec<(String, Var)> {
+        let mut variables = self.classifier.variables("");
+        let parameters = self.encoder.parameters().iter().zip(&self.velocities);
+        for (parameter, velocity) in parameters.filter(|(parameter, _)| !is_of_head(&parameter.name)) {
+            variables.push((parameter.name.clone(), parameter.var.clone()));
+            variables.push((format!("velocity.{}", parameter.name), velocity.clone()));
+        }
+        variables.extend(self.encoder.buffers().iter().map(|buffer| (buffer.name.clone(), buffer.var.clone())));
+        variables
+    }
+
+    /// Trains on a batch, and gives its loss.
+    fn step(
+        &self,
+        images: &Tensor,
+        targets: Targets,
+        config: &FinetuneConfig,
+        epoch: u64,
+        gradients: &mut Gradients,
+    ) -> Result<f64, EvalError> {
+        let FinetuneConfig { epochs, momentum, weight_decay, .. } = *config;
+        let schedule = Schedule { epochs, momentum, weight_decay };
+        let pass = self.encoder.forward_features(images)?;
+        let features = pass.embedding().to_dtype(DType::F32)?;
+        let loss = self.classifier.loss(&features, targets)?;
+        if !loss.value.is_finite() {
+            return Err(EvalError::Diverged { lr: config.lr, epoch });
+        }
+        gradients.clear();
+        let gradient = self.classifier.features_gradient(&loss)?.to_dtype(pass.embedding().dtype())?;
+        pass.backward(&gradient, gradients)?;
+        self.classifier.update(&features, &loss, &schedule.update(config.head_lr, epoch))?;
+        let update = schedule.update(config.lr, epoch);
+        let parameters = self.encoder.parameters().iter().zip(&self.velocities);
+        for ((parameter, velocity), gradient) in parameters.zip(gradients.iter()) {
+            if let Some(gradient) = gradient {
+                update.apply(&parameter.var, velocity, gradient)?;
+            }
+        }
+        Ok(loss.value)
+    }
+}
+
+/// The protocol `finetune`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finetune;
+
+impl Finetune {
+    /// The images whose labels are used, and how the settings name them.
+    fn subset(settings: &Settings) -> Result<(LabelSubset, String), EvalError> {
+        match (settings.text("label-list")?, settings.text("labels")?) {
+            (Some(list), None) => Ok((LabelSubset::List(list.into()), list.to_owned())),
+            (None, share) => {
+                let share = share.unwrap_or("100%");
+                let subset = share.parse().map_err(|expected: String| EvalError::setting("labels", share, expected))?;
+                Ok((subset, share.to_owned()))
+            }
+            (Some(list), Some(_)) => {
+                Err(EvalError::setting("label-list", list, "name either a list or a share of the labels"))
+            }
+        }
+    }
+}
+
+impl Protocol for Finetune {
+    fn name(&self) -> &str {
+        "finetune"
+    }
+
+    fn about(&self) -> &str {
+        "backbone and linear classifier trained together, with all labels or some"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { features: false, labels: LabelKind::OneClass, test_images: true }
+    }
+
+    fn settings(&self) -> &[Setting] {
+        &[
+            Setting {
+                name: "labels",
+                kind: SettingKind::Text,
+                placeholder: "SHARE",
+                about: "share of each class's training images whose labels are used, drawn by the seed, such as 1% or \
+                        10% (100%)",
+            },
+            Setting {
+                name: "label-list",
+                kind: SettingKind::Text,
+                placeholder: "FILE",
+                about: "the training images whose labels are used: a file with one image name a line (the form of \
+                        SimCLR's ImageNet subsets)",
+            },
+            Setting {
+                name: "epochs",
+                kind: SettingKind::Count,
+                placeholder: "EPOCHS",
+                about: "passes over the labeled images (20)",
+            },
+            Setting {
+                name: "lr",
+                kind: SettingKind::Positives,
+                placeholder: "LR",
+                about: "learning rate of the backbone, only one (0.01)",
+            },
+            Setting {
+                name: "head-lr",
+                kind: SettingKind::Positive,
+                placeholder: "LR",
+                about: "learning rate of the classifier (0.2)",
+            },
+            Setting {
+                name: "batch-size",
+                kind: SettingKind::Count,
+                placeholder: "IMAGES",
+                about: "images per step (256)",
+            },
+        ]
+    }
+
+    fn trains_backbone(&self) -> bool {
+        true
+    }
+
+    fn check_settings(&self, settings: &Settings) -> Result<(), EvalError> {
+        Self::subset(settings)?;
+        match settings.numbers("lr")?.as_deref() {
+            None | Some([_]) => Ok(()),
+            Some(several) => {
+                let expected = "finetune takes one learning rate; name several for linear or voc07 alone";
+                Err(EvalError::setting("lr", format!("{several:?}"), expected))
+            }
+        }
+    }
+
+    fn check_data(&self, data: &EvalData, settings: &Settings) -> Result<(), EvalError> {
+        let (subset, _) = Self::subset(settings)?;
+        subset.of(data.train(), data.test()?.as_ref(), settings.seed()).map(|_| ())
+    }
+
+    fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {
+        let (defaults, settings) = (FinetuneConfig::default(), bench.settings());
+        let config = FinetuneConfig {
+            epochs: settings.count("epochs")?.unwrap_or(defaults.epochs),
+            lr: settings.numbers("lr")?.and_then(|lr| lr.first().copied()).unwrap_or(defaults.lr),
+            head_lr: settings.number("head-lr")?.unwrap_or(defaults.head_lr),
+            batch_size: settings.count("batch-size")?.map_or(defaults.batch_size, |images| images as usize),
+            seed: settings.seed(),
+            ..defaults
+        };
+        let (subset, labels) = Self::subset(settings)?;
+        let test = bench.data().test()?.clone();
+        let train = subset.of(bench.data().train(), test.as_ref(), settings.seed())?;
+        let train_sha256 = data_hash(train.as_ref(), &|_, _| {})?;
+        let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
+        outcome.settings["labels"] = json!(labels);
+        outcome.settings["labelled_samples"] = json!(train.len());
+        outcome.variant = Some(match &subset {
+            LabelSubset::List(list) => list.file_name().unwrap_or(list.as_os_str()).to_string_lossy().into_owned(),
+            LabelSubset::Percent(_) => labels,
+        });
+        let images = TrainTest { train, test, transform: *bench.transform() };
+        for compared in bench.encoders() {
+            let ComparedEncoder { kind, encoder, .. } = compared;
+            let state = bench.state_file(self.name(), compared, &train_sha256, &config);
+            let progress = bench.observer().begin(&format!("{}, {kind}", self.name()), "batches");
+            let result = finetune(encoder, &images, &config, Some(&state), &progress)?;
+            let details = json!({ "train_loss": result.train_loss });
+            outcome.results.push(bench.accuracy(*kind, details, &result.predictions, &result.labels));
+            outcome.seconds_before_resume += result.seconds_before_resume;
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,38 @@
+//! The protocol `linear-features`: logistic regression on features of center crops.
+
+use super::protocol::{LabelKind, Needs, Outcome, Protocol};
+use super::workbench::Workbench;
+use crate::EvalError;
+use crate::logistic_regression::{LogisticRegressionConfig, logistic_regression};
+use serde_json::json;
+
+/// The protocol `linear-features`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinearFeatures;
+
+impl Protocol for LinearFeatures {
+    fn name(&self) -> &str {
+        "linear-features"
+    }
+
+    fn about(&self) -> &str {
+        "multinomial logistic regression (L-BFGS) on standardized features of center crops; λ of seven values, from the \
+         strongest on until two were no better, chosen on a fifth of each class's training images"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { features: true, labels: LabelKind::OneClass, test_images: true }
+    }
+
+    fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {
+        let config = LogisticRegressionConfig { seed: bench.settings().seed(), ..LogisticRegressionConfig::default() };
+        let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
+        for set in bench.labeled_features()? {
+            let progress = bench.observer().begin(&format!("{}, {}", self.name(), set.kind), "fits");
+            let result = logistic_regression(set.train, set.test, &config, &progress)?;
+            let details = json!({ "regularization": result.regularization, "held_out": result.held_out });
+            outcome.results.push(bench.accuracy(set.kind, details, &result.predictions, set.test.labels));
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,49 @@
+//! The table of protocols.
+
+use super::finetune::Finetune;
+use super::knn::Knn;
+use super::linear::Linear;
+use super::linear_features::LinearFeatures;
+use super::protocol::Protocol;
+use super::retrieval::Retrieval;
+use super::voc07::Voc07;
+
+/// All protocols of this crate: those on frozen features first, from the quickest to the most thorough.
+pub const PROTOCOLS: [&'static dyn Protocol; 6] = [&Knn, &LinearFeatures, &Linear, &Finetune, &Voc07, &Retrieval];
+
+/// The protocols that are run where none is named: quick ones, for images with one class each.
+pub const DEFAULT_PROTOCOLS: [&'static dyn Protocol; 2] = [&Knn, &LinearFeatures];
+
+/// The protocol of this name.
+///
+/// # Examples
+/// ```
+/// use clsa_eval::protocols::{PROTOCOLS, named};
+///
+/// for protocol in PROTOCOLS {
+///     println!("{}: {}", protocol.name(), protocol.about());
+/// }
+/// assert!(named("knn").is_some_and(|knn| knn.needs().features));
+/// assert!(named("unheard-of").is_none());
+/// ```
+pub fn named(name: &str) -> Option<&'static dyn Protocol> {
+    PROTOCOLS.into_iter().find(|protocol| protocol.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_differ_and_settings_of_one_name_are_of_one_kind() {
+        let mut settings = std::collections::HashMap::new();
+        for (at, protocol) in PROTOCOLS.iter().enumerate() {
+            let name = protocol.name();
+            assert!(!name.contains(' ') && PROTOCOLS[..at].iter().all(|other| other.name() != name), "{name}");
+            for setting in protocol.settings() {
+                let known = settings.insert(setting.name, (setting.kind, setting.placeholder));
+                assert!(known.is_none_or(|known| known == (setting.kind, setting.placeholder)), "{}", setting.name);
+            }
+        }
+    }
+}

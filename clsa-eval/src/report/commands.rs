@@ -1,0 +1,35 @@
+//! The commands that the page names, for its reader to type.
+
+use clsa_run::RunFolder;
+
+/// Commands of the program of this name.
+#[derive(Clone, Debug)]
+pub(super) struct Commands {
+    program: String,
+}
+
+impl Commands {
+    pub(super) fn new(program: &str) -> Self {
+        Self { program: program.to_owned() }
+    }
+
+    /// Evaluates, with these options.
+    pub(super) fn eval(&self, options: &str) -> String {
+        format!("{} eval {options}", self.program).trim_end().to_owned()
+    }
+
+    /// Evaluates a run, with these options.
+    pub(super) fn eval_run(&self, run: &RunFolder, options: &str) -> String {
+        self.eval(&format!("--run {} {options}", run.path().display()))
+    }
+
+    /// Trains, with these options.
+    pub(super) fn pretrain(&self, options: &str) -> String {
+        format!("{} pretrain {options}", self.program)
+    }
+
+    /// Makes the report of a run.
+    pub(super) fn report(&self, run: &RunFolder) -> String {
+        format!("{} report {}", self.program, run.path().display())
+    }
+}

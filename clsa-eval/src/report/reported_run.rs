@@ -1,0 +1,127 @@
+//! A run as the report shows it: what its folder holds, and what its encoder makes of images.
+
+use super::commands::Commands;
+use super::embedding::{Embedding, Images, embedding};
+use super::stored_evaluation::{StoredEvaluation, stored_evaluations};
+use super::views::{ViewedImage, views};
+use super::{Part, ReportOptions};
+use crate::protocols::{DEFAULT_PROTOCOLS, PROTOCOLS};
+use crate::{EvalError, Observer};
+use clsa_data::{DataError, Limits, Source, Splits};
+use clsa_run::{Checkpoint, Config, Metrics, RunFolder};
+use std::path::Path;
+
+/// One of the runs.
+#[derive(Debug)]
+pub(super) struct ReportedRun {
+    /// Short name that tells it from the others.
+    pub name: String,
+    pub folder: RunFolder,
+    pub config: Config,
+    pub metrics: Metrics,
+    /// Training step of the newest checkpoint.
+    pub checkpoint: Option<u64>,
+    /// At least one.
+    pub evaluations: Part<Vec<StoredEvaluation>>,
+    pub views: Part<Vec<ViewedImage>>,
+    pub embedding: Part<Embedding>,
+}
+
+impl ReportedRun {
+    /// Reads a run.
+    ///
+    /// # Errors
+    /// The folder is no run, or a file of it is damaged.
+    pub(super) fn read(
+        folder: &Path,
+        name: String,
+        options: &ReportOptions,
+        commands: &Commands,
+        observer: &dyn Observer,
+    ) -> Result<Self, EvalError> {
+        let folder = RunFolder::open(folder)?;
+        let config = folder.config()?;
+        let metrics = Metrics::read(&folder.metrics_file())?;
+        let checkpoint = folder.newest_checkpoint().ok().and_then(|file| Checkpoint::step_of(&file));
+        let source = options.data.as_deref().unwrap_or(&config.data.source);
+        let opened = source.parse::<Source>().and_then(|source| source.open_splits(Limits::default()));
+        let evaluations = match stored_evaluations(&folder)? {
+            none if none.is_empty() => Err(not_evaluated(&folder, opened.as_ref().ok(), commands)),
+            found => Ok(found),
+        };
+        let (views, embedding) = match &opened {
+            Ok(splits) => (
+                views(splits.train.as_ref(), &config.views, config.train.seed).map_err(|error| not_made(&error)),
+                Self::embedded(&folder, &config, splits, options, commands, observer),
+            ),
+            Err(error) => (Err(not_opened(error)), Err(not_opened(error))),
+        };
+        Ok(Self { name, folder, config, metrics, checkpoint, evaluations, views, embedding })
+    }
+
+    fn embedded(
+        folder: &RunFolder,
+        config: &Config,
+        splits: &Splits,
+        options: &ReportOptions,
+        commands: &Commands,
+        observer: &dyn Observer,
+    ) -> Part<Embedding> {
+        let ReportOptions { samples, seed, .. } = *options;
+        let images = Images { train: splits.train.as_ref(), test: splits.test.as_deref().ok(), samples, seed };
+        if folder.newest_checkpoint().is_err() {
+            return Err(format!(
+                "This run has no checkpoint yet; once it has trained an epoch, `{}` shows what its encoder makes of images.",
+                commands.report(folder)
+            ));
+        }
+        let named = folder.path().file_name().unwrap_or_default().to_string_lossy();
+        let progress = observer.begin(&format!("features, {named}"), "images");
+        embedding(folder, config, &images, &progress).map_err(|error| not_made(&error))
+    }
+
+    /// Names of the classes of the run's images, where its data or an evaluation on them tell.
+    pub(super) fn classes(&self) -> &[String] {
+        if let Ok(embedding) = &self.embedding {
+            return &embedding.classes;
+        }
+        let evaluations = self.evaluations.iter().flatten().map(|stored| &stored.evaluation);
+        let mut own = evaluations.filter(|evaluation| evaluation.data == self.config.data.source);
+        own.next().map_or(&[], |evaluation| &evaluation.classes)
+    }
+}
+
+/// What stands in place of a part that cannot be made.
+fn not_made(error: &EvalError) -> String {
+    format!("This part could not be made: {error}.")
+}
+
+fn not_opened(error: &DataError) -> String {
+    format!("The images of this run cannot be opened: {error}. Where they have moved, name them with --data SOURCE.")
+}
+
+/// What stands in place of the figures of a run without any.
+fn not_evaluated(folder: &RunFolder, images: Option<&Splits>, commands: &Commands) -> String {
+    let command = commands.eval_run(folder, &suitable_protocol(images));
+    if folder.newest_checkpoint().is_ok() {
+        format!("This run has not been evaluated; `{command}` does it, then make the report again.")
+    } else {
+        format!(
+            "This run has not been evaluated, and has no checkpoint yet that could be; once it has trained an epoch, \
+             `{command}` evaluates it."
+        )
+    }
+}
+
+/// Names a protocol that the images suit, where those that are run without being named ask for more.
+fn suitable_protocol(images: Option<&Splits>) -> String {
+    let Some(images) = images else { return String::new() };
+    let label = images.train.label(0);
+    let suits =
+        |needs: crate::protocols::Needs| needs.labels.suits(&label) && (images.test.is_ok() || !needs.test_images);
+    if DEFAULT_PROTOCOLS.iter().all(|protocol| suits(protocol.needs())) {
+        return String::new();
+    }
+    let suitable = PROTOCOLS.iter().find(|protocol| suits(protocol.needs()));
+    suitable.map_or_else(String::new, |protocol| format!("--protocol {}", protocol.name()))
+}

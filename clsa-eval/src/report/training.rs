@@ -1,0 +1,78 @@
+//! The sections of training: loss, learning rate, and k-NN accuracy.
+
+use super::commands::Commands;
+use super::curves;
+use super::html::{figure, legend};
+use super::plot::Curves;
+use super::reported_run::ReportedRun;
+use maud::{Markup, html};
+
+/// What stands where there are no curves.
+pub(super) const NO_STEPS: &str =
+    "No training step is recorded yet; the curves begin with the first, when the report is made again.";
+
+/// Curves with a legend where there are several; none where there is nothing to draw.
+pub(super) fn drawn(curves: &Curves, alt: &str, caption: Markup) -> Option<Markup> {
+    let svg = curves.svg()?;
+    let drawn: Vec<_> = curves.series.iter().filter(|series| !series.points.is_empty()).collect();
+    let names: Vec<String> = drawn
+        .iter()
+        .map(|s| {
+            let (first, last) = (s.points[0].1, s.points[s.points.len() - 1].1);
+            format!("{} from {first:.4} to {last:.4}", s.name)
+        })
+        .collect();
+    let items: Vec<(usize, &str)> = drawn.iter().map(|series| (series.color, series.name.as_str())).collect();
+    let caption = html! { @if items.len() > 1 { (legend(&items)) } (caption) };
+    Some(figure(&format!("{alt}: {}", names.join("; ")), &svg, caption))
+}
+
+/// How curves are averaged, where they are.
+pub(super) fn averaging(runs: &[ReportedRun]) -> String {
+    match runs.iter().map(curves::averaged_over).max() {
+        Some(steps) if steps > 1 => format!(" Each point is the mean of up to {steps} steps."),
+        Some(_) | None => String::new(),
+    }
+}
+
+/// Loss, its terms where several runs are compared, and learning rate.
+pub(super) fn loss_section(runs: &[ReportedRun]) -> Markup {
+    let averaged = averaging(runs);
+    let mut figures: Vec<Markup> = Vec::new();
+    figures.extend(drawn(
+        &curves::loss(runs),
+        "Loss by step",
+        html! { "Loss of each step: contrastive + α · DDM." (averaged) },
+    ));
+    if runs.len() > 1 {
+        let caption = html! { "Contrastive term (InfoNCE), summed over weak views." (averaged) };
+        figures.extend(drawn(&curves::contrastive(runs), "Contrastive term by step", caption));
+        let caption =
+            html! { "DDM term, summed over pairs of weak and strong views, of the runs that have it." (averaged) };
+        figures.extend(drawn(&curves::ddm(runs), "DDM term by step", caption));
+    }
+    figures.extend(drawn(
+        &curves::learning_rate(runs),
+        "Learning rate by step",
+        html! { "Learning rate of each step." },
+    ));
+    html! { @if figures.is_empty() { p.missing { (NO_STEPS) } } @else { div.figures { @for figure in figures { (figure) } } } }
+}
+
+/// k-NN accuracy during training.
+pub(super) fn knn_section(runs: &[ReportedRun], commands: &Commands) -> Markup {
+    let curves = curves::knn(runs);
+    let chance = if curves.level.is_some() { " The dashed line is chance." } else { "" };
+    let caption = html! { "Weighted k-NN accuracy of the frozen features on a part of the images, before the first step and during training." (chance) };
+    html! {
+        @for run in runs.iter().filter(|run| run.metrics.knn.is_empty()) {
+            p.missing {
+                @if runs.len() > 1 { b { (run.name) ": " } }
+                "No k-NN evaluation is recorded: there was no step yet, the images have no labels or no test split, or knn.every is 0. \
+                 For images with one class each " code { (commands.pretrain("--set knn.every=1")) } " measures after each epoch, "
+                code { (commands.eval(&format!("--protocol knn --run {}", run.folder.path().display()))) } " once now."
+            }
+        }
+        @if let Some(figure) = drawn(&curves, "k-NN accuracy by step", caption) { div.figures { (figure) } }
+    }
+}

@@ -1,0 +1,178 @@
+//! `clsa eval`.
+
+pub mod console;
+mod settings;
+mod subject;
+
+use crate::device::{self, DeviceName};
+use crate::failure::{Failure, request};
+use crate::output;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clsa_data::{Limits, Source, Splits};
+use clsa_eval::EvalError;
+use clsa_eval::evaluation::Evaluation;
+use clsa_eval::protocols::{
+    DEFAULT_PROTOCOLS, EvalData, PROTOCOLS, Protocol, Workbench, WorkbenchConfig, check, named,
+};
+use console::Console;
+use settings::{SettingOptions, named_as_options};
+use std::path::PathBuf;
+use subject::Subject;
+
+/// Evaluate a run or a weight file; without options the newest run in ./runs.
+///
+/// The trained encoder stands beside the untrained one, raw pixels and chance. The figures are printed and written to
+/// eval.json in the run (eval-NAME.json for other images than the run's), or to WEIGHTS.eval.json in the current folder.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  clsa eval
+  clsa eval --run runs/demo --protocol knn --k 200
+  clsa eval --run runs/demo --protocol linear --lr 1,3,10,30
+  clsa eval --run runs/demo --protocol finetune --labels 10%
+  clsa eval --run runs/demo --protocol voc07 --data voc2007:/data/VOCdevkit
+  clsa eval --run runs/demo --protocol retrieval --data flat:/data/photographs
+  clsa eval --weights resnet50.pth --data imagefolder:/data/imagenet --protocol knn,linear --epochs 10")]
+pub struct Args {
+    /// The run: its folder [default: the newest in ./runs]
+    #[arg(long, value_name = "RUN", conflicts_with = "weights")]
+    run: Option<PathBuf>,
+    /// A weight file: PyTorch (.pth, .pth.tar), safetensors, or a checkpoint
+    #[arg(long, value_name = "FILE", requires = "data")]
+    weights: Option<PathBuf>,
+    /// The protocols, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = protocol_names())]
+    #[arg(default_values = DEFAULT_PROTOCOLS.map(|protocol| protocol.name()))]
+    protocol: Vec<String>,
+    /// The images, as KIND:PATH, such as imagefolder:/data/imagenet [default: those of the run]
+    #[arg(long, value_name = "SOURCE")]
+    data: Option<String>,
+    #[command(flatten)]
+    settings: SettingOptions,
+    /// Print the figures of each class too; eval.json has them always
+    #[arg(long)]
+    per_class: bool,
+    /// Seed of confidence intervals, held-out images, labeled images, random crops and queries
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads that compute [default: one for each core]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    /// Where the figures are written
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Where features and interrupted trainings are kept [default: the run, or WEIGHTS.eval in the current folder]
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+}
+
+/// The names of the protocols, each with what it does.
+fn protocol_names() -> PossibleValuesParser {
+    PROTOCOLS.map(|protocol| PossibleValue::new(protocol.name()).help(protocol.about())).into()
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let device = device::open(args.device)?;
+    device::set_threads(args.threads)?;
+    let protocols = protocols(&args.protocol);
+    let subject = Subject::of(&args)?;
+    for protocol in &protocols {
+        protocol.check_settings(&subject.settings).map_err(named_as_options)?;
+    }
+    output::check("--out", &subject.out)?;
+    let trained = subject.trained(&device)?;
+    let source: Source = subject.data.parse().map_err(|error| request(format!("--data: {error}")))?;
+    let data = open(&source, &protocols, &subject)?;
+    let untrained = subject.untrained(&device)?;
+    let config = WorkbenchConfig {
+        trained: &trained,
+        untrained: &untrained,
+        data,
+        transform: subject.transform,
+        settings: subject.settings.clone(),
+        cache: subject.cache.clone(),
+    };
+    let mut bench = Workbench::new(config, &Console)?;
+    let mut evaluation = bench.evaluation(&subject.weights.display().to_string(), &source.to_string());
+    let out = out(&args, &subject, &evaluation);
+    bench.set_evaluation_file(&out);
+    announce(&subject, &evaluation);
+    let mut pictures = Vec::new();
+    for protocol in protocols {
+        let finished = bench.run(protocol).map_err(named_as_options)?;
+        evaluation.protocols.push(finished.result);
+        pictures.extend(finished.pictures);
+    }
+    let per_class = if args.per_class { evaluation.per_class_table() } else { String::new() };
+    let tables = evaluation.table() + &per_class;
+    if out.exists() {
+        match Evaluation::read(&out) {
+            Ok(earlier) => evaluation.keep_other_protocols(earlier),
+            Err(error) => eprintln!("warning: {error}; it is replaced"),
+        }
+    }
+    for picture in pictures {
+        let path = out.with_file_name(picture.file_name);
+        clsa_files::write_whole(&path, &picture.png).map_err(|source| EvalError::Io { path: path.clone(), source })?;
+        eprintln!("written: {}", path.display());
+    }
+    evaluation.write(&out)?;
+    // Last, because a reader that has gone ends the command here.
+    print!("{tables}");
+    eprintln!("written: {}", out.display());
+    Ok(())
+}
+
+/// The protocols of these names, each once.
+fn protocols(names: &[String]) -> Vec<&'static dyn Protocol> {
+    let mut asked: Vec<&'static dyn Protocol> = Vec::new();
+    for protocol in names.iter().filter_map(|name| named(name)) {
+        if asked.iter().all(|other| other.name() != protocol.name()) {
+            asked.push(protocol);
+        }
+    }
+    asked
+}
+
+/// Opens the images, which must suit all protocols.
+fn open(source: &Source, protocols: &[&dyn Protocol], subject: &Subject) -> Result<EvalData, Failure> {
+    let Splits { train, test } = source.open_splits(Limits::default())?;
+    match test {
+        Ok(test) => {
+            let data = EvalData::new(train, Some(test));
+            check(protocols, &data, &subject.settings).map_err(named_as_options)?;
+            Ok(data)
+        }
+        Err(no_test) => {
+            let data = EvalData::new(train, None);
+            check(protocols, &data, &subject.settings).map_err(|error| request(format!("{no_test}; {error}")))?;
+            eprintln!("note: {no_test}; the queries are training images");
+            Ok(data)
+        }
+    }
+}
+
+/// The file of the evaluation: the usual one, or another beside it where that is of other images or weights.
+fn out(args: &Args, subject: &Subject, evaluation: &Evaluation) -> PathBuf {
+    let earlier = Evaluation::read(&subject.out);
+    let replaces =
+        args.out.is_none() && earlier.is_ok_and(|earlier| subject.would_replace_unrelated(&earlier, evaluation));
+    if replaces { subject.sibling_path(evaluation) } else { subject.out.clone() }
+}
+
+/// Says what is evaluated on what.
+fn announce(subject: &Subject, evaluation: &Evaluation) {
+    eprintln!(
+        "{}: {} x {}; {}: {} training and {} test images of {} classes",
+        evaluation.weights,
+        subject.model.arch.name(),
+        subject.model.width,
+        evaluation.data,
+        evaluation.train_samples,
+        evaluation.test_samples,
+        evaluation.classes.len(),
+    );
+}

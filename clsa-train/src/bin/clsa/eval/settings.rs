@@ -1,0 +1,112 @@
+//! The options that protocols add to the command, from the settings in their table.
+
+use crate::failure::{Failure, request};
+use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches};
+use clsa_eval::EvalError;
+use clsa_eval::protocols::{PROTOCOLS, Setting, SettingKind, SettingValue};
+
+/// Settings that belong to no protocol: how test images are cut for features.
+const TEST_IMAGES: [Setting; 2] = [
+    Setting {
+        name: "resize",
+        kind: SettingKind::Count,
+        placeholder: "PIXELS",
+        about: "short side of test images after resizing (the run's, else 256, or 32 for a CIFAR stem)",
+    },
+    Setting {
+        name: "crop",
+        kind: SettingKind::Count,
+        placeholder: "PIXELS",
+        about: "side of crops (the run's, else 224, or 32 for a CIFAR stem)",
+    },
+];
+
+/// The settings that were given.
+#[derive(Debug, Default)]
+pub struct SettingOptions(Vec<(&'static str, SettingValue)>);
+
+impl SettingOptions {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &SettingValue)> {
+        self.0.iter().map(|(name, value)| (*name, value))
+    }
+}
+
+/// A setting, with what it means to each protocol that reads it.
+struct SettingOption {
+    setting: Setting,
+    help: String,
+}
+
+/// All settings, each once.
+fn options() -> Vec<SettingOption> {
+    let mut options: Vec<SettingOption> = Vec::new();
+    let of_protocols = PROTOCOLS.into_iter().map(|protocol| (Some(protocol.name()), protocol.settings()));
+    for (protocol, settings) in [(None, &TEST_IMAGES[..])].into_iter().chain(of_protocols) {
+        for setting in settings {
+            let help = protocol.map_or_else(|| setting.about.to_owned(), |name| format!("{name}: {}", setting.about));
+            match options.iter_mut().find(|option| option.setting.name == setting.name) {
+                Some(known) => known.help += &format!("; {help}"),
+                None => options.push(SettingOption { setting: *setting, help }),
+            }
+        }
+    }
+    options
+}
+
+impl clap::Args for SettingOptions {
+    fn augment_args(command: Command) -> Command {
+        let args = options().into_iter().map(|SettingOption { setting, help }| {
+            let Setting { name, kind, placeholder, .. } = setting;
+            let arg = Arg::new(name).long(name).value_name(placeholder).help(help);
+            // The name that this option had in the beginning.
+            let arg = if name == "neighbors" { arg.alias("neighbours") } else { arg };
+            let arg = arg.value_parser(move |text: &str| kind.parse(text));
+            match kind {
+                SettingKind::Positive => arg.allow_negative_numbers(true),
+                SettingKind::Positives => arg.allow_negative_numbers(true).action(ArgAction::Append),
+                SettingKind::Count | SettingKind::Text => arg,
+            }
+        });
+        command.args(args.collect::<Vec<_>>())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let mut given = Self::default();
+        given.update_from_arg_matches(matches)?;
+        Ok(given)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        for SettingOption { setting: Setting { name, .. }, .. } in options() {
+            for value in matches.get_many::<SettingValue>(name).into_iter().flatten() {
+                match (self.0.iter_mut().find(|(known, _)| *known == name), value) {
+                    (Some((_, SettingValue::Numbers(all))), SettingValue::Numbers(more)) => all.extend(more),
+                    (Some((_, known)), value) => *known = value.clone(),
+                    (None, value) => self.0.push((name, value.clone())),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names the option of this command where a setting is out of range.
+pub fn named_as_options(error: EvalError) -> Failure {
+    match error {
+        EvalError::Setting { key, value, expected } => {
+            let option = key.replace('_', "-");
+            if options().iter().any(|known| known.setting.name == option) {
+                request(format!("--{option} {value}: {expected}"))
+            } else {
+                EvalError::Setting { key, value, expected }.into()
+            }
+        }
+        error => error.into(),
+    }
+}

@@ -1,0 +1,281 @@
+//! `clsa eval` as a user meets it: a run evaluated, and wrong requests refused.
+
+use assert_cmd::Command;
+use candle_core::{Device, Tensor};
+use clsa_eval::evaluation::{EncoderKind, Evaluation, Figures};
+use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use clsa_run::Config;
+use std::collections::HashMap;
+use std::path::Path;
+
+const DATA: &str = "procedural:classes=4,train=80,test=40,side=16";
+
+fn model() -> ModelConfig {
+    ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() }
+}
+
+/// A run whose only checkpoint holds weights drawn from seed 7.
+fn run(folder: &Path, model: &ModelConfig) {
+    configure(folder);
+    std::fs::create_dir_all(folder.join("checkpoints")).unwrap();
+    let encoder = Encoder::new(model, Compute::default(), 7, &Device::Cpu).unwrap();
+    let mut tensors: HashMap<String, Tensor> = HashMap::new();
+    for (name, tensor) in encoder.state_dict().unwrap() {
+        tensors.insert(format!("query.{name}"), tensor.clone());
+        tensors.insert(format!("key.{name}"), tensor);
+    }
+    tensors.insert("bank.rows".into(), Tensor::zeros((16, 128), candle_core::DType::F32, &Device::Cpu).unwrap());
+    let metadata = HashMap::from([("format".to_owned(), "clsa-checkpoint-1".to_owned())]);
+    let file = folder.join("checkpoints/step-00000012.safetensors");
+    std::fs::write(file, safetensors::serialize(&tensors, Some(metadata)).unwrap()).unwrap();
+}
+
+fn configure(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let overrides = [
+        "model.width=0.125".to_owned(),
+        "train.seed=3".to_owned(),
+        format!("data.source={DATA}"),
+        "eval={resize=16, crop=16}".to_owned(),
+        "knn.k=20".to_owned(),
+        "views={key={size=16}, weak=[{size=16}]}".to_owned(),
+    ];
+    std::fs::write(folder.join("config.toml"), Config::load("demo", &overrides).unwrap().to_toml()).unwrap();
+}
+
+fn eval(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("clsa").unwrap();
+    let output = command.current_dir(folder).arg("eval").args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The error line of a refused request, which must name `what` and leave nothing behind.
+fn refused(folder: &Path, args: &[&str], what: &str) {
+    let files = || walk(folder);
+    let before = files();
+    let (code, stdout, stderr) = eval(folder, args);
+    let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+    assert!(error.contains(what), "{args:?}: {stderr}");
+    assert_eq!(before, files(), "{args:?}");
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn without_options_the_newest_run_is_evaluated_beside_its_baselines() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let (code, stdout, stderr) = eval(folder.path(), &[]);
+    assert_eq!(code, 0, "{stderr}");
+    for word in ["knn", "linear-features", "trained", "untrained", "raw pixels", "chance"] {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
+    let path = folder.path().join("runs/one/eval.json");
+    let evaluation = Evaluation::read(&path).unwrap();
+    assert_eq!((evaluation.train_samples, evaluation.test_samples, evaluation.chance.unwrap().top1), (80, 40, 25.0));
+    assert_eq!(evaluation.encoder_sha256.len(), 64);
+    let names: Vec<_> = evaluation.protocols.iter().map(|p| p.protocol.as_str()).collect();
+    assert_eq!(names, ["knn", "linear-features"]);
+    for protocol in &evaluation.protocols {
+        assert_eq!(protocol.results.len(), 3);
+        for result in &protocol.results {
+            let accuracy = result.figures.accuracy().unwrap();
+            let top1 = accuracy.top1;
+            assert!(top1.low <= top1.value && top1.value <= top1.high && top1.high <= 100.0);
+            assert_eq!(accuracy.per_class.len(), 4);
+        }
+    }
+
+    let (code, _, stderr) = eval(folder.path(), &["--protocol", "linear", "--epochs", "1", "--lr", "0.1"]);
+    assert_eq!(code, 0, "{stderr}");
+    let names: Vec<_> = Evaluation::read(&path).unwrap().protocols.into_iter().map(|p| p.protocol).collect();
+    assert_eq!(names, ["linear", "knn", "linear-features"], "the other protocols stay");
+}
+
+#[test]
+fn figures_are_written_though_nobody_reads_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_clsa"));
+    command.current_dir(folder.path()).args(["eval", "--protocol", "knn"]).stdout(writer);
+    let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("panicked") && output.status.code() != Some(101), "{text}");
+    assert_eq!(Evaluation::read(&folder.path().join("runs/one/eval.json")).unwrap().protocols.len(), 1);
+}
+
+#[test]
+fn a_weight_file_is_evaluated_on_named_data() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let weights = "runs/one/checkpoints/step-00000012.safetensors";
+    let args = ["--weights", weights, "--data", DATA, "--protocol", "knn", "--out", "figures.json"];
+    let (code, _, stderr) = eval(folder.path(), &args);
+    assert_eq!(code, 0, "{stderr}");
+    let evaluation = Evaluation::read(&folder.path().join("figures.json")).unwrap();
+    assert_eq!(evaluation.protocols[0].settings["k"], 200);
+    assert!(stderr.contains("k is 80"), "the cap is reported: {stderr}");
+}
+
+#[test]
+fn finetune_and_retrieval_write_figures_and_a_picture_and_features_are_reused_or_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let at = folder.path().join("runs/one");
+    let args = ["--protocol", "finetune,retrieval", "--labels", "50%", "--epochs", "1"];
+    let (code, stdout, stderr) = eval(folder.path(), &args);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("finetune 50%") && stdout.contains("same class %"), "{stdout}");
+    image::open(at.join("eval.retrieval.png")).unwrap();
+    let features: Vec<_> = walk(&at.join("features"));
+    assert_eq!(features.len(), 6);
+    let times = || features.iter().map(|f| f.metadata().unwrap().modified().unwrap()).collect::<Vec<_>>();
+    let before = times();
+    let (code, _, stderr) = eval(folder.path(), &["--protocol", "knn"]);
+    assert_eq!((code, times()), (0, before.clone()), "{stderr}");
+    let mut bytes = std::fs::read(&features[0]).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&features[0], &bytes).unwrap();
+    let (code, _, stderr) = eval(folder.path(), &["--protocol", "knn"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("warning") && stderr.contains("made anew"), "{stderr}");
+    assert_ne!(std::fs::read(&features[0]).unwrap(), bytes);
+    let names: Vec<_> =
+        Evaluation::read(&at.join("eval.json")).unwrap().protocols.into_iter().map(|p| p.protocol).collect();
+    assert_eq!(names, ["knn", "finetune 50%", "retrieval"]);
+}
+
+#[test]
+fn wrong_requests_end_with_one_sentence_and_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    refused(at, &[], "no run in this folder; pretrain one");
+    refused(at, &["--run", "nowhere"], "nowhere");
+    configure(&at.join("runs/empty"));
+    refused(at, &[], "no checkpoint");
+    run(&at.join("good"), &model());
+    run(&at.join("other"), &ModelConfig { arch: Arch::Resnet18, ..model() });
+    refused(at, &["--run", "other"], "step-00000012.safetensors");
+    std::fs::create_dir_all(at.join("broken/checkpoints")).unwrap();
+    configure(&at.join("broken"));
+    std::fs::write(at.join("broken/checkpoints/step-00000001.safetensors"), b"nonsense").unwrap();
+    refused(at, &["--run", "broken"], "step-00000001.safetensors");
+    refused(at, &["--run", "good", "--k", "81"], "80 training images");
+    refused(at, &["--run", "good", "--crop", "17"], "--crop 17");
+    refused(at, &["--run", "good", "--data", "imagefolder:missing"], "missing");
+    refused(at, &["--run", "good", "--data", "nonsense"], "nonsense");
+    refused(at, &["--run", "good", "--device", "tpu"], "use cpu, cuda or cuda:N");
+    refused(at, &["--run", "good", "--protocol", "voc07"], "voc2007:PATH");
+    refused(at, &["--run", "good", "--protocol", "unheard-of"], "unheard-of");
+    refused(at, &["--run", "good", "--protocol", "linear,finetune", "--lr", "1,3"], "--lr");
+    refused(at, &["--run", "good", "--epochs", "0"], "use a whole number, at least 1");
+    refused(at, &["--run", "good", "--temperature", "-1"], "use a positive number");
+    refused(at, &["--run", "good", "--protocol", "retrieval", "--queries", "20000"], "--queries 20000");
+    refused(at, &["--run", "good", "--out", "nowhere/figures.json"], "--out nowhere/figures.json");
+    refused(at, &["--run", "good", "--protocol", "finetune", "--labels", "0%"], "--labels 0%");
+    refused(at, &["--run", "good", "--protocol", "finetune", "--label-list", "no.txt"], "no.txt");
+
+    let image = |path: &str| {
+        let path = at.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::new(16, 16).save(path).unwrap();
+    };
+    for split in ["train", "test"] {
+        image(&format!("one/{split}/cat/a.png"));
+        image(&format!("unknown/{split}/cat/a.png"));
+        image(&format!("flat/{split}/a.png"));
+    }
+    image("unknown/train/dog/a.png");
+    image("unknown/test/eel/a.png");
+    refused(at, &["--run", "good", "--data", "imagefolder:one"], "one class");
+    refused(at, &["--run", "good", "--data", "imagefolder:unknown"], "eel");
+    refused(at, &["--run", "good", "--data", "flat:flat"], "only retrieval");
+}
+
+#[test]
+fn help_shows_an_example_and_every_protocol_with_its_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, stdout, _) = eval(folder.path(), &["--help"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("clsa eval --run runs/demo"), "{stdout}");
+    for protocol in clsa_eval::protocols::PROTOCOLS {
+        assert!(stdout.contains(&format!("- {}:", protocol.name())), "{stdout}");
+        for setting in protocol.settings() {
+            assert!(stdout.contains(&format!("--{} <", setting.name)), "{}: {stdout}", setting.name);
+        }
+    }
+}
+
+/// Two classes of VOC in plain colors: people are red, cars blue, and some images show both.
+fn write_voc(root: &Path) {
+    let base = root.join("VOC2007");
+    for folder in ["Annotations", "JPEGImages", "ImageSets/Main"] {
+        std::fs::create_dir_all(base.join(folder)).unwrap();
+    }
+    for (set, first, count) in [("trainval", 0, 24), ("test", 100, 12)] {
+        let mut names = String::new();
+        for image in first..first + count {
+            let name = format!("{image:06}");
+            let shown: &[&str] = [&["person"][..], &["car"], &["person", "car"]][image % 3];
+            let objects: String = (shown.iter())
+                .map(|name| format!("<object><name>{name}</name><difficult>0</difficult></object>"))
+                .collect();
+            let xml = format!("<annotation><filename>{name}.jpg</filename>{objects}</annotation>");
+            std::fs::write(base.join(format!("Annotations/{name}.xml")), xml).unwrap();
+            let [red, blue] = ["person", "car"].map(|class| if shown.contains(&class) { 220 } else { 30 });
+            let shade = (image % 7) as u8 * 4;
+            image::RgbImage::from_fn(40, 32, |x, _| image::Rgb([red - shade, (x * 3) as u8, blue - shade]))
+                .save(base.join(format!("JPEGImages/{name}.jpg")))
+                .unwrap();
+            names += &format!("{name}\n");
+        }
+        std::fs::write(base.join(format!("ImageSets/Main/{set}.txt")), names).unwrap();
+    }
+}
+
+#[test]
+fn the_command_evaluates_a_data_set_of_vocs_form_and_reports_its_progress() {
+    let folder = tempfile::tempdir().unwrap();
+    write_voc(folder.path());
+    let encoder = Encoder::new(&model(), Compute::default(), 7, &Device::Cpu).unwrap();
+    let tensors = encoder.state_dict().unwrap().into_iter().collect();
+    candle_core::safetensors::save::<String, _>(&tensors, folder.path().join("encoder.safetensors")).unwrap();
+    let output = Command::cargo_bin("clsa")
+        .unwrap()
+        .current_dir(folder.path())
+        .args(["eval", "--weights", "encoder.safetensors", "--data", "voc2007:.", "--protocol", "voc07"])
+        .args(["--crop", "16", "--resize", "20", "--epochs", "30", "--out", "figures.json"])
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stdout.contains("mAP %") && stderr.contains("voc07, trained: 210/210 epochs"), "{stdout}{stderr}");
+    let evaluation = Evaluation::read(&folder.path().join("figures.json")).unwrap();
+    let figure = |encoder: EncoderKind| {
+        let result = evaluation.protocols[0].results.iter().find(|result| result.encoder == encoder).unwrap();
+        let Figures::AveragePrecision(precision) = &result.figures else { panic!("no average precision") };
+        assert_eq!(precision.per_class.len(), 2, "person and car are present");
+        precision.mean.value
+    };
+    assert!(
+        figure(EncoderKind::Trained) > figure(EncoderKind::Chance) + 5.0,
+        "{} and {}",
+        figure(EncoderKind::Trained),
+        figure(EncoderKind::Chance)
+    );
+}

@@ -1,0 +1,122 @@
+//! `clsa report` as a user meets it: a run pretrained, evaluated and reported by the program itself.
+
+use assert_cmd::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A run of four steps in two epochs.
+const TINY: [&str; 14] = [
+    "--set",
+    "data.source=procedural:classes=4,train=40,test=20,side=16",
+    "--set",
+    "model.width=0.125",
+    "--set",
+    "eval={resize=16, crop=16}",
+    "--set",
+    "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}",
+    "--set",
+    "knn={every=1, k=5, train_samples=40, test_samples=20}",
+    "--set",
+    "method.bank=32",
+    "--epochs=2",
+    "--batch-size=20",
+];
+
+fn clsa(folder: &Path, args: &[&str]) -> (i32, String) {
+    let output = Command::cargo_bin("clsa").unwrap().current_dir(folder).args(args).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn pretrain(folder: &Path, run: &str) {
+    let (code, stderr) = clsa(folder, &[&["pretrain", "--out", run], &TINY[..]].concat());
+    assert_eq!(code, 0, "{stderr}");
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_run_is_pretrained_evaluated_and_reported_and_the_page_is_the_same_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    pretrain(at, "runs/one");
+    let (code, stderr) = clsa(at, &["report"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stderr.contains("note: one: This run has not been evaluated; `clsa eval --run runs/one` does it"),
+        "{stderr}"
+    );
+    assert!(fs::read_to_string(at.join("runs/one/report.html")).unwrap().contains("class=\"missing\""));
+    let reported = |name: &str, threads: &str| {
+        let (code, stderr) = clsa(at, &["report", "runs/one", "--out", name, "--threads", threads]);
+        assert_eq!(code, 0, "{stderr}");
+        fs::read_to_string(at.join(name)).unwrap()
+    };
+    // What an evaluation caches, the report reuses, and nothing else changes.
+    let bare = reported("bare.html", "1");
+    let (code, stderr) = clsa(at, &["eval", "--protocol", "knn,retrieval", "--out", "elsewhere.json"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(at.join("elsewhere.retrieval.png").is_file() && at.join("runs/one/features").is_dir());
+    assert_eq!(reported("cached.html", "1"), bare);
+
+    let (code, stderr) = clsa(at, &["eval", "--protocol", "knn,linear-features,retrieval"]);
+    assert_eq!(code, 0, "{stderr}");
+    let page = reported("1.html", "1");
+    assert_eq!(page, reported("3.html", "3"));
+    for text in ["linear-features", "Share of the nearest neighbors", "data:image/jpeg;base64,", "t-SNE"] {
+        assert!(page.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn several_runs_give_one_page_in_the_current_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    pretrain(folder.path(), "runs/one");
+    pretrain(folder.path(), "runs/two");
+    let (code, stderr) = clsa(folder.path(), &["report", "runs/one", "runs/two"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!folder.path().join("runs/one/report.html").exists());
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(page.contains("Comparison of 2 CLSA runs"));
+}
+
+#[test]
+fn wrong_requests_end_with_one_sentence_and_code_2_and_write_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let refused = |args: &[&str], what: &str| {
+        let (code, stderr) = clsa(at, &[&["report"], args].concat());
+        assert_eq!(code, 2, "{args:?}: {stderr}");
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(errors.len() == 1 && errors[0].contains(what), "{args:?}: {stderr}");
+        let written = walk(at).into_iter().find(|path| path.extension().is_some_and(|e| e == "html"));
+        assert_eq!(written, None, "{args:?}");
+    };
+    refused(&[], "no run in this folder; pretrain one");
+    refused(&["nowhere"], "nowhere: there is no such folder");
+    fs::create_dir(at.join("empty")).unwrap();
+    refused(&["empty"], "empty: this folder is not a run, because it has no config.toml");
+    pretrain(at, "good");
+    pretrain(at, "damaged");
+    let metrics = fs::read_to_string(at.join("damaged/metrics.jsonl")).unwrap();
+    fs::write(at.join("damaged/metrics.jsonl"), metrics.replacen("\"step\":2,", "\"st", 1)).unwrap();
+    refused(&["good", "damaged"], "is damaged");
+    fs::write(at.join("good/eval.json"), "{").unwrap();
+    refused(&["good"], "eval.json");
+    fs::remove_file(at.join("good/eval.json")).unwrap();
+    refused(&["good", "./good"], "named twice");
+    refused(&["good", "--samples", "0"], "--samples");
+    refused(&["good", "--data", "nonsense"], "nonsense");
+    refused(&["good", "--out", "good"], "--out good");
+    refused(&["good", "--out", "nowhere/page.html"], "--out nowhere/page.html");
+}
+
+#[test]
+fn help_shows_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::cargo_bin("clsa").unwrap().current_dir(folder.path()).args(["report", "--help"]).output();
+    let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+    assert!(text.contains("clsa report runs/clsa runs/mocov2"), "{text}");
+}
