@@ -301,9 +301,9 @@ fn same_bits<E: Element>(instructions: InstructionSet, shape: ConvShape) {
     assert!(one == run(5), "{instructions:?} {of} {shape:?} with 5 threads");
 }
 
-/// A step that has gone wrong must be seen to: no ReLU makes a zero of what is not a number.
+/// A step that went wrong must be visible: no ReLU makes a zero of NaN.
 #[test]
-fn what_is_not_a_number_stays_so_through_every_relu() {
+fn nan_stays_nan_through_every_relu() {
     for instructions in InstructionSet::available() {
         passes_on_nan::<f32>(instructions);
         passes_on_nan::<bf16>(instructions);

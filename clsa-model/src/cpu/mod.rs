@@ -48,6 +48,8 @@ fn view<E: Element>(source: Source<'_, Cpu<E>>) -> ActivationView<'_, E> {
 }
 
 impl<E: Element> Kernels for Cpu<E> {
+    const BACKEND: &'static str = "cpu";
+
     type Memory = Memory<E>;
     type Choices = Memory<u8>;
     type Norm = Affine;

@@ -1,6 +1,8 @@
 //! Adds a weight gradient as kernels compute it to torch's weight layout (c_out, c_in, kernel, kernel), by squares
 //! transposed in registers.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use super::element::{part, write};
 use super::shape::ConvShape;
 use super::simd::{Kernel, MOST_LANES, Simd, dispatch, lanes};

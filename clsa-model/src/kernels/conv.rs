@@ -22,7 +22,7 @@ use clsa_cpu::InstructionSet;
 /// // In the middle of the image: 27 products of 1 and 0.5.
 /// assert_eq!(out[(4 + 1) * 8], 13.5);
 /// assert_eq!(moments.mean().len(), 8);
-/// # Ok::<(), clsa_cpu::UnavailableInstructionSet>(())
+/// # Ok::<(), clsa_model::kernels::UnavailableInstructionSet>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Conv<'a> {

@@ -1,6 +1,8 @@
 //! Left and right operands of bf16 for sums over pixels: the words of scratch are pairs of values, one from each of two
 //! windows of an operand.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use super::activation_view::ActivationView;
 use super::element::{Element, part};
 use super::shape::ImageShape;

@@ -12,8 +12,6 @@
 //! one slice.
 
 #![allow(unsafe_code)]
-// Vector code indexes registers by loop counters that the compiler unrolls.
-#![allow(clippy::needless_range_loop)]
 
 mod activation_view;
 mod add_transposed;
@@ -49,7 +47,7 @@ mod winograd;
 
 pub use activation_view::ActivationView;
 pub use batch_norm::{Affine, BatchNormPass, BatchNormSums, ReluMask};
-pub use clsa_cpu::InstructionSet;
+pub use clsa_cpu::{InstructionSet, UnavailableInstructionSet};
 pub use conv::Conv;
 pub use element::Element;
 pub use folded_norm::FoldedNorm;

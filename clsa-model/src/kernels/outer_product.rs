@@ -1,5 +1,7 @@
 //! The register-blocked micro-kernel under every weight gradient: a sum over pixels of outer products.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use super::multiply::Multiply;
 use super::simd::{Kernel, PairKernel, PairSimd, Simd};
 use super::tile::{balanced, panel_width, with_tile};

@@ -1,6 +1,8 @@
 //! From torch's weight layout (c_out, c_in, kernel, kernel) to the right operands of products, by squares transposed in
 //! registers.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use super::element::part;
 use super::shape::{ConvShape, KernelTap};
 use super::simd::{Kernel, MOST_LANES, Simd, dispatch, lanes};

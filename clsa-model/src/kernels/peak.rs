@@ -1,5 +1,7 @@
 //! The highest speed of this processor's arithmetic, to compare the kernels with.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use super::element::Element;
 use super::multiply::Multiply;
 use super::simd::{Kernel, MOST_LANES, PairKernel, PairSimd, Simd, dispatch, dispatch_pairs, lanes};

@@ -1,6 +1,8 @@
 //! The register-blocked micro-kernel under every convolution: a product whose left rows are addressed through offsets, so
 //! that a convolution needs no im2col.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use super::element::{Element, Lanes, part, write};
 use super::multiply::Multiply;
 use super::simd::{Kernel, PairKernel, PairSimd, Simd};
@@ -51,13 +53,16 @@ pub(super) enum Store<C> {
 /// beyond `columns`, each as rows of words: with operands of bf16, a row of `b` is two of the matrix, interleaved. Sums
 /// are f32 and rounded to the type of `c`.
 pub(super) struct Product<'a, C, S = f32> {
+    /// The left operand, in which points and runs have their offsets.
     pub a: *const S,
     pub points: &'a [Point],
+    /// The same for every point.
     pub runs: &'a [Run],
     pub b: *const S,
     /// Summed elements, those that fill up words included.
     pub k: usize,
     pub panels: Span,
+    /// Columns of the result.
     pub columns: usize,
     pub c: *mut C,
     pub store: Store<C>,

@@ -13,6 +13,9 @@ use std::sync::OnceLock;
 /// A convolution's output may be read through its norm ([`Source::Normalized`]), so that it need not be stored a second time.
 /// Kernels for which that does not pay ask for the values, [`Normalized::values`].
 pub(crate) trait Kernels: Send + Sync + Sized + 'static {
+    /// What configurations call them, for messages.
+    const BACKEND: &'static str;
+
     /// An activation or the gradient of one. Goes back to its pool when it is dropped.
     type Memory: Send + Sync;
     /// The place of its window that each output of max pooling is from.

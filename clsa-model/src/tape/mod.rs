@@ -53,6 +53,47 @@ impl<K: Kernels> Tape<K> {
     }
 }
 
+impl<K: Kernels> Tape<K> {
+    /// With the statistics of the batch.
+    fn conv_bn_train(
+        &mut self,
+        conv: ConvCall<'_>,
+        output: BatchShape,
+        x: &Node<K>,
+        residual: Option<&Node<K>>,
+        relu: bool,
+    ) -> Result<Activation> {
+        BatchNorm::values_per_group(conv.groups, dims(output))?;
+        let (z, norm) = self.kernels.conv_forward(conv, x.values.source())?;
+        let own = Arc::new(Normalized::new(output, z, norm, relu));
+        let (y, residual) = match residual {
+            None => (self.node(output, Values::Normalized(Arc::clone(&own))), None),
+            Some(residual) => {
+                let sum = Arc::new(self.kernels.normalize(&own, Some(residual.values.source()))?);
+                let kept = Residual { gradient: residual.gradient, sum: Arc::clone(&sum) };
+                (self.node(output, Values::Stored(sum)), Some(kept))
+            }
+        };
+        let (unit, shape) = (conv.unit, conv.shape);
+        self.record(|| Record::ConvBn { x: x.clone(), unit: unit.clone(), shape, own, residual, y: y.gradient });
+        Ok(Activation::new(y))
+    }
+
+    /// With the running statistics.
+    fn conv_bn_eval(
+        &mut self,
+        conv: ConvCall<'_>,
+        output: BatchShape,
+        x: &Node<K>,
+        residual: Option<&Node<K>>,
+        relu: bool,
+    ) -> Result<Activation> {
+        let residual = residual.map(|r| r.values.stored(&self.kernels)).transpose()?;
+        let out = self.kernels.conv_eval(conv, x.values.stored(&self.kernels)?, residual, relu)?;
+        Ok(Activation::new(self.node(output, Values::Stored(Arc::new(out)))))
+    }
+}
+
 impl<K: Kernels> Ops for Tape<K> {
     fn image(&mut self, images: &Tensor) -> Result<Activation> {
         let (batch, channels, height, width) = images.dims4()?;
@@ -82,26 +123,11 @@ impl<K: Kernels> Ops for Tape<K> {
         if let Some(residual) = residual {
             check_residual(residual.dims(), dims(output))?;
         }
-        let groups = self.groups_of(shape.batch)?;
-        let conv = ConvCall { unit, shape, groups };
-        if self.mode == Mode::Eval {
-            let residual = residual.map(|r| r.values.stored(&self.kernels)).transpose()?;
-            let out = self.kernels.conv_eval(conv, x.values.stored(&self.kernels)?, residual, relu)?;
-            return Ok(Activation::new(self.node(output, Values::Stored(Arc::new(out)))));
+        let conv = ConvCall { unit, shape, groups: self.groups_of(shape.batch)? };
+        match self.mode {
+            Mode::Train => self.conv_bn_train(conv, output, x, residual, relu),
+            Mode::Eval => self.conv_bn_eval(conv, output, x, residual, relu),
         }
-        BatchNorm::values_per_group(groups, dims(output))?;
-        let (z, norm) = self.kernels.conv_forward(conv, x.values.source())?;
-        let own = Arc::new(Normalized::new(output, z, norm, relu));
-        let (y, residual) = match residual {
-            None => (self.node(output, Values::Normalized(Arc::clone(&own))), None),
-            Some(residual) => {
-                let sum = Arc::new(self.kernels.normalize(&own, Some(residual.values.source()))?);
-                let kept = Residual { gradient: residual.gradient, sum: Arc::clone(&sum) };
-                (self.node(output, Values::Stored(sum)), Some(kept))
-            }
-        };
-        self.record(|| Record::ConvBn { x: x.clone(), unit: unit.clone(), shape, own, residual, y: y.gradient });
-        Ok(Activation::new(y))
     }
 
     fn max_pool(&mut self, x: &Activation) -> Result<Activation> {
@@ -125,7 +151,7 @@ impl<K: Kernels> Ops for Tape<K> {
     fn candle(&self) -> Result<CandlePass> {
         Err(ModelError::Config {
             field: "backend",
-            value: "cpu".to_owned(),
+            value: K::BACKEND.to_owned(),
             expected: "this backbone asks for Candle's operations; use portable".to_owned(),
         })
     }

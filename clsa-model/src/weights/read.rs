@@ -40,7 +40,18 @@ pub struct WeightFile {
 /// The file cannot be read; it is truncated or damaged; its content is not what its name says (`.safetensors`; `.pth`,
 /// `.pt`, `.tar`, `.bin`, `.ckpt` for PyTorch; other endings claim nothing); its pickle asks for anything but tensors and
 /// plain data; or a checkpoint has tensors that belong to none of its parts, which are listed. Whether the tensors are a
-/// whole network is seen by [`check`](self::check), or by [`Encoder::load_backbone`].
+/// whole network is seen by [`check`](super::check()), or by [`Encoder::load_backbone`](crate::Encoder::load_backbone).
+///
+/// # Examples
+///
+/// ```no_run
+/// use clsa_model::weights;
+///
+/// let file = weights::read("checkpoint_0199.pth.tar".as_ref())?;
+/// let bank = file.bank.expect("MoCo keeps its queue");
+/// println!("{} tensors, {} keys of {} components", file.tensors.len(), bank.dims()[0], bank.dims()[1]);
+/// # Ok::<(), clsa_model::ModelError>(())
+/// ```
 pub fn read(path: &Path) -> Result<WeightFile, ModelError> {
     let file = File::open(path).map_err(|source| ModelError::Io { path: path.display().to_string(), source })?;
     read_open(path, file).map_err(|error| error.about(path))

@@ -16,6 +16,19 @@ use std::path::Path;
 ///
 /// # Errors
 /// The file's name does not end as the format's do, a tensor has a type that the format lacks, or writing fails.
+///
+/// # Examples
+///
+/// ```
+/// use clsa_model::candle_core::{DType, Device, Tensor};
+/// use clsa_model::weights::{self, Format};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("head.safetensors");
+/// let weight = Tensor::zeros((10, 512), DType::F32, &Device::Cpu)?;
+/// weights::write(&path, &[("fc.weight".to_owned(), weight)].into(), Format::Safetensors)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write(path: &Path, tensors: &HashMap<String, Tensor>, format: Format) -> Result<(), ModelError> {
     write_file(path, tensors, format).map_err(|error| error.about(path))
 }

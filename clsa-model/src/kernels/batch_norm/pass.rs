@@ -18,7 +18,7 @@ use clsa_cpu::InstructionSet;
 /// let mut out = [0.0; 2];
 /// pass.normalize(None, false, &mut out);
 /// assert_eq!(out, [-1.0, 1.0]);
-/// # Ok::<(), clsa_cpu::UnavailableInstructionSet>(())
+/// # Ok::<(), clsa_model::kernels::UnavailableInstructionSet>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct BatchNormPass<'a, E> {

@@ -2,6 +2,8 @@
 //! of the output's gradient are transformed, each of the 36 places is a sum of outer products, and the sums are
 //! transformed back to 3x3.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use super::gradient_tiles::GradientTiles;
 use super::input::InputTiles;
 use crate::kernels::activation_view::ActivationView;

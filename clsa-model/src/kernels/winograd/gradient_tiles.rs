@@ -1,5 +1,7 @@
 //! The transform of the output's gradient for Winograd's weight gradient, `A g Aᵀ`.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use crate::kernels::element::{Element, part};
 use crate::kernels::simd::{Kernel, Simd};
 use crate::kernels::span::Span;

@@ -1,5 +1,7 @@
 //! The transform of Winograd's inputs, `Bᵀ d B`.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use crate::kernels::activation_view::ActivationView;
 use crate::kernels::element::{Element, part};
 use crate::kernels::simd::{Kernel, Simd, dispatch, lanes};

@@ -1,5 +1,7 @@
 //! The transform of Winograd's products to outputs, `Aᵀ m A`, and what is done with them.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use crate::kernels::element::{Element, part, write};
 use crate::kernels::memory::Shared;
 use crate::kernels::product::Store;
@@ -38,18 +40,7 @@ impl<E: Element> Kernel for OutputTiles<E> {
                 // other task has.
                 unsafe {
                     let from = self.products.add((tile - tiles.start) * pixel + c - range.start);
-                    let mut half = [[V::zero(); SEEN]; TILE];
-                    for x in 0..SEEN {
-                        let m = |y: usize| V::load(from.add((y * SEEN + x) * place));
-                        let column = output_transform([m(0), m(1), m(2), m(3), m(4), m(5)]);
-                        for y in 0..TILE {
-                            half[y][x] = column[y];
-                        }
-                    }
-                    let mut out = [[V::zero(); TILE]; TILE];
-                    for y in 0..TILE {
-                        out[y] = output_transform(half[y]);
-                    }
+                    let mut out = outputs::<V>(from, place);
                     let first = ((image * tiling.height + y0) * tiling.width + x0) * channels + c;
                     let offset = |y: usize, x: usize| first + (y * tiling.width + x) * channels;
                     match self.store {
@@ -108,6 +99,27 @@ impl<E: Element> Kernel for OutputTiles<E> {
                 }
             }
         }
+    }
+}
+
+/// `Aᵀ m A` for a vector of channels of a tile, whose products are `place` elements apart.
+#[inline(always)]
+unsafe fn outputs<V: Simd>(from: *const f32, place: usize) -> [[V; TILE]; TILE] {
+    // SAFETY: the caller gives the products of all places and has the instruction set.
+    unsafe {
+        let mut half = [[V::zero(); SEEN]; TILE];
+        for x in 0..SEEN {
+            let m = |y: usize| V::load(from.add((y * SEEN + x) * place));
+            let column = output_transform([m(0), m(1), m(2), m(3), m(4), m(5)]);
+            for y in 0..TILE {
+                half[y][x] = column[y];
+            }
+        }
+        let mut out = [[V::zero(); TILE]; TILE];
+        for y in 0..TILE {
+            out[y] = output_transform(half[y]);
+        }
+        out
     }
 }
 

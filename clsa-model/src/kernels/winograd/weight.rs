@@ -1,5 +1,7 @@
 //! The transform of Winograd's kernels, `G w Gᵀ`: from torch's weight layout to the right operands of the 36 products.
 
+#![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
+
 use crate::kernels::conv::Conv;
 use crate::kernels::memory::{Memory, Shared, with_scratch};
 use crate::kernels::packing::{Direction, Panel, WeightPacking};

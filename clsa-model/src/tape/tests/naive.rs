@@ -130,6 +130,8 @@ fn through_norm(bn: &BatchNorm, own: &Normalized<Naive>, g: &[f64], gradients: &
 }
 
 impl Kernels for Naive {
+    const BACKEND: &'static str = "naive";
+
     type Memory = Vec<f64>;
     /// Places in the input.
     type Choices = Vec<usize>;
