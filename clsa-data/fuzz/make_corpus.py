@@ -27,7 +27,7 @@ put("idx", "images", bytes([0, 0, 8, 3]) + struct.pack(">III", 2, 3, 2) + bytes(
 put("idx", "labels", bytes([0, 0, 8, 1]) + struct.pack(">I", 3) + bytes([1, 0, 2]))
 for number, text in enumerate(["imagefolder:/a", "wds:{a,b}.tar", "procedural", "procedural:classes=3,side=16", "x"]):
     put("source", str(number), text.encode())
-png = (formats / "grey.png").read_bytes()
+png = (formats / "gray.png").read_bytes()
 
 
 def shard(files, form):

@@ -1,8 +1,8 @@
 //! The kinds of sources: a file each in this folder, and one table, from which parser, help, README and the needed cargo
 //! features come.
 //!
-//! A new kind is a file with a [`Spec`], its `mod` line here, and a row of the table. The test `readme` then says which
-//! row the README lacks.
+//! A new kind is a file with a [`Spec`], its `mod` line here, and a row of the table. The test
+//! `the_readme_has_the_table_of_sources` then says which row the README lacks.
 
 mod cifar;
 mod flat;

@@ -32,20 +32,20 @@ fn difference_from_pillow(name: &str) -> u8 {
 fn lossless_formats_decode_to_pillow_bytes() {
     for name in [
         "rgb.png",
-        "grey.png",
+        "gray.png",
         "one_bit.png",
         "palette.png",
         "palette_transparent.png",
         "alpha.png",
-        "grey_alpha.png",
-        "sixteen_bit_grey.png",
-        "sixteen_bit_grey_transparent.png",
-        "sixteen_bit_grey.tiff",
+        "gray_alpha.png",
+        "sixteen_bit_gray.png",
+        "sixteen_bit_gray_transparent.png",
+        "sixteen_bit_gray.tiff",
         "png_named.jpg",
         "rgb.bmp",
         "one_bit.bmp",
         "rgb.ppm",
-        "grey.pgm",
+        "gray.pgm",
         "rgb.tiff",
         "lossless.webp",
     ] {
@@ -62,7 +62,7 @@ fn an_animation_gives_its_first_frame() {
 
 #[test]
 fn jpegs_decode_to_pillow_bytes() {
-    for name in ["baseline.jpg", "grey.jpg", "subsampled.jpg", "progressive.jpg", "cmyk.jpg"] {
+    for name in ["baseline.jpg", "gray.jpg", "subsampled.jpg", "progressive.jpg", "cmyk.jpg"] {
         assert_eq!(difference_from_pillow(name), 0, "{name}");
     }
 }
@@ -144,7 +144,7 @@ fn a_jpeg_cut_in_the_middle_is_a_bad_sample() {
 
 #[test]
 fn a_jpeg_that_lacks_only_its_end_marker_is_decoded_unless_scans_may_be_missing() {
-    for name in ["baseline.jpg", "subsampled.jpg", "grey.jpg", "cmyk.jpg"] {
+    for name in ["baseline.jpg", "subsampled.jpg", "gray.jpg", "cmyk.jpg"] {
         let bytes = file(name);
         let whole = decode(&bytes, name, &Limits::default()).unwrap();
         for lacking in [1, 2] {

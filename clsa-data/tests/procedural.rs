@@ -45,7 +45,7 @@ fn pixels(dataset: &Procedural, mean: &[f32]) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn nearest_neighbours_by_pixels_are_right_for_less_than_40_percent() {
+fn nearest_neighbors_by_pixels_are_right_for_less_than_40_percent() {
     let options = ProceduralOptions { train: 2400, test: 600, ..ProceduralOptions::default() };
     let (train, test) = (Procedural::new(&options, Split::Train), Procedural::new(&options, Split::Test));
     let mut mean = vec![0f32; 3 * 32 * 32];

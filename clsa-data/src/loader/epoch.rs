@@ -34,7 +34,7 @@ pub(super) struct EpochWork<T: Transform> {
 /// What became of one position of the order.
 enum Outcome {
     Loaded { index: usize, bad: Vec<BadSample> },
-    Cancelled,
+    Canceled,
 }
 
 impl<T: Transform> EpochWork<T> {
@@ -75,7 +75,7 @@ impl<T: Transform> EpochWork<T> {
                     prepared.samples.push(index);
                     prepared.bad.extend(bad);
                 }
-                Some(Ok(Outcome::Cancelled)) => return None,
+                Some(Ok(Outcome::Canceled)) => return None,
                 Some(Err(error)) => return Some(Err(error)),
                 None => return Some(Err(DataError::Panicked { batch: index })),
             }
@@ -89,7 +89,7 @@ impl<T: Transform> EpochWork<T> {
         let mut bad: Vec<BadSample> = Vec::new();
         let (index, image) = loop {
             if self.canceled.load(Ordering::Relaxed) {
-                return Ok(Outcome::Cancelled);
+                return Ok(Outcome::Canceled);
             }
             let index = self.order[(position + bad.len()) % self.order.len()] as usize;
             let known = locked(&shared.known_bad).get(&index).cloned();

@@ -28,7 +28,7 @@ fn a_wrong_source_is_refused_with_what_is_expected() {
         ("imagenet:/x", "no known kind"),
         ("", "no known kind"),
         ("procedural:classes", "KEY=VALUE"),
-        ("procedural:colour=1", "unknown key `colour`"),
+        ("procedural:shape=1", "unknown key `shape`"),
         ("procedural:classes=17", "2..=16"),
         ("procedural:classes=x", "whole number"),
         ("procedural:train=3", "train = 3"),

@@ -34,7 +34,7 @@ fn voc() -> TempDir {
 }
 
 #[test]
-fn voc_honours_the_difficult_flag() {
+fn voc_keeps_the_difficult_flag() {
     let root = voc();
     for path in [root.path().to_path_buf(), root.path().join("VOC2007")] {
         let train = open("voc2007", &path, Split::Train).unwrap();
