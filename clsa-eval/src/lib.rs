@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod backbone;
 mod choice;
 mod error;
 pub mod evaluation;

@@ -8,6 +8,7 @@ use crate::config::Config;
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::MemoryBank;
 use clsa_model::Encoder;
+use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, QUERY};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,8 +17,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-
-const FORMAT: &str = "clsa-checkpoint-1";
 
 /// Everything that training changes, as a checkpoint holds it.
 #[derive(Clone, Copy)]
@@ -97,7 +96,7 @@ impl CheckpointError {
     pub fn is_request(&self) -> bool {
         match self {
             Self::None { .. } | Self::Damaged { .. } => true,
-            Self::Model { source, .. } => !matches!(source, clsa_model::ModelError::Tensor(_)),
+            Self::Model { source, .. } => source.is_request(),
             Self::Io { .. } | Self::NotWritten { .. } | Self::Tensor(_) => false,
         }
     }
@@ -237,18 +236,18 @@ impl Checkpoint {
             let named = self.tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone())));
             named.collect()
         };
-        for (prefix, encoder) in [("query.", state.query), ("key.", state.key)] {
+        for (prefix, encoder) in [(QUERY, state.query), (KEY, state.key)] {
             encoder
                 .load_state_dict(&part(prefix))
                 .map_err(|source| CheckpointError::Model { path: self.path.clone(), source })?;
         }
-        let velocities = part("optimizer.");
+        let velocities = part(OPTIMIZER);
         for (parameter, velocity) in state.query.parameters().iter().zip(state.velocities) {
             let saved = velocities.get(&parameter.name);
-            let saved = saved.ok_or_else(|| damaged(&self.path, format!("lacks optimizer.{}", parameter.name)))?;
+            let saved = saved.ok_or_else(|| damaged(&self.path, format!("lacks {OPTIMIZER}{}", parameter.name)))?;
             velocity.set(&saved.to_device(velocity.device())?)?;
         }
-        let rows = self.tensors.get("bank.rows").ok_or_else(|| damaged(&self.path, "lacks bank.rows"))?;
+        let rows = self.tensors.get(BANK).ok_or_else(|| damaged(&self.path, format!("lacks {BANK}")))?;
         let now = state.bank.rows();
         if rows.dims() != now.dims() {
             let (got, expected) = (rows.dims(), now.dims());
@@ -267,13 +266,13 @@ impl Checkpoint {
 impl TrainingState<'_> {
     fn tensors(&self) -> std::result::Result<HashMap<String, Tensor>, clsa_model::ModelError> {
         let mut tensors = HashMap::new();
-        for (prefix, encoder) in [("query", self.query), ("key", self.key)] {
-            tensors.extend(encoder.state_dict()?.into_iter().map(|(name, t)| (format!("{prefix}.{name}"), t)));
+        for (prefix, encoder) in [(QUERY, self.query), (KEY, self.key)] {
+            tensors.extend(encoder.state_dict()?.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
         }
         for (parameter, velocity) in self.query.parameters().iter().zip(self.velocities) {
-            tensors.insert(format!("optimizer.{}", parameter.name), velocity.as_detached_tensor());
+            tensors.insert(format!("{OPTIMIZER}{}", parameter.name), velocity.as_detached_tensor());
         }
-        tensors.insert("bank.rows".to_owned(), self.bank.rows().clone());
+        tensors.insert(BANK.to_owned(), self.bank.rows().clone());
         Ok(tensors)
     }
 }

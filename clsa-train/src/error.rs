@@ -152,7 +152,7 @@ impl TrainError {
             | Self::Eval(_)
             | Self::Loss(_)
             | Self::Tensor(_) => false,
-            Self::Model(error) => !matches!(error, ModelError::Tensor(_)),
+            Self::Model(error) => error.is_request(),
             Self::Config(error) => error.is_request(),
             Self::Run(error) => error.is_request(),
             Self::Checkpoint(error) => error.is_request(),

@@ -1,13 +1,13 @@
 //! The k-NN monitor: accuracy of frozen features on a fixed subset, before, during and after training.
 
 use crate::error::{Result, TrainError};
+use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Label, OnError};
-use clsa_eval::{EvalError, EvalTransform, KnnConfig, KnnResult, extract, knn};
+use clsa_eval::features::extract;
+use clsa_eval::protocols::{KnnConfig, KnnResult, knn};
+use clsa_eval::{EvalError, random_subset};
 use clsa_model::Encoder;
 use clsa_run::Config;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct KnnMonitor {
     test: Arc<dyn Dataset>,
     train_indices: Vec<usize>,
     test_indices: Vec<usize>,
-    transform: EvalTransform,
+    transform: CenterCrop,
     knn: KnnConfig,
     on_error: OnError,
     max_bad_fraction: f64,
@@ -35,7 +35,7 @@ impl KnnMonitor {
         let seed = config.train.seed;
         let knn = KnnConfig { k: config.knn.k, temperature: config.knn.temperature };
         let normalize = config.views.key.normalize;
-        let transform = EvalTransform { resize: config.eval.resize, crop: config.eval.crop, normalize };
+        let transform = CenterCrop { resize: config.eval.resize, crop: config.eval.crop, normalize };
         let train_indices = subset(train.as_ref(), config.knn.train_samples, seed);
         let test_indices = subset(test.as_ref(), config.knn.test_samples, seed);
         let (on_error, max_bad_fraction) = (config.data.on_error, config.data.max_bad_fraction);
@@ -60,7 +60,7 @@ impl KnnMonitor {
 
     fn accuracy(&self, encoder: &Encoder) -> std::result::Result<KnnResult, EvalError> {
         let features = |data: &Arc<dyn Dataset>, indices: &[usize]| {
-            extract(encoder, data.as_ref(), indices, &self.transform, BATCH, &|_| {})
+            extract(encoder, data.as_ref(), indices, &self.transform, BATCH, &|_, _| {})
         };
         let train = features(&self.train, &self.train_indices)?;
         let test = features(&self.test, &self.test_indices)?;
@@ -86,10 +86,9 @@ fn leave_out_bad(
     Ok(())
 }
 
+/// Samples drawn by the seed, in the order of the data set.
 fn subset(data: &dyn Dataset, samples: usize, seed: u64) -> Vec<usize> {
-    let mut indices: Vec<usize> = (0..data.len()).collect();
-    indices.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
-    indices.truncate(samples);
+    let mut indices = random_subset(data.len(), samples, seed);
     indices.sort_unstable();
     indices
 }

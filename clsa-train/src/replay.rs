@@ -9,6 +9,7 @@ use crate::method::{Clsa, Views};
 use crate::optimizer::MomentumSgd;
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
+use clsa_model::head;
 use clsa_model::{Compute, Encoder, ModelConfig, MomentumPair, Precision};
 use clsa_run::{MethodConfig, StrongLoss};
 use serde::{Deserialize, Serialize};
@@ -243,7 +244,7 @@ fn set_weights(encoder: &Encoder) -> Result<()> {
     };
     for parameter in encoder.parameters() {
         let (name, dims) = (&parameter.name, parameter.var.dims());
-        let scale = match (dims.len(), name.starts_with("fc."), fan_in_of(name)) {
+        let scale = match (dims.len(), head::owns(name), fan_in_of(name)) {
             (4, _, Some(fan_in)) => (6.0 / fan_in as f64).sqrt(),
             (_, true, Some(fan_in)) => (1.0 / fan_in as f64).sqrt(),
             _ => continue,

@@ -10,8 +10,8 @@ use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_run::{Checkpoint, Config, KnnRecord, MetricsWriter, Position, Record, RunFolder, StepRecord, cosine};
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 /// How a run ended.

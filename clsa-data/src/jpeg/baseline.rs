@@ -68,12 +68,7 @@ impl Sink for AtOnce {
 }
 
 /// Decodes a file of several scans, of which the first has the components `parts`.
-fn decode_scans(
-    mut markers: Markers,
-    frame: &Frame,
-    mut parts: Vec<Part>,
-    space: Space,
-) -> Result<RgbImage, Refusal> {
+fn decode_scans(mut markers: Markers, frame: &Frame, mut parts: Vec<Part>, space: Space) -> Result<RgbImage, Refusal> {
     let mut blocks = Kept::new(frame);
     // A component that no scan has is gray.
     let mut tables = vec![None; frame.components.len()];
@@ -91,7 +86,9 @@ fn decode_scans(
                 return blocks.into_image(frame, space, &quantizers);
             }
             Err(Refusal::CutShort) => {
-                return Err(Refusal::faulty("it is cut short: a JPEG of several scans without its end-of-image marker"));
+                return Err(Refusal::faulty(
+                    "it is cut short: a JPEG of several scans without its end-of-image marker",
+                ));
             }
             Err(refusal) => return Err(refusal),
         }

@@ -85,7 +85,8 @@ impl Frame {
         if !matches!(self.components.len(), 1 | 3 | 4) {
             return Err(Refusal::faulty(format!("it is a JPEG of {} components", self.components.len())));
         }
-        let good = |component: &Component| (1..=4).contains(&component.horizontal) && (1..=4).contains(&component.vertical);
+        let good =
+            |component: &Component| (1..=4).contains(&component.horizontal) && (1..=4).contains(&component.vertical);
         if !self.components.iter().all(good) {
             return Err(Refusal::faulty("a sampling factor is not from 1 to 4"));
         }
@@ -111,7 +112,10 @@ impl Frame {
     /// Samples of a component, side by side and above each other.
     pub(super) fn samples(&self, component: &Component) -> (usize, usize) {
         let (horizontal, vertical) = self.largest();
-        ((self.width * component.horizontal).div_ceil(horizontal), (self.height * component.vertical).div_ceil(vertical))
+        (
+            (self.width * component.horizontal).div_ceil(horizontal),
+            (self.height * component.vertical).div_ceil(vertical),
+        )
     }
 
     /// Blocks that have samples of a component, side by side and above each other.

@@ -81,7 +81,8 @@ impl Picture {
         let rows = self.pixels.chunks_exact_mut(3 * self.width).enumerate().take(ready).skip(self.done);
         for (y, rgb) in rows {
             let mut components = self.components.iter_mut();
-            let mut row = || components.next().map_or(&[][..], |component| component.upsampler.row(&component.plane, y));
+            let mut row =
+                || components.next().map_or(&[][..], |component| component.upsampler.row(&component.plane, y));
             self.space.to_rgb([row(), row(), row(), row()], &mut self.inks, rgb);
         }
         self.done = ready;

@@ -4,8 +4,7 @@ use super::labels::labels;
 use super::pixels::{Write, pixels};
 use super::rows::Features;
 use crate::EvalError;
-use crate::backbone::{feature_dim, pooled_features};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use clsa_augment::{CenterCrop, Layout};
 use clsa_data::Dataset;
 use clsa_model::Encoder;
@@ -42,7 +41,7 @@ pub fn extract(
     progress: &dyn Fn(u64, u64),
 ) -> Result<Features, EvalError> {
     let labels = labels(dataset, indices)?;
-    let dim = feature_dim(encoder);
+    let dim = encoder.feature_dim();
     let mut values = Vec::with_capacity(indices.len() * dim);
     extract_into(encoder, dataset, indices, transform, batch_size, &mut |rows| {
         values.extend_from_slice(rows);
@@ -105,7 +104,7 @@ pub(super) fn extract_crops(
             let pixels = batch?;
             let count = pixels.len() / values.max(1);
             let images = Tensor::from_vec(pixels, (count, side, side, 3), encoder.device())?.permute((0, 3, 1, 2))?;
-            let features = pooled_features(encoder, &images)?;
+            let features = encoder.features(&images)?.to_dtype(DType::F32)?;
             sink(&features.flatten_all()?.to_vec1::<f32>()?)?;
         }
         Ok(())

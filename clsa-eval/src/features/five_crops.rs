@@ -49,7 +49,7 @@ fn write_crops(
         |x: u32, y: u32| Op::CropResize { crop: Crop { x, y, width: side, height: side }, width: side, height: side };
     let five = [corner(0, 0), corner(right, 0), corner(0, bottom), corner(right, bottom), center];
     for (at, out) in out.chunks_exact_mut(transform.values()).take(crops).enumerate() {
-        let ops = [five[at % TEST_CROPS], if at < TEST_CROPS { Op::Identity } else { Op::FlipHorizontal }];
+        let ops = [five[at % TEST_CROPS].clone(), if at < TEST_CROPS { Op::Identity } else { Op::FlipHorizontal }];
         augmenter.apply_into(&resized, &ops, &transform.normalize, Layout::ChannelsLast, out)?;
     }
     Ok(())

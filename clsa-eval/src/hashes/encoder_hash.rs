@@ -1,7 +1,6 @@
 //! The hash of an encoder.
 
 use crate::EvalError;
-use crate::backbone::is_of_head;
 use candle_core::DType;
 use clsa_model::Encoder;
 use sha2::{Digest, Sha256};
@@ -26,7 +25,7 @@ use sha2::{Digest, Sha256};
 /// ```
 pub fn encoder_hash(encoder: &Encoder) -> Result<String, EvalError> {
     let mut tensors: Vec<_> = encoder.state_dict()?.into_iter().collect();
-    tensors.retain(|(name, _)| !is_of_head(name) && !name.ends_with("num_batches_tracked"));
+    tensors.retain(|(name, _)| !clsa_model::head::owns(name) && !name.ends_with("num_batches_tracked"));
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let mut hash = Sha256::new();
     for (name, tensor) in tensors {

@@ -7,7 +7,6 @@ use super::settings::{Setting, SettingKind, Settings};
 use super::train_test::TrainTest;
 use super::workbench::{ComparedEncoder, Workbench};
 use crate::EvalError;
-use crate::backbone::{feature_dim, is_of_head};
 use crate::features::{check_labels, extract};
 use crate::hashes::data_hash;
 use crate::metrics::Predictions;
@@ -164,9 +163,8 @@ struct Tuned {
 impl Tuned {
     fn new(encoder: &Encoder, classes: usize, seed: u64) -> Result<Self, EvalError> {
         let device = encoder.device();
-        let tuned = Encoder::new(encoder.config(), encoder.compute(), 0, device)?;
-        tuned.copy_from(encoder)?;
-        let classifier = SgdClassifier::new(classes, feature_dim(encoder), seed, device)?;
+        let tuned = encoder.twin()?;
+        let classifier = SgdClassifier::new(classes, encoder.feature_dim(), seed, device)?;
         let velocities = (tuned.parameters().iter())
             .map(|p| Var::zeros(p.var.shape(), p.var.dtype(), device))
             .collect::<candle_core::Result<_>>()?;
@@ -177,11 +175,11 @@ impl Tuned {
     fn variables(&self) -> Vec<(String, Var)> {
         let mut variables = self.classifier.variables("");
         let parameters = self.encoder.parameters().iter().zip(&self.velocities);
-        for (parameter, velocity) in parameters.filter(|(parameter, _)| !is_of_head(&parameter.name)) {
+        for (parameter, velocity) in parameters.filter(|(parameter, _)| !clsa_model::head::owns(&parameter.name)) {
             variables.push((parameter.name.clone(), parameter.var.clone()));
             variables.push((format!("velocity.{}", parameter.name), velocity.clone()));
         }
-        variables.extend(self.encoder.buffers().iter().map(|buffer| (buffer.name.clone(), buffer.var.clone())));
+        variables.extend(self.encoder.running_statistics().iter().map(|s| (s.name.clone(), s.var.clone())));
         variables
     }
 

@@ -5,7 +5,6 @@ use super::settings::{Setting, SettingKind};
 use super::train_test::TrainTest;
 use super::workbench::{ComparedEncoder, Workbench};
 use crate::EvalError;
-use crate::backbone::{feature_dim, pooled_features};
 use crate::choice::{Tried, check_choice, nothing_to_choose_by};
 use crate::features::{check_labels, extract};
 use crate::metrics::Predictions;
@@ -14,7 +13,7 @@ use crate::resumable::Resumable;
 use crate::sgd_classifier::{Schedule, SgdClassifier, Targets, check_training};
 use crate::stratified::hold_out;
 use crate::subset::Subset;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use clsa_data::{Dataset, Label, LoaderConfig, OnError};
 use clsa_model::Encoder;
 use serde::{Deserialize, Serialize};
@@ -259,7 +258,7 @@ impl Training<'_> {
             for batch in loader.epoch(epoch, 0) {
                 let batch = batch?;
                 let images = images(&batch, self.images.transform.crop, self.encoder.device())?;
-                let features = pooled_features(self.encoder, &images)?;
+                let features = self.encoder.features(&images)?.to_dtype(DType::F32)?;
                 let mut remaining = false;
                 for (at, candidate) in candidates.iter().enumerate() {
                     if let Some(loss) = candidate.step(&features, &batch.labels, schedule, epoch)? {
@@ -281,7 +280,7 @@ impl Training<'_> {
     }
 
     fn candidates(&self, lrs: &[f64]) -> Result<Vec<Candidate>, EvalError> {
-        let dim = feature_dim(self.encoder);
+        let dim = self.encoder.feature_dim();
         let candidate = |&lr: &f64| {
             let classifier = SgdClassifier::new(self.classes, dim, self.config.seed, self.encoder.device())?;
             Ok(Candidate { classifier, lr, diverged: Var::from_slice(&[-1i64], 1, &Device::Cpu)? })

@@ -4,7 +4,6 @@ use super::protocol::{LabelKind, Needs, Outcome, Protocol};
 use super::settings::{Setting, SettingKind};
 use super::workbench::{ComparedEncoder, Workbench};
 use crate::EvalError;
-use crate::backbone::feature_dim;
 use crate::choice::{Tried, check_choice, nothing_to_choose_by};
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
 use crate::features::{FeatureFile, FeatureRows, TEST_CROPS, TRAIN_CROPS, extract_crops_into, finite_rows, presences};
@@ -270,7 +269,7 @@ impl Voc07 {
     ) -> Result<FeatureFile, EvalError> {
         let transform = Self::transform(bench)?;
         let of = format!("{crops} crops of {} of data {sha256} by {}", json!(transform), compared.sha256);
-        let shape = [images.len() * crops, feature_dim(compared.encoder)];
+        let shape = [images.len() * crops, compared.encoder.feature_dim()];
         bench.cached_features((&format!("{split}, {}", compared.kind), "crops"), &of, shape, |sink| {
             extract_crops_into(compared.encoder, images, &transform, crops, BATCH, sink)
         })

@@ -2,7 +2,6 @@
 
 use super::data::EvalData;
 use super::settings::Settings;
-use crate::backbone::feature_dim;
 use crate::evaluation::{Chance, EncoderKind, EncoderResult, Evaluation, Figures};
 use crate::features::{FeatureFile, Labeled, center_crops_key, extract_into, raw_pixels_into};
 use crate::hashes::{data_hash, encoder_hash, joined_hash};
@@ -288,7 +287,7 @@ impl<'a> Workbench<'a> {
             sets.push(self.both_splits(compared.kind, |split, images, sha256| {
                 let of = center_crops_key(&self.transform, sha256, &compared.sha256);
                 let indices: Vec<usize> = (0..images.len()).collect();
-                let shape = [indices.len(), feature_dim(compared.encoder)];
+                let shape = [indices.len(), compared.encoder.feature_dim()];
                 self.cached_features((&format!("{split}, {}", compared.kind), "images"), &of, shape, |sink| {
                     extract_into(compared.encoder, images, &indices, &self.transform, BATCH, sink)
                 })

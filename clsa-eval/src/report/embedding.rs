@@ -4,7 +4,6 @@ use super::Part;
 use super::projection::{Pca, pca, tsne};
 use super::queries::{Query, queries};
 use super::sampled::{Sampled, first_rows};
-use crate::backbone::feature_dim;
 use crate::features::{FeatureFile, FeatureRows, Features, center_crops_key, extract_into};
 use crate::hashes::{data_hash, encoder_hash};
 use crate::{EvalError, random_subset};
@@ -111,7 +110,7 @@ impl Extractor {
     /// Features of the samples `indices`: rows of the file that an evaluation of all samples has left in the run,
     /// otherwise made by the encoder.
     fn features(&self, data: &dyn Dataset, indices: &[usize], progress: &dyn Fn(usize)) -> Result<Features, EvalError> {
-        let dim = feature_dim(&self.encoder);
+        let dim = self.encoder.feature_dim();
         let of = center_crops_key(&self.transform, &data_hash(data, &|_, _| {})?, &self.sha256);
         let mut values = Vec::with_capacity(indices.len() * dim);
         // A damaged file is the evaluation's to report and to replace.
