@@ -80,7 +80,7 @@ fn a_run_means_its_newest_checkpoint() {
     let out = folder.path().join("out.pth");
     convert(&run, &out, &[]).success();
     assert_eq!(values(&out), values(&run.join("checkpoints/step-00000004.safetensors")));
-    refused(folder.path(), &folder.path().join("no.pth"), &[], &["no run with checkpoints"]);
+    refused(folder.path(), &folder.path().join("no.pth"), &[], &["is not a run", "config.toml"]);
 }
 
 #[test]

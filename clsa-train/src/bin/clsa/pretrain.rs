@@ -6,7 +6,7 @@ use crate::program;
 use crate::progress::Progress;
 use anyhow::Context;
 use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
-use clsa_run::{Config, ConfigError, KnnRecord, Preset, Resumption, RunFolder, StepRecord};
+use clsa_run::{CheckpointError, Config, ConfigError, KnnRecord, Preset, Resumption, RunError, RunFolder, StepRecord};
 use clsa_train::{Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig, check_data, has_classes};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (mut config, resumed) = match &args.resume {
         None => (load(&args.preset, &overrides(&args))?, None),
         Some(path) => {
-            let resumed = RunFolder::resume(path)?;
+            let resumed = RunFolder::resume(path).map_err(not_resumed)?;
             for error in &resumed.skipped {
                 eprintln!("warning: {error}");
             }
@@ -155,6 +155,15 @@ impl Observer for Shown {
 
     fn warning(&mut self, text: &str) {
         self.0.line(&format!("warning: {text}"));
+    }
+}
+
+/// Names the options of this command in what is wrong with `--resume`.
+fn not_resumed(error: RunError) -> Failure {
+    match error {
+        RunError::Checkpoint(CheckpointError::None { .. }) => request(format!("--resume {error}, which --out names")),
+        error if error.is_request() => request(format!("--resume {error}")),
+        error => error.into(),
     }
 }
 
