@@ -239,7 +239,7 @@ fn features_that_an_evaluation_has_cached_are_used_and_change_nothing() {
 
     // Files of features that only name the class: every neighbor is then of the query's class.
     fs::remove_dir_all(run.join("features")).unwrap();
-    let dim = trained.config().feature_dim();
+    let dim = trained.feature_dim();
     for split in [Split::Train, Split::Test] {
         let data = source.open(split).unwrap();
         let data_sha256 = data_hash(data.as_ref(), &|_, _| {}).unwrap();
