@@ -11,6 +11,7 @@ mod rows;
 pub use extract::{extract, extract_into};
 pub use file::{FeatureFile, center_crops_key};
 pub use five_crops::{TEST_CROPS, TRAIN_CROPS, extract_crops_into};
+pub(crate) use labels::all_labels;
 pub use labels::{check_labels, check_presences, labels, presences};
 pub use raw_pixels::{raw_pixels, raw_pixels_into};
 pub use rows::{FeatureRows, Features, Labeled};

@@ -1,4 +1,4 @@
-//! What tells one data set from another, and one encoder from another: their content.
+//! Hashes that identify data sets and encoders by their content.
 
 mod data_hash;
 mod encoder_hash;

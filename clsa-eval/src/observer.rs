@@ -1,6 +1,7 @@
-//! Who is told how an evaluation goes on.
+//! What an evaluation reports while it runs.
 
-/// Is told how work goes on. Each method may be left as it is; [`Silent`] leaves them all.
+/// Receives the progress, notes and warnings of an evaluation. Every method has a default that does nothing; [`Silent`] keeps
+/// them all.
 pub trait Observer {
     /// Work begins: `work` says what, `unit` what it is counted in, such as `images`. The function that is returned is
     /// called with how much is done, and of how much; it is dropped when the work ends.
@@ -14,13 +15,13 @@ pub trait Observer {
         let _ = text;
     }
 
-    /// A sentence about something that is wrong and was put right.
+    /// A sentence about something that was wrong and has been repaired.
     fn warning(&self, text: &str) {
         let _ = text;
     }
 }
 
-/// An observer that passes over everything.
+/// An observer that ignores everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Silent;
 

@@ -6,6 +6,7 @@
 
 mod checks;
 mod data;
+mod feature_set;
 mod finetune;
 mod knn;
 mod label_subset;
@@ -21,11 +22,13 @@ mod table;
 mod train_test;
 mod voc07;
 mod workbench;
+mod workbench_cache;
 
 pub use crate::choice::Tried;
 pub use crate::logistic_regression::{LogisticRegressionConfig, LogisticRegressionResult, logistic_regression};
 pub use checks::check;
 pub use data::{EvalData, SplitLabels};
+pub use feature_set::{FeatureSet, LabeledFeatures};
 pub use finetune::{Finetune, FinetuneConfig, FinetuneResult, finetune};
 pub use knn::{Knn, KnnConfig, KnnResult, knn};
 pub use label_subset::LabelSubset;
@@ -40,4 +43,4 @@ pub use settings::{Setting, SettingKind, SettingValue, Settings};
 pub use table::{DEFAULT_PROTOCOLS, PROTOCOLS, named};
 pub use train_test::TrainTest;
 pub use voc07::{Voc07, Voc07Config, Voc07Result, voc07};
-pub use workbench::{ComparedEncoder, FeatureSet, LabeledFeatures, Workbench, WorkbenchConfig};
+pub use workbench::{ComparedEncoder, Workbench, WorkbenchConfig};

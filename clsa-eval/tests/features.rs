@@ -5,7 +5,7 @@ use clsa_augment::{Augmenter, CenterCrop, Layout};
 use clsa_data::{Source, Split};
 use clsa_eval::EvalError;
 use clsa_eval::features::{extract, raw_pixels};
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stage, Stem};
+use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 
 fn encoder() -> Encoder {
     let config = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
@@ -20,14 +20,14 @@ fn extraction_gives_each_sample_its_own_feature_and_label_in_order() {
     let indices = [7, 2, 9, 0, 4];
     let last = std::cell::Cell::new((0, 0));
     let features = extract(&encoder, data.as_ref(), &indices, &transform, 2, &|done, of| last.set((done, of))).unwrap();
-    assert_eq!((features.len(), features.dim, last.get()), (5, encoder.config().feature_dim(), (5, 5)));
+    assert_eq!((features.len(), features.dim, last.get()), (5, encoder.feature_dim(), (5, 5)));
     assert_eq!(features.labels, [1, 2, 0, 0, 1]);
     for (row, &index) in indices.iter().enumerate() {
         let mut pixels = vec![0.0; transform.values()];
         let image = data.image(index).unwrap();
         transform.write(&mut Augmenter::new(), &image, Layout::ChannelsFirst, &mut pixels).unwrap();
         let image = Tensor::from_vec(pixels, (1, 3, 16, 16), &Device::Cpu).unwrap();
-        let alone = encoder.features(&image, Stage::Layer4).unwrap().to_dtype(DType::F32).unwrap();
+        let alone = encoder.features(&image).unwrap().to_dtype(DType::F32).unwrap();
         let alone = alone.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for (a, b) in alone.iter().zip(features.row(row)) {
             assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs()), "sample {index}: {a} {b}");

@@ -64,7 +64,7 @@ fn largest_curvature() -> f64 {
 /// the objective curves by at most `λ / classes`, λ the largest curvature of the features (`1 / classes` is that of the
 /// softmax where all classes are equally likely), and SGD with momentum m on whole epochs is stable up to
 /// `2 (1 + m) / curvature`. The features of an encoder that was never trained are large, since its batch norm's running
-/// statistics normalise nothing: here the limit is 1.7, far below the paper's 10, which suits the small features of a
+/// statistics normalize nothing: here the limit is 1.7, far below the paper's 10, which suits the small features of a
 /// trained ResNet-50.
 fn stable_lr() -> f64 {
     2.0 * (1.0 + LinearConfig::default().momentum) / (largest_curvature() / CLASSES as f64)

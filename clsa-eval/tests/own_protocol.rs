@@ -4,7 +4,7 @@ use candle_core::Device;
 use clsa_augment::CenterCrop;
 use clsa_data::{Limits, Source, Splits};
 use clsa_eval::evaluation::{ClassFigure, CustomFigures, EncoderKind, EncoderResult, Evaluation, Figures, Measure};
-use clsa_eval::features::{FeatureRows, Labeled};
+use clsa_eval::features::Labeled;
 use clsa_eval::metrics::Estimate;
 use clsa_eval::protocols::{
     EvalData, Knn, LabelKind, Needs, Outcome, Protocol, SettingValue, Settings, Workbench, WorkbenchConfig, check,

@@ -15,7 +15,7 @@ pub enum EncoderKind {
     /// Bare pixels, without an encoder.
     #[serde(rename = "raw pixels")]
     RawPixels,
-    /// Answers at random, where they are worth more than a plain number of classes tells.
+    /// Answers at random, where their figure does not follow from the number of classes alone.
     Chance,
 }
 

@@ -100,7 +100,7 @@ struct Evaluated {
     gradient: Vec<f64>,
 }
 
-/// The objective as argmin asks for it: value and gradient apart, mostly at the same point.
+/// The objective as argmin asks for it: value and gradient separately, mostly at the same point.
 struct Objective<'a> {
     problem: &'a Problem<'a>,
     lambda: f64,

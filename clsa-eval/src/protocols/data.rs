@@ -1,7 +1,7 @@
 //! The images that encoders are evaluated on.
 
 use crate::EvalError;
-use crate::features::labels;
+use crate::features::all_labels;
 use clsa_data::Dataset;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub struct SplitLabels {
 impl EvalData {
     /// Looks at the labels of the images; reads none. Without test images only few protocols can be run.
     pub fn new(train: Arc<dyn Dataset>, test: Option<Arc<dyn Dataset>>) -> Self {
-        let all = |data: &Arc<dyn Dataset>| labels(data.as_ref(), &(0..data.len()).collect::<Vec<_>>()).ok();
+        let all = |data: &Arc<dyn Dataset>| all_labels(data.as_ref()).ok();
         let labels = test.as_ref().and_then(|test| Some(SplitLabels { train: all(&train)?, test: all(test)? }));
         let classes = labels.as_ref().map_or(0, |SplitLabels { train: of_train, test: of_test }| {
             let numbered = of_train.iter().chain(of_test).max().map_or(0, |&class| class as usize + 1);

@@ -1,5 +1,10 @@
 //! Fine-tuning: backbone and classifier trained together, with all labels or a few.
 
+mod config;
+mod tuned;
+
+pub use config::FinetuneConfig;
+
 use super::data::EvalData;
 use super::label_subset::LabelSubset;
 use super::protocol::{LabelKind, Needs, Outcome, Protocol};
@@ -12,51 +17,13 @@ use crate::hashes::data_hash;
 use crate::metrics::Predictions;
 use crate::random_crops::{images, random_crops};
 use crate::resumable::Resumable;
-use crate::sgd_classifier::{Schedule, SgdClassifier, Targets, check_training};
-use candle_core::{DType, Tensor, Var};
+use crate::sgd_classifier::{Targets, check_training};
+use candle_core::Tensor;
 use clsa_data::{LoaderConfig, OnError};
 use clsa_model::{Encoder, Gradients};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::Path;
-
-/// Settings of [`finetune`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FinetuneConfig {
-    /// Passes over the labeled images. Default 20.
-    pub epochs: u64,
-    /// Learning rate of the backbone in the first epoch; epoch e has `lr · ½(1 + cos(π · e / epochs))`. Default 0.01.
-    pub lr: f64,
-    /// Learning rate of the classifier, likewise. Default 0.2.
-    pub head_lr: f64,
-    /// Momentum of SGD. Default 0.9.
-    pub momentum: f64,
-    /// Weight decay. Default 0.
-    pub weight_decay: f64,
-    /// Images per step, or all labeled images where these are fewer; an epoch leaves out a last batch that is not full.
-    /// Default 256.
-    pub batch_size: usize,
-    /// Area range of the random crops, which are of the test crop's size. Default 0.08 to 1 (torchvision's).
-    pub scale: (f64, f64),
-    /// Seed of the classifier, order and crops.
-    pub seed: u64,
-}
-
-impl Default for FinetuneConfig {
-    fn default() -> Self {
-        Self {
-            epochs: 20,
-            lr: 0.01,
-            head_lr: 0.2,
-            momentum: 0.9,
-            weight_decay: 0.0,
-            batch_size: 256,
-            scale: (0.08, 1.0),
-            seed: 0,
-        }
-    }
-}
+use tuned::Tuned;
 
 /// What [`finetune`] gives.
 #[derive(Clone, Debug)]
@@ -150,69 +117,6 @@ fn check_config(config: &FinetuneConfig) -> Result<(), EvalError> {
         }
     }
     Ok(())
-}
-
-/// A copy of an encoder in training, with its classifier.
-struct Tuned {
-    encoder: Encoder,
-    /// One for each parameter of the encoder.
-    velocities: Vec<Var>,
-    classifier: SgdClassifier,
-}
-
-impl Tuned {
-    fn new(encoder: &Encoder, classes: usize, seed: u64) -> Result<Self, EvalError> {
-        let device = encoder.device();
-        let tuned = encoder.twin()?;
-        let classifier = SgdClassifier::new(classes, encoder.feature_dim(), seed, device)?;
-        let velocities = (tuned.parameters().iter())
-            .map(|p| Var::zeros(p.var.shape(), p.var.dtype(), device))
-            .collect::<candle_core::Result<_>>()?;
-        Ok(Self { encoder: tuned, velocities, classifier })
-    }
-
-    /// Everything that a state keeps, by name.
-    fn variables(&self) -> Vec<(String, Var)> {
-        let mut variables = self.classifier.variables("");
-        let parameters = self.encoder.parameters().iter().zip(&self.velocities);
-        for (parameter, velocity) in parameters.filter(|(parameter, _)| !clsa_model::head::owns(&parameter.name)) {
-            variables.push((parameter.name.clone(), parameter.var.clone()));
-            variables.push((format!("velocity.{}", parameter.name), velocity.clone()));
-        }
-        variables.extend(self.encoder.running_statistics().iter().map(|s| (s.name.clone(), s.var.clone())));
-        variables
-    }
-
-    /// Trains on a batch, and gives its loss.
-    fn step(
-        &self,
-        images: &Tensor,
-        targets: Targets,
-        config: &FinetuneConfig,
-        epoch: u64,
-        gradients: &mut Gradients,
-    ) -> Result<f64, EvalError> {
-        let FinetuneConfig { epochs, momentum, weight_decay, .. } = *config;
-        let schedule = Schedule { epochs, momentum, weight_decay };
-        let pass = self.encoder.forward_features(images)?;
-        let features = pass.embedding().to_dtype(DType::F32)?;
-        let loss = self.classifier.loss(&features, targets)?;
-        if !loss.value.is_finite() {
-            return Err(EvalError::Diverged { lr: config.lr, epoch });
-        }
-        gradients.clear();
-        let gradient = self.classifier.features_gradient(&loss)?.to_dtype(pass.embedding().dtype())?;
-        pass.backward(&gradient, gradients)?;
-        self.classifier.update(&features, &loss, &schedule.update(config.head_lr, epoch))?;
-        let update = schedule.update(config.lr, epoch);
-        let parameters = self.encoder.parameters().iter().zip(&self.velocities);
-        for ((parameter, velocity), gradient) in parameters.zip(gradients.iter()) {
-            if let Some(gradient) = gradient {
-                update.apply(&parameter.var, velocity, gradient)?;
-            }
-        }
-        Ok(loss.value)
-    }
 }
 
 /// The protocol `finetune`.

@@ -1,63 +1,23 @@
 //! The linear protocol of the paper: a classifier on a frozen backbone, trained with random crops and flips.
 
+mod config;
+mod training;
+
+pub use config::LinearConfig;
+
 use super::protocol::{LabelKind, Needs, Outcome, Protocol};
 use super::settings::{Setting, SettingKind};
 use super::train_test::TrainTest;
 use super::workbench::{ComparedEncoder, Workbench};
 use crate::EvalError;
-use crate::choice::{Tried, check_choice, nothing_to_choose_by};
-use crate::features::{check_labels, extract};
+use crate::choice::{Tried, check_choice};
+use crate::features::check_labels;
 use crate::metrics::Predictions;
-use crate::random_crops::{images, random_crops};
-use crate::resumable::Resumable;
-use crate::sgd_classifier::{Schedule, SgdClassifier, Targets, check_training};
-use crate::stratified::hold_out;
-use crate::subset::Subset;
-use candle_core::{DType, Device, Tensor, Var};
-use clsa_data::{Dataset, Label, LoaderConfig, OnError};
+use crate::sgd_classifier::check_training;
 use clsa_model::Encoder;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::Path;
-use std::sync::Arc;
-
-/// Settings of [`linear`]; the defaults are the paper's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LinearConfig {
-    /// Passes over the training images. Default 100.
-    pub epochs: u64,
-    /// Learning rate of the first epoch; epoch e has `lr · ½(1 + cos(π · e / epochs))`. Of several the one is taken that
-    /// classifies a held-out part of the training images best; then all of them are trained on. Default 10.
-    pub lr: Vec<f64>,
-    /// Part of each class's training images that is held out while the learning rate is chosen. Default 0.2.
-    pub held_out: f64,
-    /// Momentum of SGD. Default 0.9.
-    pub momentum: f64,
-    /// Weight decay. Default 0.
-    pub weight_decay: f64,
-    /// Images per step. Default 256.
-    pub batch_size: usize,
-    /// Area range of the random crops, which are of the test crop's size. Default 0.08 to 1 (torchvision's).
-    pub scale: (f64, f64),
-    /// Seed of weights, order, crops and the held-out part.
-    pub seed: u64,
-}
-
-impl Default for LinearConfig {
-    fn default() -> Self {
-        Self {
-            epochs: 100,
-            lr: vec![10.0],
-            held_out: 0.2,
-            momentum: 0.9,
-            weight_decay: 0.0,
-            batch_size: 256,
-            scale: (0.08, 1.0),
-            seed: 0,
-        }
-    }
-}
+use training::{Choice, Trained, Training};
 
 /// What [`linear`] gives.
 #[derive(Clone, Debug)]
@@ -137,171 +97,6 @@ pub fn linear(
         train_loss: loss,
         seconds_before_resume: seconds_before_resume + of_training,
     })
-}
-
-/// What the choice of the learning rate and the training with it have in common.
-struct Training<'a> {
-    encoder: &'a Encoder,
-    images: &'a TrainTest,
-    config: &'a LinearConfig,
-    classes: usize,
-    progress: &'a dyn Fn(u64, u64),
-    epochs_before: u64,
-}
-
-/// A learning rate and what it was chosen by.
-struct Choice {
-    lr: f64,
-    /// As in [`LinearResult`].
-    held_out: Vec<Tried>,
-    seconds_before_resume: f64,
-}
-
-/// What a training gives.
-struct Trained {
-    /// One for each learning rate.
-    candidates: Vec<Candidate>,
-    /// Mean loss of the first of them in the last epoch.
-    loss: Option<f64>,
-    seconds_before_resume: f64,
-}
-
-/// A classifier in training at a learning rate of its own.
-struct Candidate {
-    classifier: SgdClassifier,
-    lr: f64,
-    /// The epoch in which the loss was first not finite, or -1; a variable, so that the state keeps it.
-    diverged: Var,
-}
-
-impl Candidate {
-    fn diverged_in(&self) -> Result<Option<u64>, EvalError> {
-        Ok(u64::try_from(self.diverged.to_vec1::<i64>()?[0]).ok())
-    }
-
-    /// Everything that a state keeps, by name.
-    fn variables(&self, prefix: &str) -> Vec<(String, Var)> {
-        let mut variables = self.classifier.variables(prefix);
-        variables.push((format!("{prefix}diverged"), self.diverged.clone()));
-        variables
-    }
-
-    /// Trains on a batch, and gives its loss. One that has diverged stays as it is and gives none.
-    fn step(
-        &self,
-        features: &Tensor,
-        labels: &[Label],
-        schedule: Schedule,
-        epoch: u64,
-    ) -> Result<Option<f64>, EvalError> {
-        if self.diverged_in()?.is_some() {
-            return Ok(None);
-        }
-        let loss = self.classifier.loss(features, Targets::Classes(labels))?;
-        if !loss.value.is_finite() {
-            self.diverged.set(&Tensor::new(&[epoch as i64], self.diverged.device())?)?;
-        }
-        self.classifier.update(features, &loss, &schedule.update(self.lr, epoch))?;
-        Ok(Some(loss.value))
-    }
-}
-
-impl Training<'_> {
-    /// Trains a classifier with each learning rate on a part of the training images and takes the best on the others.
-    fn choose(&mut self, state: Option<&Path>) -> Result<Choice, EvalError> {
-        let (config, train) = (self.config, &self.images.train);
-        let labels: Vec<u32> = (0..train.len()).filter_map(|i| train.label(i).class()).collect();
-        let (held_out, fitted) = hold_out(&labels, config.held_out, config.seed);
-        if held_out.is_empty() {
-            return Err(nothing_to_choose_by("lr", &config.lr));
-        }
-        let fitted = Arc::new(Subset { dataset: train.clone(), indices: fitted });
-        let held_out = Subset { dataset: train.clone(), indices: held_out };
-        let state = state.map(|path| path.with_extension("sweep.safetensors"));
-        let Trained { candidates, seconds_before_resume, .. } = self.train(fitted, &config.lr, state.as_deref())?;
-        self.epochs_before = config.epochs;
-        let (scores, labels) = self.scores(&candidates, &held_out)?;
-        let mut tried = Vec::new();
-        for (candidate, scores) in candidates.iter().zip(scores) {
-            let score = match candidate.diverged_in()? {
-                Some(_) => 0.0,
-                None => Predictions::from_scores(&scores, self.classes).top1(&labels),
-            };
-            tried.push(Tried { value: candidate.lr, score });
-        }
-        Ok(Choice { lr: Tried::best(&tried), held_out: tried, seconds_before_resume })
-    }
-
-    /// Trains one classifier for each learning rate, all on the same batches.
-    fn train(&self, train: Arc<dyn Dataset>, lrs: &[f64], state: Option<&Path>) -> Result<Trained, EvalError> {
-        let config = self.config;
-        let candidates = self.candidates(lrs)?;
-        let loader = LoaderConfig {
-            batch_size: config.batch_size,
-            seed: config.seed,
-            drop_last: false,
-            // As feature extraction does: to skip a bad image would change the sample behind the reported figure.
-            on_error: OnError::Stop,
-            ..LoaderConfig::default()
-        };
-        let loader = random_crops(train, &self.images.transform, config.scale, loader)?;
-        let batches = loader.batches_per_epoch() as u64;
-        let all_batches = if config.lr.len() == 1 { config.epochs } else { 2 * config.epochs } * batches;
-        let prefix = |at: usize| if lrs.len() == 1 { String::new() } else { format!("{at}.") };
-        let variables = candidates.iter().enumerate().flat_map(|(at, candidate)| candidate.variables(&prefix(at)));
-        let resumable = Resumable::begin(state, variables.collect())?;
-        let seconds_before_resume = resumable.seconds_before_resume;
-        let schedule = schedule(config);
-        let mut last = resumable.last_loss;
-        for epoch in resumable.first_epoch..config.epochs {
-            let (mut sum, mut samples) = (0.0, 0);
-            for batch in loader.epoch(epoch, 0) {
-                let batch = batch?;
-                let images = images(&batch, self.images.transform.crop, self.encoder.device())?;
-                let features = self.encoder.features(&images)?.to_dtype(DType::F32)?;
-                let mut remaining = false;
-                for (at, candidate) in candidates.iter().enumerate() {
-                    if let Some(loss) = candidate.step(&features, &batch.labels, schedule, epoch)? {
-                        sum += if at == 0 { loss * batch.samples.len() as f64 } else { 0.0 };
-                    }
-                    remaining |= candidate.diverged_in()?.is_none();
-                }
-                if !remaining {
-                    return Ok(Trained { candidates, loss: None, seconds_before_resume });
-                }
-                samples += batch.samples.len();
-                (self.progress)((self.epochs_before + epoch) * batches + batch.index as u64 + 1, all_batches);
-            }
-            let loss = sum / samples as f64;
-            last = Some(loss);
-            resumable.finish_epoch(epoch, loss)?;
-        }
-        Ok(Trained { candidates, loss: last, seconds_before_resume })
-    }
-
-    fn candidates(&self, lrs: &[f64]) -> Result<Vec<Candidate>, EvalError> {
-        let dim = self.encoder.feature_dim();
-        let candidate = |&lr: &f64| {
-            let classifier = SgdClassifier::new(self.classes, dim, self.config.seed, self.encoder.device())?;
-            Ok(Candidate { classifier, lr, diverged: Var::from_slice(&[-1i64], 1, &Device::Cpu)? })
-        };
-        lrs.iter().map(candidate).collect()
-    }
-
-    /// Scores of each classifier on center crops, and the images' classes.
-    fn scores(&self, candidates: &[Candidate], test: &dyn Dataset) -> Result<(Vec<Vec<f64>>, Vec<u32>), EvalError> {
-        let indices: Vec<usize> = (0..test.len()).collect();
-        let (transform, batch_size) = (&self.images.transform, self.config.batch_size);
-        let features = extract(self.encoder, test, &indices, transform, batch_size, &|_, _| {})?;
-        features.check("test")?;
-        let rows = Tensor::from_slice(&features.values, (features.len(), features.dim), self.encoder.device())?;
-        let scores = candidates.iter().map(|candidate| candidate.classifier.scores(&rows));
-        Ok((scores.collect::<Result<_, _>>()?, features.labels))
-    }
-}
-
-fn schedule(config: &LinearConfig) -> Schedule {
-    Schedule { epochs: config.epochs, momentum: config.momentum, weight_decay: config.weight_decay }
 }
 
 /// The protocol `linear`.

@@ -1,10 +1,11 @@
 //! The nearest neighbors of images by their features.
 
+use super::feature_set::FeatureSet;
 use super::protocol::{LabelKind, Needs, Outcome, Picture, Protocol};
 use super::retrieval_picture::retrieval_picture;
 use super::retrieved::Retrieved;
 use super::settings::{Setting, SettingKind, Settings};
-use super::workbench::{FeatureSet, Workbench};
+use super::workbench::Workbench;
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
 use crate::features::{FeatureRows, Features, Labeled, check_labeled};
 use crate::metrics::{Estimate, SameClassShare};

@@ -1,25 +1,18 @@
-//! What protocols work on: encoders, images, settings, and the folder of features and interrupted trainings.
+//! What protocols work on: encoders, images and settings.
 
 use super::data::EvalData;
+use super::feature_set::FeatureSet;
 use super::settings::Settings;
 use crate::evaluation::{Chance, EncoderKind, EncoderResult, Evaluation, Figures};
-use crate::features::{FeatureFile, Labeled, center_crops_key, extract_into, raw_pixels_into};
 use crate::hashes::{data_hash, encoder_hash, joined_hash};
 use crate::metrics::{Accuracy, Predictions};
 use crate::{EvalError, Observer};
 use clsa_augment::CenterCrop;
 use clsa_data::Dataset;
 use clsa_model::Encoder;
-use serde::Serialize;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-
-/// Images of one pass through the encoder.
-const BATCH: usize = 128;
-/// Larger images are made this small for the baseline of raw pixels.
-const RAW_SIDE: u32 = 32;
 
 /// What a [`Workbench`] is made of.
 pub struct WorkbenchConfig<'a> {
@@ -76,11 +69,11 @@ pub struct Workbench<'a> {
     test_sha256: Option<String>,
     transform: CenterCrop,
     settings: Settings,
-    cache: PathBuf,
+    pub(super) cache: PathBuf,
     evaluation_file: PathBuf,
     observer: &'a dyn Observer,
     /// Made when a protocol first needs them.
-    features: OnceCell<Vec<FeatureSet>>,
+    pub(super) features: OnceCell<Vec<FeatureSet>>,
 }
 
 /// The trained or the untrained encoder.
@@ -92,28 +85,6 @@ pub struct ComparedEncoder<'a> {
     pub encoder: &'a Encoder,
     /// [`encoder_hash`] of it.
     pub sha256: String,
-}
-
-/// Features of center crops of both splits.
-#[derive(Debug)]
-pub struct FeatureSet {
-    /// What made them.
-    pub kind: EncoderKind,
-    /// Of the training images.
-    pub train: FeatureFile,
-    /// Of the test images, where there are some.
-    pub test: Option<FeatureFile>,
-}
-
-/// Features of center crops of both splits, and the class of each image.
-#[derive(Clone, Copy)]
-pub struct LabeledFeatures<'a> {
-    /// What made them.
-    pub kind: EncoderKind,
-    /// Of the training images.
-    pub train: Labeled<'a>,
-    /// Of the test images.
-    pub test: Labeled<'a>,
 }
 
 impl<'a> Workbench<'a> {
@@ -195,7 +166,7 @@ impl<'a> Workbench<'a> {
         &self.settings
     }
 
-    /// Who is told how the work goes on.
+    /// Receives progress, notes and warnings.
     pub fn observer(&self) -> &'a dyn Observer {
         self.observer
     }
@@ -206,116 +177,9 @@ impl<'a> Workbench<'a> {
         path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Features of center crops by both encoders, and raw pixels, in the order of [`EncoderKind::ALL`].
-    ///
-    /// # Errors
-    /// An image cannot be read, an encoder fails, or the folder of features cannot be written.
-    pub fn features(&self) -> Result<&[FeatureSet], EvalError> {
-        if let Some(made) = self.features.get() {
-            return Ok(made);
-        }
-        let made = self.center_crop_features()?;
-        Ok(self.features.get_or_init(|| made))
-    }
-
-    /// As [`Workbench::features`], with the class of each image.
-    ///
-    /// # Errors
-    /// Also if there are no test images, or an image has not exactly one class.
-    pub fn labeled_features(&self) -> Result<Vec<LabeledFeatures<'_>>, EvalError> {
-        let labels = self.data.labels()?;
-        (self.features()?.iter())
-            .map(|set| {
-                let test = set.test.as_ref().ok_or(EvalError::Empty("test"))?;
-                let train = Labeled { rows: &set.train, labels: &labels.train };
-                Ok(LabeledFeatures { kind: set.kind, train, test: Labeled { rows: test, labels: &labels.test } })
-            })
-            .collect()
-    }
-
     /// A row of figures for a protocol that names classes.
     pub fn accuracy(&self, kind: EncoderKind, details: Value, named: &Predictions, labels: &[u32]) -> EncoderResult {
         let accuracy = Accuracy::of(named, labels, self.data.classes(), self.settings.seed());
         EncoderResult { encoder: kind, details, figures: Figures::Accuracy(accuracy) }
-    }
-
-    /// Features from the file in the cache that is named by the text `of`, or made by `make` as
-    /// [`FeatureFile::open_or_make`] says. `work` and `unit` are for the observer.
-    ///
-    /// # Errors
-    /// Those of `make`, or the folder cannot be written.
-    pub fn cached_features(
-        &self,
-        (work, unit): (&str, &'static str),
-        of: &str,
-        [rows, dim]: [usize; 2],
-        make: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
-    ) -> Result<FeatureFile, EvalError> {
-        let progress = self.observer.begin(work, unit);
-        let warn = |error: EvalError| self.observer.warning(&format!("{error}; they are made anew"));
-        let mut done = 0;
-        FeatureFile::open_or_make(&self.cache.join("features"), of, [rows, dim], &warn, |sink| {
-            make(&mut |values| {
-                done += values.len() / dim;
-                progress(done as u64, rows as u64);
-                sink(values)
-            })
-        })
-    }
-
-    /// The file that keeps an interrupted training of the protocol of this name on this encoder, these training images and this
-    /// configuration. Where it is there already, the observer gets a note that the training goes on from it.
-    pub fn state_file(
-        &self,
-        protocol: &str,
-        encoder: &ComparedEncoder,
-        train_sha256: &str,
-        config: &impl Serialize,
-    ) -> PathBuf {
-        let key = json!([encoder.sha256, train_sha256, self.transform, config]).to_string();
-        let key = base16ct::lower::encode_string(&Sha256::digest(key)[..8]);
-        let state = self.cache.join(protocol).join(format!("{key}.safetensors"));
-        if state.exists() {
-            self.observer.note(&format!("{protocol}, {}: goes on from {}", encoder.kind, state.display()));
-        }
-        state
-    }
-
-    fn center_crop_features(&self) -> Result<Vec<FeatureSet>, EvalError> {
-        let mut sets = Vec::new();
-        for compared in &self.encoders {
-            sets.push(self.both_splits(compared.kind, |split, images, sha256| {
-                let of = center_crops_key(&self.transform, sha256, &compared.sha256);
-                let indices: Vec<usize> = (0..images.len()).collect();
-                let shape = [indices.len(), compared.encoder.feature_dim()];
-                self.cached_features((&format!("{split}, {}", compared.kind), "images"), &of, shape, |sink| {
-                    extract_into(compared.encoder, images, &indices, &self.transform, BATCH, sink)
-                })
-            })?);
-        }
-        let side = self.transform.crop.min(RAW_SIDE);
-        sets.push(self.both_splits(EncoderKind::RawPixels, |split, images, sha256| {
-            let of = format!("pixels of {side} x {side} of data {sha256}");
-            let indices: Vec<usize> = (0..images.len()).collect();
-            let shape = [indices.len(), 3 * side as usize * side as usize];
-            self.cached_features((&format!("{split}, pixels"), "images"), &of, shape, |sink| {
-                raw_pixels_into(images, &indices, side, sink)
-            })
-        })?);
-        Ok(sets)
-    }
-
-    /// Features of each split, made from its name, images and hash.
-    fn both_splits(
-        &self,
-        kind: EncoderKind,
-        make: impl Fn(&str, &dyn Dataset, &str) -> Result<FeatureFile, EvalError>,
-    ) -> Result<FeatureSet, EvalError> {
-        let train = make("training", self.data.train().as_ref(), &self.train_sha256)?;
-        let test = match (self.data.test(), &self.test_sha256) {
-            (Ok(test), Some(sha256)) => Some(make("test", test.as_ref(), sha256)?),
-            (Ok(_) | Err(_), _) => None,
-        };
-        Ok(FeatureSet { kind, train, test })
     }
 }

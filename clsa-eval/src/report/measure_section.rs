@@ -57,7 +57,7 @@ pub(super) fn measure_section(set: &EvaluationsOfDataSet, measure: &Measure, com
     let lines = lines(set, measure);
     let present = |encoder: &EncoderKind| lines.iter().any(|line| line.cell(*encoder).is_some());
     let drawn: Vec<EncoderKind> = EncoderKind::ALL.into_iter().filter(present).collect();
-    // A level that is the same for all is said once, above the table.
+    // A chance level that is the same for all is written once, above the table.
     let chances = lines.iter().map(|line| line.cell(EncoderKind::Chance).map(|cell| cell.main.value));
     let chances: Vec<Option<f64>> = chances.collect();
     let chance = chances.first().copied().flatten().filter(|first| chances.iter().all(|c| *c == Some(*first)));

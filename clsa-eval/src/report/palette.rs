@@ -42,7 +42,7 @@ pub(super) fn series(index: usize) -> RGBColor {
     SERIES[index % SERIES.len()].light
 }
 
-/// Series and classes that are told apart by color.
+/// Number of series and classes that have different colors.
 pub(super) const DISTINCT: usize = SERIES.len();
 
 /// As in an attribute of SVG.

@@ -22,7 +22,7 @@ pub(super) struct Pca {
     pub explained: [f64; 2],
 }
 
-/// Principal components of L2-normalised features, each turned so that its largest coordinate is positive.
+/// Principal components of L2-normalized features, each turned so that its largest coordinate is positive.
 ///
 /// # Errors
 /// All features are the same.

@@ -14,7 +14,7 @@ use std::path::Path;
 /// One of the runs.
 #[derive(Debug)]
 pub(super) struct ReportedRun {
-    /// Short name that tells it from the others.
+    /// Short name, different from those of the others.
     pub name: String,
     pub folder: RunFolder,
     pub config: Config,

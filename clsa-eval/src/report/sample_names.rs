@@ -6,7 +6,7 @@ use clsa_data::{Dataset, Label, Presence, Split};
 pub(super) fn full_name(data: &dyn Dataset, split: Split, index: usize) -> String {
     let kind = if split == Split::Test { "test" } else { "training" };
     let name = data.name(index);
-    // The folder of the image tells enough; what is above it is the same for all.
+    // The image's folder is enough; what is above it is the same for all.
     let start = name.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
     let name = format!("{kind} image {}", &name[start..]);
     let classes = classes_of(data, index);

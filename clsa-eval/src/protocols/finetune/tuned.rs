@@ -1,0 +1,70 @@
+//! An encoder in training together with a classifier.
+
+use super::config::FinetuneConfig;
+use crate::EvalError;
+use crate::sgd_classifier::{Schedule, SgdClassifier, Targets};
+use candle_core::{DType, Tensor, Var};
+use clsa_model::{Encoder, Gradients};
+
+/// A copy of an encoder in training, with its classifier.
+pub(super) struct Tuned {
+    pub encoder: Encoder,
+    /// One for each parameter of the encoder.
+    velocities: Vec<Var>,
+    pub classifier: SgdClassifier,
+}
+
+impl Tuned {
+    pub fn new(encoder: &Encoder, classes: usize, seed: u64) -> Result<Self, EvalError> {
+        let device = encoder.device();
+        let tuned = encoder.twin()?;
+        let classifier = SgdClassifier::new(classes, encoder.feature_dim(), seed, device)?;
+        let velocities = (tuned.parameters().iter())
+            .map(|p| Var::zeros(p.var.shape(), p.var.dtype(), device))
+            .collect::<candle_core::Result<_>>()?;
+        Ok(Self { encoder: tuned, velocities, classifier })
+    }
+
+    /// Everything that a state keeps, by name.
+    pub fn variables(&self) -> Vec<(String, Var)> {
+        let mut variables = self.classifier.variables("");
+        let parameters = self.encoder.parameters().iter().zip(&self.velocities);
+        for (parameter, velocity) in parameters.filter(|(parameter, _)| !clsa_model::head::owns(&parameter.name)) {
+            variables.push((parameter.name.clone(), parameter.var.clone()));
+            variables.push((format!("velocity.{}", parameter.name), velocity.clone()));
+        }
+        variables.extend(self.encoder.running_statistics().iter().map(|s| (s.name.clone(), s.var.clone())));
+        variables
+    }
+
+    /// Trains on a batch, and gives its loss.
+    pub fn step(
+        &self,
+        images: &Tensor,
+        targets: Targets,
+        config: &FinetuneConfig,
+        epoch: u64,
+        gradients: &mut Gradients,
+    ) -> Result<f64, EvalError> {
+        let FinetuneConfig { epochs, momentum, weight_decay, .. } = *config;
+        let schedule = Schedule { epochs, momentum, weight_decay };
+        let pass = self.encoder.forward_features(images)?;
+        let features = pass.embedding().to_dtype(DType::F32)?;
+        let loss = self.classifier.loss(&features, targets)?;
+        if !loss.value.is_finite() {
+            return Err(EvalError::Diverged { lr: config.lr, epoch });
+        }
+        gradients.clear();
+        let gradient = self.classifier.features_gradient(&loss)?.to_dtype(pass.embedding().dtype())?;
+        pass.backward(&gradient, gradients)?;
+        self.classifier.update(&features, &loss, &schedule.update(config.head_lr, epoch))?;
+        let update = schedule.update(config.lr, epoch);
+        let parameters = self.encoder.parameters().iter().zip(&self.velocities);
+        for ((parameter, velocity), gradient) in parameters.zip(gradients.iter()) {
+            if let Some(gradient) = gradient {
+                update.apply(&parameter.var, velocity, gradient)?;
+            }
+        }
+        Ok(loss.value)
+    }
+}
