@@ -17,7 +17,7 @@ pub struct Shuffle {
 impl Shuffle {
     /// The permutation of `samples` samples at a step: the same on every rank, another at every step.
     pub fn new(samples: usize, seed: u64, step: u64) -> Self {
-        // Distant streams for neighbouring steps: the golden ratio's multiples are spread over all 64 bits.
+        // Distant streams for neighboring steps: the golden ratio's multiples are spread over all 64 bits.
         let stream = seed ^ step.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut order: Vec<u32> = (0..samples as u32).collect();
         order.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(stream));

@@ -16,7 +16,6 @@ use std::time::Instant;
 
 /// How a run ended.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum End {
     /// All epochs are done; the k-NN accuracies before and after, where they were measured.
     Finished {
@@ -236,10 +235,9 @@ fn save(output: &Option<Output>, clsa: &Clsa, config: &Config, position: Positio
     Ok(Some(Checkpoint::save(&run.checkpoints(), clsa.state(), config, position)?))
 }
 
+/// Says at which step and learning rate an error came up.
 fn at_step(error: TrainError, step: u64, lr: f64) -> TrainError {
+    let diverged = matches!(error, TrainError::NotFinite { .. } | TrainError::NotFiniteOnRank { .. });
     let source = Box::new(error);
-    match *source {
-        TrainError::NotFinite { .. } | TrainError::NotFiniteOnRank { .. } => TrainError::Diverged { step, lr, source },
-        _ => TrainError::Step { step, source },
-    }
+    if diverged { TrainError::Diverged { step, lr, source } } else { TrainError::Step { step, source } }
 }

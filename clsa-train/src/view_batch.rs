@@ -16,7 +16,7 @@ pub struct MakeViews {
     pub seed: u64,
 }
 
-/// One buffer for each view, key first, then weak, then strong: (N, H, W, 3) in f32, normalised.
+/// One buffer for each view, key first, then weak, then strong: (N, H, W, 3) in f32, normalized.
 #[derive(Debug)]
 pub struct ViewBatch {
     buffers: Vec<Vec<f32>>,

@@ -60,7 +60,7 @@ pub(super) trait Arithmetic: Factors<Unit = u32> {
     unsafe fn max_magnitude(largest: Self::Vector, x: Self::Vector) -> Self::Vector;
     /// `count`, plus one where `x` is above `threshold`.
     unsafe fn count_above(count: Self::Vector, x: Self::Vector, threshold: Self::Vector) -> Self::Vector;
-    /// Stores the weights of two neighbouring candidates as units, the second `stride` units after the first or in the
+    /// Stores the weights of two neighboring candidates as units, the second `stride` units after the first or in the
     /// same units, and adds them, as stored, to `sum`.
     unsafe fn store_weights(
         to: *mut u32,

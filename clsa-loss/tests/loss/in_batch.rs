@@ -8,7 +8,7 @@ use crate::agreement::{DOUBLE, SINGLE_PORTABLE, assert_agrees, computed};
 use crate::batch::{Batch, Sizes, values, variables};
 use crate::formula::{Reference, finish, log_softmax};
 
-/// SimCLR's form, written with one logit at a time excluded or labelled.
+/// SimCLR's form, written with one logit at a time excluded or labeled.
 fn by_sample(batch: &Batch, loss: &ClsaLoss) -> Reference {
     let (weak, strong) = (variables(&batch.weak), variables(&batch.strong));
     let n = weak[0].dims()[0];

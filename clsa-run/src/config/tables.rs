@@ -201,13 +201,13 @@ impl Default for DataConfig {
     }
 }
 
-/// The evaluation view: short side resized, centre cut out.
+/// The evaluation view: short side resized, center cut out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
     /// Short side after resizing, pixels.
     pub resize: u32,
-    /// Side of the centre crop, pixels.
+    /// Side of the center crop, pixels.
     pub crop: u32,
 }
 
@@ -223,7 +223,7 @@ impl Default for EvalConfig {
 pub struct MonitorConfig {
     /// Epochs between evaluations; 0 for none at all.
     pub every: u64,
-    /// Neighbours.
+    /// Neighbors.
     pub k: usize,
     /// Temperature of the votes.
     pub temperature: f64,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::cell::RefCell;
 use std::time::Instant;
 
-/// JPEG bytes to normalised views.
+/// JPEG bytes to normalized views.
 pub struct AugmentBench {
     /// Names and bytes of the files.
     pub files: Vec<(String, Vec<u8>)>,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Images of a data set to normalised views in batches, by the loader that training uses.
+/// Images of a data set to normalized views in batches, by the loader that training uses.
 pub struct LoaderBench {
     /// The images.
     pub dataset: Arc<dyn Dataset>,

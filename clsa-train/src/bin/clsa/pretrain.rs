@@ -132,7 +132,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
             }
             eprintln!("continue with: {} pretrain --resume {path}", program());
         }
-        end => eprintln!("{end:?}"),
     }
     Ok(())
 }
@@ -190,10 +189,10 @@ fn open(config: &Config) -> Result<Datasets, DataError> {
     let source: Source = config.data.source.parse()?;
     let Splits { train, test } = source.open_splits(Limits::default())?;
     // A source without a test split or labels trains all the same, without the k-NN monitor.
-    let labelled = |data: &Arc<dyn Dataset>| has_classes(data.as_ref());
-    let test = test.ok().filter(labelled).filter(|_| labelled(&train));
+    let labeled = |data: &Arc<dyn Dataset>| has_classes(data.as_ref());
+    let test = test.ok().filter(labeled).filter(|_| labeled(&train));
     if test.is_none() && config.knn.every > 0 {
-        eprintln!("note: {} has no labelled test images, so there is no k-NN accuracy", config.data.source);
+        eprintln!("note: {} has no labeled test images, so there is no k-NN accuracy", config.data.source);
     }
     Ok(Datasets { train, test })
 }

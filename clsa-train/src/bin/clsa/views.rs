@@ -7,7 +7,7 @@ use anyhow::Context;
 use clsa_augment::{Augmenter, SampleId};
 use std::path::PathBuf;
 
-/// Draw the key, weak and strong views of an image, labelled, as one picture.
+/// Draw the key, weak and strong views of an image, labeled, as one picture.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   clsa views photo.jpg --preset imagenet-multi-200 --seed 1 --out grid.png")]
