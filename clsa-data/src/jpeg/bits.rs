@@ -13,11 +13,17 @@ pub(super) struct Bits {
     bytes: Vec<u8>,
     /// Bits of data.
     available: usize,
+    place: Place,
+}
+
+/// How far the bits are read. While a block is read this is a copy, which stays in registers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
     /// Place of the next byte to be taken.
     next: usize,
     /// Bits taken from the bytes, the next one highest.
     word: u64,
-    /// How many of them there are.
+    /// How many of them there are, by the lower six bits.
     count: u32,
 }
 
@@ -58,22 +64,46 @@ impl Bits {
     /// Leaves no data.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        (self.available, self.next, self.word, self.count) = (0, 0, 0, 0);
+        (self.available, self.place) = (0, Place::default());
+    }
+
+    /// The bytes, for [`Place::refill`].
+    #[inline(always)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    #[inline(always)]
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    #[inline(always)]
+    pub(super) fn set_place(&mut self, place: Place) {
+        self.place = place;
     }
 
     /// Whether more bits were skipped than there are.
     #[inline(always)]
     pub(super) fn overdrawn(&self) -> bool {
-        8 * self.next > self.available + self.count as usize
+        self.overdrawn_at(self.place)
     }
 
+    /// Whether more bits are before a place than there are.
+    #[inline(always)]
+    pub(super) fn overdrawn_at(&self, place: Place) -> bool {
+        8 * place.next > self.available + (place.count & 63) as usize
+    }
+}
+
+impl Place {
     /// Makes at least 56 bits ready.
     #[inline(always)]
-    pub(super) fn refill(&mut self) {
-        if let Some(&bytes) = self.bytes.get(self.next..).and_then(<[u8]>::first_chunk) {
-            self.word |= u64::from_be_bytes(bytes) >> self.count;
+    pub(super) fn refill(&mut self, bytes: &[u8]) {
+        if let Some(&bytes) = bytes.get(self.next..).and_then(<[u8]>::first_chunk) {
+            self.word |= u64::from_be_bytes(bytes) >> (self.count & 63);
         }
-        self.next += (63 - self.count as usize) / 8;
+        self.next += (!self.count >> 3 & 7) as usize;
         self.count |= 56;
     }
 
@@ -83,10 +113,10 @@ impl Bits {
         self.word
     }
 
-    /// Goes on by so many bits, of which at least as many are ready.
+    /// Goes on by as many bits as the lower six bits of a number say. At least as many are ready.
     #[inline(always)]
     pub(super) fn skip(&mut self, bits: u32) {
-        self.word <<= bits;
-        self.count -= bits;
+        self.word <<= bits & 63;
+        self.count = self.count.wrapping_sub(bits);
     }
 }

@@ -63,17 +63,25 @@ fn interleave<const N: usize>(rows: [&[u8]; N], pixels: &mut [u8]) {
     }
 }
 
-/// What libjpeg's `ycc_rgb_convert` gives, whose tables hold what is computed here: fixed-point numbers of 16 bits below the
-/// point.
+/// What libjpeg's `ycc_rgb_convert` gives, whose tables hold products rounded to whole numbers. Here, as in libjpeg-turbo's
+/// kernels, a factor's whole part is apart, so that the rest is a product of 16 bits.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2"))]
 fn ycbcr_to_rgb(luma: &[u8], blue: &[u8], red: &[u8], rgb: &mut [u8]) {
+    /// A number, at most 128, times a factor of 16 bits below the point, rounded.
+    #[inline(always)]
+    fn times(number: i16, factor: i16) -> i16 {
+        let double = (i32::from(2 * number) * i32::from(factor) >> 16) as i16;
+        (double + 1) >> 1
+    }
+    let saturated = |number: i16| number.clamp(0, 255) as u8;
     for (((rgb, &luma), &blue), &red) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(luma).zip(blue).zip(red) {
-        let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
-        let with = |more: i32| (luma + (more >> 16)).clamp(0, 255) as u8;
+        let (luma, blue, red) = (i16::from(luma), i16::from(blue) - 128, i16::from(red) - 128);
+        // The factors are 1.402; -0.34414 and -0.71414; 1.772.
+        let both = i32::from(blue) * -22554 + i32::from(red) * 18734;
         *rgb = [
-            with(91881 * red + (1 << 15)),
-            with(-22554 * blue - 46802 * red + (1 << 15)),
-            with(116130 * blue + (1 << 15)),
+            saturated(luma + red + times(red, 26345)),
+            saturated(luma - red + ((both + (1 << 15)) >> 16) as i16),
+            saturated(luma + 2 * blue + times(blue, -14942)),
         ];
     }
 }

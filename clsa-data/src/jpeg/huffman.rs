@@ -1,12 +1,12 @@
 //! The blocks of a sequential scan: Huffman codes and the bits that follow them (ITU-T T.81, annex F.2).
 
-use super::bits::Bits;
+use super::bits::{Bits, Place};
 use super::block::{Block, Extent};
 use super::refusal::Refusal;
 use super::tables::{HuffmanTable, NATURAL};
 
 /// How many bits are looked up at once. More make more codes fast, until the tables crowd the first-level cache.
-const LOOKUP: u32 = 10;
+const LOOKUP: u32 = 9;
 
 /// A code that is in no table.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl From<BadCode> for Refusal {
 pub(super) struct Codes {
     /// By the next bits, from the highest: 16 bits that mask the coefficient's bits, 8 of the run of zeros before it, 8 of
     /// how many bits the code and the coefficient take. 0 says that the code is longer than what is looked up.
-    entries: Box<[u32; 1 << LOOKUP]>,
+    entries: [u32; 1 << LOOKUP],
     /// The largest code of each length, or -1.
     largest: [i32; 17],
     /// What is added to a code of each length for the index of its symbol.
@@ -32,7 +32,7 @@ pub(super) struct Codes {
 
 impl Codes {
     /// Those of a table for first coefficients, of which the symbols are sizes alone.
-    pub(super) fn dc(table: &HuffmanTable) -> Result<Self, Refusal> {
+    pub(super) fn dc(table: &HuffmanTable) -> Result<Box<Self>, Refusal> {
         let count: usize = table.counts.iter().map(|&count| usize::from(count)).sum();
         if table.symbols.iter().take(count).any(|&symbol| symbol > 15) {
             return Err(Refusal::faulty("a Huffman table has a size that no first coefficient has"));
@@ -41,13 +41,13 @@ impl Codes {
     }
 
     /// Those of a table for the other coefficients.
-    pub(super) fn ac(table: &HuffmanTable) -> Result<Self, Refusal> {
+    pub(super) fn ac(table: &HuffmanTable) -> Result<Box<Self>, Refusal> {
         Self::new(table)
     }
 
-    fn new(table: &HuffmanTable) -> Result<Self, Refusal> {
+    fn new(table: &HuffmanTable) -> Result<Box<Self>, Refusal> {
         let mut codes =
-            Self { entries: Box::new([0; 1 << LOOKUP]), largest: [-1; 17], offsets: [0; 17], symbols: table.symbols };
+            Box::new(Self { entries: [0; 1 << LOOKUP], largest: [-1; 17], offsets: [0; 17], symbols: table.symbols });
         let mut symbols = table.symbols.iter();
         let (mut code, mut index) = (0, 0);
         for (length, &count) in (1..).zip(&table.counts) {
@@ -62,8 +62,7 @@ impl Codes {
                 let first = code as usize * each;
                 let entries = &mut codes.entries[first..first + count as usize * each];
                 for (entries, &symbol) in entries.chunks_exact_mut(each).zip(&mut symbols) {
-                    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-                    entries.fill(((1 << size) - 1) << 16 | run << 8 | (length + size));
+                    entries.fill(entry(symbol, length));
                 }
             }
             (code, index) = (code + count, index + count);
@@ -75,39 +74,62 @@ impl Codes {
         Ok(codes)
     }
 
-    /// The entry of the next code; `None` if it is not looked up.
+    /// The entry of the code that begins `word`, or 0 if it is not looked up.
     #[inline(always)]
-    fn entry(&self, bits: &Bits) -> u32 {
-        self.entries[(bits.word() >> (u64::BITS - LOOKUP)) as usize]
+    fn entry(&self, word: u64) -> u32 {
+        self.entries[(word >> (u64::BITS - LOOKUP)) as usize]
     }
 
-    /// Run, size and length of the next code if it is longer than what is looked up.
+    /// The entry of the code that begins `word`, which is longer than what is looked up.
     #[cold]
     #[inline(never)]
-    fn long(&self, bits: &mut Bits) -> Result<u32, BadCode> {
-        bits.refill();
-        for length in LOOKUP + 1..=16 {
-            let code = (bits.word() >> (u64::BITS - length)) as i32;
-            if code <= self.largest[length as usize] {
+    fn long_entry(&self, word: u64) -> Option<u32> {
+        (LOOKUP + 1..=16).find_map(|length| {
+            let code = (word >> (u64::BITS - length)) as i32;
+            (code <= self.largest[length as usize]).then(|| {
                 let symbol = self.symbols[(code + self.offsets[length as usize]) as usize & 255];
-                let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-                return Ok(((1 << size) - 1) << 16 | run << 8 | (length + size));
-            }
-        }
-        bits.skip(17);
-        // Beyond the end of the data, libjpeg goes on with a size of 0.
-        if bits.overdrawn() { Ok(0) } else { Err(BadCode) }
+                entry(symbol, length)
+            })
+        })
     }
 }
 
-/// The coefficient of an entry, whose bits it takes (T.81, table F.1 and figure F.12).
-#[inline(always)]
-fn coefficient(entry: u32, bits: &mut Bits) -> i16 {
-    let mask = entry >> 16;
-    let value = (bits.word() >> (u64::BITS - (entry & 63))) as u32 & mask;
-    bits.skip(entry & 63);
-    let negative = if value <= mask >> 1 { mask } else { 0 };
-    (value as i32 - negative as i32) as i16
+/// The entry of a symbol whose code is so many bits long.
+fn entry(symbol: u8, length: u32) -> u32 {
+    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+    ((1 << size) - 1) << 16 | run << 8 | (length + size)
+}
+
+/// The bits of a block, from which symbols are read.
+struct Reader<'a> {
+    bits: &'a Bits,
+    place: Place,
+}
+
+impl Reader<'_> {
+    /// The entry of the next code, which is not looked up. Makes its bits ready, and those of the coefficient.
+    ///
+    /// libjpeg takes 17 bits that are no code in the table for one that stands for 0. Here, this is accepted beyond the end
+    /// of the data alone.
+    #[inline(always)]
+    fn long_entry(&mut self, codes: &Codes) -> Result<u32, BadCode> {
+        self.place.refill(self.bits.bytes());
+        if let Some(entry) = codes.long_entry(self.place.word()) {
+            return Ok(entry);
+        }
+        self.place.skip(17);
+        if self.bits.overdrawn_at(self.place) { Ok(0) } else { Err(BadCode) }
+    }
+
+    /// The coefficient of an entry, whose bits it takes (T.81, table F.1 and figure F.12).
+    #[inline(always)]
+    fn coefficient(&mut self, entry: u32) -> i16 {
+        let mask = entry >> 16;
+        let value = (self.place.word() >> (u64::BITS - (entry & 63))) as u32 & mask;
+        self.place.skip(entry);
+        let negative = if value <= mask >> 1 { mask } else { 0 };
+        (value as i32 - negative as i32) as i16
+    }
 }
 
 /// Reads the next block into `block`, which is 0, in natural order and not yet multiplied by the quantizers. `prediction`
@@ -120,37 +142,46 @@ pub(super) fn read_block(
     prediction: &mut i16,
     block: &mut Block,
 ) -> Result<Extent, BadCode> {
-    bits.refill();
-    let mut entry = dc.entry(bits);
+    let mut reader = Reader { place: bits.place(), bits };
+    reader.place.refill(reader.bits.bytes());
+    let mut entry = dc.entry(reader.place.word());
     if entry == 0 {
-        entry = dc.long(bits)?;
+        entry = reader.long_entry(dc)?;
     }
     if entry >> 16 != 0 {
-        *prediction = prediction.wrapping_add(coefficient(entry, bits));
+        *prediction = prediction.wrapping_add(reader.coefficient(entry));
     } else {
-        bits.skip(entry & 63);
+        reader.place.skip(entry);
     }
     block.0[0] = *prediction;
     let mut extent = Extent::default();
     let mut index = 1;
-    while index < 64 {
-        bits.refill();
-        let mut entry = ac.entry(bits);
-        if entry == 0 {
-            entry = ac.long(bits)?;
-        }
-        index += (entry >> 8 & 255) as usize;
-        if entry >> 16 != 0 {
-            let natural = usize::from(NATURAL[index]) & 63;
-            block.0[natural] = coefficient(entry, bits);
-            extent.add(natural);
-        } else {
-            bits.skip(entry & 63);
-            if entry >> 8 & 255 != 15 {
-                break;
+    'block: loop {
+        reader.place.refill(reader.bits.bytes());
+        // The longest code with its coefficient leaves enough bits for one that is looked up.
+        for _ in 0..2 {
+            let mut entry = ac.entry(reader.place.word());
+            if entry == 0 {
+                entry = reader.long_entry(ac)?;
+            }
+            index += (entry >> 8 & 255) as usize;
+            if entry >> 16 != 0 {
+                let natural = usize::from(NATURAL[index]) & 63;
+                block.0[natural] = reader.coefficient(entry);
+                extent.add(natural);
+            } else {
+                reader.place.skip(entry);
+                if entry >> 8 & 255 != 15 {
+                    break 'block;
+                }
+            }
+            index += 1;
+            if index >= 64 {
+                break 'block;
             }
         }
-        index += 1;
     }
+    let place = reader.place;
+    bits.set_place(place);
     Ok(extent)
 }

@@ -34,6 +34,8 @@ pub(super) struct Picture {
     /// Rows of pixels so far.
     done: usize,
     pixels: Vec<u8>,
+    /// The row of pixels that is made. From the cache, it is copied faster than all pixels could be set to 0 before.
+    row: Vec<u8>,
     /// Room for a row of CMYK.
     inks: Vec<u8>,
 }
@@ -57,7 +59,8 @@ impl Picture {
             height: frame.height,
             unit_rows: 8 * frame.largest().1,
             done: 0,
-            pixels: vec![0; 3 * frame.width * frame.height],
+            pixels: Vec::with_capacity(3 * frame.width * frame.height),
+            row: vec![0; 3 * frame.width],
         })
     }
 
@@ -67,7 +70,7 @@ impl Picture {
         let component = &mut self.components[component];
         let row = row - component.first;
         if extent.is_mean() {
-            component.plane.fill(row, column, kernels::mean(block, &component.quantizers));
+            component.plane.put(row, column, &[[kernels::mean(block, &component.quantizers); 8]; 8]);
         } else {
             component.plane.put(row, column, &(self.inverse)(block, &component.quantizers, extent));
         }
@@ -78,12 +81,12 @@ impl Picture {
         let known = (row + 1) * self.unit_rows;
         // The last row of samples has an influence on the pixels beside the next one only, once that is there.
         let ready = if known < self.height { known - self.unit_rows / 8 } else { self.height };
-        let rows = self.pixels.chunks_exact_mut(3 * self.width).enumerate().take(ready).skip(self.done);
-        for (y, rgb) in rows {
+        for y in self.done..ready {
             let mut components = self.components.iter_mut();
             let mut row =
                 || components.next().map_or(&[][..], |component| component.upsampler.row(&component.plane, y));
-            self.space.to_rgb([row(), row(), row(), row()], &mut self.inks, rgb);
+            self.space.to_rgb([row(), row(), row(), row()], &mut self.inks, &mut self.row);
+            self.pixels.extend_from_slice(&self.row);
         }
         self.done = ready;
         if row % 2 == 1 {

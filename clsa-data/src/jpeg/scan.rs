@@ -36,8 +36,8 @@ pub(super) trait Sink {
 
 /// The Huffman tables of a scan, each made once.
 struct CodeTables {
-    dc: [Option<Codes>; 4],
-    ac: [Option<Codes>; 4],
+    dc: [Option<Box<Codes>>; 4],
+    ac: [Option<Box<Codes>>; 4],
 }
 
 impl CodeTables {
@@ -84,8 +84,8 @@ pub(super) fn read<'a, S: Sink>(
     let components = parts.iter().filter_map(|part| {
         let component = &frame.components[part.component];
         let (across, down) = if alone { (1, 1) } else { (component.horizontal, component.vertical) };
-        let dc = codes.dc[usize::from(part.dc)].as_ref()?;
-        let ac = codes.ac[usize::from(part.ac)].as_ref()?;
+        let dc = codes.dc[usize::from(part.dc)].as_deref()?;
+        let ac = codes.ac[usize::from(part.ac)].as_deref()?;
         Some(Component { index: part.component, dc, ac, across, down, prediction: 0 })
     });
     let mut components: Vec<_> = components.collect();
