@@ -130,7 +130,7 @@ pub enum EvalError {
     },
     /// A folder is not a run, or a file of a run is damaged.
     #[error(transparent)]
-    Run(#[from] clsa_run::RunError),
+    Run(Box<clsa_run::RunError>),
     /// The records of a run are damaged.
     #[error(transparent)]
     Metrics(#[from] clsa_run::MetricsError),
@@ -154,6 +154,12 @@ pub enum EvalError {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<clsa_run::RunError> for EvalError {
+    fn from(error: clsa_run::RunError) -> Self {
+        Self::Run(Box::new(error))
+    }
 }
 
 impl EvalError {

@@ -50,7 +50,7 @@ pub enum RunError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: ConfigError,
+        source: Box<ConfigError>,
     },
     /// A checkpoint is missing or damaged.
     #[error(transparent)]
@@ -226,7 +226,7 @@ impl RunFolder {
     pub fn config(&self) -> Result<Config, RunError> {
         let path = self.config_file();
         let text = fs::read_to_string(&path).map_err(RunError::io(&path))?;
-        Config::parse("config.toml", &text, &[]).map_err(|source| RunError::Config { path, source })
+        Config::parse("config.toml", &text, &[]).map_err(|error| RunError::Config { path, source: Box::new(error) })
     }
 
     /// The newest checkpoint: that of the highest step. Its content is not looked at.

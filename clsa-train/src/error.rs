@@ -4,7 +4,7 @@ use clsa_data::{DataError, SampleError};
 use clsa_eval::EvalError;
 use clsa_loss::LossError;
 use clsa_model::ModelError;
-use clsa_run::{CheckpointError, ConfigError, MetricsError, RunError};
+use clsa_run::{CheckpointError, MetricsError, RunError};
 use thiserror::Error;
 
 /// An error of the training crate.
@@ -106,7 +106,7 @@ pub enum TrainError {
     Sample(#[from] SampleError),
     /// The k-NN monitor failed.
     #[error(transparent)]
-    Eval(#[from] EvalError),
+    Eval(Box<EvalError>),
     /// The loss failed.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -116,9 +116,6 @@ pub enum TrainError {
     /// A tensor operation failed, or another rank is gone.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// The run's folder is not as it should be.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -128,6 +125,12 @@ pub enum TrainError {
     /// Records cannot be written.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+}
+
+impl From<EvalError> for TrainError {
+    fn from(error: EvalError) -> Self {
+        Self::Eval(Box::new(error))
+    }
 }
 
 /// The result of this crate's functions.
@@ -153,7 +156,6 @@ impl TrainError {
             | Self::Loss(_)
             | Self::Tensor(_) => false,
             Self::Model(error) => error.is_request(),
-            Self::Config(error) => error.is_request(),
             Self::Run(error) => error.is_request(),
             Self::Checkpoint(error) => error.is_request(),
             Self::Metrics(error) => error.is_request(),

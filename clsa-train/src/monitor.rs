@@ -49,22 +49,27 @@ impl KnnMonitor {
     /// An image cannot be read and `data.on_error` is `stop`, or more of them than `data.max_bad_fraction` of the subset.
     pub fn evaluate(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<KnnResult> {
         match self.accuracy(encoder) {
-            Err(EvalError::Sample(_)) if self.on_error == OnError::Skip => {
+            Err(TrainError::Eval(error)) if self.skips(&error) => {
                 leave_out_bad(&*self.train, &mut self.train_indices, self.max_bad_fraction, warn)?;
                 leave_out_bad(&*self.test, &mut self.test_indices, self.max_bad_fraction, warn)?;
-                Ok(self.accuracy(encoder)?)
+                self.accuracy(encoder)
             }
-            result => Ok(result?),
+            result => result,
         }
     }
 
-    fn accuracy(&self, encoder: &Encoder) -> std::result::Result<KnnResult, EvalError> {
-        let features = |data: &Arc<dyn Dataset>, indices: &[usize]| {
-            extract(encoder, data.as_ref(), indices, &self.transform, BATCH, &|_, _| {})
+    /// Whether an error is of an image that is to be left out.
+    fn skips(&self, error: &EvalError) -> bool {
+        matches!(error, EvalError::Sample(_)) && self.on_error == OnError::Skip
+    }
+
+    fn accuracy(&self, encoder: &Encoder) -> Result<KnnResult> {
+        let features = |data: &Arc<dyn Dataset>, indices: &[usize]| -> Result<_> {
+            Ok(extract(encoder, data.as_ref(), indices, &self.transform, BATCH, &|_, _| {})?)
         };
         let train = features(&self.train, &self.train_indices)?;
         let test = features(&self.test, &self.test_indices)?;
-        knn(&train, &test, &self.knn)
+        Ok(knn(&train, &test, &self.knn)?)
     }
 }
 

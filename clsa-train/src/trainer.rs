@@ -105,7 +105,6 @@ impl Trainer {
             max_bad_fraction: config.data.max_bad_fraction,
             rank: communicator.rank(),
             world_size: communicator.world_size(),
-            ..LoaderConfig::default()
         };
         let is_first = communicator.is_first();
         let mut clsa = build(&config, &device, communicator)?;

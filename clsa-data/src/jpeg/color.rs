@@ -70,7 +70,7 @@ fn ycbcr_to_rgb(luma: &[u8], blue: &[u8], red: &[u8], rgb: &mut [u8]) {
     /// A number, at most 128, times a factor of 16 bits below the point, rounded.
     #[inline(always)]
     fn times(number: i16, factor: i16) -> i16 {
-        let double = (i32::from(2 * number) * i32::from(factor) >> 16) as i16;
+        let double = ((i32::from(2 * number) * i32::from(factor)) >> 16) as i16;
         (double + 1) >> 1
     }
     let saturated = |number: i16| number.clamp(0, 255) as u8;

@@ -65,7 +65,7 @@ proptest! {
 fn damaged_files_that_the_library_decodes_without_complaint_give_its_pixels() {
     let compared = std::cell::Cell::new(0);
     let damage = prop::collection::vec((any::<prop::sample::Index>(), 0..8_u32), 1..4);
-    // Always the same files: in about one of 30,000 damaged ones the library resumes at another place than libjpeg does.
+    // Always the same files: in about one of 30,000 random ones this decoder and the library differ.
     TestRunner::new_with_rng(Config::with_cases(2000), TestRng::deterministic_rng(RngAlgorithm::ChaCha))
         .run(&(pictures(), damage), |(sample, damage)| {
             let (width, height, noise, seed, quality, sampling) = sample;
