@@ -1,0 +1,27 @@
+//! What can go wrong on a GPU.
+
+/// A failure of a GPU, its driver or its libraries.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GpuError {
+    /// A call of the driver or of cuDNN failed.
+    #[error("{call}: {reason}")]
+    Call {
+        /// What was called, such as `cuMemAllocAsync`.
+        call: &'static str,
+        /// What it answered.
+        reason: String,
+    },
+    /// cuDNN has no engine that computes this convolution with equal bits every time.
+    #[error("cuDNN has no deterministic engine for {convolution}")]
+    NoEngine {
+        /// Direction, type and shape.
+        convolution: String,
+    },
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+/// A result whose error is of a GPU.
+pub type Result<T> = std::result::Result<T, GpuError>;
