@@ -12,6 +12,14 @@ pub enum GpuError {
         /// What it answered.
         reason: String,
     },
+    /// A GPU could not be opened.
+    #[error("GPU {ordinal} cannot be opened: {reason}")]
+    NoDevice {
+        /// Its number.
+        ordinal: usize,
+        /// What the driver says.
+        reason: String,
+    },
     /// cuDNN has no engine that computes this convolution with equal bits every time.
     #[error("cuDNN has no deterministic engine for {convolution}")]
     NoEngine {

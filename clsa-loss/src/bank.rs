@@ -91,10 +91,20 @@ impl MemoryBank {
     /// unchanged.
     pub fn push(&mut self, keys: &Tensor) -> Result<(), LossError> {
         check::matrix("keys", keys, Some(self.dim()))?;
+        check::finite("keys", &keys.to_dtype(self.rows.dtype())?)?;
+        self.push_finite(keys)
+    }
+
+    /// As [`push`](Self::push) for keys that are known to be finite, as they are where the loss against them is: nothing is
+    /// looked at, so that a GPU is not waited for.
+    ///
+    /// # Errors
+    /// Fails if `keys` is not a matrix of D columns of floating-point numbers on the bank's device; the bank is then unchanged.
+    pub fn push_finite(&mut self, keys: &Tensor) -> Result<(), LossError> {
+        check::matrix("keys", keys, Some(self.dim()))?;
         check::device("keys", keys, self.rows.device())?;
         // A copy, because `keys` may be rows of this bank.
         let keys = keys.detach().to_dtype(self.rows.dtype())?.force_contiguous()?;
-        check::finite("keys", &keys)?;
         let (count, capacity) = (keys.dims()[0], self.len());
         if count == 0 || capacity == 0 {
             return Ok(());

@@ -100,7 +100,6 @@ impl<'a> Candidates<'a> {
     pub(crate) fn check(&self, dim: usize, device: &Device) -> Result<(), LossError> {
         check::matrix("keys", self.keys, Some(dim))?;
         check::device("keys", self.keys, device)?;
-        check::finite("keys", self.keys)?;
         if let Some(bank) = self.bank {
             check::matrix("bank", bank.rows(), Some(dim))?;
             check::device("bank", bank.rows(), device)?;

@@ -6,7 +6,8 @@ use crate::f64_pass::RowSums;
 use crate::kernels::{BLOCK, Block, Kernels, LIMIT, LaneSums, PackedQueries, Scratch};
 use crate::matrix::Matrix;
 use crate::parts::{Part, parts, reduce};
-use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logit};
+use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logits};
+use crate::terms::to_host;
 use crate::{LossError, f64_pass};
 
 /// So few negatives that single-precision errors do not average out, and that double precision costs nothing.
@@ -15,7 +16,9 @@ const FEW: usize = 2 * BLOCK;
 /// The log-sum-exp and mean of every row, in F64.
 pub(crate) fn statistics(kernels: Kernels, queries: &Queries) -> Result<Statistics, LossError> {
     let dim = queries.rows.dims()[1];
-    let pass = CpuPass { kernels, queries };
+    let thresholds = |tolerance| to_host(&outranking_logits(&queries.positive_logits, tolerance)?);
+    let (in_f32, in_f64) = (thresholds(TOLERANCE_F32)?, thresholds(TOLERANCE_F64)?);
+    let pass = CpuPass { kernels, queries, thresholds: Thresholds { in_f32, in_f64 } };
     let result = queries.rows.contiguous()?.apply_op1_no_bwd(&pass)?;
     let log_sum = result.narrow(1, dim, 1)?.squeeze(1)?;
     Ok(Statistics {
@@ -23,7 +26,7 @@ pub(crate) fn statistics(kernels: Kernels, queries: &Queries) -> Result<Statisti
         // The log-sum-exp is in f64, whose digits suffice to keep it as one number.
         shift: log_sum.zeros_like()?,
         log_sum,
-        above_positive: result.narrow(1, dim + 1, 1)?.narrow(0, 0, queries.positive_logits.len())?.squeeze(1)?,
+        above_positive: result.narrow(1, dim + 1, 1)?.narrow(0, 0, queries.positive_logits.elem_count())?.squeeze(1)?,
     })
 }
 
@@ -32,6 +35,13 @@ pub(crate) fn statistics(kernels: Kernels, queries: &Queries) -> Result<Statisti
 struct CpuPass<'a> {
     kernels: Kernels,
     queries: &'a Queries<'a>,
+    thresholds: Thresholds,
+}
+
+/// The logits above which a candidate outranks the positive of each of the first rows, for each precision of the pass.
+struct Thresholds {
+    in_f32: Vec<f64>,
+    in_f64: Vec<f64>,
 }
 
 impl CustomOp1 for CpuPass<'_> {
@@ -49,7 +59,7 @@ impl CustomOp1 for CpuPass<'_> {
         let bank = bank.as_ref().map(|(storage, layout)| matrix(storage, layout)).transpose()?;
 
         let first = candidates.first_positive;
-        let last = first + self.queries.positive_logits.len();
+        let last = first + self.thresholds.in_f64.len();
         let positives = parts(keys, first..last);
         let mut negatives = parts(keys, 0..first);
         negatives.extend(parts(keys, last..keys.rows()));
@@ -81,11 +91,11 @@ impl CpuPass<'_> {
     fn in_f32(&self, scaled: &[f64], dim: usize, positives: &[Part], negatives: &[Part]) -> Option<Vec<f64>> {
         let group = self.kernels.group();
         let log2_e = std::f64::consts::LOG2_E;
-        let thresholds: Vec<f64> = self.thresholds(TOLERANCE_F32).iter().map(|logit| logit * log2_e).collect();
+        let thresholds: Vec<f64> = self.thresholds.in_f32.iter().map(|logit| logit * log2_e).collect();
         let with_pairs = negatives.iter().any(|part| self.multiplies_pairs(part));
         let queries = PackedQueries::new(scaled, log2_e, &thresholds, group, dim, with_pairs);
         let (positives, negatives) = rayon::join(
-            || f64_pass::sums(scaled, &self.thresholds(TOLERANCE_F64), positives, dim),
+            || f64_pass::sums(scaled, &self.thresholds.in_f64, positives, dim),
             || match negatives {
                 [] => LaneSums::new(&queries, group),
                 negatives => reduce(negatives, &|part| self.sums_of_part(&queries, part), &LaneSums::add),
@@ -130,7 +140,7 @@ impl CpuPass<'_> {
 
     /// The pass in double precision.
     fn in_f64(&self, scaled: &[f64], dim: usize, parts: &[Part]) -> Vec<f64> {
-        let sums = f64_pass::sums(scaled, &self.thresholds(TOLERANCE_F64), parts, dim);
+        let sums = f64_pass::sums(scaled, &self.thresholds.in_f64, parts, dim);
         let mut result = Vec::with_capacity(sums.max.len() * (dim + 2));
         for (row, weighted) in sums.weighted.chunks_exact(dim).enumerate() {
             result.extend(weighted.iter().map(|x| x / sums.exponentials[row]));
@@ -138,11 +148,6 @@ impl CpuPass<'_> {
             result.push(f64::from(sums.above.get(row).copied().unwrap_or(0)));
         }
         result
-    }
-
-    /// The logits above which a candidate outranks the positive of each of the first rows.
-    fn thresholds(&self, tolerance: f64) -> Vec<f64> {
-        self.queries.positive_logits.iter().map(|&logit| outranking_logit(logit, tolerance)).collect()
     }
 
     /// Whether the products with this part are those of bf16 pairs.

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::{LossError, check};
+use crate::{Argument, LossError, check};
 
 /// The embeddings of all views of a batch of N samples as one matrix: weak views first, then strong views.
 pub(crate) struct Embeddings {
@@ -24,12 +24,9 @@ impl Embeddings {
         let Some(first) = weak.first().or(strong.first()) else {
             return Ok(None);
         };
-        let named = || {
-            let weak = weak.iter().enumerate().map(|(i, view)| (format!("weak[{i}]"), view));
-            let strong = strong.iter().enumerate().map(|(i, view)| (format!("strong[{i}]"), view));
-            weak.chain(strong)
-        };
-        for (argument, view) in named() {
+        let named_weak = weak.iter().enumerate().map(|(i, view)| (Argument::Weak(i).to_string(), view));
+        let named_strong = strong.iter().enumerate().map(|(i, view)| (Argument::Strong(i).to_string(), view));
+        for (argument, view) in named_weak.chain(named_strong) {
             check::matrix(&argument, view, None)?;
             if view.dims() != first.dims() || first.dims()[0] == 0 {
                 return Err(LossError::Shape {
@@ -49,10 +46,6 @@ impl Embeddings {
         }
         let all: Vec<&Tensor> = weak.iter().chain(strong).collect();
         let mut rows = Tensor::cat(&all, 0)?;
-        // One check of all views; only when it fails, each is asked, to name the one at fault.
-        if !check::is_finite(&rows)? {
-            named().try_for_each(|(argument, view)| check::finite(&argument, view))?;
-        }
         if matches!(rows.dtype(), DType::F16 | DType::BF16) {
             rows = rows.to_dtype(DType::F32)?;
         }

@@ -57,6 +57,14 @@ pub enum LossError {
         /// The argument, for example `weak[0]`.
         argument: String,
     },
+    /// A pending loss was given the numbers of another one.
+    #[error("`measures` has {got} numbers, where the {expected} of this loss are needed")]
+    Measures {
+        /// How many this loss has.
+        expected: usize,
+        /// How many were given.
+        got: usize,
+    },
     /// There is nothing to compare with: no keys and an empty bank, or none.
     #[error("`keys` has no rows and `bank` is empty: there is no candidate to compare with")]
     NoCandidates,
@@ -113,6 +121,7 @@ impl LossError {
             | Self::Shape { .. }
             | Self::DType { .. }
             | Self::Device { .. }
+            | Self::Measures { .. }
             | Self::NoCandidates
             | Self::TooFewViews { .. }
             | Self::Positive { .. }

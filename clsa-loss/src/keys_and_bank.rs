@@ -6,7 +6,7 @@ use crate::embeddings::Embeddings;
 use crate::engine::Engine;
 use crate::exact::HighLow;
 use crate::statistics::{Queries, Statistics};
-use crate::terms::{Constants, Terms, to_host};
+use crate::terms::{Constants, Terms};
 use crate::{Candidates, LossError};
 
 /// The terms and their gradient.
@@ -41,8 +41,7 @@ pub(crate) fn terms(
     let mut inverse_temperatures = vec![1.0 / tau; weak * batch];
     inverse_temperatures.resize(rows.dims()[0], 1.0 / tau2);
     // Retrieval is counted for the first weak view.
-    let positive_logits = to_host(&positive_logits.get(0)?)?;
-    let queries = Queries { rows, inverse_temperatures, positive_logits, candidates };
+    let queries = Queries { rows, inverse_temperatures, positive_logits: positive_logits.get(0)?, candidates };
     let Statistics { shift, log_sum, mean, above_positive } = engine.statistics(&queries)?;
     let of_views = |statistic: &Tensor, first: usize, views: usize| {
         statistic.narrow(0, first, views * batch)?.reshape((views, batch))

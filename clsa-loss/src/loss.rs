@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use crate::embeddings::Embeddings;
 use crate::engine::Engine;
 use crate::terms::Constants;
-use crate::{Backend, CandidateSet, LossError, LossOutput, in_batch, keys_and_bank};
+use crate::{Argument, Backend, CandidateSet, LossError, LossOutput, PendingLoss, check, in_batch, keys_and_bank};
 
 /// The CLSA loss with its three constants (paper section 3.3; the default is the paper's).
 ///
@@ -75,6 +75,19 @@ impl ClsaLoss {
         strong: &[Tensor],
         candidates: impl Into<CandidateSet<'a>>,
     ) -> Result<LossOutput, LossError> {
+        self.begin(weak, strong, candidates)?.wait()
+    }
+
+    /// The same without waiting for a GPU: the gradients are used and the numbers read when there is time for it.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], but that values are not looked at.
+    pub fn begin<'a>(
+        &self,
+        weak: &[Tensor],
+        strong: &[Tensor],
+        candidates: impl Into<CandidateSet<'a>>,
+    ) -> Result<PendingLoss, LossError> {
         let candidates = candidates.into();
         let embeddings = Embeddings::new(weak, strong)?;
         let constants = self.constants(embeddings.as_ref().map_or(DType::F64, |embeddings| embeddings.rows.dtype()))?;
@@ -83,14 +96,16 @@ impl ClsaLoss {
                 candidates.check(embeddings.dim, embeddings.device())?;
                 let engine = Engine::resolve(self.backend, embeddings.device())?;
                 let terms = keys_and_bank::terms(constants, engine, &embeddings, candidates)?;
-                LossOutput::new(self.alpha, &embeddings, terms)
+                PendingLoss::new(self.alpha, embeddings, terms, Some(candidates.keys))
             }
             (CandidateSet::Keys(candidates), None) => {
                 candidates.check(candidates.keys.dims().last().copied().unwrap_or(0), candidates.keys.device())?;
-                LossOutput::without_views(candidates.keys.device())
+                check::finite(&Argument::Keys.to_string(), candidates.keys)?;
+                PendingLoss::without_views(candidates.keys.device())
             }
             (CandidateSet::InBatch, Some(embeddings)) => {
-                LossOutput::new(self.alpha, &embeddings, in_batch::terms(constants, &embeddings)?)
+                let terms = in_batch::terms(constants, &embeddings)?;
+                PendingLoss::new(self.alpha, embeddings, terms, None)
             }
             (CandidateSet::InBatch, None) => Err(LossError::TooFewViews { got: 0 }),
         }

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::LossError;
 use crate::exact::{HighLow, Products};
-use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logit};
+use crate::statistics::{Queries, Statistics, TOLERANCE_F32, TOLERANCE_F64, outranking_logits};
 
 /// Logits, or components of candidates, in memory at a time; 16 MiB in f32.
 const VALUES: usize = 1 << 22;
@@ -22,11 +22,10 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
     let rows = HighLow::new(&queries.rows.contiguous()?)?;
     let inverse_temperatures = column(queries.inverse_temperatures.clone())?;
     let tolerance = if dtype == DType::F64 { TOLERANCE_F64 } else { TOLERANCE_F32 };
-    let counted = queries.positive_logits.len();
-    let outranking = queries.positive_logits.iter().map(|&logit| outranking_logit(logit, tolerance));
+    let counted = queries.positive_logits.elem_count();
     // As scores, which are compared before they are divided by the temperature.
-    let outranking = outranking.zip(&queries.inverse_temperatures).map(|(logit, inverse)| logit / inverse);
-    let outranking = column(outranking.collect())?;
+    let outranking = outranking_logits(&queries.positive_logits.unsqueeze(1)?, tolerance)?
+        .div(&inverse_temperatures.narrow(0, 0, counted)?)?;
 
     // A running maximum, and the sums relative to it: when it grows, what was summed before decays.
     let mut max = Tensor::full(f32::NEG_INFINITY, (count, 1), device)?.to_dtype(dtype)?;
@@ -50,11 +49,9 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
             sum = (sum.mul(&decay)? + exponentials.sum_keepdim(1)?)?;
             weighted = (weighted.broadcast_mul(&decay)? + exponentials.matmul(&part)?)?;
             max = new_max;
-            if counted > 0 {
-                let outranking = (&outranking - max.narrow(0, 0, counted)?)?;
-                let ahead = shifted.narrow(0, 0, counted)?.broadcast_gt(&outranking)?;
-                above = (above + ahead.to_dtype(DType::F32)?.sum(1)?)?;
-            }
+            let outranking = (&outranking - max.narrow(0, 0, counted)?)?;
+            let ahead = shifted.narrow(0, 0, counted)?.broadcast_gt(&outranking)?;
+            above = (above + ahead.to_dtype(DType::F32)?.sum(1)?)?;
         }
     }
     Ok(Statistics {

@@ -10,8 +10,9 @@ pub(crate) struct Queries<'a> {
     pub rows: Tensor,
     /// One over the temperature of each row: R values.
     pub inverse_temperatures: Vec<f64>,
-    /// The logit of the positive of each of the first rows, as many as retrieval is counted for.
-    pub positive_logits: Vec<f64>,
+    /// The logit of the positive of each of the first rows, as many as retrieval is counted for; a vector of the engine's
+    /// precision.
+    pub positive_logits: Tensor,
     /// The columns of the logits.
     pub candidates: Candidates<'a>,
 }
@@ -36,7 +37,7 @@ pub(crate) const TOLERANCE_F32: f64 = 2e-6;
 /// The same in double precision.
 pub(crate) const TOLERANCE_F64: f64 = 1e-12;
 
-/// The logit above which a candidate outranks a positive.
-pub(crate) fn outranking_logit(positive: f64, tolerance: f64) -> f64 {
-    positive + tolerance * (1.0 + positive.abs())
+/// The logits above which a candidate outranks a positive, from the positives' logits.
+pub(crate) fn outranking_logits(positives: &Tensor, tolerance: f64) -> candle_core::Result<Tensor> {
+    positives + positives.abs()?.affine(tolerance, tolerance)?
 }

@@ -4,8 +4,8 @@ use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::optimizer::MomentumSgd;
 use crate::shuffle_bn::Shuffle;
-use candle_core::{Tensor, Var};
-use clsa_loss::{Candidates, ClsaLoss, LossOutput, MemoryBank};
+use candle_core::{DType, Device, Tensor};
+use clsa_loss::{Argument, Candidates, ClsaLoss, LossOutput, MemoryBank, PendingLoss};
 use clsa_model::{Encoder, Gradients, Mode, MomentumPair, Pass};
 use clsa_run::{MethodConfig, StrongLoss, TrainingState};
 
@@ -72,7 +72,7 @@ impl Clsa {
         Self { pair, bank, optimizer, gradients, steps: 0, communicator, loss, method: method.clone(), seed }
     }
 
-    /// One step on a batch: loss, gradients, bank and update.
+    /// One step on a batch: loss, gradients, bank and update. A GPU is waited for once, before the update.
     ///
     /// # Errors
     /// [`TrainError::NotFinite`] names the view at fault, [`TrainError::NotFiniteOnRank`] the rank where that is another one;
@@ -81,41 +81,38 @@ impl Clsa {
     pub fn step(&mut self, views: &Views, lr: f64) -> Result<StepReport> {
         let first_weak = views.weak.first().ok_or(TrainError::NoWeakView)?;
         // Queries: every view is its own pass with its own batch statistics, weak views first, in order.
-        let weak = self.queries("weak", &views.weak)?;
-        let strong = self.queries("strong", &views.strong)?;
-        let symmetric = if self.method.symmetric { Some(self.query("key view", &views.key)?) } else { None };
+        let mut queries = self.queries("weak", &views.weak)?;
+        queries.extend(self.queries("strong", &views.strong)?);
+        let (weak, all): (Vec<usize>, usize) = ((0..views.weak.len()).collect(), queries.len());
+        let strong: Vec<usize> = (weak.len()..all).collect();
+        if self.method.symmetric {
+            queries.push(self.query("key view".to_owned(), &views.key)?);
+        }
         // ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN.
         self.pair.update_key()?;
         let keys = self.keys(&views.key)?;
-        let first_weak_keys = if self.method.symmetric { Some(self.keys(first_weak)?) } else { None };
-        let queries = weak.iter().chain(&strong).chain(&symmetric);
-        let embeddings = queries.map(|query| (format!("embedding of {}", query.view), query.embedding.as_tensor()));
-        let keys_of = [("key view", Some(&keys)), ("weak view 0", first_weak_keys.as_ref())];
-        let keys_of = keys_of.into_iter().filter_map(|(view, keys)| Some((format!("key of {view}"), keys?)));
-        self.agree(first_not_finite(embeddings.chain(keys_of))?)?;
         // InfoNCE of every weak view, DDM of every pair (weak, strong), against B = [keys of all ranks ; bank].
-        let terms = self.terms(refs(&weak), refs(&strong), &keys)?;
-        let mut report = report(&terms);
-        let mut loss = terms.loss;
-        if let (Some(key_query), Some(first_weak_keys)) = (&symmetric, &first_weak_keys) {
-            let queries = refs(&weak[1..]).into_iter().chain([key_query]).collect();
-            let other = self.terms(queries, refs(&strong), first_weak_keys)?;
-            loss = (loss + &other.loss)?;
-            report.loss += other.total;
-            report.contrastive += other.contrastive;
-            report.ddm += other.ddm;
+        let mut losses = vec![self.loss(&queries, weak.clone(), strong.clone(), "key view", &keys)?];
+        if self.method.symmetric {
+            let first_weak_keys = self.keys(first_weak)?;
+            let others = weak.into_iter().skip(1).chain([all]).collect();
+            losses.push(self.loss(&queries, others, strong, "weak view 0", &first_weak_keys)?);
         }
         // The backward pass, the mean over the ranks.
         self.gradients.clear();
-        let mut gradients = loss.backward()?;
-        for query in weak.into_iter().chain(strong).chain(symmetric) {
-            if let Some(gradient) = gradients.remove(&query.embedding) {
-                query.pass.backward(&gradient, &mut self.gradients)?;
+        let names: Vec<String> = queries.iter().map(|query| query.view.clone()).collect();
+        for (i, query) in queries.into_iter().enumerate() {
+            let mut gradients = losses.iter().filter_map(|loss| loss.gradient(i).transpose());
+            if let Some(first) = gradients.next() {
+                let sum = gradients.try_fold(first?, |sum, other| -> Result<_> { Ok((sum + other?)?) })?;
+                query.pass.backward(&sum, &mut self.gradients)?;
             }
         }
         self.communicator.average(&mut self.gradients)?;
+        // All numbers of the step in one copy. Nothing is updated on any rank unless they are finite on all.
+        let report = self.report(losses, &names)?;
         // The keys of the global batch enter the bank, after the logits were formed; SGD moves θ.
-        self.bank.push(&keys)?;
+        self.bank.push_finite(&keys)?;
         self.optimizer.step(self.pair.query.parameters(), &self.gradients, lr)?;
         self.steps += 1;
         Ok(report)
@@ -132,12 +129,11 @@ impl Clsa {
     }
 
     fn queries(&self, kind: &str, images: &[Tensor]) -> Result<Vec<Query>> {
-        images.iter().enumerate().map(|(i, images)| self.query(&format!("{kind} view {i}"), images)).collect()
+        images.iter().enumerate().map(|(i, images)| self.query(format!("{kind} view {i}"), images)).collect()
     }
 
-    fn query(&self, view: &str, images: &Tensor) -> Result<Query> {
-        let pass = self.pair.query.forward(images)?;
-        Ok(Query { view: view.to_owned(), embedding: Var::from_tensor(pass.embedding())?, pass })
+    fn query(&self, view: String, images: &Tensor) -> Result<Query> {
+        Ok(Query { view, pass: self.pair.query.forward(images)? })
     }
 
     /// The keys (world_size * N, dim) of all ranks in order, embedded by ξ from the shuffled global batch.
@@ -160,9 +156,16 @@ impl Clsa {
         Ok(keys.detach())
     }
 
-    /// The loss of queries against keys and bank. The positive of sample n of this rank is column rank·N + n.
-    fn terms(&self, weak: Vec<&Query>, strong: Vec<&Query>, keys: &Tensor) -> Result<LossOutput> {
-        let (mut weak, mut strong) = (weak, strong);
+    /// The loss of the queries with these numbers against keys and bank. The positive of sample n of this rank is column
+    /// rank·N + n.
+    fn loss(
+        &self,
+        queries: &[Query],
+        mut weak: Vec<usize>,
+        mut strong: Vec<usize>,
+        key_view: &'static str,
+        keys: &Tensor,
+    ) -> Result<Loss> {
         if self.method.strong_loss == StrongLoss::InfoNce {
             // The ablation: strong views are asked for the same one-hot answer as weak ones.
             weak.append(&mut strong);
@@ -170,52 +173,98 @@ impl Clsa {
         let samples = keys.dim(0)? / self.communicator.world_size();
         let candidates =
             Candidates { keys, bank: Some(&self.bank), first_positive: self.communicator.rank() * samples };
-        let tensors = |queries: &[&Query]| queries.iter().map(|q| q.embedding.as_tensor().clone()).collect::<Vec<_>>();
-        let terms = self.loss.forward(&tensors(&weak), &tensors(&strong), candidates)?;
-        let contrastive =
-            weak.iter().zip(&terms.contrastive_per_view).map(|(query, value)| ("contrastive", query, value));
-        let ddm = strong.iter().zip(&terms.ddm_per_view).map(|(query, value)| ("DDM", query, value));
-        let mut all = contrastive.chain(ddm);
-        let at_fault = all.find(|(_, _, value)| !value.is_finite());
-        self.agree(at_fault.map(|(term, query, _)| format!("{term} term of {}", query.view)))?;
-        Ok(terms)
+        let embeddings = |numbers: &[usize]| -> Vec<Tensor> {
+            numbers.iter().map(|&number| queries[number].pass.embedding().clone()).collect()
+        };
+        let pending = self.loss.begin(&embeddings(&weak), &embeddings(&strong), candidates)?;
+        Ok(Loss { weak, strong, key_view, pending })
     }
 
-    /// Fails on every rank if a value is not finite on any, so that none waits for one that has stopped.
-    fn agree(&self, not_finite: Option<String>) -> Result<()> {
-        let failed = self.communicator.first_failed(not_finite.is_some())?;
-        match (not_finite, failed) {
-            (Some(what), _) => Err(TrainError::NotFinite { what }),
-            (None, Some(rank)) => Err(TrainError::NotFiniteOnRank { rank }),
-            (None, None) => Ok(()),
+    /// The sum of the losses as numbers; `names` are those of the queries. Fails on every rank if a value is not finite on
+    /// any, so that none waits for one that has stopped.
+    fn report(&self, losses: Vec<Loss>, names: &[String]) -> Result<StepReport> {
+        let measures: Vec<&Tensor> = losses.iter().map(|loss| loss.pending.measures()).collect();
+        let measures = Tensor::cat(&measures, 0)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let mut rest = &measures[..];
+        let of_loss: Vec<&[f64]> = losses.iter().map(|loss| take(&mut rest, loss.pending.measures().elem_count())).collect();
+        let at_fault = losses.iter().zip(&of_loss).find_map(|(loss, measures)| loss.first_not_finite(measures, names));
+        let mut reports = Vec::new();
+        let mut term_at_fault = None;
+        if at_fault.is_none() {
+            for (loss, measures) in losses.into_iter().zip(of_loss) {
+                let Loss { weak, strong, pending, .. } = loss;
+                let output = pending.finish(measures)?;
+                let contrastive = weak.iter().zip(&output.contrastive_per_view).map(|view| ("contrastive", view));
+                let ddm = strong.iter().zip(&output.ddm_per_view).map(|view| ("DDM", view));
+                let mut terms = contrastive.chain(ddm);
+                let not_finite = terms.find(|(_, (_, value))| !value.is_finite());
+                let name = not_finite.map(|(term, (view, _))| format!("{term} term of {}", names[*view]));
+                term_at_fault = term_at_fault.or(name);
+                reports.push(output);
+            }
+        }
+        let not_finite = at_fault.or(term_at_fault);
+        match (self.communicator.first_failed(not_finite.is_some())?, not_finite) {
+            (_, Some(what)) => Err(TrainError::NotFinite { what }),
+            (Some(rank), None) => Err(TrainError::NotFiniteOnRank { rank }),
+            (None, None) => Ok(sum(&reports)),
         }
     }
 }
 
-/// A view's pass, and its embedding as a leaf for the loss.
+/// A view's pass.
 struct Query {
     /// Which view, for messages.
     view: String,
-    embedding: Var,
     pass: Pass,
 }
 
-fn refs(queries: &[Query]) -> Vec<&Query> {
-    queries.iter().collect()
+/// The loss of some of the queries against the keys of one view.
+struct Loss {
+    /// Numbers of the queries.
+    weak: Vec<usize>,
+    /// Numbers of the queries.
+    strong: Vec<usize>,
+    /// Which view the keys are of, for messages.
+    key_view: &'static str,
+    pending: PendingLoss,
 }
 
-fn report(terms: &LossOutput) -> StepReport {
-    StepReport { loss: terms.total, contrastive: terms.contrastive, ddm: terms.ddm, acc1: terms.acc1 }
-}
-
-/// The name of the first tensor that holds a value which is NaN or infinite.
-fn first_not_finite<'a>(tensors: impl Iterator<Item = (String, &'a Tensor)>) -> Result<Option<String>> {
-    for (name, tensor) in tensors {
-        // A sum is finite only if every part of it is.
-        let sum = tensor.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-        if !sum.is_finite() {
-            return Ok(Some(name));
-        }
+impl Loss {
+    /// The gradient to the embedding of a query, if it is one of this loss.
+    fn gradient(&self, query: usize) -> Result<Option<Tensor>> {
+        let place = |numbers: &[usize]| numbers.iter().position(|&number| number == query);
+        Ok(match (place(&self.weak), place(&self.strong)) {
+            (Some(i), _) => Some(self.pending.weak_gradient(i)?),
+            (None, Some(j)) => Some(self.pending.strong_gradient(j)?),
+            (None, None) => None,
+        })
     }
-    Ok(None)
+
+    /// The name of the first tensor that holds a value which is NaN or infinite.
+    fn first_not_finite(&self, measures: &[f64], names: &[String]) -> Option<String> {
+        Some(match self.pending.first_not_finite(measures)? {
+            Argument::Weak(i) => format!("embedding of {}", names[self.weak[i]]),
+            Argument::Strong(j) => format!("embedding of {}", names[self.strong[j]]),
+            Argument::Keys => format!("key of {}", self.key_view),
+        })
+    }
+}
+
+/// The sum of the losses; the accuracy is that of the first.
+fn sum(outputs: &[LossOutput]) -> StepReport {
+    let sum = |part: fn(&LossOutput) -> f64| outputs.iter().map(part).sum();
+    StepReport {
+        loss: sum(|output| output.total),
+        contrastive: sum(|output| output.contrastive),
+        ddm: sum(|output| output.ddm),
+        acc1: outputs.first().map_or(f64::NAN, |output| output.acc1),
+    }
+}
+
+/// The first `count` of the rest, which is then what follows them.
+fn take<'a>(rest: &mut &'a [f64], count: usize) -> &'a [f64] {
+    let (first, others) = rest.split_at(count);
+    *rest = others;
+    first
 }

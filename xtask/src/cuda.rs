@@ -1,19 +1,90 @@
-//! Which CUDA features a build can have here.
+//! What this machine has of CUDA: a driver, a toolkit.
 
 use std::env;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// `cuda`, with `cudnn` where its header is found; nothing where there is no toolkit.
-pub fn features() -> Option<&'static str> {
-    let toolkit = toolkit()?;
-    let includes = [toolkit.join("include/cudnn.h"), PathBuf::from("/usr/include/cudnn.h")];
-    Some(if includes.iter().any(|header| header.exists()) { "cuda,cudnn" } else { "cuda" })
+/// Where drivers are that `ldconfig` does not know of.
+const DRIVER_FOLDERS: [&str; 3] = ["/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib"];
+
+/// Whether a program that is linked to the driver's library starts here.
+pub fn has_driver() -> bool {
+    const LIBRARY: &str = "libcuda.so.1";
+    let named = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let mut folders = env::split_paths(&named).chain(DRIVER_FOLDERS.map(PathBuf::from));
+    folders.any(|folder| folder.join(LIBRARY).exists())
+        || ["ldconfig", "/sbin/ldconfig"].iter().any(|ldconfig| {
+            let known = Command::new(ldconfig).arg("-p").output();
+            known.is_ok_and(|known| String::from_utf8_lossy(&known.stdout).contains(LIBRARY))
+        })
 }
 
-/// The folder of the CUDA toolkit: `CUDA_HOME`, `CUDA_PATH`, or where `nvcc` is on the PATH.
-pub fn toolkit() -> Option<PathBuf> {
-    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(PathBuf::from);
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found: Vec<PathBuf> = env::split_paths(&path).filter_map(|bin| bin.parent().map(PathBuf::from)).collect();
-    named.chain(found).find(|folder| folder.join("bin/nvcc").exists())
+/// A CUDA toolkit: nvcc, with the libraries that Candle and our kernels are linked to.
+pub struct Toolkit {
+    /// Has `bin/nvcc`.
+    pub folder: PathBuf,
+    /// Folders of libraries that a program needs when it runs.
+    pub libraries: Vec<PathBuf>,
+    /// A folder with `lib/libX.so` for the linker, where the toolkit has only `libX.so.N`.
+    pub link: Option<PathBuf>,
+}
+
+impl Toolkit {
+    /// The one that `CUDA_HOME` or `CUDA_PATH` names, or whose `nvcc` is on the PATH.
+    pub fn find() -> Option<Self> {
+        let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+        let path = env::var_os("PATH").unwrap_or_default();
+        let found: Vec<PathBuf> = env::split_paths(&path).filter_map(|bin| bin.parent().map(PathBuf::from)).collect();
+        let folder = named.chain(found).find(|folder| folder.join("bin/nvcc").exists())?;
+        let libraries = ["lib64", "lib"].map(|lib| folder.join(lib)).into_iter().filter(|lib| lib.exists()).collect();
+        Some(Self { folder, libraries, link: None })
+    }
+
+    /// Makes a command, `cargo` that is, build with this toolkit.
+    pub fn build_with(&self, command: &mut Command) -> Result<(), String> {
+        command.env("PATH", before(&[self.folder.join("bin")], "PATH")?);
+        command.env("CUDA_HOME", &self.folder).env("CUDA_PATH", &self.folder);
+        if let Some(link) = &self.link {
+            command.env("CUDNN_LIB", link);
+        }
+        if env::var_os("CUDA_COMPUTE_CAP").is_none() && !has_driver() {
+            // Candle asks the GPU for its capability. Without one: 8.0, which every later one runs too.
+            command.env("CUDA_COMPUTE_CAP", "80");
+        }
+        // A third of the size, and drivers unpack it in no time.
+        command.env("NVCC_APPEND_FLAGS", env::var_os("NVCC_APPEND_FLAGS").unwrap_or("--compress-mode=size".into()));
+        Ok(())
+    }
+
+    /// Makes a command find the libraries when it runs.
+    pub fn run_with(&self, command: &mut Command) -> Result<(), String> {
+        let folders: Vec<PathBuf> = self.libraries.iter().cloned().chain(DRIVER_FOLDERS.map(PathBuf::from)).collect();
+        command.env("LD_LIBRARY_PATH", before(&folders, "LD_LIBRARY_PATH")?);
+        Ok(())
+    }
+}
+
+/// The value of a variable that lists folders, with these before the others.
+fn before(folders: &[PathBuf], variable: &str) -> Result<OsString, String> {
+    let value = env::var_os(variable).unwrap_or_default();
+    let others: Vec<PathBuf> = env::split_paths(&value).filter(|folder| folder.as_path() != Path::new("")).collect();
+    env::join_paths(folders.iter().chain(&others)).map_err(|error| format!("{variable}: {error}"))
+}
+
+/// Names of the form `libX.so.N` in a folder, each with its `libX.so`.
+pub fn versioned_libraries(folder: &Path) -> Vec<(PathBuf, String)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let (stem, version) = name.to_str()?.split_once(".so.")?;
+        let numbered = version.starts_with(|c: char| c.is_ascii_digit());
+        (stem.starts_with("lib") && numbered).then(|| (entry.path(), format!("{stem}.so")))
+    });
+    named.collect()
+}
+
+/// Whether a file has this extension.
+pub fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension() == Some(OsStr::new(extension))
 }

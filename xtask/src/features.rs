@@ -1,19 +1,15 @@
 //! Which features `clsa` is built with, beyond its default ones.
 //!
-//! The rule: `cuda` (with `cudnn` where its header is found) if the option `--device` names a GPU and there is a CUDA
-//! toolkit to build with. A build keeps what it compiled for either set of features, so that going to and fro between them
-//! costs nothing.
+//! The rule: those of CUDA if the option `--device` names a GPU. A build keeps what it compiled for either set of features,
+//! so that going to and fro between them costs nothing.
 
-use crate::cuda;
 use std::ffi::OsString;
 
-/// The features for these arguments, separated by commas.
-pub fn of(args: &[OsString]) -> Option<&'static str> {
-    if names_gpu(args) { cuda::features() } else { None }
-}
+/// The features of a program for GPUs.
+pub const CUDA: &str = "cuda,cudnn";
 
 /// Whether the value of the option `--device` is `cuda` or `cuda:N`.
-fn names_gpu(args: &[OsString]) -> bool {
+pub fn names_gpu(args: &[OsString]) -> bool {
     let args: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
     let apart = args.windows(2).filter(|pair| pair[0] == "--device").map(|pair| pair[1]);
     let joined = args.iter().filter_map(|arg| arg.strip_prefix("--device="));

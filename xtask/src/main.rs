@@ -2,9 +2,12 @@
 //!
 //! It depends on nothing, so that it starts in seconds, and knows features, not the commands of `clsa`.
 
+mod bundle;
+mod check;
 mod cuda;
 mod features;
 mod nvcc;
+mod stub;
 
 use std::env;
 use std::ffi::OsString;
@@ -17,8 +20,9 @@ Automation of the CLSA workspace.
 
 Usage: cargo xtask COMMAND [OPTIONS]
 
-  test         run every test of the workspace
-  check-cuda   check that everything compiles with CUDA
+  test          run every test of the workspace
+  check-cuda    check that everything compiles with CUDA
+  bundle-cuda   make a folder that proves and measures CUDA on a machine with a GPU
 
 Any other COMMAND is one of the program `clsa`, which is built on the way: `cargo xtask pretrain`, `cargo xtask eval`.
 `cargo xtask help` lists them, and `cargo xtask COMMAND --help` explains one and shows an example.
@@ -36,7 +40,8 @@ fn main() -> ExitCode {
             Ok(0)
         }
         Some("test") => test(&args[1..]),
-        Some("check-cuda") => nvcc::check(&args[1..]),
+        Some("check-cuda") => check::run(&args[1..]),
+        Some("bundle-cuda") => bundle::run(&args[1..]),
         Some(_) => run(&args),
     };
     match result {
@@ -52,8 +57,17 @@ fn main() -> ExitCode {
 fn run(args: &[OsString]) -> Result<u8, String> {
     let mut build = cargo();
     build.args(["build", "--release", "--quiet", "--package", "clsa-train"]);
-    if let Some(features) = features::of(args) {
-        build.args(["--features", features]);
+    let mut run = Command::new(program());
+    run.args(args).env("CLSA_RUN_AS", "cargo xtask");
+    if features::names_gpu(args) {
+        if !cuda::has_driver() {
+            eprintln!("error: --device cuda: this machine has no NVIDIA driver (libcuda.so.1); see `cargo xtask doctor`");
+            return Ok(2);
+        }
+        let toolkit = nvcc::toolkit()?;
+        build.args(["--features", features::CUDA]);
+        toolkit.build_with(&mut build)?;
+        toolkit.run_with(&mut run)?;
     }
     if !program().exists() {
         eprintln!("building clsa (some minutes the first time)");
@@ -61,7 +75,7 @@ fn run(args: &[OsString]) -> Result<u8, String> {
     if code(&mut build)? != 0 {
         return Err("clsa did not build".to_owned());
     }
-    code(Command::new(program()).args(args).env("CLSA_RUN_AS", "cargo xtask"))
+    code(&mut run)
 }
 
 /// Every test of the workspace, optimized, with the dependencies that the commands have built already.

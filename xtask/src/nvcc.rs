@@ -1,25 +1,14 @@
-//! `cargo xtask check-cuda`: does everything compile with CUDA? No GPU is needed, only `nvcc`, which PyPI ships.
+//! A CUDA toolkit from PyPI, for machines that have none: nvcc, its headers, and the libraries to link to.
 
-use crate::{cargo, code, cuda, target};
-use std::env;
-use std::ffi::OsString;
+use crate::cuda::{Toolkit, versioned_libraries};
+use crate::{code, stub, target};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const HELP: &str = "\
-Check that the workspace compiles with the features cuda and cudnn.
-
-Where no CUDA toolkit is found, nvcc's packages are installed from PyPI into a virtual environment under target/
-(python3 is needed, about 1.5 GB). No GPU is needed.
-
-Usage: cargo xtask check-cuda
-
-Example: cargo xtask check-cuda
-";
-
-/// nvcc and the headers and libraries that Candle's kernels are compiled against.
-const PACKAGES: [&str; 8] = [
+/// nvcc, and the headers and libraries that Candle and our kernels are compiled against. 13.0 is the oldest CUDA 13, so that
+/// every driver of CUDA 13 takes what it writes; the cuDNN is PyTorch's.
+const PACKAGES: [&str; 9] = [
     "nvidia-cuda-nvcc==13.0.*",
     "nvidia-nvvm==13.0.*",
     "nvidia-cuda-crt==13.0.*",
@@ -28,55 +17,52 @@ const PACKAGES: [&str; 8] = [
     "nvidia-curand==10.4.0.*",
     "nvidia-cublas==13.0.*",
     "nvidia-cuda-nvrtc==13.0.*",
+    "nvidia-cudnn-cu13==9.19.0.56",
 ];
 
-/// Runs the command.
-pub fn check(args: &[OsString]) -> Result<u8, String> {
-    if !args.is_empty() {
-        crate::show(HELP);
-        return Ok(if args[0] == "--help" || args[0] == "-h" { 0 } else { 2 });
-    }
-    let toolkit = match cuda::toolkit() {
-        Some(folder) => folder,
-        None => install()?,
-    };
-    let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths([toolkit.join("bin")].into_iter().chain(env::split_paths(&path)));
-    let mut check = cargo();
-    check.args(["check", "--workspace", "--all-targets", "--features", "cuda,cudnn"]);
-    check.env("PATH", path.map_err(|e| format!("PATH: {e}"))?);
-    check.env("CUDA_HOME", &toolkit).env("CUDA_PATH", &toolkit);
-    // Without a GPU there is nothing to ask for the capability; 8.0 is the lowest that has bf16.
-    check.env("CUDA_COMPUTE_CAP", env::var_os("CUDA_COMPUTE_CAP").unwrap_or_else(|| "80".into()));
-    code(&mut check)
+/// The toolkit of this machine, or one that is installed under target/.
+pub fn toolkit() -> Result<Toolkit, String> {
+    Toolkit::find().map_or_else(install, Ok)
 }
 
-/// Installs nvcc under target/ and gives the toolkit's folder.
-fn install() -> Result<PathBuf, String> {
+fn install() -> Result<Toolkit, String> {
     let venv = target().join("cuda");
     let pip = venv.join("bin/pip");
+    // Written when pip is done: an installation that was interrupted may have nvcc and lack the rest.
+    let done = venv.join("installed");
+    if fs::read_to_string(&done).is_ok_and(|packages| packages == PACKAGES.join("\n")) {
+        return installed(&venv);
+    }
     if !pip.exists() {
-        eprintln!("no CUDA toolkit found; installing nvcc from PyPI into {}", venv.display());
+        eprintln!("no CUDA toolkit found; installing nvcc and libraries from PyPI into {} (1.7 GB)", venv.display());
         if code(Command::new("python3").args(["-m", "venv"]).arg(&venv))? != 0 {
             return Err("python3 -m venv failed; install python3 with venv, or a CUDA toolkit".to_owned());
         }
     }
-    // Written when pip is done: an installation that was interrupted may have nvcc and lack the rest.
-    let done = venv.join("installed");
-    if let Some(found) = toolkit_in(&venv)
-        && done.exists()
-    {
-        return Ok(found);
-    }
     if code(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))? != 0 {
         return Err("pip could not install nvcc's packages; check the network, or install a CUDA toolkit".to_owned());
     }
-    fs::write(&done, "").map_err(|error| format!("{}: {error}", done.display()))?;
-    toolkit_in(&venv).ok_or_else(|| format!("nvcc is not in {} after its installation", venv.display()))
+    let toolkit = installed(&venv)?;
+    fs::write(&done, PACKAGES.join("\n")).map_err(|error| format!("{}: {error}", done.display()))?;
+    Ok(toolkit)
 }
 
-fn toolkit_in(venv: &std::path::Path) -> Option<PathBuf> {
-    let pythons = fs::read_dir(venv.join("lib")).ok()?.flatten().map(|entry| entry.path());
-    let mut toolkits = pythons.map(|python| python.join("site-packages/nvidia/cu13"));
-    toolkits.find(|toolkit| toolkit.join("bin/nvcc").exists())
+/// The toolkit in a virtual environment, with names for the linker, which pip's packages lack.
+fn installed(venv: &Path) -> Result<Toolkit, String> {
+    let pythons = fs::read_dir(venv.join("lib")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut packages = pythons.map(|python| python.join("site-packages/nvidia"));
+    let packages = packages.find(|packages| packages.join("cu13/bin/nvcc").exists());
+    let packages = packages.ok_or_else(|| format!("nvcc is not in {} after its installation", venv.display()))?;
+    let libraries: Vec<PathBuf> = ["cu13/lib", "cudnn/lib"].map(|lib| packages.join(lib)).into();
+    let link = target().join("cuda-link");
+    let names = link.join("lib");
+    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    fs::create_dir_all(&names).map_err(|error| failed(&names, error))?;
+    for (library, name) in libraries.iter().flat_map(|folder| versioned_libraries(folder)) {
+        let name = names.join(name);
+        let _ = fs::remove_file(&name);
+        std::os::unix::fs::symlink(&library, &name).map_err(|error| failed(&name, error))?;
+    }
+    stub::make(&link)?;
+    Ok(Toolkit { folder: packages.join("cu13"), libraries, link: Some(link) })
 }

@@ -1,7 +1,7 @@
 //! The loss on random unit embeddings, forward and backward.
 
 use super::measure;
-use super::memory::{peak_rss_from_now_mb, peak_rss_mb};
+use super::memory::{peak_gpu_mb, peak_rss_from_now_mb, peak_rss_mb};
 use crate::error::Result;
 use candle_core::{D, DType, Device, Tensor, Var};
 use clsa_loss::{Candidates, ClsaLoss, MemoryBank};
@@ -40,6 +40,9 @@ pub struct LossTime {
     /// Highest resident memory of the process during the passes, less that with all inputs in place, MB; none where the
     /// system does not say, or does not let the inputs be left out.
     extra_peak_mb: Option<f64>,
+    /// The same on the GPU; none on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_peak_gpu_mb: Option<f64>,
 }
 
 impl LossBench {
@@ -61,6 +64,7 @@ impl LossBench {
         let candidates = Candidates { keys: &keys, bank: Some(&bank), first_positive: 0 };
         let loss = ClsaLoss::default();
         let before = peak_rss_from_now_mb();
+        let gpu_before = peak_gpu_mb(device);
         let times = measure(self.steps, || {
             let output = loss.forward(&weak, &strong, candidates)?;
             output.loss.backward()?;
@@ -77,6 +81,7 @@ impl LossBench {
             median_s: times[times.len() / 2],
             min_s: times[0],
             extra_peak_mb,
+            extra_peak_gpu_mb: peak_gpu_mb(device).zip(gpu_before).map(|(peak, before)| peak - before),
         })
     }
 }

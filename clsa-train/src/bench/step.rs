@@ -1,7 +1,7 @@
 //! One training step on random views.
 
 use super::measure;
-use super::memory::peak_rss_mb;
+use super::memory::{peak_gpu_mb, peak_rss_mb};
 use crate::communicator::SingleProcess;
 use crate::error::Result;
 use crate::method::{Clsa, Views};
@@ -43,6 +43,9 @@ pub struct StepTime {
     min_s: f64,
     /// Highest resident memory of the process, MB; none where the system does not say.
     peak_rss_mb: Option<f64>,
+    /// Highest memory that was taken on the GPU, MB; none on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_gpu_mb: Option<f64>,
 }
 
 impl StepBench {
@@ -71,6 +74,7 @@ impl StepBench {
             median_s: times[times.len() / 2],
             min_s: times[0],
             peak_rss_mb: peak_rss_mb().ok(),
+            peak_gpu_mb: peak_gpu_mb(device),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! `--device` and `--threads`: where and with how many threads a command computes.
 
-use crate::failure::{Failure, request};
+use crate::failure::Failure;
+#[cfg(not(feature = "cuda"))]
+use crate::failure::request;
 use anyhow::Context;
 use candle_core::Device;
 use std::str::FromStr;
@@ -30,15 +32,24 @@ impl FromStr for DeviceName {
 /// Opens the device. A wrong `CLSA_KERNELS` is refused here, before anything is made.
 pub fn open(name: DeviceName) -> Result<Device, Failure> {
     clsa_cpu::InstructionSet::chosen()?;
-    let DeviceName::Cuda(number) = name else { return Ok(Device::Cpu) };
-    if !cfg!(feature = "cuda") {
-        return Err(request(format!(
-            "--device cuda:{number}: this program was built without CUDA; build it with `--features cuda,cudnn`, which \
-             `cargo xtask` does where a CUDA toolkit (nvcc) is found, see `{} doctor`",
-            crate::program()
-        )));
+    match name {
+        DeviceName::Cpu => Ok(Device::Cpu),
+        DeviceName::Cuda(number) => open_gpu(number),
     }
-    Ok(Device::new_cuda(number).with_context(|| format!("--device cuda:{number}"))?)
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(number: usize) -> Result<Device, Failure> {
+    Ok(clsa_cuda::open(number).with_context(|| format!("--device cuda:{number}"))?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(number: usize) -> Result<Device, Failure> {
+    Err(request(format!(
+        "--device cuda:{number}: this program was built without CUDA; build it with `--features cuda,cudnn`, which `cargo \
+         xtask` does where a CUDA toolkit (nvcc) is found, see `{} doctor`",
+        crate::program()
+    )))
 }
 
 /// Sets the number of threads that compute, and returns it; 0 means one for each core.

@@ -1,5 +1,7 @@
 //! `clsa doctor`.
 
+mod cuda_libraries;
+
 use crate::failure::Failure;
 use clsa_cpu::InstructionSet;
 use std::process::Command;
@@ -23,14 +25,14 @@ pub fn run(_: Args) -> Result<(), Failure> {
     row("CUDA devices", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
     println!("\nOptional features, and what each needs here:");
     let feature = |name: &str, built: bool, needs: &str| {
-        row(name, format!("{}; {needs}", if built { "in this build" } else { "not in this build" }));
+        row(name, format!("{}; needs {needs}", if built { "in this build" } else { "not in this build" }));
     };
-    let gpu = if gpus.is_empty() { "needs an NVIDIA GPU with its driver (nvidia-smi)" } else { "a GPU is there" };
-    let cuda = format!("{gpu}, and a CUDA toolkit (nvcc on the PATH, or CUDA_HOME) to build with");
-    feature("cuda", cfg!(feature = "cuda"), &cuda);
-    feature("cudnn", cfg!(feature = "cudnn"), "as cuda, and cuDNN with its header cudnn.h to build with");
-    feature("parquet", cfg!(feature = "parquet"), "nothing is missing");
-    feature("fetch", cfg!(feature = "fetch"), "needs the network when it runs");
+    feature("cuda", cfg!(feature = "cuda"), "an NVIDIA GPU, and nvcc and cuDNN to build with (`cargo xtask` gets both)");
+    for library in cuda_libraries::missing() {
+        row("", library);
+    }
+    feature("parquet", cfg!(feature = "parquet"), "nothing");
+    feature("fetch", cfg!(feature = "fetch"), "the network when it runs");
     Ok(())
 }
 

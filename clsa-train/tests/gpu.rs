@@ -1,0 +1,320 @@
+//! Training on a GPU: against the CPU, against the original implementation, and against itself. Where there is no GPU, the
+//! tests say so and pass.
+
+use candle_core::{DType, Device, Tensor};
+use clsa_data::{Limits, Source};
+use clsa_loss::{Backend as LossBackend, Candidates, ClsaLoss, MemoryBank};
+use clsa_model::{Arch, Backend, Compute, Encoder, Gradients, Mode, ModelConfig, Precision, Stem};
+use clsa_run::{Checkpoint, Config, KnnRecord, MethodConfig, RunFolder, StepRecord};
+use clsa_train::replay::{Case, Trajectory, replay};
+use clsa_train::{Clsa, Datasets, MomentumSgd, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+
+/// The first GPU, opened once: a process has one stream for all its tests.
+fn gpu() -> Option<Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    let open = || match clsa_cuda::open(0) {
+        Ok(device) => Some(device),
+        Err(error) => {
+            eprintln!("not tested: {error}");
+            None
+        }
+    };
+    GPU.get_or_init(open).clone()
+}
+
+fn f64s(tensor: &Tensor) -> Vec<f64> {
+    let host = tensor.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    host.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The length of the difference over the length of what is expected.
+fn difference(got: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let distance: f64 = got.iter().zip(expected).map(|(a, b)| (a - b) * (a - b)).sum();
+    let length: f64 = expected.iter().map(|b| b * b).sum();
+    assert!(distance.is_finite());
+    (distance / length.max(1e-300)).sqrt()
+}
+
+/// Smooth numbers of mixed sign, the same everywhere.
+fn images(n: usize, side: usize, phase: f64) -> Tensor {
+    let value = |i: usize| (i as f64 * 0.37 + phase).sin() + 0.5 * (i as f64 * 0.0113).cos();
+    let values: Vec<f64> = (0..n * 3 * side * side).map(value).collect();
+    Tensor::from_vec(values, (n, 3, side, side), &Device::Cpu).unwrap()
+}
+
+struct Numbers {
+    embedding: Vec<f64>,
+    /// Of every parameter, in order.
+    gradients: Vec<Vec<f64>>,
+    statistics: Vec<f64>,
+    features: Vec<f64>,
+}
+
+/// A training pass with its gradients, and features in evaluation.
+fn pass(model: &ModelConfig, compute: Compute, device: &Device, side: usize) -> Numbers {
+    let encoder = Encoder::new(model, compute, 7, device).unwrap();
+    let dtype = if compute.precision == Precision::F64 { DType::F64 } else { DType::F32 };
+    let images = images(6, side, 0.0).to_dtype(dtype).unwrap().to_device(device).unwrap();
+    let pass = encoder.forward(&images).unwrap();
+    let embedding = f64s(pass.embedding());
+    let upstream: Vec<f64> = (0..embedding.len()).map(|i| (i as f64 * 1.7).sin()).collect();
+    let upstream = Tensor::from_vec(upstream, pass.embedding().dims(), &Device::Cpu).unwrap();
+    let upstream = upstream.to_dtype(pass.embedding().dtype()).unwrap().to_device(device).unwrap();
+    let mut gradients = Gradients::new(encoder.parameters().len());
+    pass.backward(&upstream, &mut gradients).unwrap();
+    Numbers {
+        embedding,
+        gradients: gradients.iter().map(|gradient| f64s(gradient.unwrap())).collect(),
+        statistics: encoder.running_statistics().iter().flat_map(|s| f64s(&s.var)).collect(),
+        features: f64s(&encoder.features(&images).unwrap()),
+    }
+}
+
+/// The worst differences from the truth: embedding, gradients (all parameters as one vector), statistics, features.
+fn differences(got: &Numbers, truth: &Numbers) -> [f64; 4] {
+    let of = |part: fn(&Numbers) -> Vec<f64>| difference(&part(got), &part(truth));
+    [of(|n| n.embedding.clone()), of(|n| n.gradients.concat()), of(|n| n.statistics.clone()), of(|n| n.features.clone())]
+}
+
+/// Networks that have every operation: both stems, both blocks, a projection of stride 2.
+fn models() -> [(&'static str, ModelConfig, usize); 2] {
+    let config = |arch, stem| ModelConfig { arch, stem, width: 0.25, dim: 16, ..ModelConfig::default() };
+    [
+        ("resnet10 with the 3x3 stem", config(Arch::Resnet10, Stem::Cifar), 16),
+        ("resnet50 with the 7x7 stem", config(Arch::Resnet50, Stem::Imagenet), 64),
+    ]
+}
+
+/// In f32, what the GPU computes is as near to f64 as what the CPU computes, within a factor for the other order of sums;
+/// in bf16 likewise.
+fn assert_as_near_as_portable_on_the_cpu(backend: Backend, precision: Precision, bn_splits: usize) {
+    let Some(gpu) = gpu() else { return };
+    for (name, model, side) in models() {
+        let compute = |backend, precision| Compute { backend, precision, bn_splits };
+        let truth = pass(&model, compute(Backend::Portable, Precision::F64), &Device::Cpu, side);
+        let cpu = differences(&pass(&model, compute(Backend::Portable, precision), &Device::Cpu, side), &truth);
+        let got = differences(&pass(&model, compute(backend, precision), &gpu, side), &truth);
+        println!("{name}, {backend:?} {precision:?}: CPU {cpu:.2e?}, GPU {got:.2e?} from f64");
+        for (got, cpu) in got.iter().zip(&cpu) {
+            let rounding = if precision == Precision::F32 { 2e-6 } else { 2e-3 };
+            assert!(*got <= 2.0 * cpu + rounding, "{name}: {got:e} from f64, the CPU {cpu:e}");
+        }
+    }
+}
+
+#[test]
+fn portable_operations_in_f32_are_as_near_to_f64_as_on_the_cpu() {
+    assert_as_near_as_portable_on_the_cpu(Backend::Portable, Precision::F32, 1);
+    assert_as_near_as_portable_on_the_cpu(Backend::Portable, Precision::F32, 2);
+}
+
+#[test]
+fn portable_operations_in_bf16_are_as_near_to_f64_as_on_the_cpu() {
+    assert_as_near_as_portable_on_the_cpu(Backend::Portable, Precision::Bf16, 1);
+}
+
+fn trajectory(name: &str, backend: Backend, precision: Precision, gpu: &Device) -> (Case, Trajectory) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
+    // The bundle for another machine holds the cases beside the tests.
+    let text = std::fs::read_to_string(&path).or_else(|_| std::fs::read_to_string(format!("golden/{name}.json")));
+    let case: Case = serde_json::from_str(&text.unwrap()).unwrap();
+    let got = replay(&case, Compute { backend, precision, bn_splits: 1 }, gpu).unwrap();
+    (case, got)
+}
+
+fn assert_starts_like_the_original(backend: Backend, precision: Precision, loss: f64, gradients: f64) {
+    let Some(gpu) = gpu() else { return };
+    for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32"] {
+        let (case, got) = trajectory(name, backend, precision, &gpu);
+        let (got, expected) = (&got.steps[0], &case.steps[0]);
+        let error = |got: f64, expected: f64| (got - expected).abs() / expected.abs();
+        let worst = expected.grad_norms.iter().map(|(name, norm)| error(got.grad_norms[name], *norm)).fold(0.0, f64::max);
+        println!("{name}, {backend:?} {precision:?}: loss {:e}, gradients {worst:e}", error(got.loss, expected.loss));
+        assert!(error(got.loss, expected.loss) <= loss, "{name}: loss {} instead of {}", got.loss, expected.loss);
+        assert!(error(got.contrastive, expected.contrastive) <= loss && error(got.ddm, expected.ddm) <= loss);
+        assert!(worst <= gradients, "{name}: a gradient's norm is off by {worst:e}");
+    }
+}
+
+#[test]
+fn portable_operations_start_like_the_original_in_f32() {
+    assert_starts_like_the_original(Backend::Portable, Precision::F32, 1e-4, 5e-3);
+}
+
+/// A small state of training on the GPU, of a fixed seed.
+fn clsa(backend: Backend, precision: Precision, gpu: &Device) -> Clsa {
+    let model = ModelConfig { arch: Arch::Resnet18, stem: Stem::Cifar, width: 0.25, dim: 32, ..ModelConfig::default() };
+    let compute = Compute { backend, precision, bn_splits: 2 };
+    let method = MethodConfig { bank: 256, ..MethodConfig::default() };
+    let pair = clsa_model::MomentumPair::new(&model, compute, 0.99, 1, gpu).unwrap();
+    let bank = MemoryBank::random(256, 32, 2, DType::F32, gpu).unwrap();
+    let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-4).unwrap();
+    Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 3)
+}
+
+fn views(gpu: &Device, phase: f64) -> Views {
+    let view = |side, phase| images(8, side, phase).to_dtype(DType::F32).unwrap().to_device(gpu).unwrap();
+    Views { key: view(32, phase), weak: vec![view(32, phase + 1.0)], strong: vec![view(24, phase + 2.0)] }
+}
+
+/// Every number that training changes.
+fn state(clsa: &Clsa) -> Vec<f64> {
+    let encoders = [&clsa.pair.query, &clsa.pair.key];
+    let mut all: Vec<f64> =
+        encoders.iter().flat_map(|encoder| encoder.parameters()).flat_map(|p| f64s(p.var.as_tensor())).collect();
+    all.extend(clsa.optimizer.velocity().iter().flat_map(|v| f64s(v.as_tensor())));
+    all.extend(f64s(clsa.bank.rows()));
+    all
+}
+
+fn assert_two_runs_give_equal_bits(backend: Backend, precision: Precision) {
+    let Some(gpu) = gpu() else { return };
+    let run = || {
+        let mut clsa = clsa(backend, precision, &gpu);
+        let losses: Vec<f64> = (0..4).map(|i| clsa.step(&views(&gpu, f64::from(i)), 0.05).unwrap().loss).collect();
+        (losses, state(&clsa))
+    };
+    let (first, second) = (run(), run());
+    assert_eq!(first.0, second.0);
+    assert!(first.1 == second.1, "the states differ by {:e}", difference(&first.1, &second.1));
+}
+
+#[test]
+fn two_runs_of_portable_operations_give_equal_bits() {
+    assert_two_runs_give_equal_bits(Backend::Portable, Precision::F32);
+    assert_two_runs_give_equal_bits(Backend::Portable, Precision::Bf16);
+}
+
+#[test]
+fn a_view_that_is_not_finite_is_named_and_nothing_is_updated() {
+    let Some(gpu) = gpu() else { return };
+    let mut clsa = clsa(Backend::Auto, Precision::F32, &gpu);
+    clsa.step(&views(&gpu, 0.0), 0.05).unwrap();
+    let parameters = |clsa: &Clsa| -> Vec<f64> {
+        let query = clsa.pair.query.parameters().iter().flat_map(|p| f64s(p.var.as_tensor()));
+        query.chain(clsa.optimizer.velocity().iter().flat_map(|v| f64s(v.as_tensor()))).chain(f64s(clsa.bank.rows())).collect()
+    };
+    let before = parameters(&clsa);
+    let mut broken = views(&gpu, 1.0);
+    broken.strong[0] = (broken.strong[0].clone() * f64::NAN).unwrap();
+    match clsa.step(&broken, 0.05) {
+        Err(TrainError::NotFinite { what }) => assert_eq!(what, "embedding of strong view 0"),
+        other => panic!("{other:?}"),
+    }
+    assert!(before == parameters(&clsa));
+    assert!(clsa.step(&views(&gpu, 2.0), 0.05).unwrap().loss.is_finite());
+}
+
+#[test]
+fn the_loss_and_its_gradients_are_those_of_f64() {
+    let Some(gpu) = gpu() else { return };
+    for (batch, bank, weak, strong) in [(32, 4096, 1, 1), (16, 10_000, 3, 2), (64, 65_536, 5, 5)] {
+        let loss = |device: &Device, dtype: DType, backend| {
+            let unit = |seed, rows| {
+                let rows = MemoryBank::random(rows, 128, seed, DType::F32, &Device::Cpu).unwrap();
+                rows.rows().to_dtype(dtype).unwrap().to_device(device).unwrap()
+            };
+            let views = |from: u64, n: usize| (0..n as u64).map(|i| unit(from + i, batch)).collect::<Vec<_>>();
+            let (keys, bank) = (unit(1, batch), MemoryBank::from_rows(unit(2, bank), 0).unwrap());
+            let pending = ClsaLoss { backend, ..ClsaLoss::default() }
+                .begin(&views(10, weak), &views(100, strong), Candidates::new(&keys).with_bank(&bank))
+                .unwrap();
+            let gradients = (0..weak).map(|i| pending.weak_gradient(i));
+            let gradients: Vec<f64> =
+                gradients.chain((0..strong).map(|j| pending.strong_gradient(j))).flat_map(|g| f64s(&g.unwrap())).collect();
+            (pending.wait().unwrap(), gradients)
+        };
+        let (expected, expected_gradients) = loss(&Device::Cpu, DType::F64, LossBackend::Cpu);
+        let (got, gradients) = loss(&gpu, DType::F32, LossBackend::Auto);
+        let error = (got.total - expected.total).abs() / expected.total;
+        let worst = difference(&gradients, &expected_gradients);
+        println!("loss of {weak}+{strong} views, {batch} x {bank}: {error:e}, gradients {worst:e}");
+        assert!(error < 1e-6 && worst < 5e-6, "loss {error:e}, gradients {worst:e}");
+        assert_eq!(got.acc1, expected.acc1);
+    }
+}
+
+#[test]
+fn the_updates_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let run = |device: &Device| {
+        let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, dim: 8, ..ModelConfig::default() };
+        let pair = clsa_model::MomentumPair::new(&model, Compute::default(), 0.9, 1, device).unwrap();
+        let mut gradients = Gradients::new(pair.query.parameters().len());
+        let mut optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-2).unwrap();
+        for step in 0..3 {
+            for parameter in pair.query.parameters() {
+                let values: Vec<f32> = (0..parameter.var.elem_count()).map(|i| (i as f32 + step as f32).sin()).collect();
+                let gradient = Tensor::from_vec(values, parameter.var.dims(), &Device::Cpu).unwrap();
+                gradients.set(parameter.index, gradient.to_device(device).unwrap());
+            }
+            pair.update_key().unwrap();
+            optimizer.step(pair.query.parameters(), &gradients, 0.1).unwrap();
+        }
+        let of = |encoder: &Encoder| encoder.parameters().iter().flat_map(|p| f64s(p.var.as_tensor())).collect::<Vec<_>>();
+        (of(&pair.query), of(&pair.key))
+    };
+    let (expected, got) = (run(&Device::Cpu), run(&gpu));
+    assert!(difference(&got.0, &expected.0) < 1e-6 && difference(&got.1, &expected.1) < 1e-6);
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn step(&mut self, _: &StepRecord, _: u64) {}
+
+    fn knn(&mut self, _: &KnnRecord) {}
+
+    fn warning(&mut self, text: &str) {
+        panic!("{text}");
+    }
+}
+
+#[test]
+fn a_run_resumed_in_the_middle_of_an_epoch_ends_with_equal_bits() {
+    let Some(gpu) = gpu() else { return };
+    let changes = [
+        "data.source=procedural:classes=4,train=96,test=16,side=16",
+        "model.width=0.25",
+        "eval={resize=16, crop=16}",
+        "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}",
+        "knn={every=0}",
+        "method.bank=32",
+        "train={epochs=2, batch_size=16}",
+        "checkpoint={every_steps=5, keep=10}",
+    ];
+    let config = Config::load("demo", &changes.map(str::to_owned)).unwrap();
+    let train = |folder: &Path, checkpoint: Option<&Path>| {
+        let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
+        let data = Datasets { train: splits.train, test: None };
+        let checkpoint = checkpoint.map(|path| Checkpoint::load(path).unwrap());
+        let run = if checkpoint.is_some() { RunFolder::open(folder).unwrap() } else { RunFolder::vacant(folder).unwrap() };
+        let (device, communicator) = (gpu.clone(), Box::new(SingleProcess));
+        let trainer = TrainerConfig { config: config.clone(), run, data, device, threads: 2, communicator };
+        Trainer::new(trainer, checkpoint.as_ref()).unwrap().run(&AtomicBool::new(false), &mut Silent).unwrap();
+        std::fs::read(folder.join("checkpoints/step-00000012.safetensors")).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let whole = train(&run, None);
+    let resumed = train(&run, Some(&run.join("checkpoints/step-00000005.safetensors")));
+    assert!(whole == resumed, "the last checkpoints differ");
+}
+
+#[test]
+fn embedding_in_training_mode_moves_the_running_statistics_as_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let (_, model, side) = models()[0];
+    let run = |device: &Device| {
+        let encoder = Encoder::new(&model, Compute::default(), 7, device).unwrap();
+        let images = images(6, side, 0.0).to_dtype(DType::F32).unwrap().to_device(device).unwrap();
+        let embedding = encoder.embed(&images, Mode::Train).unwrap();
+        (f64s(&embedding), encoder.running_statistics().iter().flat_map(|s| f64s(&s.var)).collect::<Vec<_>>())
+    };
+    let (expected, got) = (run(&Device::Cpu), run(&gpu));
+    assert!(difference(&got.0, &expected.0) < 1e-4 && difference(&got.1, &expected.1) < 1e-5);
+}

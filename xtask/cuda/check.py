@@ -1,0 +1,346 @@
+"""Runs the checks of a bundle on a machine with a GPU: one JSON line for each, a table at the end. See --help."""
+
+import argparse
+import glob
+import json
+import lzma
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CHECKS = {}
+
+
+def check(seconds):
+    """Registers a check; it is stopped after so many seconds."""
+
+    def register(function):
+        CHECKS[function.__name__] = (seconds, function)
+        return function
+
+    return register
+
+
+class Failed(Exception):
+    pass
+
+
+class Bench:
+    """Where the checks work, and what they share."""
+
+    def __init__(self, args):
+        self.work = tempfile.mkdtemp(prefix="clsa-check-")
+        self.quick = args.quick
+        self.device = args.device
+        self.cores = len(os.sched_getaffinity(0))
+        self.until = 0.0
+        for packed in glob.glob(HERE + "/*.xz"):
+            path = os.path.join(self.work, os.path.basename(packed)[:-3])
+            with lzma.open(packed) as source, open(path, "wb") as target:
+                shutil.copyfileobj(source, target)
+            os.chmod(path, 0o755)
+
+    def path(self, name):
+        return os.path.join(self.work, name)
+
+    def run(self, *command, cwd=HERE, env=None, ok=(0,)):
+        """The output of a command; fails with its last lines where its exit code is another."""
+        left = max(1.0, self.until - time.monotonic())
+        try:
+            done = subprocess.run(
+                [str(c) for c in command],
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=left,
+            )
+        except subprocess.TimeoutExpired as late:
+            tail = (late.stdout or b"")[-600:]
+            raise Failed(f"not done in {left:.0f} s: {tail.decode(errors='replace') if isinstance(tail, bytes) else tail}")
+        except OSError as error:
+            raise Failed(str(error))
+        if done.returncode not in ok:
+            raise Failed(f"exit code {done.returncode}: {done.stdout[-1500:]}")
+        return done.stdout
+
+    def clsa(self, *arguments):
+        return self.run(self.path("clsa"), *arguments)
+
+    def json_of(self, *command, env=None):
+        """The last line that is a JSON object."""
+        output = self.run(*command, env=env)
+        for line in reversed(output.splitlines()):
+            if line.startswith("{"):
+                return json.loads(line)
+        raise Failed(f"no JSON in: {output[-600:]}")
+
+    def unpacked(self, name):
+        """A folder of the data that the bundle holds, or None."""
+        folder = self.path("data-" + name)
+        found = glob.glob(f"{HERE}/data/{name}*")
+        if not os.path.isdir(folder) and found:
+            with tarfile.open(found[0]) as archive:
+                archive.extractall(folder, filter="data")
+        return folder if os.path.isdir(folder) else None
+
+
+@check(60)
+def versions(bench):
+    import ctypes
+
+    import torch
+
+    def of(library, function):
+        try:
+            f = getattr(ctypes.CDLL(library), function)
+            f.restype = ctypes.c_size_t
+            return f()
+        except (OSError, AttributeError) as error:
+            return str(error)
+
+    smi = bench.run("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader").strip()
+    nccl = ctypes.c_int()
+    try:
+        ctypes.CDLL("libnccl.so.2").ncclGetVersion(ctypes.byref(nccl))
+    except OSError:
+        pass
+    return dict(
+        gpu=smi,
+        cores=bench.cores,
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        cudnn=of("libcudnn.so.9", "cudnnGetVersion"),
+        nccl=nccl.value,
+        glibc=os.confstr("CS_GNU_LIBC_VERSION"),
+        clsa=bench.clsa("--version").strip(),
+    )
+
+
+@check(60)
+def pcie(bench):
+    import torch
+
+    rates = {}
+    size = 256 << 20
+    on_device = torch.empty(size, dtype=torch.uint8, device="cuda")
+    for name, pin in (("pinned", True), ("pageable", False)):
+        on_host = torch.ones(size, dtype=torch.uint8, pin_memory=pin)
+        times = []
+        for _ in range(6):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            on_device.copy_(on_host, non_blocking=pin)
+            torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        rates[name + "_gb_s"] = round(size / statistics.median(times[1:]) / 1e9, 2)
+    other = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    again = torch.empty_like(other)
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(10):
+        again.copy_(other)
+    torch.cuda.synchronize()
+    rates["device_copy_tb_s"] = round(20 * (1 << 30) / (time.perf_counter() - start) / 1e12, 2)
+    return rates
+
+
+def rust_tests(bench, binary, *filters):
+    """Runs a test binary on one thread; what its tests print goes to the log."""
+    output = bench.run(bench.path(binary), "--nocapture", "--test-threads=1", *filters, cwd=HERE, ok=(0, 101))
+    with open(os.path.join(bench.work, binary + ".log"), "w") as log:
+        log.write(output)
+    print(output, file=sys.stderr)
+    counts = re.search(r"(\d+) passed; (\d+) failed", output)
+    failed = re.findall(r"^test (\S+) \.\.\. .*?FAILED", output, re.M) or re.findall(r"^    (\S+)$", output, re.M)
+    if not counts:
+        raise Failed(output[-1500:])
+    skipped = output.count("not tested:")
+    if counts[2] != "0" or skipped:
+        raise Failed(f"{counts[2]} of {int(counts[1]) + int(counts[2])} failed, {skipped} found no GPU: {sorted(set(failed))}")
+    return dict(passed=int(counts[1]))
+
+
+@check(240)
+def training_tests(bench):
+    return rust_tests(bench, "gpu")
+
+
+@check(120)
+def kernel_tests(bench):
+    return rust_tests(bench, "kernels")
+
+
+def pretrained(bench, name, *arguments, device):
+    """A run, and the last k-NN accuracy of its metrics."""
+    out = bench.path(f"run-{name}-{device.replace(':', '')}")
+    start = time.monotonic()
+    bench.clsa("pretrain", *arguments, "--out", out, "--device", device)
+    seconds = time.monotonic() - start
+    records = [json.loads(line) for line in open(out + "/metrics.jsonl")]
+    knn = [r["top1"] for r in records if "top1" in r]
+    steps = [r for r in records if "loss" in r]
+    rates = [r["images_per_s"] for r in steps[len(steps) // 2 :]]
+    return dict(knn=knn[-1] if knn else None, seconds=round(seconds, 1), loss=steps[-1]["loss"],
+                images_per_s=round(statistics.median(rates), 1))
+
+
+def beside_the_cpu(bench, name, *arguments):
+    gpu = pretrained(bench, name, *arguments, device=bench.device)
+    cpu = pretrained(bench, name, *arguments, device="cpu")
+    if abs(gpu["knn"] - cpu["knn"]) > 3.0:
+        raise Failed(f"k-NN {gpu['knn']:.1f} on the GPU, {cpu['knn']:.1f} on the CPU")
+    return dict(gpu=gpu, cpu=cpu)
+
+
+@check(180)
+def demo(bench):
+    return beside_the_cpu(bench, "demo")
+
+
+@check(180)
+def cifar(bench):
+    folder = bench.unpacked("cifar")
+    if folder is None:
+        raise Failed("the bundle has no data/cifar*; give it one by bundle-cuda --cifar")
+    few = bench.path("cifar-2000")
+    for split, count in (("train", 200), ("test", 50)):
+        for kind in sorted(os.listdir(f"{folder}/{split}")):
+            os.makedirs(f"{few}/{split}/{kind}", exist_ok=True)
+            for file in sorted(os.listdir(f"{folder}/{split}/{kind}"))[:count]:
+                os.link(f"{folder}/{split}/{kind}/{file}", f"{few}/{split}/{kind}/{file}")
+    return beside_the_cpu(
+        bench, "cifar", "--preset", "cifar10", "--data", f"imagefolder:{few}", "--epochs", "8", "--batch-size", "128",
+        "--set", "knn.every=8", "--set", "knn.k=20", "--set", "method.bank=1024", "--set", "model.width=0.5",
+    )
+
+
+STEPS = {
+    "resnet50": ["--arch", "resnet50", "--batch", "256", "--key", "224", "--weak", "224", "--strong", "96", "--bank", "65536"],
+    "resnet18": ["--arch", "resnet18", "--stem", "cifar", "--batch", "256", "--key", "32", "--weak", "32", "--strong", "32",
+                 "--bank", "4096"],
+}
+
+
+def step(bench, arch, *more, steps=10):
+    ours = [bench.path("clsa"), "bench", "step", *STEPS[arch], "--device", bench.device, "--json", "--steps", steps, *more]
+    return bench.json_of(*ours)
+
+
+def torch_step(bench, arch, *more, steps=10):
+    command = ["python3", HERE + "/peers/torch_step.py", *STEPS[arch], "--device", "cuda", "--bf16", "--steps", steps, *more]
+    return bench.json_of(*command)
+
+
+@check(150)
+def step_resnet50(bench):
+    ours, peer = step(bench, "resnet50", "--precision", "bf16"), torch_step(bench, "resnet50")
+    return dict(ours=ours, peer=peer, ratio=round(ours["median_s"] / peer["median_s"], 3))
+
+
+@check(100)
+def step_resnet50_f32(bench):
+    return dict(ours=step(bench, "resnet50", "--precision", "f32", steps=3))
+
+
+@check(100)
+def step_resnet18(bench):
+    ours, peer = step(bench, "resnet18", "--precision", "bf16", steps=30), torch_step(bench, "resnet18", steps=30)
+    return dict(ours=ours, peer=peer, ratio=round(ours["median_s"] / peer["median_s"], 3))
+
+
+@check(100)
+def loss(bench):
+    sizes = ["--batch", "256", "--weak", "5", "--strong", "5", "--bank", "65536"]
+    ours = bench.json_of(bench.path("clsa"), "bench", "loss", *sizes, "--device", bench.device, "--json")
+    peer = bench.json_of("python3", HERE + "/peers/torch_loss.py", *sizes, "--device", "cuda")
+    return dict(ours=ours, peer=peer, ratio=round(ours["median_s"] / peer["median_s"], 3))
+
+
+@check(200)
+def end_to_end(bench):
+    photos = bench.unpacked("imagenet")
+    if photos is None:
+        raise Failed("the bundle has no data/imagenet*; give it one by bundle-cuda --photos")
+    files = sorted(glob.glob(photos + "/**/*.*", recursive=True))
+    many = bench.path("photos")
+    os.makedirs(many, exist_ok=True)
+    for i in range(256 * (10 if bench.quick else 24)):
+        name = f"{many}/{i:05}.jpg"
+        if not os.path.exists(name):
+            os.link(files[i % len(files)], name)
+    ours = pretrained(
+        bench, "photos", "--preset", "imagenet-single-200", "--data", f"flat:{many}", "--epochs", "1", "--set", "knn.every=0",
+        "--set", "compute.precision=bf16", "--set", "compute.bn_splits=1", "--batch-size", "256", device=bench.device,
+    )
+    peer = bench.json_of("python3", HERE + "/peers/torch_loader.py", "--files", many, "--workers", bench.cores, "--batch", "256",
+                         "--batches", "8")
+    return dict(ours=ours, peer=peer, ratio=round(peer["images_per_s"] / ours["images_per_s"], 3))
+
+
+@check(240)
+def step_resnet50_compiled(bench):
+    return dict(peer=torch_step(bench, "resnet50", "--compile"))
+
+
+@check(180)
+def step_resnet18_compiled(bench):
+    return dict(peer=torch_step(bench, "resnet18", "--compile", steps=30))
+
+
+def main():
+    names = ", ".join(CHECKS)
+    parser = argparse.ArgumentParser(description="Proves and measures CLSA on a GPU.", epilog=f"The checks: {names}")
+    parser.add_argument("--only", default="", help="checks to run, separated by commas")
+    parser.add_argument("--skip", default="", help="checks to leave out, separated by commas")
+    parser.add_argument("--device", default="cuda:0", help="which GPU")
+    parser.add_argument("--out", default=".", help="folder for check.jsonl")
+    parser.add_argument("--quick", action="store_true", help="fewer images from end to end")
+    parser.add_argument("--dry-run", action="store_true", help="list the checks and their time limits")
+    args = parser.parse_args()
+    chosen = [name for name in args.only.split(",") if name] or list(CHECKS)
+    skipped = args.skip.split(",")
+    unknown = [name for name in chosen + [s for s in skipped if s] if name not in CHECKS]
+    if unknown:
+        parser.error(f"no such check: {', '.join(unknown)}; there are {names}")
+    chosen = [name for name in chosen if name not in skipped]
+    if args.dry_run:
+        for name in chosen:
+            print(f"{name}: at most {CHECKS[name][0]} s")
+        return 0
+    bench = Bench(args)
+    results = []
+    os.makedirs(args.out, exist_ok=True)
+    with open(os.path.join(args.out, "check.jsonl"), "w") as log:
+        for name in chosen:
+            seconds, function = CHECKS[name]
+            start = time.monotonic()
+            bench.until = start + seconds
+            try:
+                line = dict(check=name, ok=True, detail=function(bench))
+            except Exception as error:  # a check that fails does not stop the others
+                line = dict(check=name, ok=False, error=f"{type(error).__name__}: {error}"[-2000:])
+            line["seconds"] = round(time.monotonic() - start, 1)
+            results.append(line)
+            for stream in (sys.stdout, log):
+                print(json.dumps(line), file=stream, flush=True)
+    shutil.rmtree(bench.work, ignore_errors=True)
+    print()
+    for line in results:
+        detail = line.get("detail", {})
+        note = f"ratio {detail['ratio']}" if "ratio" in detail else line.get("error", "")[:100].replace("\n", " ")
+        print(f"{line['check']:<24}{'ok' if line['ok'] else 'FAILED':<8}{line['seconds']:>7.1f} s  {note}")
+    return 0 if all(line["ok"] for line in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+//! `cargo xtask bundle-cuda`: everything that proves and measures CUDA on another machine, in one folder.
+
+use crate::cuda::{Toolkit, has_extension};
+use crate::{cargo, code, nvcc, root, target};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const HELP: &str = "\
+Make target/cuda-bundle: the program and the tests with CUDA, and check.sh, which proves and measures them on a machine
+with a GPU, a driver and PyTorch. Neither is needed here; where no CUDA toolkit is found, nvcc and cuDNN are installed from
+PyPI under target/ (python3 is needed, 1.7 GB). The first build takes about 20 minutes on two cores.
+
+Usage: cargo xtask bundle-cuda [--cifar TAR] [--photos TAR]
+
+  --cifar TAR    an archive with train/CLASS/FILE and test/CLASS/FILE, for a run of training
+  --photos TAR   an archive of JPEG files, for training from end to end
+
+Example: cargo xtask bundle-cuda --photos photos.tar && target/cuda-bundle/check.sh --dry-run
+";
+
+/// Largest bundle, MiB.
+const LIMIT: u64 = 60;
+
+/// What the bundle holds beside the programs.
+const SCRIPTS: [&str; 2] = ["xtask/cuda/check.sh", "xtask/cuda/check.py"];
+
+/// The programs: where they are built, and what the bundle calls them.
+const TESTS: [(&str, &str, &str); 2] = [("clsa-train", "gpu", "gpu"), ("clsa-cuda", "gpu", "kernels")];
+
+/// Runs the command.
+pub fn run(args: &[OsString]) -> Result<u8, String> {
+    let mut data = Vec::new();
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let name = match arg.to_str() {
+            Some("--help" | "-h") => {
+                crate::show(HELP);
+                return Ok(0);
+            }
+            Some("--cifar") => "cifar",
+            Some("--photos") => "imagenet",
+            _ => {
+                eprintln!("error: bundle-cuda does not know {}; see --help", arg.to_string_lossy());
+                return Ok(2);
+            }
+        };
+        match rest.next().map(PathBuf::from) {
+            Some(archive) if archive.is_file() => data.push((name, archive)),
+            _ => {
+                eprintln!("error: {} needs the path of an archive", arg.to_string_lossy());
+                return Ok(2);
+            }
+        }
+    }
+    let toolkit = nvcc::toolkit()?;
+    let programs = build(&toolkit)?;
+    // Beside the bundle that is there, so that it is replaced whole.
+    let (bundle, fresh) = (target().join("cuda-bundle"), target().join("cuda-bundle.new"));
+    let _ = fs::remove_dir_all(&fresh);
+    make_folder(&fresh.join("data"))?;
+    for (program, name) in &programs {
+        starts_without_gpu(&toolkit, program)?;
+        pack(program, &fresh.join(format!("{name}.xz")))?;
+    }
+    for script in SCRIPTS {
+        copy(&root().join(script), &fresh)?;
+    }
+    copy_all(&root().join("benches/peers"), "py", &fresh.join("peers"))?;
+    copy_all(&root().join("clsa-train/tests/golden"), "json", &fresh.join("golden"))?;
+    for (name, archive) in &data {
+        let file = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let suffix = file.split_once(".tar").map_or("", |(_, rest)| rest);
+        let to = fresh.join(format!("data/{name}.tar{suffix}"));
+        fs::copy(archive, &to).map_err(|error| format!("{}: {error}", archive.display()))?;
+    }
+    let size = size_of(&fresh)?.div_ceil(1 << 20);
+    if size > LIMIT {
+        return Err(format!("the bundle has {size} MiB, more than {LIMIT}; give it smaller archives"));
+    }
+    let _ = fs::remove_dir_all(&bundle);
+    fs::rename(&fresh, &bundle).map_err(|error| format!("{}: {error}", bundle.display()))?;
+    println!("{} has {size} MiB; on a machine with a GPU: ./check.sh", bundle.display());
+    Ok(0)
+}
+
+/// Builds the program and the tests with CUDA; gives the stripped files and their names in the bundle.
+fn build(toolkit: &Toolkit) -> Result<Vec<(PathBuf, &'static str)>, String> {
+    // In a folder of its own: another toolkit or capability makes all of Candle's kernels anew.
+    let folder = target().join("cuda-build");
+    let mut programs = Vec::new();
+    let mut build = |args: &[&str], package: &str, name: &'static str| -> Result<(), String> {
+        let mut command = cargo();
+        command.args(args).args(["--release", "--locked", "--package", package, "--message-format", "json-render-diagnostics"]);
+        command.arg("--target-dir").arg(&folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        toolkit.build_with(&mut command)?;
+        let output = command.output().map_err(|error| format!("cargo could not be started: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("{package} did not build with CUDA"));
+        }
+        let built = executable(&String::from_utf8_lossy(&output.stdout));
+        let built = built.ok_or_else(|| format!("cargo does not say where it built {package}"))?;
+        let stripped = folder.join(format!("{name}.stripped"));
+        if code(Command::new("strip").arg("-o").args([&stripped, &built]))? != 0 {
+            return Err(format!("{} could not be stripped", built.display()));
+        }
+        programs.push((stripped, name));
+        Ok(())
+    };
+    build(&["build", "--features", "cuda,cudnn"], "clsa-train", "clsa")?;
+    for (package, test, name) in TESTS {
+        let features = if package == "clsa-train" { "cuda,cudnn" } else { "cuda" };
+        build(&["test", "--no-run", "--features", features, "--test", test], package, name)?;
+    }
+    Ok(programs)
+}
+
+/// The last executable that cargo's messages name.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let named = messages.split("\"executable\":\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    named.last().map(|(path, _)| path.into())
+}
+
+/// Whether the program links: all its libraries and symbols are found, with the stand-in for the driver where there is none.
+fn starts_without_gpu(toolkit: &Toolkit, program: &Path) -> Result<(), String> {
+    let mut stub = Toolkit { folder: toolkit.folder.clone(), libraries: toolkit.libraries.clone(), link: None };
+    stub.libraries.extend(toolkit.link.iter().map(|link| link.join("stub")));
+    let mut ldd = Command::new("ldd");
+    ldd.arg("-r").arg(program);
+    stub.run_with(&mut ldd)?;
+    let output = ldd.output().map_err(|error| format!("ldd could not be started: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    match text.lines().find(|line| line.contains("not found") || line.contains("undefined symbol")) {
+        Some(missing) => Err(format!("{}: {}", program.display(), missing.trim())),
+        None => Ok(()),
+    }
+}
+
+/// Compresses a file as xz does, by Python, which the other machine unpacks it with.
+fn pack(from: &Path, to: &Path) -> Result<(), String> {
+    const SCRIPT: &str = "import lzma, shutil, sys\n\
+        with open(sys.argv[1], 'rb') as a, lzma.open(sys.argv[2], 'wb', preset=6) as b: shutil.copyfileobj(a, b)";
+    match code(Command::new("python3").args(["-c", SCRIPT]).args([from, to]))? {
+        0 => Ok(()),
+        _ => Err(format!("{} could not be packed", from.display())),
+    }
+}
+
+fn copy_all(from: &Path, extension: &str, to: &Path) -> Result<(), String> {
+    make_folder(to)?;
+    let entries = fs::read_dir(from).map_err(|error| format!("{}: {error}", from.display()))?;
+    let files = entries.flatten().map(|entry| entry.path()).filter(|path| has_extension(path, extension));
+    files.into_iter().try_for_each(|file| copy(&file, to))
+}
+
+fn copy(file: &Path, folder: &Path) -> Result<(), String> {
+    let to = folder.join(file.file_name().unwrap_or_default());
+    fs::copy(file, to).map(drop).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn make_folder(folder: &Path) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
+}
+
+/// Bytes of all files in a folder.
+fn size_of(folder: &Path) -> Result<u64, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let mut size = 0;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let kind = entry.file_type().map_err(failed)?;
+        size += if kind.is_dir() { size_of(&entry.path())? } else { entry.metadata().map_err(failed)?.len() };
+    }
+    Ok(size)
+}

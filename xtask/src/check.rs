@@ -1,0 +1,27 @@
+//! `cargo xtask check-cuda`: does everything compile with CUDA? No GPU is needed, only `nvcc`, which PyPI ships.
+
+use crate::{cargo, code, features, nvcc};
+use std::ffi::OsString;
+
+const HELP: &str = "\
+Check that the workspace compiles with the features cuda and cudnn.
+
+Where no CUDA toolkit is found, nvcc and cuDNN are installed from PyPI into a virtual environment under target/ (python3 is
+needed, 1.7 GB). No GPU is needed.
+
+Usage: cargo xtask check-cuda
+
+Example: cargo xtask check-cuda
+";
+
+/// Runs the command.
+pub fn run(args: &[OsString]) -> Result<u8, String> {
+    if !args.is_empty() {
+        crate::show(HELP);
+        return Ok(if args[0] == "--help" || args[0] == "-h" { 0 } else { 2 });
+    }
+    let mut check = cargo();
+    check.args(["check", "--workspace", "--all-targets", "--features", features::CUDA]);
+    nvcc::toolkit()?.build_with(&mut check)?;
+    code(&mut check)
+}
