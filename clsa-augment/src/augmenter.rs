@@ -3,7 +3,7 @@
 use image::RgbImage;
 
 use crate::canvas::Canvas;
-use crate::{AugmentError, Layout, Normalize, Op, SampleId, View, ViewId, ViewPlan, layout};
+use crate::{AugmentError, Layout, Normalize, Op, SampleId, Value, View, ViewId, ViewPlan, layout};
 
 /// Makes views. It holds scratch storage only, which is reused from view to view: once the largest image has been seen,
 /// a thread that keeps one allocates a view's list of operations and its tables (a few kilobytes), no pixels. What it
@@ -45,18 +45,18 @@ impl Augmenter {
         id.views(plan).map(|(id, view)| self.image(image, view, id)).collect()
     }
 
-    /// Writes all views of `image`, normalized, each to one of the buffers `out`, which have [`View::values`] elements: key,
-    /// weak views, strong views.
+    /// Writes all views of `image`, normalized (f32) or as bytes (u8), each to one of the buffers `out`, which have
+    /// [`View::values`] elements: key, weak views, strong views.
     ///
     /// # Errors
     /// If the image has no pixels, the plan has an impossible value, or the buffers are not as many or as long as needed.
-    pub fn write_views(
+    pub fn write_views<V: Value>(
         &mut self,
         image: &RgbImage,
         plan: &ViewPlan,
         id: SampleId,
         layout: Layout,
-        out: &mut [&mut [f32]],
+        out: &mut [&mut [V]],
     ) -> Result<(), AugmentError> {
         plan.validate()?;
         if out.len() != plan.len() {
@@ -73,17 +73,18 @@ impl Augmenter {
         self.apply(image, &view.draw(image.width(), image.height(), id)?)
     }
 
-    /// Writes the view of `image` that `id` stands for, normalized, to `out`, which has [`View::values`] elements.
+    /// Writes the view of `image` that `id` stands for, normalized (f32) or as bytes (u8), to `out`, which has
+    /// [`View::values`] elements.
     ///
     /// # Errors
     /// If the image has no pixels, the view has an impossible argument, or `out` has the wrong length.
-    pub fn write(
+    pub fn write<V: Value>(
         &mut self,
         image: &RgbImage,
         view: &View,
         id: ViewId,
         layout: Layout,
-        out: &mut [f32],
+        out: &mut [V],
     ) -> Result<(), AugmentError> {
         let ops = view.draw(image.width(), image.height(), id)?;
         self.apply_into(image, &ops, &view.normalize, layout, out)
@@ -98,17 +99,17 @@ impl Augmenter {
         Ok(self.canvas.finish().to_image())
     }
 
-    /// Applies operations in turn and writes the result, normalized, to `out`.
+    /// Applies operations in turn and writes the result, normalized (f32) or as bytes (u8), to `out`.
     ///
     /// # Errors
     /// As [`Augmenter::apply`], if `normalize` has an impossible value, and if `out` does not have three values for each pixel of the result.
-    pub fn apply_into(
+    pub fn apply_into<V: Value>(
         &mut self,
         image: &RgbImage,
         ops: &[Op],
         normalize: &Normalize,
         layout: Layout,
-        out: &mut [f32],
+        out: &mut [V],
     ) -> Result<(), AugmentError> {
         normalize.validate().map_err(|error| error.within("normalize"))?;
         self.canvas.run(image, ops)?;

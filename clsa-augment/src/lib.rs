@@ -40,7 +40,7 @@ pub use crop::{Crop, random_crop};
 pub use custom_op::CustomOp;
 pub use error::AugmentError;
 pub use jitter::ColorJitter;
-pub use layout::Layout;
+pub use layout::{Layout, Value};
 pub use normalize::Normalize;
 pub use op::Op;
 pub use op_table::{OPS, OpSpec};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::AugmentError;
 use crate::check::field;
+use crate::layout::normalized;
 
 /// Mean and standard deviation by channel (red, green, blue) of pixel values in [0, 1]: torchvision's `Normalize`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,19 @@ impl Normalize {
         let Self { mean, std } = self;
         field(mean.iter().all(|m| m.is_finite()), "mean", mean, "three finite numbers")?;
         field(std.iter().all(|s| s.is_finite() && *s > 0.0), "std", std, "three numbers above 0")
+    }
+
+    /// What each byte of each channel becomes: for a device that is given bytes, with the bits of what is written in f32.
+    ///
+    /// # Examples
+    /// ```
+    /// let tables = clsa_augment::Normalize::NONE.tables();
+    /// assert_eq!((tables[0][0], tables[2][255]), (0.0, 1.0));
+    /// ```
+    pub fn tables(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|channel| {
+            std::array::from_fn(|value| normalized(value as u8, self.mean[channel], self.std[channel]))
+        })
     }
 }
 

@@ -66,10 +66,7 @@ impl Planes {
     /// Gives the interleaved pixels to `out`, whose storage is kept.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.resize(self.data.len(), 0);
-        let [r, g, b] = self.rgb();
-        for (((pixel, &r), &g), &b) in out.as_chunks_mut::<3>().0.iter_mut().zip(r).zip(g).zip(b) {
-            *pixel = [r, g, b];
-        }
+        interleave(self.rgb(), out);
     }
 
     /// The image in the interleaved form of the crate `image`.
@@ -77,6 +74,13 @@ impl Planes {
         let mut raw = Vec::new();
         self.write(&mut raw);
         RgbImage::from_raw(self.width as u32, self.height as u32, raw).expect("every pixel became three bytes")
+    }
+}
+
+/// Writes the channels as interleaved pixels to `out`, which has three bytes for each.
+pub(crate) fn interleave([r, g, b]: [&[u8]; 3], out: &mut [u8]) {
+    for (((pixel, &r), &g), &b) in out.as_chunks_mut::<3>().0.iter_mut().zip(r).zip(g).zip(b) {
+        *pixel = [r, g, b];
     }
 }
 

@@ -1,15 +1,42 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "cuda")]
+mod cudnn;
+#[cfg(feature = "cuda")]
+mod device;
 mod error;
+#[cfg(feature = "cuda")]
+mod feed;
 mod gpu;
+#[cfg(feature = "host-kernels")]
+mod host;
+mod kernels;
 #[cfg(feature = "cuda")]
 pub mod memory;
 #[cfg(feature = "cuda")]
 mod open;
+mod ops;
+#[cfg(feature = "cuda")]
+mod profile;
 mod shape;
+#[cfg(feature = "cuda")]
+mod shared;
+mod tensor;
 
+#[cfg(feature = "cuda")]
+pub use cudnn::{Plan, Planner, Product, cudnn_version};
+#[cfg(feature = "cuda")]
+pub use device::{Cuda, CudaBuffer};
 pub use error::{GpuError, Result};
+#[cfg(feature = "cuda")]
+pub use feed::{Feeder, PinnedBytes, Upload};
 pub use gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
+#[cfg(feature = "host-kernels")]
+pub use host::{Host, HostBuffer};
 #[cfg(feature = "cuda")]
 pub use open::open;
+pub use ops::{
+    Area, AverageTable, BatchNorm, Counted, Images, Norm, NormGradients, Normalized, Ops, Pooled, SgdOperands,
+    SgdTable, SoftmaxBlock, Source,
+};
 pub use shape::{ConvShape, Direction};

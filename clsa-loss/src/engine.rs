@@ -8,19 +8,23 @@ use clsa_cpu::InstructionSet;
 
 use crate::kernels::Kernels;
 use crate::statistics::{Queries, Statistics};
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::{LossError, cpu, portable};
 
 /// Which implementation is asked for to compute the pass over keys and bank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// `Cpu` for tensors on the CPU, `Portable` for others.
+    /// `Cpu` for tensors on the CPU, `Cuda` for F32 on a GPU, `Portable` for others.
     #[default]
     Auto,
     /// Candle operations: any device and dtype.
     Portable,
     /// The operation for CPUs, which streams the candidates through the cache.
     Cpu,
+    /// The kernel for GPUs, for views in F32 (F16 and BF16 views become F32).
+    Cuda,
 }
 
 /// The implementation that computes the pass.
@@ -30,21 +34,39 @@ pub(crate) enum Engine {
     Portable,
     /// The operation for CPUs, with its kernels.
     Cpu(Kernels),
+    /// The kernel for GPUs.
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 impl Engine {
-    /// The engine of `backend` for tensors on `device`. `CLSA_KERNELS` is read for the CPU's engine only.
-    pub fn resolve(backend: Backend, device: &Device) -> Result<Self, LossError> {
+    /// The engine of `backend` for rows of a dtype on a device. `CLSA_KERNELS` is read for the CPU's engine only.
+    pub fn resolve(backend: Backend, rows: DType, device: &Device) -> Result<Self, LossError> {
+        let elsewhere = |expected: &str| LossError::Device {
+            argument: "backend".to_string(),
+            expected: expected.to_string(),
+            got: format!("{:?}", device.location()),
+        };
         match backend {
-            Backend::Auto if device.is_cpu() => Self::cpu(),
-            Backend::Auto | Backend::Portable => Ok(Self::Portable),
-            Backend::Cpu if device.is_cpu() => Self::cpu(),
-            Backend::Cpu => Err(LossError::Device {
-                argument: "backend".to_string(),
-                expected: "the CPU".to_string(),
-                got: format!("{:?}", device.location()),
-            }),
+            Backend::Auto | Backend::Cpu if device.is_cpu() => Self::cpu(),
+            Backend::Auto | Backend::Cuda => match Self::cuda(rows, device) {
+                Some(engine) => Ok(engine),
+                None if backend == Backend::Auto => Ok(Self::Portable),
+                None => Err(elsewhere("a GPU, with views in F32,")),
+            },
+            Backend::Portable => Ok(Self::Portable),
+            Backend::Cpu => Err(elsewhere("the CPU")),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(rows: DType, device: &Device) -> Option<Self> {
+        (device.is_cuda() && rows == DType::F32).then_some(Self::Cuda)
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn cuda(_: DType, _: &Device) -> Option<Self> {
+        None
     }
 
     fn cpu() -> Result<Self, LossError> {
@@ -56,6 +78,8 @@ impl Engine {
         match self {
             Self::Portable => rows,
             Self::Cpu(_) => DType::F64,
+            #[cfg(feature = "cuda")]
+            Self::Cuda => rows,
         }
     }
 
@@ -64,6 +88,8 @@ impl Engine {
         match self {
             Self::Portable => portable::statistics(queries),
             Self::Cpu(kernels) => cpu::statistics(kernels, queries),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => cuda::statistics(queries),
         }
     }
 }

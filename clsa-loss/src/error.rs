@@ -106,6 +106,10 @@ pub enum LossError {
     /// `CLSA_KERNELS` names no instruction set of this processor.
     #[error(transparent)]
     Kernels(#[from] UnavailableInstructionSet),
+    /// A GPU's kernels, its driver or its libraries failed.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Gpu(#[from] clsa_cuda::GpuError),
     /// Candle failed, for example because memory ran out.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -128,6 +132,8 @@ impl LossError {
             | Self::Pointer { .. }
             | Self::BankSize { .. }
             | Self::Kernels(_) => true,
+            #[cfg(feature = "cuda")]
+            Self::Gpu(_) => false,
             Self::NotFinite { .. } | Self::Candle(_) => false,
         }
     }

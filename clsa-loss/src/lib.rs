@@ -4,6 +4,8 @@ mod bank;
 mod candidates;
 mod check;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod embeddings;
 mod engine;
 mod error;

@@ -94,7 +94,7 @@ impl ClsaLoss {
         match (candidates, embeddings) {
             (CandidateSet::Keys(candidates), Some(embeddings)) => {
                 candidates.check(embeddings.dim, embeddings.device())?;
-                let engine = Engine::resolve(self.backend, embeddings.device())?;
+                let engine = Engine::resolve(self.backend, embeddings.rows.dtype(), embeddings.device())?;
                 let terms = keys_and_bank::terms(constants, engine, &embeddings, candidates)?;
                 PendingLoss::new(self.alpha, embeddings, terms, Some(candidates.keys))
             }

@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Backend {
-    /// CPU kernels where they apply (f32 or bf16 on the CPU, a backbone they can compute), portable operations elsewhere.
+    /// The device's kernels where they apply (f32 or bf16, a backbone they can compute), portable operations elsewhere.
     #[default]
     Auto,
     /// Candle operations only: any device and any floating-point type, differentiable by Candle.
     Portable,
     /// This crate's CPU kernels.
     Cpu,
+    /// The kernels of `clsa-cuda` and cuDNN's convolutions, on a GPU.
+    Cuda,
 }
 
 /// What computes an encoder's passes.
@@ -24,6 +26,8 @@ pub enum EngineKind {
     Portable,
     /// This crate's CPU kernels.
     Cpu,
+    /// The kernels of `clsa-cuda` and cuDNN's convolutions, on a GPU.
+    Cuda,
 }
 
 /// The arithmetic of a pass. Parameters and statistics are f32 (f64 for [`Precision::F64`]) whatever it is.

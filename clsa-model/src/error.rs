@@ -10,6 +10,10 @@ pub enum ModelError {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+    /// A GPU's kernels, its driver or its libraries failed.
+    #[cfg(any(feature = "cuda", feature = "host-kernels"))]
+    #[error(transparent)]
+    Gpu(#[from] clsa_cuda::GpuError),
     /// A configuration value is outside its range.
     #[error("{field} is {value}: {expected}")]
     Config {
@@ -72,6 +76,8 @@ impl ModelError {
     pub fn is_request(&self) -> bool {
         match self {
             Self::Tensor(_) | Self::ForeignActivation => false,
+            #[cfg(any(feature = "cuda", feature = "host-kernels"))]
+            Self::Gpu(_) => false,
             Self::Config { .. }
             | Self::InstructionSet(_)
             | Self::Shape { .. }

@@ -1,5 +1,7 @@
 //! The gradients of an encoder's parameters.
 
+#[cfg(any(feature = "cuda", feature = "host-kernels"))]
+use crate::error::ModelError;
 use crate::error::Result;
 use crate::parameters::Parameter;
 use crate::storage;
@@ -101,6 +103,28 @@ impl Gradients {
             }
             f(values)
         })?)
+    }
+
+    /// Calls `f` with the f32 gradients of parameters on their device, for kernels to write to; and with whether none of them
+    /// holds anything yet, so that they are to be overwritten instead of added to.
+    #[cfg(any(feature = "cuda", feature = "host-kernels"))]
+    pub(crate) fn accumulate_on_device<const N: usize, R>(
+        &mut self,
+        parameters: [&Parameter; N],
+        f: impl FnOnce([&Tensor; N], bool) -> Result<R>,
+    ) -> Result<R> {
+        let fresh = parameters.map(|parameter| self.get(parameter.index).is_none());
+        let overwrite = fresh.iter().all(|&fresh| fresh);
+        for (parameter, fresh) in parameters.iter().zip(fresh) {
+            let slot = &mut self.slots[parameter.index];
+            if slot.tensor.is_none() || (fresh && !overwrite) {
+                slot.tensor = Some(Tensor::zeros(parameter.var.shape(), DType::F32, parameter.var.device())?);
+            }
+            slot.stale = false;
+        }
+        let missing = || ModelError::StateDict("a parameter has no gradient".to_owned());
+        let tensors: Vec<&Tensor> = parameters.iter().filter_map(|parameter| self.get(parameter.index)).collect();
+        f(tensors.try_into().map_err(|_| missing())?, overwrite)
     }
 }
 

@@ -9,6 +9,8 @@ mod arch;
 mod compute;
 mod config;
 mod cpu;
+#[cfg(any(feature = "cuda", feature = "host-kernels"))]
+mod cuda;
 mod encoder;
 mod engine;
 mod error;

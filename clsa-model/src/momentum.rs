@@ -4,7 +4,7 @@ use crate::backbone::Architecture;
 use crate::compute::Compute;
 use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
-use crate::update::moving_average;
+use crate::update::moving_averages;
 use candle_core::Device;
 
 /// Query encoder θ and key encoder ξ of the same architecture.
@@ -61,16 +61,8 @@ impl MomentumPair {
     /// # Errors
     /// A tensor operation fails.
     pub fn update_key(&self) -> Result<()> {
-        let update = || {
-            let mut pairs = self.key.parameters().iter().zip(self.query.parameters());
-            pairs.try_for_each(|(key, query)| moving_average(&key.var, &query.var, self.momentum))
-        };
-        if self.key.device().is_cpu() {
-            // The thread pool is entered once, not for each parameter.
-            rayon::scope(|_| update())
-        } else {
-            // A GPU's stream may be the calling thread's own: another thread's work would not be in order with it.
-            update()
-        }
+        let pairs = self.key.parameters().iter().zip(self.query.parameters());
+        let pairs: Vec<_> = pairs.map(|(key, query)| (&key.var, &query.var)).collect();
+        moving_averages(&pairs, self.momentum)
     }
 }

@@ -66,8 +66,60 @@ impl SgdUpdate {
     }
 }
 
+impl SgdUpdate {
+    /// [`Self::apply`] for each weight with its velocity and gradient; on a GPU all in one launch.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_all(&self, parameters: &[(&Var, &Var, &Tensor)]) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Some((first, ..)) = parameters.first()
+            && on_gpu(first)
+        {
+            for (weight, velocity, gradient) in parameters {
+                same_shape("sgd velocity", weight, velocity)?;
+                same_shape("sgd gradient", weight, gradient)?;
+            }
+            let operands = |(weight, velocity, gradient): &(&Var, &Var, &Tensor)| -> candle_core::Result<_> {
+                let [weight, velocity] = [weight, velocity].map(|var| var.as_detached_tensor());
+                Ok(clsa_cuda::SgdOperands { weight, velocity, gradient: gradient.contiguous()? })
+            };
+            let operands = parameters.iter().map(operands).collect::<candle_core::Result<_>>()?;
+            let table = clsa_cuda::SgdTable::new(&clsa_cuda::Cuda::of(first.device())?, operands)?;
+            return Ok(table.apply(self.lr, self.momentum, self.weight_decay)?);
+        }
+        let all = || parameters.iter().try_for_each(|(weight, velocity, gradient)| self.apply(weight, velocity, gradient));
+        // On the CPU the thread pool is entered once, not for each parameter. Work on a GPU stays on this thread, so that it
+        // keeps its order.
+        if parameters.first().is_some_and(|(weight, ..)| weight.device().is_cpu()) { rayon::scope(|_| all()) } else { all() }
+    }
+}
+
+/// `key ← m·key + (1-m)·query` for each pair, in place; on a GPU all in one launch.
+pub(crate) fn moving_averages(pairs: &[(&Var, &Var)], m: f64) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if let Some((first, _)) = pairs.first()
+        && on_gpu(first)
+    {
+        for (key, query) in pairs {
+            same_shape("moving average", key, query)?;
+        }
+        let tensors = pairs.iter().map(|(key, query)| (key.as_detached_tensor(), query.as_detached_tensor())).collect();
+        let table = clsa_cuda::AverageTable::new(&clsa_cuda::Cuda::of(first.device())?, tensors)?;
+        return Ok(table.apply(m)?);
+    }
+    let all = || pairs.iter().try_for_each(|(key, query)| moving_average(key, query, m));
+    if pairs.first().is_some_and(|(key, _)| key.device().is_cpu()) { rayon::scope(|_| all()) } else { all() }
+}
+
+/// Whether the kernels of a GPU can update a variable.
+#[cfg(feature = "cuda")]
+fn on_gpu(var: &Var) -> bool {
+    var.device().is_cuda() && var.dtype() == DType::F32
+}
+
 /// `key ← m·key + (1-m)·query`, in place.
-pub(crate) fn moving_average(key: &Var, query: &Var, m: f64) -> Result<()> {
+fn moving_average(key: &Var, query: &Var, m: f64) -> Result<()> {
     same_shape("moving average", key, query)?;
     if in_place(key) {
         let (m, rest) = (m as f32, (1.0 - m) as f32);

@@ -54,13 +54,13 @@ pub enum TrainError {
         /// Why.
         source: Box<TrainError>,
     },
-    /// A parameter could not be updated.
-    #[error("updating {parameter}")]
+    /// A gradient is not of its parameter's shape.
+    #[error("the gradient of {parameter} has shape {gradient:?}, which is not the parameter's")]
     Update {
         /// The parameter's name.
         parameter: String,
-        /// Why.
-        source: ModelError,
+        /// The gradient's shape.
+        gradient: Vec<usize>,
     },
     /// A memory bank of the configured size could not be made.
     #[error("method.bank = {keys}: no such bank can be made")]

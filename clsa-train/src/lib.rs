@@ -3,6 +3,7 @@
 pub mod bench;
 mod communicator;
 mod error;
+mod feed;
 mod method;
 mod monitor;
 mod optimizer;

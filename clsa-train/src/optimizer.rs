@@ -28,19 +28,16 @@ impl MomentumSgd {
     /// A gradient does not fit its parameter.
     pub fn step(&mut self, parameters: &[Parameter], gradients: &Gradients, lr: f64) -> Result<()> {
         let update = SgdUpdate { lr, momentum: self.momentum, weight_decay: self.weight_decay };
-        let all = || {
-            for ((parameter, velocity), gradient) in parameters.iter().zip(&self.velocity).zip(gradients.iter()) {
-                if let Some(gradient) = gradient {
-                    update
-                        .apply(&parameter.var, velocity, gradient)
-                        .map_err(|source| TrainError::Update { parameter: parameter.name.clone(), source })?;
-                }
+        let mut all = Vec::with_capacity(parameters.len());
+        for ((parameter, velocity), gradient) in parameters.iter().zip(&self.velocity).zip(gradients.iter()) {
+            let Some(gradient) = gradient else { continue };
+            if gradient.shape() != parameter.var.shape() {
+                let (parameter, gradient) = (parameter.name.clone(), gradient.dims().to_vec());
+                return Err(TrainError::Update { parameter, gradient });
             }
-            Ok(())
-        };
-        // On the CPU the thread pool is entered once, not for each parameter. Work on a GPU stays on this thread, so that it
-        // keeps its order.
-        if parameters.first().is_some_and(|p| p.var.device().is_cpu()) { rayon::scope(|_| all()) } else { all() }
+            all.push((&parameter.var, velocity, gradient));
+        }
+        Ok(update.apply_all(&all)?)
     }
 
     /// The velocities, in the order of the parameters.

@@ -5,6 +5,7 @@ use crate::error::{Result, TrainError};
 use crate::method::Clsa;
 use crate::monitor::KnnMonitor;
 use crate::setup::build;
+use crate::feed::Fed;
 use crate::view_batch::MakeViews;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
@@ -70,6 +71,7 @@ pub struct Trainer {
     device: Device,
     clsa: Clsa,
     loader: Loader<MakeViews>,
+    views: Arc<MakeViews>,
     /// Sentences about images that the loader has skipped.
     skipped: mpsc::Receiver<String>,
     position: Position,
@@ -108,9 +110,9 @@ impl Trainer {
         };
         let is_first = communicator.is_first();
         let mut clsa = build(&config, &device, communicator)?;
-        let views = MakeViews { plan: config.views.clone(), seed };
+        let views = Arc::new(MakeViews::for_device(config.views.clone(), seed, &device)?);
         let (sender, skipped) = mpsc::channel();
-        let loader = Loader::new(data.train.clone(), Arc::new(views), loader)?.on_bad_sample(move |bad| {
+        let loader = Loader::new(data.train.clone(), Arc::clone(&views), loader)?.on_bad_sample(move |bad| {
             // Where nobody receives any more, there is nobody to warn.
             let _ = sender.send(format!("sample skipped: {}", bad.reason));
         });
@@ -135,7 +137,7 @@ impl Trainer {
                 output.run.drop_checkpoints_after(position.step)?;
             }
         }
-        Ok(Self { config, device, clsa, loader, skipped, position, output })
+        Ok(Self { config, device, clsa, loader, views, skipped, position, output })
     }
 
     /// Trains to the end, or until `stop` is set: then the step is finished and a checkpoint written.
@@ -167,17 +169,27 @@ impl Trainer {
         let lr = cosine(self.config.optim.lr, epoch, self.config.train.epochs);
         let batches = self.loader.batches_per_epoch();
         let steps = self.config.train.epochs * batches as u64;
-        let mut source = self.loader.epoch(epoch, self.position.batch);
+        let (plan, feed) = (self.views.plan(), self.views.feed());
+        let mut source = self.loader.epoch(epoch, self.position.batch).map(|batch| -> Result<Fed> {
+            Ok(feed.begin(plan, batch?)?)
+        });
+        let mut ahead = None;
         loop {
             let start = Instant::now();
-            let Some(batch) = source.next() else { break };
+            let Some(fed) = ahead.take().or_else(|| source.next()) else { break };
             self.skipped.try_iter().for_each(|warning| observer.warning(&warning));
-            let batch = batch?;
-            let samples = batch.samples.len();
-            let views = batch.to_tensors(&self.config.views, samples, &self.device)?;
-            let data_wait_s = batch.wait.as_secs_f64();
-            drop(batch);
+            let fed = fed?;
+            if feed.is_ahead() {
+                // The next batch is copied to the GPU while it works on this one.
+                ahead = source.next();
+            }
+            let samples = fed.batch.samples.len();
+            let views = feed.views(plan, &fed, &self.device)?;
+            let data_wait_s = fed.batch.wait.as_secs_f64();
+            // The memory of the batch goes back to the loader, unless the GPU may still copy from it.
+            let copied = feed.is_ahead().then_some(fed);
             let report = self.clsa.step(&views, lr).map_err(|e| at_step(e, self.position.step + 1, lr))?;
+            drop(copied);
             let images_per_s = samples as f64 / start.elapsed().as_secs_f64();
             self.position.step += 1;
             self.position.batch += 1;

@@ -1,8 +1,9 @@
 //! From a decoded image to its views in a batch's buffers, and from the buffers to tensors.
 
+use crate::feed::Feed;
 use crate::method::Views;
 use candle_core::{Device, Tensor};
-use clsa_augment::{Augmenter, Layout, SampleId, ViewPlan};
+use clsa_augment::{Augmenter, Layout, SampleId, Value, View, ViewPlan};
 use clsa_data::{Sample, Transform};
 use std::cell::RefCell;
 use std::error::Error;
@@ -10,64 +11,124 @@ use std::error::Error;
 /// Makes the views of a plan: what the loader turns a sample into.
 #[derive(Clone, Debug)]
 pub struct MakeViews {
-    /// The views.
-    pub plan: ViewPlan,
-    /// The run's seed.
-    pub seed: u64,
+    plan: ViewPlan,
+    seed: u64,
+    feed: Feed,
 }
 
-/// One buffer for each view, key first, then weak, then strong: (N, H, W, 3) in f32, normalized.
+/// One buffer for each view, key first, then weak, then strong: (N, H, W, 3).
 #[derive(Debug)]
 pub struct ViewBatch {
-    buffers: Vec<Vec<f32>>,
+    pub(crate) buffers: Vec<Pixels>,
+}
+
+/// The pixels of a view of all samples.
+#[derive(Debug)]
+pub(crate) enum Pixels {
+    /// Normalized.
+    Floats(Vec<f32>),
+    /// As they are, in memory that a GPU copies from.
+    #[cfg(feature = "cuda")]
+    Bytes(clsa_cuda::PinnedBytes),
+}
+
+/// The places of a sample's views, in order.
+pub struct Slot<'a>(Vec<Place<'a>>);
+
+enum Place<'a> {
+    Floats(&'a mut [f32]),
+    #[cfg(feature = "cuda")]
+    Bytes(&'a mut [u8]),
+}
+
+impl MakeViews {
+    /// Views of a plan, drawn by the run's seed, for encoders on the CPU.
+    pub fn new(plan: ViewPlan, seed: u64) -> Self {
+        Self { plan, seed, feed: Feed::Host }
+    }
+
+    /// The same for encoders on a device. A GPU is given bytes, and normalizes them to the numbers that the CPU is given.
+    ///
+    /// # Errors
+    /// The GPU fails.
+    pub fn for_device(plan: ViewPlan, seed: u64, device: &Device) -> candle_core::Result<Self> {
+        let feed = Feed::new(&plan, device)?;
+        Ok(Self { plan, seed, feed })
+    }
+
+    pub(crate) fn plan(&self) -> &ViewPlan {
+        &self.plan
+    }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
 }
 
 impl Transform for MakeViews {
     type Batch = ViewBatch;
-    type Slot<'a> = Vec<&'a mut [f32]>;
+    type Slot<'a> = Slot<'a>;
 
     fn allocate(&self, samples: usize) -> ViewBatch {
-        ViewBatch { buffers: self.plan.views().map(|view| vec![0.0; samples * floats(view.size)]).collect() }
+        ViewBatch { buffers: self.plan.views().map(|view| self.feed.allocate(samples * values(view.size))).collect() }
     }
 
-    fn slots<'a>(&'a self, batch: &'a mut ViewBatch) -> Vec<Self::Slot<'a>> {
-        let mut parts: Vec<_> = (batch.buffers.iter_mut().zip(self.plan.views()))
-            .map(|(buffer, view)| buffer.chunks_exact_mut(floats(view.size)))
-            .collect();
-        let samples = parts.first().map_or(0, ExactSizeIterator::len);
-        (0..samples).map(|_| parts.iter_mut().filter_map(Iterator::next).collect()).collect()
+    fn slots<'a>(&'a self, batch: &'a mut ViewBatch) -> Vec<Slot<'a>> {
+        let mut parts: Vec<_> =
+            (batch.buffers.iter_mut().zip(self.plan.views())).map(|(pixels, view)| pixels.places(values(view.size))).collect();
+        let samples = parts.first().map_or(0, |places| places.len());
+        (0..samples).map(|_| Slot(parts.iter_mut().filter_map(Iterator::next).collect())).collect()
     }
 
-    fn apply(&self, sample: &Sample<'_>, mut slot: Self::Slot<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn apply(&self, sample: &Sample<'_>, slot: Slot<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         thread_local! {
             static AUGMENTER: RefCell<Augmenter> = RefCell::new(Augmenter::new());
         }
         AUGMENTER.with_borrow_mut(|augmenter| {
             let id = SampleId { seed: self.seed, epoch: sample.epoch, sample: sample.index as u64 };
-            Ok(augmenter.write_views(sample.image, &self.plan, id, Layout::ChannelsLast, &mut slot)?)
+            for ((id, view), place) in id.views(&self.plan).zip(slot.0) {
+                match place {
+                    Place::Floats(out) => write(augmenter, sample, view, id, out)?,
+                    #[cfg(feature = "cuda")]
+                    Place::Bytes(out) => write(augmenter, sample, view, id, out)?,
+                }
+            }
+            Ok(())
         })
     }
 }
 
-impl ViewBatch {
-    /// The views of the first `samples` samples, channels-last in memory, on a device.
-    ///
-    /// # Errors
-    /// The device has no room.
-    pub fn to_tensors(&self, plan: &ViewPlan, samples: usize, device: &Device) -> candle_core::Result<Views> {
-        let tensor = |(buffer, side): (&Vec<f32>, u32)| {
-            let (side, values) = (side as usize, &buffer[..samples * floats(side)]);
-            Tensor::from_slice(values, (samples, side, side, 3), device)?.permute((0, 3, 1, 2))
+fn write<V: Value>(
+    augmenter: &mut Augmenter,
+    sample: &Sample<'_>,
+    view: &View,
+    id: clsa_augment::ViewId,
+    out: &mut [V],
+) -> Result<(), clsa_augment::AugmentError> {
+    augmenter.write(sample.image, view, id, Layout::ChannelsLast, out)
+}
+
+impl Pixels {
+    /// The places of so many values, one for each sample.
+    fn places(&mut self, values: usize) -> std::vec::IntoIter<Place<'_>> {
+        let places: Vec<Place<'_>> = match self {
+            Self::Floats(all) => all.chunks_exact_mut(values).map(Place::Floats).collect(),
+            #[cfg(feature = "cuda")]
+            Self::Bytes(all) => all.chunks_exact_mut(values).map(Place::Bytes).collect(),
         };
-        let sides = plan.views().map(|view| view.size);
-        let mut views = self.buffers.iter().zip(sides).map(tensor).collect::<candle_core::Result<Vec<_>>>()?;
-        let strong = views.split_off(1 + plan.weak.len());
-        let weak = views.split_off(1);
-        Ok(Views { key: views.remove(0), weak, strong })
+        places.into_iter()
     }
 }
 
-fn floats(side: impl TryInto<usize>) -> usize {
-    let side = side.try_into().unwrap_or(0);
+/// The views of a batch by their place in the plan, key first, from one tensor for each.
+pub(crate) fn sorted(plan: &ViewPlan, mut tensors: Vec<Tensor>) -> Views {
+    let strong = tensors.split_off(1 + plan.weak.len());
+    let weak = tensors.split_off(1);
+    Views { key: tensors.remove(0), weak, strong }
+}
+
+/// Values of a view of this side.
+pub(crate) fn values(side: u32) -> usize {
+    let side = side as usize;
     side * side * 3
 }

@@ -98,7 +98,7 @@ fn assert_as_near_as_portable_on_the_cpu(backend: Backend, precision: Precision,
         let truth = pass(&model, compute(Backend::Portable, Precision::F64), &Device::Cpu, side);
         let cpu = differences(&pass(&model, compute(Backend::Portable, precision), &Device::Cpu, side), &truth);
         let got = differences(&pass(&model, compute(backend, precision), &gpu, side), &truth);
-        println!("{name}, {backend:?} {precision:?}: CPU {cpu:.2e?}, GPU {got:.2e?} from f64");
+        println!("{name}, {backend:?} {precision:?}: CPU {cpu:?}, GPU {got:?} from f64");
         for (got, cpu) in got.iter().zip(&cpu) {
             let rounding = if precision == Precision::F32 { 2e-6 } else { 2e-3 };
             assert!(*got <= 2.0 * cpu + rounding, "{name}: {got:e} from f64, the CPU {cpu:e}");
@@ -115,6 +115,18 @@ fn portable_operations_in_f32_are_as_near_to_f64_as_on_the_cpu() {
 #[test]
 fn portable_operations_in_bf16_are_as_near_to_f64_as_on_the_cpu() {
     assert_as_near_as_portable_on_the_cpu(Backend::Portable, Precision::Bf16, 1);
+}
+
+#[test]
+fn kernels_in_f32_are_as_near_to_f64_as_portable_operations_on_the_cpu() {
+    assert_as_near_as_portable_on_the_cpu(Backend::Cuda, Precision::F32, 1);
+    assert_as_near_as_portable_on_the_cpu(Backend::Cuda, Precision::F32, 2);
+}
+
+#[test]
+fn kernels_in_bf16_are_as_near_to_f64_as_portable_operations_on_the_cpu() {
+    assert_as_near_as_portable_on_the_cpu(Backend::Cuda, Precision::Bf16, 1);
+    assert_as_near_as_portable_on_the_cpu(Backend::Cuda, Precision::Bf16, 3);
 }
 
 fn trajectory(name: &str, backend: Backend, precision: Precision, gpu: &Device) -> (Case, Trajectory) {
@@ -143,6 +155,12 @@ fn assert_starts_like_the_original(backend: Backend, precision: Precision, loss:
 #[test]
 fn portable_operations_start_like_the_original_in_f32() {
     assert_starts_like_the_original(Backend::Portable, Precision::F32, 1e-4, 5e-3);
+}
+
+#[test]
+fn kernels_start_like_the_original_in_f32_and_near_it_in_bf16() {
+    assert_starts_like_the_original(Backend::Cuda, Precision::F32, 1e-4, 5e-3);
+    assert_starts_like_the_original(Backend::Cuda, Precision::Bf16, 3e-2, 0.3);
 }
 
 /// A small state of training on the GPU, of a fixed seed.
@@ -187,6 +205,12 @@ fn assert_two_runs_give_equal_bits(backend: Backend, precision: Precision) {
 fn two_runs_of_portable_operations_give_equal_bits() {
     assert_two_runs_give_equal_bits(Backend::Portable, Precision::F32);
     assert_two_runs_give_equal_bits(Backend::Portable, Precision::Bf16);
+}
+
+#[test]
+fn two_runs_of_kernels_give_equal_bits() {
+    assert_two_runs_give_equal_bits(Backend::Cuda, Precision::F32);
+    assert_two_runs_give_equal_bits(Backend::Cuda, Precision::Bf16);
 }
 
 #[test]
@@ -308,7 +332,7 @@ fn a_run_resumed_in_the_middle_of_an_epoch_ends_with_equal_bits() {
 #[test]
 fn embedding_in_training_mode_moves_the_running_statistics_as_on_the_cpu() {
     let Some(gpu) = gpu() else { return };
-    let (_, model, side) = models()[0];
+    let [(_, model, side), _] = models();
     let run = |device: &Device| {
         let encoder = Encoder::new(&model, Compute::default(), 7, device).unwrap();
         let images = images(6, side, 0.0).to_dtype(DType::F32).unwrap().to_device(device).unwrap();
@@ -317,4 +341,12 @@ fn embedding_in_training_mode_moves_the_running_statistics_as_on_the_cpu() {
     };
     let (expected, got) = (run(&Device::Cpu), run(&gpu));
     assert!(difference(&got.0, &expected.0) < 1e-4 && difference(&got.1, &expected.1) < 1e-5);
+}
+
+#[test]
+fn cudnn_describes_the_gpu() {
+    let Some(gpu) = gpu() else { return };
+    let description = clsa_cuda::Cuda::of(&gpu).unwrap().device_description().unwrap();
+    println!("description {description}");
+    assert!(serde_json::from_str::<serde_json::Value>(&description).unwrap().is_object());
 }

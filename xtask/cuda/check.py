@@ -37,10 +37,12 @@ class Bench:
 
     def __init__(self, args):
         self.work = tempfile.mkdtemp(prefix="clsa-check-")
+        self.out = args.out
         self.quick = args.quick
         self.device = args.device
         self.cores = len(os.sched_getaffinity(0))
         self.until = 0.0
+        os.makedirs(args.out, exist_ok=True)
         for packed in glob.glob(HERE + "/*.xz"):
             path = os.path.join(self.work, os.path.basename(packed)[:-3])
             with lzma.open(packed) as source, open(path, "wb") as target:
@@ -157,9 +159,8 @@ def pcie(bench):
 def rust_tests(bench, binary, *filters):
     """Runs a test binary on one thread; what its tests print goes to the log."""
     output = bench.run(bench.path(binary), "--nocapture", "--test-threads=1", *filters, cwd=HERE, ok=(0, 101))
-    with open(os.path.join(bench.work, binary + ".log"), "w") as log:
+    with open(os.path.join(bench.out, binary + ".log"), "w") as log:
         log.write(output)
-    print(output, file=sys.stderr)
     counts = re.search(r"(\d+) passed; (\d+) failed", output)
     failed = re.findall(r"^test (\S+) \.\.\. .*?FAILED", output, re.M) or re.findall(r"^    (\S+)$", output, re.M)
     if not counts:
@@ -170,14 +171,19 @@ def rust_tests(bench, binary, *filters):
     return dict(passed=int(counts[1]))
 
 
-@check(240)
-def training_tests(bench):
-    return rust_tests(bench, "gpu")
+@check(90)
+def kernel_tests(bench):
+    return rust_tests(bench, "kernel_tests")
 
 
 @check(120)
-def kernel_tests(bench):
-    return rust_tests(bench, "kernels")
+def convolution_tests(bench):
+    return rust_tests(bench, "convolution_tests")
+
+
+@check(240)
+def training_tests(bench):
+    return rust_tests(bench, "training_tests")
 
 
 def pretrained(bench, name, *arguments, device):
@@ -233,7 +239,22 @@ STEPS = {
 
 def step(bench, arch, *more, steps=10):
     ours = [bench.path("clsa"), "bench", "step", *STEPS[arch], "--device", bench.device, "--json", "--steps", steps, *more]
-    return bench.json_of(*ours)
+    found = bench.json_of(*ours)
+    kernels = found.pop("kernels", None)
+    if kernels:
+        with open(os.path.join(bench.out, f"kernels-{arch}.json"), "w") as file:
+            json.dump(kernels, file, indent=1)
+        found["kernels_ms"] = by_kind(kernels)
+    return found
+
+
+def by_kind(kernels):
+    """Milliseconds of a step by the first word of what was measured: a kernel, or a convolution's direction."""
+    sums = {}
+    for kernel in kernels:
+        kind = kernel["kind"].split()[0]
+        sums[kind] = round(sums.get(kind, 0.0) + kernel["ms"], 3)
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
 def torch_step(bench, arch, *more, steps=10):
@@ -243,7 +264,8 @@ def torch_step(bench, arch, *more, steps=10):
 
 @check(150)
 def step_resnet50(bench):
-    ours, peer = step(bench, "resnet50", "--precision", "bf16"), torch_step(bench, "resnet50")
+    ours = step(bench, "resnet50", "--precision", "bf16", "--profile")
+    peer = torch_step(bench, "resnet50")
     return dict(ours=ours, peer=peer, ratio=round(ours["median_s"] / peer["median_s"], 3))
 
 
@@ -254,8 +276,17 @@ def step_resnet50_f32(bench):
 
 @check(100)
 def step_resnet18(bench):
-    ours, peer = step(bench, "resnet18", "--precision", "bf16", steps=30), torch_step(bench, "resnet18", steps=30)
+    ours = step(bench, "resnet18", "--precision", "bf16", "--profile", steps=30)
+    peer = torch_step(bench, "resnet18", steps=30)
     return dict(ours=ours, peer=peer, ratio=round(ours["median_s"] / peer["median_s"], 3))
+
+
+@check(100)
+def step_portable(bench):
+    return dict(
+        resnet50=step(bench, "resnet50", "--precision", "bf16", "--portable", "--batch", "32", steps=3),
+        resnet18=step(bench, "resnet18", "--precision", "f32", "--portable", steps=3),
+    )
 
 
 @check(100)
@@ -303,7 +334,7 @@ def main():
     parser.add_argument("--only", default="", help="checks to run, separated by commas")
     parser.add_argument("--skip", default="", help="checks to leave out, separated by commas")
     parser.add_argument("--device", default="cuda:0", help="which GPU")
-    parser.add_argument("--out", default=".", help="folder for check.jsonl")
+    parser.add_argument("--out", default=".", help="folder for check.jsonl and the logs")
     parser.add_argument("--quick", action="store_true", help="fewer images from end to end")
     parser.add_argument("--dry-run", action="store_true", help="list the checks and their time limits")
     args = parser.parse_args()
@@ -319,7 +350,6 @@ def main():
         return 0
     bench = Bench(args)
     results = []
-    os.makedirs(args.out, exist_ok=True)
     with open(os.path.join(args.out, "check.jsonl"), "w") as log:
         for name in chosen:
             seconds, function = CHECKS[name]

@@ -26,8 +26,13 @@ const LIMIT: u64 = 60;
 /// What the bundle holds beside the programs.
 const SCRIPTS: [&str; 2] = ["xtask/cuda/check.sh", "xtask/cuda/check.py"];
 
-/// The programs: where they are built, and what the bundle calls them.
-const TESTS: [(&str, &str, &str); 2] = [("clsa-train", "gpu", "gpu"), ("clsa-cuda", "gpu", "kernels")];
+/// The programs: the package, the target, and what the bundle calls them.
+const PROGRAMS: [(&str, &str, &str); 4] = [
+    ("clsa-train", "clsa", "clsa"),
+    ("clsa-train", "gpu", "training_tests"),
+    ("clsa-cuda", "gpu", "convolution_tests"),
+    ("clsa-cuda", "gpu_kernels", "kernel_tests"),
+];
 
 /// Runs the command.
 pub fn run(args: &[OsString]) -> Result<u8, String> {
@@ -87,39 +92,41 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
 
 /// Builds the program and the tests with CUDA; gives the stripped files and their names in the bundle.
 fn build(toolkit: &Toolkit) -> Result<Vec<(PathBuf, &'static str)>, String> {
-    // In a folder of its own: another toolkit or capability makes all of Candle's kernels anew.
+    // In a folder of its own: another toolkit or capability makes all of Candle's kernels anew. In one command: cargo would
+    // give other features to the dependencies of each package alone, and make the kernels anew for each.
     let folder = target().join("cuda-build");
+    let mut command = cargo();
+    command.args(["test", "--no-run", "--release", "--locked", "--package", "clsa-train", "--package", "clsa-cuda"]);
+    command.args(["--features", "clsa-train/cuda,clsa-train/cudnn,clsa-cuda/cuda", "--test", "gpu", "--test", "gpu_kernels"]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    command.arg("--target-dir").arg(&folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    toolkit.build_with(&mut command)?;
+    let output = command.output().map_err(|error| format!("cargo could not be started: {error}"))?;
+    if !output.status.success() {
+        return Err("the program did not build with CUDA".to_owned());
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
     let mut programs = Vec::new();
-    let mut build = |args: &[&str], package: &str, name: &'static str| -> Result<(), String> {
-        let mut command = cargo();
-        command.args(args).args(["--release", "--locked", "--package", package, "--message-format", "json-render-diagnostics"]);
-        command.arg("--target-dir").arg(&folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        toolkit.build_with(&mut command)?;
-        let output = command.output().map_err(|error| format!("cargo could not be started: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("{package} did not build with CUDA"));
-        }
-        let built = executable(&String::from_utf8_lossy(&output.stdout));
-        let built = built.ok_or_else(|| format!("cargo does not say where it built {package}"))?;
+    for (package, target, name) in PROGRAMS {
+        let built = executable(&messages, package, target);
+        let built = built.ok_or_else(|| format!("cargo does not say where it built {target} of {package}"))?;
         let stripped = folder.join(format!("{name}.stripped"));
         if code(Command::new("strip").arg("-o").args([&stripped, &built]))? != 0 {
             return Err(format!("{} could not be stripped", built.display()));
         }
         programs.push((stripped, name));
-        Ok(())
-    };
-    build(&["build", "--features", "cuda,cudnn"], "clsa-train", "clsa")?;
-    for (package, test, name) in TESTS {
-        let features = if package == "clsa-train" { "cuda,cudnn" } else { "cuda" };
-        build(&["test", "--no-run", "--features", features, "--test", test], package, name)?;
     }
     Ok(programs)
 }
 
-/// The last executable that cargo's messages name.
-fn executable(messages: &str) -> Option<PathBuf> {
-    let named = messages.split("\"executable\":\"").skip(1).filter_map(|rest| rest.split_once('"'));
-    named.last().map(|(path, _)| path.into())
+/// The executable of a target of a package, by cargo's messages, one a line.
+fn executable(messages: &str, package: &str, target: &str) -> Option<PathBuf> {
+    let (package, target) = (format!("/{package}#"), format!("\"name\":\"{target}\""));
+    let mut lines = messages.lines().filter(|line| line.contains(&package) && line.contains(&target));
+    lines.find_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        rest.split_once('"').map(|(path, _)| path.into())
+    })
 }
 
 /// Whether the program links: all its libraries and symbols are found, with the stand-in for the driver where there is none.

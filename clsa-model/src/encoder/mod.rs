@@ -62,12 +62,12 @@ impl Encoder {
     }
 
     fn build(architecture: Arc<dyn Architecture>, compute: Compute, seed: u64, device: &Device) -> Result<Self> {
-        let engine = engine::open(compute, device, architecture.needs_candle())?;
         let dtype = match compute.precision {
             Precision::F32 | Precision::Bf16 => DType::F32,
             Precision::F64 => DType::F64,
         };
         let network = Network::new(architecture.as_ref(), Builder::new(seed, dtype, device))?;
+        let engine = engine::open(compute, device, architecture.needs_candle(), &network)?;
         Ok(Self { architecture, compute, device: device.clone(), network, batches: AtomicU64::new(0), engine })
     }
 

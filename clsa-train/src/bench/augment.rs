@@ -34,7 +34,7 @@ impl AugmentBench {
     /// # Errors
     /// A file is not an image.
     pub fn run(&self) -> Result<AugmentRate> {
-        let views = MakeViews { plan: self.plan.clone(), seed: 0 };
+        let views = MakeViews::new(self.plan.clone(), 0);
         let one = |index: usize| -> Result<()> {
             thread_local! {
                 static BATCH: RefCell<Option<ViewBatch>> = const { RefCell::new(None) };

@@ -41,7 +41,7 @@ impl LoaderBench {
     pub fn run(self) -> Result<LoaderRate> {
         let config = LoaderConfig { batch_size: self.batch, threads: self.threads, ..LoaderConfig::default() };
         let views = self.plan.views().count();
-        let transform = Arc::new(MakeViews { plan: self.plan, seed: 0 });
+        let transform = Arc::new(MakeViews::new(self.plan, 0));
         let loader = Loader::new(self.dataset, transform, config)?;
         let start = Instant::now();
         let mut images = 0;

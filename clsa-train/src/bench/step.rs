@@ -30,6 +30,16 @@ pub struct StepBench {
     pub bank: usize,
     /// Measured steps.
     pub steps: usize,
+    /// On a GPU, whether one more step is measured kernel by kernel.
+    pub profile: bool,
+}
+
+/// What a kind of work takes on a GPU in one step.
+#[derive(Debug, Serialize)]
+pub struct KernelTime {
+    kind: String,
+    count: usize,
+    ms: f64,
 }
 
 /// What a step takes.
@@ -46,6 +56,9 @@ pub struct StepTime {
     /// Highest memory that was taken on the GPU, MB; none on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_gpu_mb: Option<f64>,
+    /// Most first; only where it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernels: Vec<KernelTime>,
 }
 
 impl StepBench {
@@ -75,6 +88,28 @@ impl StepBench {
             min_s: times[0],
             peak_rss_mb: peak_rss_mb().ok(),
             peak_gpu_mb: peak_gpu_mb(device),
+            kernels: if self.profile { profile(device, || clsa.step(&views, 0.03).map(drop))? } else { Vec::new() },
         })
     }
+}
+
+/// Kernels and convolutions of a call on a GPU, each kind with its time; Candle's own kernels are not among them.
+#[cfg(feature = "cuda")]
+fn profile(device: &Device, call: impl FnOnce() -> Result<()>) -> Result<Vec<KernelTime>> {
+    let gpu = |error| candle_core::Error::wrap(error);
+    if !device.is_cuda() {
+        return Ok(Vec::new());
+    }
+    let cuda = clsa_cuda::Cuda::of(device).map_err(gpu)?;
+    cuda.profile(true);
+    let done = call();
+    cuda.profile(false);
+    let kinds = cuda.take_profile().map_err(gpu)?;
+    done?;
+    Ok(kinds.into_iter().map(|(kind, count, ms)| KernelTime { kind, count, ms }).collect())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn profile(_: &Device, _: impl FnOnce() -> Result<()>) -> Result<Vec<KernelTime>> {
+    Ok(Vec::new())
 }

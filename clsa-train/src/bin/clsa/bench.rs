@@ -83,9 +83,12 @@ struct Step {
     steps: usize,
     #[arg(long, default_value = "f32")]
     precision: BenchPrecision,
-    /// Portable operations instead of the CPU kernels
+    /// Portable operations instead of the device's kernels
     #[arg(long)]
     portable: bool,
+    /// On a GPU, measure one more step kernel by kernel
+    #[arg(long)]
+    profile: bool,
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
@@ -204,6 +207,7 @@ fn run_step(args: Step) -> Result<(), Failure> {
         strong: args.strong,
         bank: args.bank,
         steps: args.steps,
+        profile: args.profile,
     };
     print(&bench.run(&device::open(args.device)?)?, args.json)
 }

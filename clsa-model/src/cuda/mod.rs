@@ -1,0 +1,196 @@
+//! The tape's kernels on a GPU, with activations channels last in its memory.
+//!
+//! Activations and their gradients are stored in f32 or bf16; parameters, statistics and parameter gradients are f32. Batch norm,
+//! pooling and the sum at a block's end read a convolution's output through its norm; convolutions, which are cuDNN's, ask
+//! for the normalized values, which are then kept for the weight's gradient.
+
+use crate::backbone::{BatchNorm, ConvBn};
+use crate::error::Result;
+use crate::gradients::Gradients;
+use crate::kernels::{BatchShape, ConvShape};
+use crate::tape::{ConvCall, Kernels, Normalized, Source};
+use candle_core::{DType, Device, Tensor};
+use clsa_cuda::{Area, Buffer, Gpu, Images, Norm, NormGradients, Ops};
+
+/// Kernels of a GPU on activations of one type.
+#[derive(Clone)]
+pub(crate) struct Cuda<G: Gpu> {
+    ops: Ops<G>,
+    /// Where the features are made.
+    device: Device,
+}
+
+impl<G: Gpu> Cuda<G> {
+    pub fn new(ops: Ops<G>, device: &Device) -> Self {
+        Self { ops, device: device.clone() }
+    }
+
+    /// The values of a source, made and kept where they are only known through a norm.
+    fn values<'a>(&self, source: Source<'a, Self>) -> Result<&'a G::Buffer> {
+        match source {
+            Source::Stored(values) => Ok(values),
+            Source::Normalized(normalized) => normalized.values(self),
+        }
+    }
+
+    fn weight(&self, call: ConvCall<'_>) -> Result<G::Buffer> {
+        Ok(self.ops.pack_weight(&call.unit.conv.weight.var, padded(call.shape.c_in))?)
+    }
+}
+
+/// Channels in memory: images have 8, five of them zero.
+fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(8)
+}
+
+fn on_gpu(shape: ConvShape) -> clsa_cuda::ConvShape {
+    let ConvShape { batch, height, width, c_in, c_out, kernel, stride, padding } = shape;
+    clsa_cuda::ConvShape { batch, height, width, c_in: padded(c_in), c_out, kernel, stride, padding }
+}
+
+fn area(shape: BatchShape, groups: usize) -> Area {
+    Area { groups, rows: shape.batch / groups * shape.height * shape.width, channels: shape.channels }
+}
+
+fn output(shape: ConvShape) -> BatchShape {
+    BatchShape {
+        batch: shape.batch,
+        height: shape.out_height(),
+        width: shape.out_width(),
+        channels: shape.c_out,
+    }
+}
+
+fn images(shape: BatchShape) -> Images {
+    let BatchShape { batch, height, width, channels } = shape;
+    Images { batch, height, width, channels }
+}
+
+fn tensors(bn: &BatchNorm) -> clsa_cuda::BatchNorm<'_> {
+    clsa_cuda::BatchNorm {
+        weight: &bn.weight.var,
+        bias: &bn.bias.var,
+        running_mean: &bn.running_mean.var,
+        running_var: &bn.running_var.var,
+        eps: BatchNorm::EPS,
+        momentum: BatchNorm::MOMENTUM,
+    }
+}
+
+fn normalized<G: Gpu>(own: &Normalized<Cuda<G>>) -> clsa_cuda::Normalized<'_, G> {
+    clsa_cuda::Normalized { z: &own.z, norm: &own.norm, relu: own.relu }
+}
+
+fn source<G: Gpu>(source: Source<'_, Cuda<G>>) -> clsa_cuda::Source<'_, G> {
+    match source {
+        Source::Stored(values) => clsa_cuda::Source::Stored(values),
+        Source::Normalized(own) => clsa_cuda::Source::Normalized(normalized(own)),
+    }
+}
+
+impl<G: Gpu> Kernels for Cuda<G> {
+    const BACKEND: &'static str = "cuda";
+
+    type Memory = G::Buffer;
+    type Choices = G::Buffer;
+    type Norm = Norm<G>;
+
+    fn image(&self, images: &Tensor) -> Result<G::Buffer> {
+        Ok(self.ops.image(&images.to_dtype(DType::F32)?)?)
+    }
+
+    fn conv_forward(&self, call: ConvCall<'_>, x: Source<'_, Self>) -> Result<(G::Buffer, Norm<G>)> {
+        let ConvBn { bn, .. } = call.unit;
+        let z = self.ops.convolve_forward(on_gpu(call.shape), self.values(x)?, &self.weight(call)?)?;
+        let area = area(output(call.shape), call.groups);
+        let norm = self.ops.statistics(area, &z, tensors(bn))?;
+        Ok((z, norm))
+    }
+
+    fn conv_eval(
+        &self,
+        call: ConvCall<'_>,
+        x: &G::Buffer,
+        residual: Option<&G::Buffer>,
+        relu: bool,
+    ) -> Result<G::Buffer> {
+        let ConvBn { bn, .. } = call.unit;
+        let z = self.ops.convolve_forward(on_gpu(call.shape), x, &self.weight(call)?)?;
+        let norm = self.ops.running_norm(tensors(bn))?;
+        let own = clsa_cuda::Normalized { z: &z, norm: &norm, relu };
+        Ok(self.ops.normalize(area(output(call.shape), 1), own, residual.map(clsa_cuda::Source::Stored))?)
+    }
+
+    fn normalize(&self, own: &Normalized<Self>, residual: Option<Source<'_, Self>>) -> Result<G::Buffer> {
+        let area = area(own.shape, own.norm.groups());
+        Ok(self.ops.normalize(area, normalized(own), residual.map(source))?)
+    }
+
+    fn max_pool(&self, input: BatchShape, groups: usize, x: Source<'_, Self>) -> Result<(G::Buffer, G::Buffer)> {
+        let _ = groups;
+        let pooled = self.ops.max_pool(images(input), source(x))?;
+        Ok((pooled.out, pooled.taps))
+    }
+
+    fn max_pool_backward(&self, input: BatchShape, taps: &G::Buffer, dy: &G::Buffer) -> Result<G::Buffer> {
+        Ok(self.ops.max_pool_backward(images(input), taps, dy)?)
+    }
+
+    fn global_avg_pool(&self, input: BatchShape, x: &G::Buffer) -> Result<Tensor> {
+        let features = Tensor::zeros((input.batch, input.channels), DType::F32, &self.device)?;
+        self.ops.global_avg_pool(images(input), x, &features)?;
+        Ok(features)
+    }
+
+    fn global_avg_pool_backward(&self, input: BatchShape, features: &Tensor) -> Result<G::Buffer> {
+        Ok(self.ops.global_avg_pool_backward(images(input), &features.contiguous()?)?)
+    }
+
+    fn norm_backward(
+        &self,
+        bn: &BatchNorm,
+        own: &Normalized<Self>,
+        dy: G::Buffer,
+        gradients: &mut Gradients,
+    ) -> Result<G::Buffer> {
+        let area = area(own.shape, own.norm.groups());
+        gradients.accumulate_on_device([&bn.weight, &bn.bias], |[weight, bias], overwrite| {
+            Ok(self.ops.norm_backward(area, normalized(own), dy, NormGradients { weight, bias, overwrite })?)
+        })
+    }
+
+    fn sum_backward(
+        &self,
+        bn: &BatchNorm,
+        own: &Normalized<Self>,
+        sum: &G::Buffer,
+        dy: &mut G::Buffer,
+        gradients: &mut Gradients,
+    ) -> Result<G::Buffer> {
+        let area = area(own.shape, own.norm.groups());
+        gradients.accumulate_on_device([&bn.weight, &bn.bias], |[weight, bias], overwrite| {
+            Ok(self.ops.sum_backward(area, normalized(own), sum, dy, NormGradients { weight, bias, overwrite })?)
+        })
+    }
+
+    fn add(&self, sum: &mut G::Buffer, gradient: &G::Buffer) -> Result<()> {
+        Ok(self.ops.add(sum.bytes() / self.ops.element().size(), sum, gradient)?)
+    }
+
+    fn conv_backward_weight(
+        &self,
+        call: ConvCall<'_>,
+        x: Source<'_, Self>,
+        dz: &G::Buffer,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
+        let dw = self.ops.convolve_weight(on_gpu(call.shape), self.values(x)?, dz)?;
+        gradients.accumulate_on_device([&call.unit.conv.weight], |[sum], overwrite| {
+            Ok(self.ops.add_weight_gradient(&dw, padded(call.shape.c_in), sum, overwrite)?)
+        })
+    }
+
+    fn conv_backward_data(&self, call: ConvCall<'_>, dz: &G::Buffer, dx: Option<G::Buffer>) -> Result<G::Buffer> {
+        Ok(self.ops.convolve_data(on_gpu(call.shape), dz, &self.weight(call)?, dx)?)
+    }
+}

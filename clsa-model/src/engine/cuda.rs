@@ -1,0 +1,106 @@
+//! The engine of the GPU's kernels: the backbone on a tape, the head in Candle's operations.
+
+use super::{Engine, PassEnd};
+use crate::backbone::Mode;
+use crate::compute::EngineKind;
+use crate::cuda::Cuda;
+use crate::error::Result;
+use crate::gradients::Gradients;
+use crate::network::Network;
+use crate::parameters::Parameter;
+use crate::pass::{Pass, Recorded};
+use crate::tape::Tape;
+use candle_core::{Device, Tensor, Var};
+use clsa_cuda::{Gpu, Ops};
+use std::sync::Arc;
+
+/// Whether the kernels can compute a network: they read and write channels in eights, but for the three of an image.
+pub(crate) fn can_compute(network: &Network) -> bool {
+    network.parameters.iter().all(|parameter| match parameter.var.dims() {
+        [c_out, c_in, _, _] => c_out.is_multiple_of(8) && (c_in.is_multiple_of(8) || *c_in == 3),
+        _ => true,
+    })
+}
+
+/// Kernels of a GPU on activations of one type.
+pub(crate) struct CudaEngine<G: Gpu> {
+    kernels: Cuda<G>,
+    bn_splits: usize,
+}
+
+impl<G: Gpu> CudaEngine<G> {
+    pub fn open(ops: Ops<G>, device: &Device, bn_splits: usize) -> Box<dyn Engine> {
+        Box::new(Self { kernels: Cuda::new(ops, device), bn_splits })
+    }
+
+    fn tape(&self, mode: Mode, track: bool) -> Tape<Cuda<G>> {
+        Tape::new(self.kernels.clone(), mode, self.bn_splits, track)
+    }
+}
+
+impl<G: Gpu> Engine for CudaEngine<G> {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Cuda
+    }
+
+    fn record(&self, network: &Network, images: &Tensor, end: PassEnd) -> Result<Pass> {
+        let mut tape = self.tape(Mode::Train, true);
+        let features = network.features(&mut tape, images, network.last_stage())?;
+        match end {
+            PassEnd::Features => Ok(Pass::new(features, TapePass { tape, head: None })),
+            PassEnd::Embedding => {
+                let features = Var::from_tensor(&features)?;
+                let graph = network.head.forward(features.as_tensor(), true)?;
+                let head = HeadGraph { features, graph, parameters: Arc::clone(&network.parameters) };
+                Ok(Pass::new(head.graph.detach(), TapePass { tape, head: Some(head) }))
+            }
+        }
+    }
+
+    fn features(&self, network: &Network, images: &Tensor, mode: Mode, stage: usize) -> Result<Tensor> {
+        network.features(&mut self.tape(mode, false), images, stage)
+    }
+
+    fn embed(&self, network: &Network, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        network.head.forward(&self.features(network, images, mode, network.last_stage())?, false)
+    }
+}
+
+/// The backbone's tape, and the head's graph where the pass does not end before it.
+struct TapePass<G: Gpu> {
+    tape: Tape<Cuda<G>>,
+    head: Option<HeadGraph>,
+}
+
+/// Candle's graph from the features to the embedding.
+struct HeadGraph {
+    /// Where the graph begins.
+    features: Var,
+    graph: Tensor,
+    parameters: Arc<[Parameter]>,
+}
+
+impl<G: Gpu> Recorded for TapePass<G> {
+    fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        let Self { tape, head } = *self;
+        let features = match head {
+            Some(head) => head.backward(gradient, gradients)?,
+            None => gradient.clone(),
+        };
+        tape.backward(&features, gradients)
+    }
+}
+
+impl HeadGraph {
+    /// The gradient of the features; those of the head's parameters are added to `gradients`.
+    fn backward(self, gradient: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let mut store = (self.graph * gradient.detach())?.sum_all()?.backward()?;
+        for parameter in self.parameters.iter() {
+            if let Some(gradient) = store.remove(&parameter.var) {
+                gradients.add(parameter.index, &gradient)?;
+            }
+        }
+        let features = store.remove(&self.features);
+        Ok(features.map_or_else(|| self.features.zeros_like(), Ok)?)
+    }
+}
