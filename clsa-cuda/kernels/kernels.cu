@@ -1,0 +1,10 @@
+// All kernels, one module.
+#include "avg_pool.cu"
+#include "image.cu"
+#include "max_pool.cu"
+#include "norm_backward.cu"
+#include "normalize.cu"
+#include "softmax.cu"
+#include "statistics.cu"
+#include "update.cu"
+#include "weight.cu"
