@@ -18,6 +18,22 @@ pub enum GpuError {
         /// Direction, type and shape.
         convolution: String,
     },
+    /// An operand is of the wrong size.
+    #[error("{operand} must have {expected} elements and has {got}")]
+    Length {
+        /// Its name among the function's parameters.
+        operand: &'static str,
+        /// Elements that it must have, or at least have where it is a buffer.
+        expected: usize,
+        /// Elements that it has.
+        got: usize,
+    },
+    /// A shape, a tensor's type or its device is not supported.
+    #[error("{reason}")]
+    Unsupported {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -50,6 +50,11 @@ pub trait Gpu: Clone + Send + Sync + 'static {
     /// Its memory.
     type Buffer: Buffer;
 
+    /// Whether this is the host in a GPU's place, so that tensors on the CPU are within its reach and those of a GPU are not.
+    fn on_host(&self) -> bool {
+        false
+    }
+
     /// Memory with unspecified contents, of at least `bytes` bytes.
     ///
     /// # Errors

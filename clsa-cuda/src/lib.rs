@@ -1,9 +1,30 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "cuda")]
+mod cudnn;
+#[cfg(feature = "cuda")]
+mod device;
 mod error;
 mod gpu;
+#[cfg(feature = "host-kernels")]
+mod host;
+mod kernels;
+mod ops;
+#[cfg(feature = "cuda")]
+mod profile;
 mod shape;
+mod tensor;
 
+#[cfg(feature = "cuda")]
+pub use cudnn::{Plan, Planner, Product, cudnn_version};
+#[cfg(feature = "cuda")]
+pub use device::{Cuda, CudaBuffer};
 pub use error::{GpuError, Result};
 pub use gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
+#[cfg(feature = "host-kernels")]
+pub use host::{Host, HostBuffer};
+pub use ops::{
+    Area, AverageTable, BatchNorm, Images, Norm, NormGradients, Normalized, Ops, Pooled, SgdOperands, SgdTable, SoftmaxBlock,
+    Source,
+};
 pub use shape::{ConvShape, Direction};

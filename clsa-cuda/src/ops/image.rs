@@ -1,0 +1,68 @@
+//! Images as activations.
+
+#![allow(unsafe_code)]
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu};
+use crate::kernels::{Image, ImageBytes};
+use crate::ops::{Ops, holds, plan};
+use crate::tensor::{read, read_strided, unsupported};
+
+/// Channels of an image as convolutions read it; those that it does not have are zero.
+const CHANNELS: usize = 8;
+/// Values of a byte.
+const LEVELS: usize = 256;
+
+impl<G: Gpu> Ops<G> {
+    /// f32 images (batch, channels, height, width) of any strides, of at most 8 channels, as (batch, height, width, 8); further
+    /// channels are zero.
+    ///
+    /// # Errors
+    /// The tensor is of another kind or elsewhere, or memory does not suffice.
+    pub fn image(&self, images: &Tensor) -> Result<G::Buffer> {
+        let (batch, channels, height, width) = images.dims4()?;
+        let size = height.checked_mul(width).filter(|&size| size > 0 && u32::try_from(size).is_ok());
+        let Some(size) = size.filter(|_| batch > 0 && (1..=CHANNELS).contains(&channels)) else {
+            return Err(unsupported(format!("no image can be of {channels} channels, {height} rows, {width} columns")));
+        };
+        let pixels = batch * size;
+        let to = self.alloc(pixels * CHANNELS)?;
+        let mut strides = [0; 4];
+        for (to, &stride) in strides.iter_mut().zip(images.stride()) {
+            *to = stride as i64;
+        }
+        let args = Image {
+            from: read_strided(&self.gpu, "images", images)?,
+            to: to.address(),
+            strides,
+            pixels: pixels as i64,
+            channels: channels as u32,
+            height: height as u32,
+            width: width as u32,
+            reserved: 0,
+        };
+        // SAFETY: the tensor's own shape and strides; `to` is as large as they say.
+        unsafe { self.launch(plan::line(pixels), &args)? };
+        Ok(to)
+    }
+
+    /// Images of bytes, (pixels, 3) of all images in a row, as (pixels, 8), the last five channels zero. `table` (3, 256) says
+    /// what a byte of each channel stands for.
+    ///
+    /// # Errors
+    /// A length is wrong, or memory does not suffice.
+    pub fn image_bytes(&self, bytes: &G::Buffer, pixels: usize, table: &Tensor) -> Result<G::Buffer> {
+        let from = holds("bytes", bytes, pixels.saturating_mul(3), 1)?;
+        let table = read(&self.gpu, "table", table, 3 * LEVELS)?;
+        let to = self.alloc(pixels * CHANNELS)?;
+        // Each block reads the table once, so there are only as many as run together.
+        let mut grid = plan::line(pixels);
+        grid[0] = grid[0].min(1056);
+        let args = ImageBytes { from, table, to: to.address(), pixels: pixels as i64 };
+        // SAFETY: the lengths have been checked.
+        unsafe { self.launch(grid, &args)? };
+        Ok(to)
+    }
+}

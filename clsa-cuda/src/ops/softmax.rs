@@ -1,0 +1,71 @@
+//! The streaming softmax of the loss.
+
+#![allow(unsafe_code)]
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::kernels::SoftmaxBlock as Args;
+use crate::ops::{Ops, plan};
+use crate::tensor::{read, unsupported, write};
+
+/// A block of candidates, and what is known of all blocks so far: the highest score of each row, and sums of
+/// `exp((score - highest) · inverse temperature)`. At first `max` is -infinity and the sums are zero.
+#[derive(Clone, Copy, Debug)]
+pub struct SoftmaxBlock<'a> {
+    /// Scores, (rows, columns), before they are divided by the temperature; they become the exponentials.
+    pub scores: &'a Tensor,
+    /// What the scores are short of, (rows, columns): added once the highest score is subtracted, where it still counts.
+    pub correction: Option<&'a Tensor>,
+    /// The highest score, (rows).
+    pub max: &'a Tensor,
+    /// The sum of the exponentials, (rows).
+    pub sum: &'a Tensor,
+    /// The sum of the candidates, weighted by the exponentials, (rows, dim). It only decays here, as the highest score grows; the
+    /// block's own part is a product of matrices that the caller adds.
+    pub weighted: &'a Tensor,
+    /// How many scores of each row are above its threshold, (counted): of the first rows alone.
+    pub above: &'a Tensor,
+    /// The reciprocals of the temperatures, (rows).
+    pub inverse_temperatures: &'a Tensor,
+    /// Thresholds, (counted).
+    pub thresholds: &'a Tensor,
+}
+
+impl<G: Gpu> Ops<G> {
+    /// Takes a block of scores into the sums.
+    ///
+    /// # Errors
+    /// A length is wrong.
+    pub fn softmax_block(&self, block: SoftmaxBlock<'_>) -> Result<()> {
+        let (rows, columns) = block.scores.dims2()?;
+        let dim = block.weighted.elem_count() / rows.max(1);
+        let counted = block.above.elem_count();
+        if counted > rows {
+            return Err(unsupported(format!("{counted} of {rows} rows cannot be counted")));
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let gpu = &self.gpu;
+        let correction = block.correction.map(|c| read(gpu, "correction", c, rows * columns)).transpose()?;
+        let args = Args {
+            scores: write(gpu, "scores", block.scores, rows * columns)?,
+            correction: correction.unwrap_or(0),
+            max: write(gpu, "max", block.max, rows)?,
+            sum: write(gpu, "sum", block.sum, rows)?,
+            weighted: write(gpu, "weighted", block.weighted, rows * dim)?,
+            above: write(gpu, "above", block.above, counted)?,
+            inverse_temperature: read(gpu, "inverse temperatures", block.inverse_temperatures, rows)?,
+            threshold: read(gpu, "thresholds", block.thresholds, counted)?,
+            columns: columns as i64,
+            dim: dim as i64,
+            counted: counted as u32,
+            reserved: 0,
+        };
+        let grid = plan::line_of_all(rows.saturating_mul(crate::kernels::THREADS))?;
+        // SAFETY: every operand is as large as the scores say.
+        unsafe { self.launch(grid, &args) }
+    }
+}
