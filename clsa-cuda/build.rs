@@ -31,7 +31,8 @@ fn compile_for_gpus() -> Result<(), String> {
     }
     let nvcc = nvcc();
     let architectures = architectures(&nvcc)?;
-    let newest = architectures.last().ok_or_else(|| format!("{} knows none of the GPUs that are supported", nvcc.display()))?;
+    let newest =
+        architectures.last().ok_or_else(|| format!("{} knows none of the GPUs that are supported", nvcc.display()))?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo gives no OUT_DIR")?).join("kernels.fatbin");
     let mut command = Command::new(&nvcc);
     // Products and sums are fused where the kernels say so and nowhere else.
@@ -63,7 +64,9 @@ fn architectures(nvcc: &Path) -> Result<Vec<&'static str>, String> {
 fn run(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|e| {
-        format!("the feature `cuda` needs nvcc, and {program} does not start ({e}): set CUDA_HOME to the toolkit's folder")
+        format!(
+            "the feature `cuda` needs nvcc, and {program} does not start ({e}): set CUDA_HOME to the toolkit's folder"
+        )
     })?;
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     if output.status.success() { Ok(text) } else { Err(format!("{program} failed:\n{text}")) }

@@ -12,8 +12,8 @@ struct Joined {
     double first, second;
 };
 
-// Memory of a block; first the sums of its lines, then those of its strands.
-union JoinMemory {
+// Memory of a block; first the sums of its lines, which are stored four at a time, then those of its strands.
+union alignas(16) JoinMemory {
     float lines[LINES][PART];
     double strands[STRANDS][PART];
 };

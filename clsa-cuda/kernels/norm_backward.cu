@@ -16,7 +16,8 @@ struct norm_backward_sums_args {
     Parts parts;
     float *weight_grad, *bias_grad;     // (channels)
     float *slope, *constant;            // (groups, channels): what `norm_backward_apply` needs
-    i64 rows, per_split;                // pixels of a group, and of a split
+    i64 rows;                           // pixels of a group, fewer than 2^31
+    u32 per_split, reserved;            // pixels of a split
     int channels, groups, mask, overwrite;
 };
 static_assert(sizeof(norm_backward_sums_args) == 136, "as in Rust");
@@ -27,18 +28,19 @@ INLINE void sums_of_split(const norm_backward_sums_args &a, Eight &sum, Eight &w
     const Place at;
     if (at.c >= a.channels) return;
     const ChannelNorm norm(a.norm, blockIdx.z, a.channels, at.c);
-    const i64 first = blockIdx.y * a.per_split, end = smaller(first + a.per_split, a.rows);
+    const u32 first = blockIdx.y * a.per_split, end = (u32)smaller((i64)first + a.per_split, a.rows);
     const i64 base = blockIdx.z * a.rows * a.channels + at.c;
-    const T *z = static_cast<const T *>(a.z) + base, *out = static_cast<const T *>(a.out) + base;
+    const T *z = static_cast<const T *>(a.z) + base;
+    const T *out = MASK == STORED ? static_cast<const T *>(a.out) + base : nullptr;
     T *dy = static_cast<T *>(a.dy) + base;
-    for (i64 r = first + at.line; r < end; r += N * LINES) {
+    for (u32 r = first + at.line; r < end; r += N * LINES) {
         Packed<T> gradients[N], values[N], outputs[N];
 #pragma unroll
         for (int n = 0; n < N; n++)
             if (r + n * LINES < end) {
-                gradients[n] = load(dy + (r + n * LINES) * a.channels);
-                values[n] = load(z + (r + n * LINES) * a.channels);
-                if (MASK == STORED) outputs[n] = load(out + (r + n * LINES) * a.channels);
+                gradients[n] = load(dy + (i64)(r + n * LINES) * a.channels);
+                values[n] = load(z + (i64)(r + n * LINES) * a.channels);
+                if (MASK == STORED) outputs[n] = load(out + (i64)(r + n * LINES) * a.channels);
             }
 #pragma unroll
         for (int n = 0; n < N; n++)
@@ -49,7 +51,7 @@ INLINE void sums_of_split(const norm_backward_sums_args &a, Eight &sum, Eight &w
                     const Eight y = unpack(outputs[n]);
 #pragma unroll
                     for (int i = 0; i < 8; i++) g.v[i] = y.v[i] > 0.0f ? g.v[i] : 0.0f;
-                    store(dy + (r + n * LINES) * a.channels, g);
+                    store(dy + (i64)(r + n * LINES) * a.channels, g);
                 }
 #pragma unroll
                 for (int i = 0; i < 8; i++) {
@@ -100,7 +102,7 @@ struct norm_backward_apply_args {
     void *dz;                         // the same; may be dy
     NormPointers norm;
     const float *slope, *constant;    // (groups, channels)
-    i64 rows;                         // pixels of a group
+    i64 rows;                         // pixels of a group, fewer than 2^31
     int channels, mask;               // OPEN or NORMALIZED: a STORED mask has been applied by the sums' pass
 };
 static_assert(sizeof(norm_backward_apply_args) == 88, "as in Rust");
@@ -111,22 +113,23 @@ template <class T, Mask MASK> INLINE void apply_to_block(const norm_backward_app
     const Place at;
     if (at.c >= a.channels) return;
     const ChannelNorm norm(a.norm, blockIdx.z, a.channels, at.c);
+    const u32 rows = (u32)a.rows;
     const Eight slope = read(a.slope + (i64)blockIdx.z * a.channels + at.c);
     const Eight constant = read(a.constant + (i64)blockIdx.z * a.channels + at.c);
     const i64 base = blockIdx.z * a.rows * a.channels + at.c;
     const T *z = static_cast<const T *>(a.z) + base, *dy = static_cast<const T *>(a.dy) + base;
     T *dz = static_cast<T *>(a.dz) + base;
-    for (i64 r = blockIdx.y * (i64)(N * LINES) + at.line; r < a.rows; r += (i64)gridDim.y * (N * LINES)) {
+    for (u32 r = blockIdx.y * (N * LINES) + at.line; r < rows; r += gridDim.y * (N * LINES)) {
         Packed<T> gradients[N], values[N];
 #pragma unroll
         for (int n = 0; n < N; n++)
-            if (r + n * LINES < a.rows) {
-                gradients[n] = load(dy + (r + n * LINES) * a.channels);
-                values[n] = load(z + (r + n * LINES) * a.channels);
+            if (r + n * LINES < rows) {
+                gradients[n] = load(dy + (i64)(r + n * LINES) * a.channels);
+                values[n] = load(z + (i64)(r + n * LINES) * a.channels);
             }
 #pragma unroll
         for (int n = 0; n < N; n++)
-            if (r + n * LINES < a.rows) {
+            if (r + n * LINES < rows) {
                 Eight g = unpack(gradients[n]);
                 const Eight x = unpack(values[n]);
 #pragma unroll
@@ -135,7 +138,7 @@ template <class T, Mask MASK> INLINE void apply_to_block(const norm_backward_app
                     const float flat = fmaf(masked, norm.scale.v[i], constant.v[i]);
                     g.v[i] = fmaf(x.v[i] - norm.mean.v[i], slope.v[i], flat);
                 }
-                store(dz + (r + n * LINES) * a.channels, g);
+                store(dz + (i64)(r + n * LINES) * a.channels, g);
             }
     }
 }

@@ -5,7 +5,7 @@ struct normalize_args {
     const void *z, *residual;             // (groups, rows, channels); the residual may be null
     void *out;                            // the same
     NormPointers norm, residual_norm;     // the latter for `add_normalized`
-    i64 rows;                             // pixels of a group
+    i64 rows;                             // pixels of a group, fewer than 2^31
     int channels, relu, residual_relu, reserved;
 };
 static_assert(sizeof(normalize_args) == 112, "as in Rust");
@@ -17,21 +17,22 @@ template <class T> INLINE void normalize_of_block(const normalize_args &a) {
     const Place at;
     if (at.c >= a.channels) return;
     const ChannelNorm norm(a.norm, blockIdx.z, a.channels, at.c);
+    const u32 rows = (u32)a.rows;
     const i64 base = blockIdx.z * a.rows * a.channels + at.c;
     const T *z = static_cast<const T *>(a.z) + base;
     const T *residual = a.residual ? static_cast<const T *>(a.residual) + base : nullptr;
     T *out = static_cast<T *>(a.out) + base;
-    for (i64 r = blockIdx.y * (i64)(N * LINES) + at.line; r < a.rows; r += (i64)gridDim.y * (N * LINES)) {
+    for (u32 r = blockIdx.y * (N * LINES) + at.line; r < rows; r += gridDim.y * (N * LINES)) {
         Packed<T> x[N], more[N];
 #pragma unroll
         for (int n = 0; n < N; n++)
-            if (r + n * LINES < a.rows) {
-                x[n] = load(z + (r + n * LINES) * a.channels);
-                if (residual) more[n] = load(residual + (r + n * LINES) * a.channels);
+            if (r + n * LINES < rows) {
+                x[n] = load(z + (i64)(r + n * LINES) * a.channels);
+                if (residual) more[n] = load(residual + (i64)(r + n * LINES) * a.channels);
             }
 #pragma unroll
         for (int n = 0; n < N; n++)
-            if (r + n * LINES < a.rows) {
+            if (r + n * LINES < rows) {
                 Eight y = unpack(x[n]);
 #pragma unroll
                 for (int i = 0; i < 8; i++) y.v[i] = norm.of(y.v[i], i);
@@ -43,7 +44,7 @@ template <class T> INLINE void normalize_of_block(const normalize_args &a) {
                 if (a.relu)
 #pragma unroll
                     for (int i = 0; i < 8; i++) y.v[i] = relu(y.v[i]);
-                store(out + (r + n * LINES) * a.channels, y);
+                store(out + (i64)(r + n * LINES) * a.channels, y);
             }
     }
 }
@@ -55,21 +56,22 @@ template <class T> INLINE void add_normalized_of_block(const add_normalized_args
     const Place at;
     if (at.c >= a.channels) return;
     const ChannelNorm norm(a.norm, blockIdx.z, a.channels, at.c);
+    const u32 rows = (u32)a.rows;
     const ChannelNorm residual_norm(a.residual_norm, blockIdx.z, a.channels, at.c);
     const i64 base = blockIdx.z * a.rows * a.channels + at.c;
     const T *z = static_cast<const T *>(a.z) + base, *residual = static_cast<const T *>(a.residual) + base;
     T *out = static_cast<T *>(a.out) + base;
-    for (i64 r = blockIdx.y * (i64)(N * LINES) + at.line; r < a.rows; r += (i64)gridDim.y * (N * LINES)) {
+    for (u32 r = blockIdx.y * (N * LINES) + at.line; r < rows; r += gridDim.y * (N * LINES)) {
         Packed<T> x[N], more[N];
 #pragma unroll
         for (int n = 0; n < N; n++)
-            if (r + n * LINES < a.rows) {
-                x[n] = load(z + (r + n * LINES) * a.channels);
-                more[n] = load(residual + (r + n * LINES) * a.channels);
+            if (r + n * LINES < rows) {
+                x[n] = load(z + (i64)(r + n * LINES) * a.channels);
+                more[n] = load(residual + (i64)(r + n * LINES) * a.channels);
             }
 #pragma unroll
         for (int n = 0; n < N; n++)
-            if (r + n * LINES < a.rows) {
+            if (r + n * LINES < rows) {
                 Eight y = unpack(x[n]);
                 const Eight e = unpack(more[n]);
 #pragma unroll
@@ -78,7 +80,7 @@ template <class T> INLINE void add_normalized_of_block(const add_normalized_args
                     y.v[i] = norm.of(y.v[i], i) + (a.residual_relu ? relu(added) : added);
                     if (a.relu) y.v[i] = relu(y.v[i]);
                 }
-                store(out + (r + n * LINES) * a.channels, y);
+                store(out + (i64)(r + n * LINES) * a.channels, y);
             }
     }
 }

@@ -9,7 +9,8 @@ struct statistics_args {
     float *mean, *scale, *inv_std;        // (groups, channels)
     float *norm_bias;                     // (channels)
     double eps, momentum;
-    i64 rows, per_split;                  // pixels of a group, and of a split
+    i64 rows;                             // pixels of a group, fewer than 2^31
+    u32 per_split, reserved;              // pixels of a split
     int channels, groups;
 };
 static_assert(sizeof(statistics_args) == 128, "as in Rust");
@@ -44,17 +45,17 @@ template <class T> INLINE void statistics_of_block(const statistics_args &a) {
     __shared__ u32 ticket;
     constexpr int N = Flight<T>::OF_ONE;
     const Place at;
-    const i64 first = blockIdx.y * a.per_split, end = smaller(first + a.per_split, a.rows);
+    const u32 first = blockIdx.y * a.per_split, end = (u32)smaller((i64)first + a.per_split, a.rows);
     const i64 of_group = a.rows * a.channels;
     const T *z = static_cast<const T *>(a.z) + blockIdx.z * of_group;
     Eight sum = zeros(), squares = zeros();
     if (at.c < a.channels) {
         const Eight pivot = pivots_of(z + at.c, a.rows, a.channels);
-        for (i64 r = first + at.line; r < end; r += N * LINES) {
+        for (u32 r = first + at.line; r < end; r += N * LINES) {
             Packed<T> x[N];
 #pragma unroll
             for (int n = 0; n < N; n++)
-                if (r + n * LINES < end) x[n] = load(z + (r + n * LINES) * a.channels + at.c);
+                if (r + n * LINES < end) x[n] = load(z + (i64)(r + n * LINES) * a.channels + at.c);
 #pragma unroll
             for (int n = 0; n < N; n++)
                 if (r + n * LINES < end) {

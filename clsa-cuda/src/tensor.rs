@@ -6,12 +6,12 @@
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, WithDType};
 #[cfg(feature = "cuda")]
 use candle_core::cuda_backend::{
     CudaDType,
     cudarc::driver::{DevicePtr, DevicePtrMut},
 };
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, WithDType};
 
 use crate::error::{GpuError, Result};
 use crate::gpu::Gpu;
@@ -78,7 +78,9 @@ fn first<G: Gpu, T: Number>(gpu: &G, operand: &'static str, tensor: &Tensor) -> 
     on_device(gpu, operand, tensor)?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
-        Storage::Cpu(values) => Ok(values.as_slice::<T>()?[layout.start_offset()..].as_ptr().expose_provenance() as u64),
+        Storage::Cpu(values) => {
+            Ok(values.as_slice::<T>()?[layout.start_offset()..].as_ptr().expose_provenance() as u64)
+        }
         #[cfg(feature = "cuda")]
         Storage::Cuda(values) => {
             let (address, _in_order) = values.as_cuda_slice::<T>()?.device_ptr(&values.device.cuda_stream());

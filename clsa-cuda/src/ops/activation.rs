@@ -11,7 +11,7 @@ use crate::tensor::unsupported;
 pub struct Area {
     /// Groups of consecutive images that batch norm sees, 1 to 65535.
     pub groups: usize,
-    /// Pixels of a group: images times height times width.
+    /// Pixels of a group: images times height times width; fewer than 2^31.
     pub rows: usize,
     /// Channels, a multiple of 8.
     pub channels: usize,
@@ -33,7 +33,7 @@ impl Area {
         plan::check_groups(self.groups)?;
         check_channels(self.channels)?;
         let len = self.groups.checked_mul(self.rows).and_then(|pixels| pixels.checked_mul(self.channels));
-        match len.filter(|&len| len > 0 && i64::try_from(len).is_ok()) {
+        match len.filter(|&len| len > 0 && i64::try_from(len).is_ok() && i32::try_from(self.rows).is_ok()) {
             Some(len) => Ok(len),
             None => Err(unsupported(format!("an activation cannot have {} pixels", self.rows))),
         }

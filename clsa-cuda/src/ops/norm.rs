@@ -61,7 +61,8 @@ impl<G: Gpu> Ops<G> {
             eps: bn.eps,
             momentum: bn.momentum,
             rows: area.rows as i64,
-            per_split: splits.per_split as i64,
+            per_split: splits.per_split as u32,
+            reserved: 0,
             channels: channels as i32,
             groups: area.groups as i32,
         };
@@ -102,12 +103,7 @@ impl<G: Gpu> Ops<G> {
     ///
     /// # Errors
     /// A length is wrong, a norm is of another shape, or memory does not suffice.
-    pub fn normalize(
-        &self,
-        area: Area,
-        own: Normalized<'_, G>,
-        residual: Option<Source<'_, G>>,
-    ) -> Result<G::Buffer> {
+    pub fn normalize(&self, area: Area, own: Normalized<'_, G>, residual: Option<Source<'_, G>>) -> Result<G::Buffer> {
         let len = area.checked_len()?;
         let out = self.alloc(len)?;
         let args = Normalize {

@@ -57,7 +57,12 @@ impl<G: Gpu> Ops<G> {
         let mask = if own.relu { NORMALIZED } else { OPEN };
         let sums = NormBackwardSums { z, dy: dz, norm, mask, ..NormBackwardSums::default() };
         let coefficients = self.backward_sums(area, sums, gradients)?;
-        self.backward_apply(area, norm, &coefficients, NormBackwardApply { z, dy: dz, dz, mask, ..Default::default() })?;
+        self.backward_apply(
+            area,
+            norm,
+            &coefficients,
+            NormBackwardApply { z, dy: dz, dz, mask, ..Default::default() },
+        )?;
         Ok(dy)
     }
 
@@ -110,7 +115,8 @@ impl<G: Gpu> Ops<G> {
             slope,
             constant,
             rows: rows as i64,
-            per_split: splits.per_split as i64,
+            per_split: splits.per_split as u32,
+            reserved: 0,
             channels: channels as i32,
             groups: groups as i32,
             overwrite: i32::from(gradients.overwrite),

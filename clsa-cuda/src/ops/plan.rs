@@ -32,11 +32,7 @@ pub(super) fn splits(area: Area, blocks: usize) -> Splits {
     let wanted = (MULTIPROCESSORS * blocks / (tiles * groups)).clamp(1, rows.div_ceil(LEAST_PER_SPLIT));
     let per_split = rows.div_ceil(wanted).next_multiple_of(LINES);
     let splits = rows.div_ceil(per_split);
-    Splits {
-        grid: [tiles as u32, splits as u32, groups as u32],
-        per_split,
-        parts_len: tiles * groups * splits * PART,
-    }
+    Splits { grid: [tiles as u32, splits as u32, groups as u32], per_split, parts_len: tiles * groups * splits * PART }
 }
 
 /// (tiles of channels, blocks of pixels, groups)

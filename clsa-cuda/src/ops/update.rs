@@ -56,8 +56,7 @@ impl<G: Gpu> SgdTable<G> {
     /// The launch fails.
     pub fn apply(&self, lr: f64, momentum: f64, decay: f64) -> Result<()> {
         let Some(chunks) = self.table.address(&self.gpu)? else { return Ok(()) };
-        let args =
-            Sgd { chunks, lr: lr as f32, momentum: momentum as f32, decay: decay as f32, ..Default::default() };
+        let args = Sgd { chunks, lr: lr as f32, momentum: momentum as f32, decay: decay as f32, ..Default::default() };
         // SAFETY: the table's tensors are alive and as long as its rows say.
         unsafe { self.gpu.launch(Element::F32, self.table.grid, &args) }
     }

@@ -1,0 +1,32 @@
+//! The kernels under the address and undefined-behavior sanitizers of the C++ compiler: accesses out of bounds, loads of 16
+//! bytes from addresses that are not multiples of 16, and what C++ does not define.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{command:?}:\n{text}");
+    text
+}
+
+#[test]
+fn no_kernel_reads_or_writes_where_it_must_not() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sanitizers");
+    let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    run(Command::new(compiler)
+        .args(["-std=c++17", "-O0", "-g1", "-w", "-ffp-contract=off", "-fno-strict-aliasing"])
+        .args(checks)
+        .arg("-I")
+        .arg(package.join("kernels"))
+        .arg(package.join("tests/sanitizers.cpp"))
+        .arg("-o")
+        .arg(&program));
+    // Fibers have stacks of their own, which the check of returned frames does not know.
+    let text = run(Command::new(program).env("ASAN_OPTIONS", "detect_stack_use_after_return=0"));
+    assert!(text.contains(" 0 failures"), "{text}");
+}
