@@ -24,7 +24,7 @@ pub use gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
 #[cfg(feature = "host-kernels")]
 pub use host::{Host, HostBuffer};
 pub use ops::{
-    Area, AverageTable, BatchNorm, Images, Norm, NormGradients, Normalized, Ops, Pooled, SgdOperands, SgdTable, SoftmaxBlock,
-    Source,
+    Area, AverageTable, BatchNorm, Counted, Images, Norm, NormGradients, Normalized, Ops, Pooled, SgdOperands,
+    SgdTable, SoftmaxBlock, Source,
 };
 pub use shape::{ConvShape, Direction};

@@ -83,7 +83,8 @@ fn first<G: Gpu, T: Number>(gpu: &G, operand: &'static str, tensor: &Tensor) -> 
         }
         #[cfg(feature = "cuda")]
         Storage::Cuda(values) => {
-            let (address, _in_order) = values.as_cuda_slice::<T>()?.device_ptr(&values.device.cuda_stream());
+            let stream = values.device.cuda_stream();
+            let (address, _in_order) = values.as_cuda_slice::<T>()?.device_ptr(&stream);
             Ok(address + (layout.start_offset() * size_of::<T>()) as u64)
         }
         _ => Err(unsupported(format!("{operand} is on a device that has no kernels"))),

@@ -19,7 +19,7 @@ pub use activation::{Area, Norm, Normalized, Source};
 pub use norm::BatchNorm;
 pub use norm_backward::NormGradients;
 pub use pool::{Images, Pooled};
-pub use softmax::SoftmaxBlock;
+pub use softmax::{Counted, SoftmaxBlock};
 pub use update::{AverageTable, SgdOperands, SgdTable};
 
 /// Tiles of channels that a kernel may join the sums of.
@@ -30,12 +30,17 @@ const TICKETS: usize = 4096;
 /// on the same GPU, which another thread must not use meanwhile. Clones share the GPU.
 ///
 /// Everything is only started: an operation's result is there for whatever is started after it.
-#[derive(Clone)]
 pub struct Ops<G: Gpu> {
     gpu: G,
     element: Element,
     /// A ticket for each tile of channels, zero between launches.
     tickets: Arc<Mutex<G::Buffer>>,
+}
+
+impl<G: Gpu> Clone for Ops<G> {
+    fn clone(&self) -> Self {
+        Self { gpu: self.gpu.clone(), element: self.element, tickets: Arc::clone(&self.tickets) }
+    }
 }
 
 impl<G: Gpu> Ops<G> {

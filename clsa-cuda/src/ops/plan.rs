@@ -9,9 +9,11 @@ use crate::tensor::unsupported;
 const MULTIPROCESSORS: usize = 132;
 /// Pixels that a split has at least, so that it is worth joining.
 const LEAST_PER_SPLIT: usize = 256;
-/// Pixels of a block of kernels that only write: enough to read the channels' numbers once for many pixels, few enough that
-/// no multiprocessor idles for long at the end.
-const PER_BLOCK: usize = 512;
+/// Blocks that kernels without sums have where the work suffices: some six rounds on every multiprocessor, so that none idles
+/// for long at the end.
+const WANTED_BLOCKS: usize = MULTIPROCESSORS * 4 * 6;
+/// Pixels of such a block at least and at most. It reads the channels' numbers once for all of them.
+const PER_BLOCK: std::ops::RangeInclusive<usize> = 128..=512;
 /// The most blocks that a grid has in its second and third direction.
 const MOST_BLOCKS: usize = 65535;
 
@@ -37,8 +39,10 @@ pub(super) fn splits(area: Area, blocks: usize) -> Splits {
 
 /// (tiles of channels, blocks of pixels, groups)
 pub(super) fn pixels(groups: usize, rows: usize, channels: usize) -> [u32; 3] {
-    let blocks = rows.div_ceil(PER_BLOCK).min(MOST_BLOCKS);
-    [channels.div_ceil(TILE) as u32, blocks as u32, groups as u32]
+    let tiles = channels.div_ceil(TILE);
+    let per_block = (rows * tiles * groups).div_ceil(WANTED_BLOCKS).clamp(*PER_BLOCK.start(), *PER_BLOCK.end());
+    let blocks = rows.div_ceil(per_block.next_multiple_of(2 * LINES)).min(MOST_BLOCKS);
+    [tiles as u32, blocks as u32, groups as u32]
 }
 
 /// Blocks that share `work` pieces, a piece for each thread at a time; the threads take further pieces in turn.

@@ -25,11 +25,18 @@ pub struct SoftmaxBlock<'a> {
     /// The sum of the candidates, weighted by the exponentials, (rows, dim). It only decays here, as the highest score grows; the
     /// block's own part is a product of matrices that the caller adds.
     pub weighted: &'a Tensor,
-    /// How many scores of each row are above its threshold, (counted): of the first rows alone.
-    pub above: &'a Tensor,
     /// The reciprocals of the temperatures, (rows).
     pub inverse_temperatures: &'a Tensor,
-    /// Thresholds, (counted).
+    /// What is counted of the first rows.
+    pub counted: Option<Counted<'a>>,
+}
+
+/// How many scores of each of the first rows are above the row's threshold.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a> {
+    /// The number so far, (counted), as f32.
+    pub above: &'a Tensor,
+    /// The thresholds, (counted).
     pub thresholds: &'a Tensor,
 }
 
@@ -41,7 +48,7 @@ impl<G: Gpu> Ops<G> {
     pub fn softmax_block(&self, block: SoftmaxBlock<'_>) -> Result<()> {
         let (rows, columns) = block.scores.dims2()?;
         let dim = block.weighted.elem_count() / rows.max(1);
-        let counted = block.above.elem_count();
+        let counted = block.counted.map_or(0, |counted| counted.above.elem_count());
         if counted > rows {
             return Err(unsupported(format!("{counted} of {rows} rows cannot be counted")));
         }
@@ -50,15 +57,21 @@ impl<G: Gpu> Ops<G> {
         }
         let gpu = &self.gpu;
         let correction = block.correction.map(|c| read(gpu, "correction", c, rows * columns)).transpose()?;
+        let (above, threshold) = match block.counted {
+            None => (0, 0),
+            Some(Counted { above, thresholds }) => {
+                (write(gpu, "above", above, counted)?, read(gpu, "thresholds", thresholds, counted)?)
+            }
+        };
         let args = Args {
             scores: write(gpu, "scores", block.scores, rows * columns)?,
             correction: correction.unwrap_or(0),
             max: write(gpu, "max", block.max, rows)?,
             sum: write(gpu, "sum", block.sum, rows)?,
             weighted: write(gpu, "weighted", block.weighted, rows * dim)?,
-            above: write(gpu, "above", block.above, counted)?,
+            above,
             inverse_temperature: read(gpu, "inverse temperatures", block.inverse_temperatures, rows)?,
-            threshold: read(gpu, "thresholds", block.thresholds, counted)?,
+            threshold,
             columns: columns as i64,
             dim: dim as i64,
             counted: counted as u32,
