@@ -11,6 +11,8 @@ pub fn max_pool<M: Machine>(bench: &Bench<'_, M>, images: Images, groups: Option
     // Few values, so that windows have equal ones.
     let mut z: Vec<f32> = (0..images.len()).map(|_| (random.between(-3.0, 3.0)).round()).collect();
     let (x, pooled) = if let Some(groups) = groups {
+        // And ones that only differ until they are normalized and rounded.
+        z = bench.round(z.iter().map(|&z| if z > 0.0 { random.between(0.0, 0.01) } else { z }).collect());
         let area = Area { groups, rows: batch / groups * height * width, channels };
         let parameters = Parameters::new(bench, channels, &mut random);
         let norm = bench.ops.statistics(area, &bench.put(&z), parameters.batch_norm()).unwrap();
