@@ -160,11 +160,11 @@ impl Engine {
 
     /// Whether the engine gives the same bits every time, adds up in f32 and takes f32 as f32: tensor cores would take TF32.
     fn serves(&self, element: Element) -> bool {
-        let never = self.has(Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
-            || self.has(Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION);
-        let not_in_f32 = self.has(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE)
-            || self.has(Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS);
-        !never && !(element == Element::F32 && not_in_f32)
+        let exact = !self.has(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE)
+            && !self.has(Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS);
+        !self.has(Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
+            && !self.has(Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
+            && (exact || element != Element::F32)
     }
 }
 
