@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Architectures that get machine code: Ampere, Ada, Hopper, Blackwell. Later ones compile the PTX when they start.
-const ARCHITECTURES: [&str; 4] = ["80", "86", "89", "90"];
+const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,6 +1,5 @@
 // All kernels, one module.
 #include "avg_pool.cu"
-#include "expand.cu"
 #include "image.cu"
 #include "max_pool.cu"
 #include "norm_backward.cu"

@@ -219,7 +219,9 @@ impl Gpu for Cuda {
         let kind = || Kind::Convolution(product.direction, product.element, product.shape);
         self.convolutions(|convolutions| {
             // SAFETY: the caller's promise.
-            let run = || unsafe { convolutions.run(&product, tune) };
+            unsafe { convolutions.prepare(&product, tune)? };
+            // SAFETY: the caller's promise.
+            let run = || unsafe { convolutions.run(&product) };
             self.inner.profile.measure(&self.inner.stream, kind, run)
         })
     }

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use candle_core::Device;
-use clsa_cuda::{Buffer, ConvShape, Convolve, Cuda, CudaBuffer, Direction, Element, Gpu};
+use clsa_cuda::{Buffer, ConvShape, Convolve, Cuda, CudaBuffer, Direction, Element, Gpu, Planner, Product};
 use half::bf16;
 
 /// The first GPU, if there is one.
@@ -230,6 +230,24 @@ fn weight_gradient_in_f32() {
 }
 
 #[test]
+fn every_shape_has_a_plan() {
+    let planner = Planner::described(include_str!("h100.json")).unwrap();
+    for shape in shapes() {
+        for element in [Element::Bf16, Element::F32] {
+            for (direction, add) in [
+                (Direction::Forward, false),
+                (Direction::Data, false),
+                (Direction::Data, true),
+                (Direction::Weight, false),
+            ] {
+                let product = Product { direction, shape, element, add };
+                println!("{product}: {}", planner.plan(&product).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
 fn tuned_plans_compute_the_same() {
     let Some(cuda) = gpu() else { return };
     cuda.set_tune(true);
@@ -261,7 +279,7 @@ fn what_the_gpu_is_and_what_takes_time() {
     let description = cuda.device_description().unwrap();
     println!("{description}");
     assert!(description.contains("multiProcessorCount"));
-    clsa_cuda::Planner::described(&description).unwrap();
+    Planner::described(&description).unwrap();
     let product = Convolve {
         direction: Direction::Forward,
         shape: shapes()[5],

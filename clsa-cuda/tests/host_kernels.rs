@@ -176,6 +176,11 @@ fn parameters_longer_than_a_chunk_are_updated_to_their_end() {
 }
 
 #[test]
+fn a_block_turns_further_tiles_of_a_large_weight() {
+    layout::weight(&Bench::new(&Host::new(1), Element::Bf16), ([2300, 20, 2], 24), 1);
+}
+
+#[test]
 fn bits_do_not_depend_on_the_order_of_threads_and_blocks() {
     let area = Area { groups: 2, rows: 1500, channels: 72 };
     let of_seed = |seed: u64| {

@@ -98,6 +98,7 @@ fn plan_all(name: &str, shapes: &[ConvShape], element: Element) {
             match planner.plan(&product) {
                 Ok(plan) => {
                     println!("{product}: {plan}");
+                    assert_eq!(plan.on_tensor_cores(), element == Element::Bf16);
                     largest = largest.max(plan.workspace());
                 }
                 Err(error) => missing.push(error.to_string()),

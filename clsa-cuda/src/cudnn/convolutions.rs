@@ -4,7 +4,6 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -66,29 +65,37 @@ impl Convolutions {
         Ok(String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned())
     }
 
-    /// Starts a product. The first of its kind is planned, with `tune` by timing.
+    /// Plans a product, with `tune` by timing, unless there is a plan of its kind.
     ///
     /// # Safety
     /// As for [`Gpu::convolve`](crate::Gpu::convolve).
-    pub(crate) unsafe fn run(&mut self, convolve: &Convolve, tune: bool) -> Result<()> {
+    pub(crate) unsafe fn prepare(&mut self, convolve: &Convolve, tune: bool) -> Result<()> {
+        let product = Product::from(convolve);
+        if self.plans.contains_key(&product) {
+            return Ok(());
+        }
+        self.bind()?;
+        let plan = if tune {
+            let plans = self.planner.plans(&product, TUNED_PLANS)?;
+            // SAFETY: the caller's promise; what is written goes to memory of its own.
+            unsafe { fastest(plans, &product, addresses(convolve), &self.handle, &mut self.workspace)? }
+        } else {
+            self.planner.plan(&product)?
+        };
+        self.plans.insert(product, plan);
+        Ok(())
+    }
+
+    /// Starts a product that was prepared.
+    ///
+    /// # Safety
+    /// As for [`Gpu::convolve`](crate::Gpu::convolve).
+    pub(crate) unsafe fn run(&mut self, convolve: &Convolve) -> Result<()> {
         self.bind()?;
         let product = Product::from(convolve);
-        let addresses = [convolve.x, convolve.w, convolve.y];
-        let plan = match self.plans.entry(product) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let plan = if tune {
-                    let plans = self.planner.plans(&product, TUNED_PLANS)?;
-                    // SAFETY: the caller's promise; what is written goes to memory of its own.
-                    unsafe { fastest(plans, &product, addresses, &self.handle, &mut self.workspace)? }
-                } else {
-                    self.planner.plan(&product)?
-                };
-                entry.insert(plan)
-            }
-        };
+        let plan = self.plans.get(&product).ok_or_else(|| GpuError::NoEngine { convolution: product.to_string() })?;
         // SAFETY: the caller's promise.
-        unsafe { execute(plan, addresses, &self.handle, &mut self.workspace) }
+        unsafe { execute(plan, addresses(convolve), &self.handle, &mut self.workspace) }
     }
 
     /// The plans so far, in no order.
@@ -107,14 +114,24 @@ impl Convolutions {
 /// The addresses are of memory of this GPU, as large as the plan's tensors, alive until it is freed in the stream's order. The
 /// GPU's context is current.
 unsafe fn execute(plan: &Plan, addresses: [u64; 3], handle: &Handle, workspace: &mut Workspace) -> Result<()> {
-    let pointer = |address: u64| address as usize as *mut c_void;
-    let pack = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
-        .set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &IDS)?
-        .set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, &addresses.map(pointer))?
-        .set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[pointer(workspace.at_least(plan.workspace())?)])?
-        .finish()?;
+    let pack = pack(addresses, workspace.at_least(plan.workspace())?)?;
     // SAFETY: the plan was made for this handle; the workspace is large enough and is freed in the stream's order.
     unsafe { plan.descriptor().execute(handle.raw, &pack) }
+}
+
+/// Input, weight and output in the order of [`IDS`].
+fn addresses(convolve: &Convolve) -> [u64; 3] {
+    [convolve.x, convolve.w, convolve.y]
+}
+
+/// Which memory a plan works on.
+fn pack(addresses: [u64; 3], workspace: u64) -> Result<Descriptor> {
+    let pointer = |address: u64| address as usize as *mut c_void;
+    Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
+        .set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &IDS)?
+        .set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, &addresses.map(pointer))?
+        .set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[pointer(workspace)])?
+        .finish()
 }
 
 /// The plan that took the least time, or the first if none could be timed.
@@ -197,5 +214,16 @@ impl Drop for Handle {
             // SAFETY: made by `new`, destroyed once, after the plans.
             unsafe { sys::cudnnDestroy(self.raw) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_named_with_and_without_a_workspace() {
+        pack([256, 512, 768], 0).unwrap();
+        pack([256, 512, 768], 1024).unwrap();
     }
 }

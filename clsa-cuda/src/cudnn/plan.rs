@@ -59,7 +59,7 @@ impl Planner {
         self.plans(product, 1)?.pop().ok_or_else(|| no_engine(product))
     }
 
-    /// Up to `most` plans in the order of cuDNN's expectations. Each gives the same bits every time, computes f32 in f32, adds
+    /// Up to `most` plans in the order of cuDNN's expectations, but for bf16 those on tensor cores first. Each gives the same bits every time, computes f32 in f32, adds
     /// up in f32 and needs at most 1 GiB.
     ///
     /// # Errors
@@ -70,19 +70,28 @@ impl Planner {
             Target::Description(_) => None,
         };
         let graph = Arc::new(Graph::new(product, handle)?);
-        let mut plans = Vec::new();
+        let (mut plans, mut second) = (Vec::new(), Vec::new());
         for mode in MODES {
             // Not every mode knows every operation; what one does not know, the next may.
             for config in self.configurations(&graph, mode).unwrap_or_default() {
-                if plans.len() == most {
-                    return Ok(plans);
+                let engine = Engine::of(&config)?;
+                if !engine.serves(product.element) {
+                    continue;
                 }
-                // An engine that is named may still refuse, for example for lack of shared memory.
-                if let Ok(Some(plan)) = self.finished(&graph, config, product.element) {
-                    plans.push(plan);
+                // Now and then the heuristics expect more of an engine that first turns bf16 images channels first.
+                if product.element == Element::Bf16 && !engine.has(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE) {
+                    second.push((engine, config));
+                    continue;
+                }
+                plans.extend(self.finished(&graph, engine, config));
+                if plans.len() >= most {
+                    return Ok(plans);
                 }
             }
         }
+        let second = second.into_iter().filter_map(|(engine, config)| self.finished(&graph, engine, config));
+        let missing = most - plans.len();
+        plans.extend(second.take(missing));
         if plans.is_empty() { Err(no_engine(product)) } else { Ok(plans) }
     }
 
@@ -100,24 +109,22 @@ impl Planner {
         heuristics.get_descriptors(results, Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, count)
     }
 
-    /// A plan of a configuration, unless its engine or its workspace does not serve.
-    fn finished(&self, graph: &Arc<Graph>, config: Descriptor, element: Element) -> Result<Option<Plan>> {
-        let engine = Engine::of(&config)?;
-        if !engine.serves(element) {
-            return Ok(None);
-        }
+    /// A plan of a configuration, unless it needs too much memory or the engine refuses after all, for example for lack of
+    /// shared memory.
+    fn finished(&self, graph: &Arc<Graph>, engine: Engine, config: Descriptor) -> Option<Plan> {
+        let plan = self.compiled(&config).ok()?;
+        let bytes: i64 = plan.get_one(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE).ok()?;
+        let workspace = usize::try_from(bytes).ok().filter(|&bytes| bytes <= MAX_WORKSPACE)?;
+        Some(Plan { plan, engine, workspace, _config: config, _graph: Arc::clone(graph) })
+    }
+
+    fn compiled(&self, config: &Descriptor) -> Result<Descriptor> {
         let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
         let plan = match &self.0 {
             Target::Handle(handle) => plan.set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, &[*handle])?,
             Target::Description(device) => plan.link(Name::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device)?,
         };
-        let plan = plan.link(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &config)?.finish()?;
-        let bytes: i64 = plan.get_one(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)?;
-        let workspace = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if workspace > MAX_WORKSPACE {
-            return Ok(None);
-        }
-        Ok(Some(Plan { plan, engine, workspace, _config: config, _graph: Arc::clone(graph) }))
+        plan.link(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config)?.finish()
     }
 }
 
@@ -147,16 +154,17 @@ impl Engine {
         })
     }
 
+    fn has(&self, note: Numerical) -> bool {
+        self.numerical.contains(&NumericalNote(note as i32))
+    }
+
     /// Whether the engine gives the same bits every time, adds up in f32 and takes f32 as f32: tensor cores would take TF32.
     fn serves(&self, element: Element) -> bool {
-        let never = [
-            Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
-            Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
-        ];
-        let not_in_f32 =
-            [Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE, Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS];
-        let has = |note: &Numerical| self.numerical.contains(&NumericalNote(*note as i32));
-        !never.iter().any(has) && (element != Element::F32 || !not_in_f32.iter().any(has))
+        let exact = !self.has(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE)
+            && !self.has(Numerical::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS);
+        !self.has(Numerical::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
+            && !self.has(Numerical::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
+            && (exact || element != Element::F32)
     }
 }
 
@@ -178,6 +186,11 @@ impl Plan {
     /// The number of the engine, which means something for one version of cuDNN only.
     pub fn engine(&self) -> i64 {
         self.engine.index
+    }
+
+    /// Whether it computes on tensor cores.
+    pub fn on_tensor_cores(&self) -> bool {
+        self.engine.has(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE)
     }
 
     /// The descriptor.

@@ -37,8 +37,7 @@ impl Images {
 
     /// The images after max pooling.
     pub fn pooled(&self) -> Self {
-        let side = |side: usize| (side + 1) / 2;
-        Self { height: side(self.height), width: side(self.width), ..*self }
+        Self { height: self.height.div_ceil(2), width: self.width.div_ceil(2), ..*self }
     }
 
     fn pixels(&self) -> usize {
