@@ -30,4 +30,4 @@ INLINE void expand_bytes_of_block(const expand_bytes_args &a) {
         a.to[i] = table[i % 3 * 256 + a.from[i]];
     }
 }
-KERNEL_WITH_BARRIERS(expand_bytes, 8)
+KERNEL_WITH_BARRIERS(expand_bytes, 4)

@@ -1,5 +1,6 @@
 // All kernels, one module.
 #include "avg_pool.cu"
+#include "expand.cu"
 #include "image.cu"
 #include "max_pool.cu"
 #include "norm_backward.cu"

@@ -11,10 +11,16 @@ mod gpu;
 #[cfg(feature = "host-kernels")]
 mod host;
 mod kernels;
+#[cfg(feature = "cuda")]
+pub mod memory;
+#[cfg(feature = "cuda")]
+mod open;
 mod ops;
 #[cfg(feature = "cuda")]
 mod profile;
 mod shape;
+#[cfg(feature = "cuda")]
+mod shared;
 mod tensor;
 
 #[cfg(feature = "cuda")]
@@ -27,6 +33,8 @@ pub use feed::{Feeder, PinnedBytes, Upload};
 pub use gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
 #[cfg(feature = "host-kernels")]
 pub use host::{Host, HostBuffer};
+#[cfg(feature = "cuda")]
+pub use open::open;
 pub use ops::{
     Area, AverageTable, BatchNorm, Counted, Images, Norm, NormGradients, Normalized, Ops, Pooled, SgdOperands,
     SgdTable, SoftmaxBlock, Source,

@@ -42,7 +42,8 @@ fn with_peak<R>(
 ) -> Result<R> {
     // SAFETY: the device was opened, so that the driver knows it, and its default pool lives as long as the driver.
     #[allow(unsafe_code)]
-    let pool = unsafe { result::device::get_default_mem_pool(device.as_cuda_device()?.cuda_stream().context().cu_device()) };
+    let pool =
+        unsafe { result::device::get_default_mem_pool(device.as_cuda_device()?.cuda_stream().context().cu_device()) };
     let used = pool.and_then(|pool| f(pool, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH));
     used.map_err(|error| GpuError::Call { call: "cuMemPoolGetAttribute", reason: error.to_string() })
 }

@@ -17,10 +17,8 @@ pub fn open(ordinal: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(ordinal).map_err(|error| no_device(ordinal, &error))?;
     if let Device::Cuda(device) = &device {
         one_stream(device);
-        keep_freed_memory(ordinal).map_err(|error| GpuError::Call {
-            call: "cuMemPoolSetAttribute",
-            reason: error.to_string(),
-        })?;
+        keep_freed_memory(ordinal)
+            .map_err(|error| GpuError::Call { call: "cuMemPoolSetAttribute", reason: error.to_string() })?;
     }
     Ok(device)
 }

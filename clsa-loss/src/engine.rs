@@ -6,10 +6,10 @@
 use candle_core::{DType, Device};
 use clsa_cpu::InstructionSet;
 
-use crate::kernels::Kernels;
-use crate::statistics::{Queries, Statistics};
 #[cfg(feature = "cuda")]
 use crate::cuda;
+use crate::kernels::Kernels;
+use crate::statistics::{Queries, Statistics};
 use crate::{LossError, cpu, portable};
 
 /// Which implementation is asked for to compute the pass over keys and bank.

@@ -88,10 +88,15 @@ impl SgdUpdate {
             let table = clsa_cuda::SgdTable::new(&clsa_cuda::Cuda::of(first.device())?, operands)?;
             return Ok(table.apply(self.lr, self.momentum, self.weight_decay)?);
         }
-        let all = || parameters.iter().try_for_each(|(weight, velocity, gradient)| self.apply(weight, velocity, gradient));
+        let all =
+            || parameters.iter().try_for_each(|(weight, velocity, gradient)| self.apply(weight, velocity, gradient));
         // On the CPU the thread pool is entered once, not for each parameter. Work on a GPU stays on this thread, so that it
         // keeps its order.
-        if parameters.first().is_some_and(|(weight, ..)| weight.device().is_cpu()) { rayon::scope(|_| all()) } else { all() }
+        if parameters.first().is_some_and(|(weight, ..)| weight.device().is_cpu()) {
+            rayon::scope(|_| all())
+        } else {
+            all()
+        }
     }
 }
 

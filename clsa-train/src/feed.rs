@@ -73,7 +73,12 @@ impl Feed {
         let tensors: candle_core::Result<Vec<Tensor>> = match self {
             Self::Host => {
                 let sides = plan.views().map(|view| view.size as usize);
-                fed.batch.buffers.iter().zip(sides).map(|(pixels, side)| host_tensor(pixels, samples, side, device)).collect()
+                fed.batch
+                    .buffers
+                    .iter()
+                    .zip(sides)
+                    .map(|(pixels, side)| host_tensor(pixels, samples, side, device))
+                    .collect()
             }
             #[cfg(feature = "cuda")]
             Self::Gpu(gpu) => gpu.views(&fed.uploads),
@@ -144,7 +149,11 @@ mod gpu {
         }
 
         pub fn views(&self, uploads: &[Upload]) -> candle_core::Result<Vec<Tensor>> {
-            uploads.iter().zip(&self.tables).map(|(upload, table)| upload.to_tensor(table).map_err(Error::wrap)).collect()
+            uploads
+                .iter()
+                .zip(&self.tables)
+                .map(|(upload, table)| upload.to_tensor(table).map_err(Error::wrap))
+                .collect()
         }
     }
 }

@@ -186,7 +186,8 @@ impl Clsa {
         let measures: Vec<&Tensor> = losses.iter().map(|loss| loss.pending.measures()).collect();
         let measures = Tensor::cat(&measures, 0)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         let mut rest = &measures[..];
-        let of_loss: Vec<&[f64]> = losses.iter().map(|loss| take(&mut rest, loss.pending.measures().elem_count())).collect();
+        let of_loss: Vec<&[f64]> =
+            losses.iter().map(|loss| take(&mut rest, loss.pending.measures().elem_count())).collect();
         let at_fault = losses.iter().zip(&of_loss).find_map(|(loss, measures)| loss.first_not_finite(measures, names));
         let mut reports = Vec::new();
         let mut term_at_fault = None;

@@ -16,6 +16,7 @@ use clsa_run::Config;
 /// A value is out of range, or the memory does not suffice.
 pub fn build(config: &Config, device: &Device, communicator: Box<dyn Communicator>) -> Result<Clsa> {
     let (method, seed) = (&config.method, config.train.seed);
+    tune(device, config.compute.tune)?;
     let pair = MomentumPair::new(&config.model, config.compute.encoders(), method.momentum, seed, device)?;
     let dtype = config.compute.bank_dtype();
     let bank = MemoryBank::random(method.bank, config.model.dim, seed, dtype, device)
@@ -28,6 +29,20 @@ pub fn build(config: &Config, device: &Device, communicator: Box<dyn Communicato
     })?;
     let optimizer = MomentumSgd::new(pair.query.parameters(), config.optim.momentum, config.optim.weight_decay)?;
     Ok(Clsa::new(pair, bank, optimizer, method, communicator, seed))
+}
+
+/// Whether a GPU is to time cuDNN's plans.
+#[cfg(feature = "cuda")]
+pub(crate) fn tune(device: &Device, on: bool) -> candle_core::Result<()> {
+    if device.is_cuda() {
+        clsa_cuda::Cuda::of(device).map_err(candle_core::Error::wrap)?.set_tune(on);
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn tune(_: &Device, _: bool) -> candle_core::Result<()> {
+    Ok(())
 }
 
 /// Checks that a batch fits the data set and that images are large enough, before anything is built.

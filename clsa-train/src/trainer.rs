@@ -2,10 +2,10 @@
 
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
+use crate::feed::Fed;
 use crate::method::Clsa;
 use crate::monitor::KnnMonitor;
 use crate::setup::build;
-use crate::feed::Fed;
 use crate::view_batch::MakeViews;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
@@ -170,9 +170,8 @@ impl Trainer {
         let batches = self.loader.batches_per_epoch();
         let steps = self.config.train.epochs * batches as u64;
         let (plan, feed) = (self.views.plan(), self.views.feed());
-        let mut source = self.loader.epoch(epoch, self.position.batch).map(|batch| -> Result<Fed> {
-            Ok(feed.begin(plan, batch?)?)
-        });
+        let mut source =
+            self.loader.epoch(epoch, self.position.batch).map(|batch| -> Result<Fed> { Ok(feed.begin(plan, batch?)?) });
         let mut ahead = None;
         loop {
             let start = Instant::now();

@@ -74,8 +74,9 @@ impl Transform for MakeViews {
     }
 
     fn slots<'a>(&'a self, batch: &'a mut ViewBatch) -> Vec<Slot<'a>> {
-        let mut parts: Vec<_> =
-            (batch.buffers.iter_mut().zip(self.plan.views())).map(|(pixels, view)| pixels.places(values(view.size))).collect();
+        let mut parts: Vec<_> = (batch.buffers.iter_mut().zip(self.plan.views()))
+            .map(|(pixels, view)| pixels.places(values(view.size)))
+            .collect();
         let samples = parts.first().map_or(0, |places| places.len());
         (0..samples).map(|_| Slot(parts.iter_mut().filter_map(Iterator::next).collect())).collect()
     }

@@ -8,6 +8,7 @@ use clsa_model::{Arch, Backend, Compute, Encoder, Gradients, Mode, ModelConfig, 
 use clsa_run::{Checkpoint, Config, KnnRecord, MethodConfig, RunFolder, StepRecord};
 use clsa_train::replay::{Case, Trajectory, replay};
 use clsa_train::{Clsa, Datasets, MomentumSgd, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
@@ -77,7 +78,12 @@ fn pass(model: &ModelConfig, compute: Compute, device: &Device, side: usize) -> 
 /// The worst differences from the truth: embedding, gradients (all parameters as one vector), statistics, features.
 fn differences(got: &Numbers, truth: &Numbers) -> [f64; 4] {
     let of = |part: fn(&Numbers) -> Vec<f64>| difference(&part(got), &part(truth));
-    [of(|n| n.embedding.clone()), of(|n| n.gradients.concat()), of(|n| n.statistics.clone()), of(|n| n.features.clone())]
+    [
+        of(|n| n.embedding.clone()),
+        of(|n| n.gradients.concat()),
+        of(|n| n.statistics.clone()),
+        of(|n| n.features.clone()),
+    ]
 }
 
 /// Networks that have every operation: both stems, both blocks, a projection of stride 2.
@@ -144,7 +150,8 @@ fn assert_starts_like_the_original(backend: Backend, precision: Precision, loss:
         let (case, got) = trajectory(name, backend, precision, &gpu);
         let (got, expected) = (&got.steps[0], &case.steps[0]);
         let error = |got: f64, expected: f64| (got - expected).abs() / expected.abs();
-        let worst = expected.grad_norms.iter().map(|(name, norm)| error(got.grad_norms[name], *norm)).fold(0.0, f64::max);
+        let worst =
+            expected.grad_norms.iter().map(|(name, norm)| error(got.grad_norms[name], *norm)).fold(0.0, f64::max);
         println!("{name}, {backend:?} {precision:?}: loss {:e}, gradients {worst:e}", error(got.loss, expected.loss));
         assert!(error(got.loss, expected.loss) <= loss, "{name}: loss {} instead of {}", got.loss, expected.loss);
         assert!(error(got.contrastive, expected.contrastive) <= loss && error(got.ddm, expected.ddm) <= loss);
@@ -220,7 +227,10 @@ fn a_view_that_is_not_finite_is_named_and_nothing_is_updated() {
     clsa.step(&views(&gpu, 0.0), 0.05).unwrap();
     let parameters = |clsa: &Clsa| -> Vec<f64> {
         let query = clsa.pair.query.parameters().iter().flat_map(|p| f64s(p.var.as_tensor()));
-        query.chain(clsa.optimizer.velocity().iter().flat_map(|v| f64s(v.as_tensor()))).chain(f64s(clsa.bank.rows())).collect()
+        query
+            .chain(clsa.optimizer.velocity().iter().flat_map(|v| f64s(v.as_tensor())))
+            .chain(f64s(clsa.bank.rows()))
+            .collect()
     };
     let before = parameters(&clsa);
     let mut broken = views(&gpu, 1.0);
@@ -248,8 +258,10 @@ fn the_loss_and_its_gradients_are_those_of_f64() {
                 .begin(&views(10, weak), &views(100, strong), Candidates::new(&keys).with_bank(&bank))
                 .unwrap();
             let gradients = (0..weak).map(|i| pending.weak_gradient(i));
-            let gradients: Vec<f64> =
-                gradients.chain((0..strong).map(|j| pending.strong_gradient(j))).flat_map(|g| f64s(&g.unwrap())).collect();
+            let gradients: Vec<f64> = gradients
+                .chain((0..strong).map(|j| pending.strong_gradient(j)))
+                .flat_map(|g| f64s(&g.unwrap()))
+                .collect();
             (pending.wait().unwrap(), gradients)
         };
         let (expected, expected_gradients) = loss(&Device::Cpu, DType::F64, LossBackend::Cpu);
@@ -272,14 +284,16 @@ fn the_updates_are_those_of_the_cpu() {
         let mut optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-2).unwrap();
         for step in 0..3 {
             for parameter in pair.query.parameters() {
-                let values: Vec<f32> = (0..parameter.var.elem_count()).map(|i| (i as f32 + step as f32).sin()).collect();
+                let values: Vec<f32> =
+                    (0..parameter.var.elem_count()).map(|i| (i as f32 + step as f32).sin()).collect();
                 let gradient = Tensor::from_vec(values, parameter.var.dims(), &Device::Cpu).unwrap();
                 gradients.set(parameter.index, gradient.to_device(device).unwrap());
             }
             pair.update_key().unwrap();
             optimizer.step(pair.query.parameters(), &gradients, 0.1).unwrap();
         }
-        let of = |encoder: &Encoder| encoder.parameters().iter().flat_map(|p| f64s(p.var.as_tensor())).collect::<Vec<_>>();
+        let of =
+            |encoder: &Encoder| encoder.parameters().iter().flat_map(|p| f64s(p.var.as_tensor())).collect::<Vec<_>>();
         (of(&pair.query), of(&pair.key))
     };
     let (expected, got) = (run(&Device::Cpu), run(&gpu));
@@ -298,9 +312,8 @@ impl Observer for Silent {
     }
 }
 
-#[test]
-fn a_run_resumed_in_the_middle_of_an_epoch_ends_with_equal_bits() {
-    let Some(gpu) = gpu() else { return };
+/// A run of twelve steps in a folder, from the beginning or from a checkpoint; the tensors of its last checkpoint.
+fn train(gpu: &Device, precision: &str, folder: &Path, checkpoint: Option<&Path>) -> HashMap<String, Tensor> {
     let changes = [
         "data.source=procedural:classes=4,train=96,test=16,side=16",
         "model.width=0.25",
@@ -310,23 +323,73 @@ fn a_run_resumed_in_the_middle_of_an_epoch_ends_with_equal_bits() {
         "method.bank=32",
         "train={epochs=2, batch_size=16}",
         "checkpoint={every_steps=5, keep=10}",
+        &format!("compute.precision={precision}"),
     ];
     let config = Config::load("demo", &changes.map(str::to_owned)).unwrap();
-    let train = |folder: &Path, checkpoint: Option<&Path>| {
-        let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
-        let data = Datasets { train: splits.train, test: None };
-        let checkpoint = checkpoint.map(|path| Checkpoint::load(path).unwrap());
-        let run = if checkpoint.is_some() { RunFolder::open(folder).unwrap() } else { RunFolder::vacant(folder).unwrap() };
-        let (device, communicator) = (gpu.clone(), Box::new(SingleProcess));
-        let trainer = TrainerConfig { config: config.clone(), run, data, device, threads: 2, communicator };
-        Trainer::new(trainer, checkpoint.as_ref()).unwrap().run(&AtomicBool::new(false), &mut Silent).unwrap();
-        std::fs::read(folder.join("checkpoints/step-00000012.safetensors")).unwrap()
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    let whole = train(&run, None);
-    let resumed = train(&run, Some(&run.join("checkpoints/step-00000005.safetensors")));
-    assert!(whole == resumed, "the last checkpoints differ");
+    let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
+    let data = Datasets { train: splits.train, test: None };
+    let checkpoint = checkpoint.map(|path| Checkpoint::load(path).unwrap());
+    let run = if checkpoint.is_some() { RunFolder::open(folder).unwrap() } else { RunFolder::vacant(folder).unwrap() };
+    let (device, communicator) = (gpu.clone(), Box::new(SingleProcess));
+    let trainer = TrainerConfig { config, run, data, device, threads: 2, communicator };
+    Trainer::new(trainer, checkpoint.as_ref()).unwrap().run(&AtomicBool::new(false), &mut Silent).unwrap();
+    candle_core::safetensors::load(folder.join("checkpoints/step-00000012.safetensors"), &Device::Cpu).unwrap()
+}
+
+/// What differs, and by how much.
+fn differing(a: &HashMap<String, Tensor>, b: &HashMap<String, Tensor>) -> Vec<(String, f64)> {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().filter(|(name, _)| !name.is_empty()).map(|(name, a)| (name, f64s(a), f64s(&b[name])));
+    let mut all: Vec<_> =
+        pairs.filter(|(_, a, b)| a != b).map(|(name, a, b)| (name.clone(), difference(&a, &b))).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+#[test]
+fn runs_give_equal_bits_also_when_resumed_in_the_middle_of_an_epoch() {
+    let Some(gpu) = gpu() else { return };
+    for precision in ["f32", "bf16"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        let whole = train(&gpu, precision, &first, None);
+        let again = train(&gpu, precision, &second, None);
+        let resumed = train(&gpu, precision, &first, Some(&first.join("checkpoints/step-00000005.safetensors")));
+        let (again, resumed) = (differing(&whole, &again), differing(&whole, &resumed));
+        println!(
+            "{precision}: {} of {} tensors differ in a second run, {} when resumed",
+            again.len(),
+            whole.len(),
+            resumed.len()
+        );
+        assert!(again.is_empty(), "a second run differs: {again:?}");
+        assert!(resumed.is_empty(), "a resumed run differs: {resumed:?}");
+    }
+}
+
+#[test]
+fn bytes_become_the_numbers_of_their_tables_while_others_are_copied() {
+    let Some(gpu) = gpu() else { return };
+    let feeder = clsa_cuda::Feeder::new(&gpu).unwrap();
+    let tables = clsa_augment::Normalize::IMAGENET.tables();
+    let on_gpu = Tensor::from_vec(tables.concat(), (3, 256), &gpu).unwrap();
+    let mut batches = Vec::new();
+    for (i, (images, side)) in [(3, 5), (16, 16), (64, 96), (256, 224), (1, 1), (32, 33)].into_iter().enumerate() {
+        let mut bytes = feeder.allocate(images * side * side * 3).unwrap();
+        bytes.iter_mut().enumerate().for_each(|(k, byte)| *byte = ((k * 7919 + i * 31) >> 3) as u8);
+        batches.push((bytes, images, side));
+    }
+    let mut ahead = None;
+    for (bytes, images, side) in &batches {
+        let now = ahead.replace((feeder.upload(bytes, *images, *side).unwrap(), bytes, *images, *side));
+        let Some((upload, bytes, images, side)) = now else { continue };
+        let tensor = upload.to_tensor(&on_gpu).unwrap();
+        assert_eq!(tensor.dims(), [images, 3, side, side]);
+        let got = tensor.permute((0, 2, 3, 1)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let wrong =
+            got.iter().zip(bytes.iter()).enumerate().position(|(k, (got, &byte))| *got != tables[k % 3][byte as usize]);
+        assert_eq!(wrong, None, "{images} images of {side} pixels");
+    }
 }
 
 #[test]

@@ -231,34 +231,42 @@ def cifar(bench):
 
 
 STEPS = {
-    "resnet50": ["--arch", "resnet50", "--batch", "256", "--key", "224", "--weak", "224", "--strong", "96", "--bank", "65536"],
-    "resnet18": ["--arch", "resnet18", "--stem", "cifar", "--batch", "256", "--key", "32", "--weak", "32", "--strong", "32",
+    "resnet50": ["--arch", "resnet50", "--key", "224", "--weak", "224", "--strong", "96", "--bank", "65536"],
+    "resnet18": ["--arch", "resnet18", "--stem", "cifar", "--key", "32", "--weak", "32", "--strong", "32",
                  "--bank", "4096"],
 }
 
 
-def step(bench, arch, *more, steps=10):
-    ours = [bench.path("clsa"), "bench", "step", *STEPS[arch], "--device", bench.device, "--json", "--steps", steps, *more]
+def step(bench, arch, *more, steps=10, batch=256):
+    size = [*STEPS[arch], "--batch", batch, "--device", bench.device, "--json", "--steps", steps]
+    ours = [bench.path("clsa"), "bench", "step", *size, *more]
     found = bench.json_of(*ours)
     kernels = found.pop("kernels", None)
     if kernels:
-        with open(os.path.join(bench.out, f"kernels-{arch}.json"), "w") as file:
+        with open(os.path.join(bench.out, f"kernels-{arch}{'-tuned' if '--tune' in more else ''}.json"), "w") as file:
             json.dump(kernels, file, indent=1)
         found["kernels_ms"] = by_kind(kernels)
     return found
+
+
+def ratios(ours, tuned, peer):
+    ratio, tuned = (round(time["median_s"] / peer["median_s"], 3) for time in (ours, tuned))
+    return dict(ratio=ratio, tuned_ratio=tuned, memory_ratio=round(ours["peak_gpu_mb"] / peer["peak_gpu_mb"], 3))
 
 
 def by_kind(kernels):
     """Milliseconds of a step by the first word of what was measured: a kernel, or a convolution's direction."""
     sums = {}
     for kernel in kernels:
-        kind = kernel["kind"].split()[0]
+        words = kernel["kind"].split()
+        kind = " ".join(words[:2]) if words[0] == "convolution" else words[0]
         sums[kind] = round(sums.get(kind, 0.0) + kernel["ms"], 3)
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
 def torch_step(bench, arch, *more, steps=10):
-    command = ["python3", HERE + "/peers/torch_step.py", *STEPS[arch], "--device", "cuda", "--bf16", "--steps", steps, *more]
+    size = [*STEPS[arch], "--batch", 256, "--device", "cuda", "--bf16", "--steps", steps]
+    command = ["python3", HERE + "/peers/torch_step.py", *size, *more]
     return bench.json_of(*command)
 
 
@@ -266,7 +274,8 @@ def torch_step(bench, arch, *more, steps=10):
 def step_resnet50(bench):
     ours = step(bench, "resnet50", "--precision", "bf16", "--profile")
     peer = torch_step(bench, "resnet50")
-    return dict(ours=ours, peer=peer, ratio=round(ours["median_s"] / peer["median_s"], 3))
+    tuned = step(bench, "resnet50", "--precision", "bf16", "--tune", "--profile")
+    return dict(ours=ours, tuned=tuned, peer=peer, **ratios(ours, tuned, peer))
 
 
 @check(100)
@@ -278,13 +287,14 @@ def step_resnet50_f32(bench):
 def step_resnet18(bench):
     ours = step(bench, "resnet18", "--precision", "bf16", "--profile", steps=30)
     peer = torch_step(bench, "resnet18", steps=30)
-    return dict(ours=ours, peer=peer, ratio=round(ours["median_s"] / peer["median_s"], 3))
+    tuned = step(bench, "resnet18", "--precision", "bf16", "--tune", "--profile", steps=30)
+    return dict(ours=ours, tuned=tuned, peer=peer, **ratios(ours, tuned, peer))
 
 
 @check(100)
 def step_portable(bench):
     return dict(
-        resnet50=step(bench, "resnet50", "--precision", "bf16", "--portable", "--batch", "32", steps=3),
+        resnet50=step(bench, "resnet50", "--precision", "bf16", "--portable", steps=3, batch=32),
         resnet18=step(bench, "resnet18", "--precision", "f32", "--portable", steps=3),
     )
 
@@ -314,8 +324,10 @@ def end_to_end(bench):
         "--set", "compute.precision=bf16", "--set", "compute.bn_splits=1", "--batch-size", "256", device=bench.device,
     )
     peer = bench.json_of("python3", HERE + "/peers/torch_loader.py", "--files", many, "--workers", bench.cores, "--batch", "256",
-                         "--batches", "8")
-    return dict(ours=ours, peer=peer, ratio=round(peer["images_per_s"] / ours["images_per_s"], 3))
+                         "--batches", "32")
+    alone = bench.json_of(bench.path("clsa"), "bench", "loader", f"flat:{many}", "--preset", "single", "--threads", bench.cores,
+                          "--batch", 256, "--images", 256 * 24, "--json")
+    return dict(ours=ours, peer=peer, loader=alone, ratio=round(peer["images_per_s"] / ours["images_per_s"], 3))
 
 
 @check(240)

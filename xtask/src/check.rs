@@ -4,7 +4,7 @@ use crate::{cargo, code, features, nvcc};
 use std::ffi::OsString;
 
 const HELP: &str = "\
-Check that the workspace compiles with the features cuda and cudnn.
+Check that the workspace compiles with CUDA.
 
 Where no CUDA toolkit is found, nvcc and cuDNN are installed from PyPI into a virtual environment under target/ (python3 is
 needed, 1.7 GB). No GPU is needed.

@@ -5,8 +5,8 @@
 
 use std::ffi::OsString;
 
-/// The features of a program for GPUs.
-pub const CUDA: &str = "cuda,cudnn";
+/// The feature of a program for GPUs.
+pub const CUDA: &str = "cuda";
 
 /// Whether the value of the option `--device` is `cuda` or `cuda:N`.
 pub fn names_gpu(args: &[OsString]) -> bool {

@@ -61,7 +61,9 @@ fn run(args: &[OsString]) -> Result<u8, String> {
     run.args(args).env("CLSA_RUN_AS", "cargo xtask");
     if features::names_gpu(args) {
         if !cuda::has_driver() {
-            eprintln!("error: --device cuda: this machine has no NVIDIA driver (libcuda.so.1); see `cargo xtask doctor`");
+            eprintln!(
+                "error: --device cuda: this machine has no NVIDIA driver (libcuda.so.1); see `cargo xtask doctor`"
+            );
             return Ok(2);
         }
         let toolkit = nvcc::toolkit()?;

@@ -11,18 +11,38 @@ use crate::kernels::{BatchShape, ConvShape};
 use crate::tape::{ConvCall, Kernels, Normalized, Source};
 use candle_core::{DType, Device, Tensor};
 use clsa_cuda::{Area, Buffer, Gpu, Images, Norm, NormGradients, Ops};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Kernels of a GPU on activations of one type.
-#[derive(Clone)]
+/// Kernels of a GPU on activations of one type. Clones share the packed weights.
 pub(crate) struct Cuda<G: Gpu> {
     ops: Ops<G>,
     /// Where the features are made.
     device: Device,
+    /// The convolutions' weights in the activations' type and layout, by the parameter's index, since the last forward pass
+    /// began: its backward pass needs them again.
+    packed: Arc<Mutex<HashMap<usize, Arc<G::Buffer>>>>,
+}
+
+impl<G: Gpu> Clone for Cuda<G> {
+    fn clone(&self) -> Self {
+        Self { ops: self.ops.clone(), device: self.device.clone(), packed: Arc::clone(&self.packed) }
+    }
 }
 
 impl<G: Gpu> Cuda<G> {
     pub fn new(ops: Ops<G>, device: &Device) -> Self {
-        Self { ops, device: device.clone() }
+        Self { ops, device: device.clone(), packed: Arc::default() }
+    }
+
+    /// Kernels for a forward pass, which reads the parameters as they are now.
+    pub fn for_pass(&self) -> Self {
+        self.packed().clear();
+        self.clone()
+    }
+
+    fn packed(&self) -> MutexGuard<'_, HashMap<usize, Arc<G::Buffer>>> {
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The values of a source, made and kept where they are only known through a norm.
@@ -33,8 +53,14 @@ impl<G: Gpu> Cuda<G> {
         }
     }
 
-    fn weight(&self, call: ConvCall<'_>) -> Result<G::Buffer> {
-        Ok(self.ops.pack_weight(&call.unit.conv.weight.var, padded(call.shape.c_in))?)
+    fn weight(&self, call: ConvCall<'_>) -> Result<Arc<G::Buffer>> {
+        let parameter = &call.unit.conv.weight;
+        if let Some(packed) = self.packed().get(&parameter.index) {
+            return Ok(Arc::clone(packed));
+        }
+        let packed = Arc::new(self.ops.pack_weight(&parameter.var, padded(call.shape.c_in))?);
+        self.packed().insert(parameter.index, Arc::clone(&packed));
+        Ok(packed)
     }
 }
 
@@ -53,12 +79,7 @@ fn area(shape: BatchShape, groups: usize) -> Area {
 }
 
 fn output(shape: ConvShape) -> BatchShape {
-    BatchShape {
-        batch: shape.batch,
-        height: shape.out_height(),
-        width: shape.out_width(),
-        channels: shape.c_out,
-    }
+    BatchShape { batch: shape.batch, height: shape.out_height(), width: shape.out_width(), channels: shape.c_out }
 }
 
 fn images(shape: BatchShape) -> Images {
@@ -101,7 +122,7 @@ impl<G: Gpu> Kernels for Cuda<G> {
 
     fn conv_forward(&self, call: ConvCall<'_>, x: Source<'_, Self>) -> Result<(G::Buffer, Norm<G>)> {
         let ConvBn { bn, .. } = call.unit;
-        let z = self.ops.convolve_forward(on_gpu(call.shape), self.values(x)?, &self.weight(call)?)?;
+        let z = self.ops.convolve_forward(on_gpu(call.shape), self.values(x)?, self.weight(call)?.as_ref())?;
         let area = area(output(call.shape), call.groups);
         let norm = self.ops.statistics(area, &z, tensors(bn))?;
         Ok((z, norm))
@@ -115,7 +136,7 @@ impl<G: Gpu> Kernels for Cuda<G> {
         relu: bool,
     ) -> Result<G::Buffer> {
         let ConvBn { bn, .. } = call.unit;
-        let z = self.ops.convolve_forward(on_gpu(call.shape), x, &self.weight(call)?)?;
+        let z = self.ops.convolve_forward(on_gpu(call.shape), x, self.weight(call)?.as_ref())?;
         let norm = self.ops.running_norm(tensors(bn))?;
         let own = clsa_cuda::Normalized { z: &z, norm: &norm, relu };
         Ok(self.ops.normalize(area(output(call.shape), 1), own, residual.map(clsa_cuda::Source::Stored))?)
@@ -191,6 +212,9 @@ impl<G: Gpu> Kernels for Cuda<G> {
     }
 
     fn conv_backward_data(&self, call: ConvCall<'_>, dz: &G::Buffer, dx: Option<G::Buffer>) -> Result<G::Buffer> {
-        Ok(self.ops.convolve_data(on_gpu(call.shape), dz, &self.weight(call)?, dx)?)
+        Ok(self.ops.convolve_data(on_gpu(call.shape), dz, self.weight(call)?.as_ref(), dx)?)
     }
 }
+
+#[cfg(all(test, feature = "host-kernels"))]
+mod tests;

@@ -34,7 +34,7 @@ impl<G: Gpu> CudaEngine<G> {
     }
 
     fn tape(&self, mode: Mode, track: bool) -> Tape<Cuda<G>> {
-        Tape::new(self.kernels.clone(), mode, self.bn_splits, track)
+        Tape::new(self.kernels.for_pass(), mode, self.bn_splits, track)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What computes an encoder's passes: chosen once, when the encoder is made.
 
 mod cpu;
-#[cfg(any(feature = "cuda", feature = "host-kernels"))]
-pub(crate) mod cuda;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod portable;
 
 use crate::backbone::Mode;
@@ -42,7 +42,12 @@ pub(crate) enum PassEnd {
 ///
 /// # Errors
 /// Kernels are asked for where they cannot serve, `CLSA_KERNELS` names what this processor lacks, or the GPU fails.
-pub(crate) fn open(compute: Compute, device: &Device, needs_candle: bool, network: &Network) -> Result<Box<dyn Engine>> {
+pub(crate) fn open(
+    compute: Compute,
+    device: &Device,
+    needs_candle: bool,
+    network: &Network,
+) -> Result<Box<dyn Engine>> {
     let kernels = match device {
         _ if needs_candle => None,
         Device::Cpu => cpu_kernels(compute)?,
@@ -92,7 +97,9 @@ fn unable(backend: Backend, needs_candle: bool) -> ModelError {
     let on_gpu = backend == Backend::Cuda;
     let expected = match on_gpu {
         _ if needs_candle => "this backbone asks for Candle's operations; use portable or auto",
-        true => "its kernels compute in f32 or bf16 on a GPU, channels in multiples of 8; use portable for anything else",
+        true => {
+            "its kernels compute in f32 or bf16 on a GPU, channels in multiples of 8; use portable for anything else"
+        }
         false => "the CPU kernels compute in f32 or bf16 on the CPU; use portable for anything else",
     };
     let value = if on_gpu { "cuda" } else { "cpu" }.to_owned();

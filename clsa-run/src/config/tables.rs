@@ -44,7 +44,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ComputeConfig {
-    /// Implementation of the encoders: `auto`, `portable` or `cpu`.
+    /// Implementation of the encoders: `auto`, `portable`, `cpu` or `cuda`.
     pub backend: Backend,
     /// Arithmetic of the encoders: `f32`, `f64` (portable only, for comparisons) or `bf16`.
     pub precision: Precision,
@@ -52,6 +52,15 @@ pub struct ComputeConfig {
     pub bn_splits: usize,
     /// Numbers that the memory bank is kept in: `f32` (the paper) or `bf16`.
     pub bank: BankPrecision,
+    /// Whether a GPU times cuDNN's plans for every convolution and takes the fastest. Bits may then differ from run to run.
+    #[serde(skip_serializing_if = "is_off")]
+    pub tune: bool,
+}
+
+/// Left out where it is off, so that the files of runs that do not use it stay what they were.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde gives a reference
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 /// Numbers that the memory bank is kept in.
@@ -68,7 +77,7 @@ pub enum BankPrecision {
 impl Default for ComputeConfig {
     fn default() -> Self {
         let Compute { backend, precision, bn_splits } = Compute::default();
-        Self { backend, precision, bn_splits, bank: BankPrecision::F32 }
+        Self { backend, precision, bn_splits, bank: BankPrecision::F32, tune: false }
     }
 }
 

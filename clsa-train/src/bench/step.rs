@@ -6,6 +6,7 @@ use crate::communicator::SingleProcess;
 use crate::error::Result;
 use crate::method::{Clsa, Views};
 use crate::optimizer::MomentumSgd;
+use crate::setup::tune;
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::{Compute, ModelConfig, MomentumPair, Precision};
@@ -30,6 +31,8 @@ pub struct StepBench {
     pub bank: usize,
     /// Measured steps.
     pub steps: usize,
+    /// Whether a GPU times cuDNN's plans, as `compute.tune` has it.
+    pub tune: bool,
     /// On a GPU, whether one more step is measured kernel by kernel.
     pub profile: bool,
 }
@@ -67,6 +70,7 @@ impl StepBench {
     /// # Errors
     /// A size does not fit the model.
     pub fn run(&self, device: &Device) -> Result<StepTime> {
+        tune(device, self.tune)?;
         let method = MethodConfig { bank: self.bank, ..MethodConfig::default() };
         let pair = MomentumPair::new(&self.model, self.compute, method.momentum, 0, device)?;
         let bank = MemoryBank::random(self.bank, self.model.dim, 0, DType::F32, device)?;

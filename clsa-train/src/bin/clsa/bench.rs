@@ -86,6 +86,9 @@ struct Step {
     /// Portable operations instead of the device's kernels
     #[arg(long)]
     portable: bool,
+    /// On a GPU, time cuDNN's plans and take the fastest, as `compute.tune` does
+    #[arg(long)]
+    tune: bool,
     /// On a GPU, measure one more step kernel by kernel
     #[arg(long)]
     profile: bool,
@@ -207,6 +210,7 @@ fn run_step(args: Step) -> Result<(), Failure> {
         strong: args.strong,
         bank: args.bank,
         steps: args.steps,
+        tune: args.tune,
         profile: args.profile,
     };
     print(&bench.run(&device::open(args.device)?)?, args.json)

@@ -46,7 +46,7 @@ fn open_gpu(number: usize) -> Result<Device, Failure> {
 #[cfg(not(feature = "cuda"))]
 fn open_gpu(number: usize) -> Result<Device, Failure> {
     Err(request(format!(
-        "--device cuda:{number}: this program was built without CUDA; build it with `--features cuda,cudnn`, which `cargo \
+        "--device cuda:{number}: this program was built without CUDA; build it with `--features cuda`, which `cargo \
          xtask` does where a CUDA toolkit (nvcc) is found, see `{} doctor`",
         crate::program()
     )))

@@ -27,7 +27,11 @@ pub fn run(_: Args) -> Result<(), Failure> {
     let feature = |name: &str, built: bool, needs: &str| {
         row(name, format!("{}; needs {needs}", if built { "in this build" } else { "not in this build" }));
     };
-    feature("cuda", cfg!(feature = "cuda"), "an NVIDIA GPU, and nvcc and cuDNN to build with (`cargo xtask` gets both)");
+    feature(
+        "cuda",
+        cfg!(feature = "cuda"),
+        "an NVIDIA GPU, and nvcc and cuDNN to build with (`cargo xtask` gets both)",
+    );
     for library in cuda_libraries::missing() {
         row("", library);
     }

@@ -41,7 +41,8 @@ fn folders() -> Vec<PathBuf> {
 
 /// What `ldconfig` lists.
 fn known_to_the_loader() -> String {
-    let outputs = ["ldconfig", "/sbin/ldconfig"].iter().filter_map(|program| Command::new(program).arg("-p").output().ok());
+    let outputs =
+        ["ldconfig", "/sbin/ldconfig"].iter().filter_map(|program| Command::new(program).arg("-p").output().ok());
     outputs.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).collect()
 }
 

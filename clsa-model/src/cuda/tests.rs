@@ -1,0 +1,144 @@
+//! Networks through the GPU's kernels, on the host in a GPU's place, against the portable operations in f64.
+
+use super::Cuda;
+use crate::arch::Arch;
+use crate::backbone::{Architecture, Backbone, Builder, CandlePass, Mode};
+use crate::config::{ModelConfig, Stem};
+use crate::gradients::Gradients;
+use crate::portable::Portable;
+use crate::tape::Tape;
+use crate::test_network::{copy_parameters, difference, f64s, images, upstream};
+use candle_core::{DType, Device, Tensor};
+use clsa_cuda::{Element, Host, Ops};
+
+const LAST_STAGE: usize = 3;
+
+/// What a pass gives.
+struct Numbers {
+    features: Vec<f64>,
+    /// Of all parameters, in order.
+    gradients: Vec<f64>,
+    statistics: Vec<f64>,
+    evaluated: Vec<f64>,
+}
+
+impl Numbers {
+    /// How far features, gradients, statistics and features in evaluation are from the truth.
+    fn differences(&self, truth: &Self) -> [f64; 4] {
+        [
+            difference(&self.features, &truth.features),
+            difference(&self.gradients, &truth.gradients),
+            difference(&self.statistics, &truth.statistics),
+            difference(&self.evaluated, &truth.evaluated),
+        ]
+    }
+}
+
+fn network(config: &ModelConfig, dtype: DType) -> (Box<dyn Backbone>, Builder) {
+    let mut builder = Builder::new(7, dtype, &Device::Cpu);
+    let net = config.build(&mut builder).unwrap();
+    (net, builder)
+}
+
+fn statistics(builder: &Builder) -> Vec<f64> {
+    builder.running_statistics().iter().flat_map(|statistic| f64s(statistic.var.as_tensor())).collect()
+}
+
+/// A training pass and its gradients, then features in evaluation, in portable operations.
+fn portable(config: &ModelConfig, from: &Builder, images: &Tensor, dtype: DType, groups: usize) -> Numbers {
+    let parameters = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let (net, builder) = network(config, parameters);
+    copy_parameters(from, &builder);
+    let pass = |mode, track| Portable { pass: CandlePass::new(mode, dtype, track), bn_splits: groups };
+    let features = net.forward(&mut pass(Mode::Train, true), images, LAST_STAGE).unwrap();
+    let given = upstream(features.dims()).to_dtype(features.dtype()).unwrap();
+    let store = (&features * given).unwrap().sum_all().unwrap().backward().unwrap();
+    let gradients = builder.parameters().iter().flat_map(|p| f64s(store.get(&p.var).unwrap())).collect();
+    let statistics = statistics(&builder);
+    let evaluated = f64s(&net.forward(&mut pass(Mode::Eval, false), images, LAST_STAGE).unwrap());
+    Numbers { features: f64s(&features), gradients, statistics, evaluated }
+}
+
+/// The same by the GPU's kernels, whose threads and blocks run in the order of `seed`.
+fn kernels(
+    config: &ModelConfig,
+    from: &Builder,
+    images: &Tensor,
+    element: Element,
+    groups: usize,
+    seed: u64,
+) -> Numbers {
+    let (net, builder) = network(config, DType::F32);
+    copy_parameters(from, &builder);
+    let cuda = Cuda::new(Ops::new(Host::new(seed), element).unwrap(), &Device::Cpu);
+    let mut gradients = Gradients::new(builder.parameters().len());
+    let mut tape = Tape::new(cuda.for_pass(), Mode::Train, groups, true);
+    let features = net.forward(&mut tape, images, LAST_STAGE).unwrap();
+    tape.backward(&upstream(features.dims()), &mut gradients).unwrap();
+    let features = f64s(&features);
+    let gradients = builder.parameters().iter().flat_map(|p| f64s(gradients.get(p.index).unwrap())).collect();
+    let statistics = statistics(&builder);
+    let mut tape = Tape::new(cuda.for_pass(), Mode::Eval, groups, false);
+    let evaluated = f64s(&net.forward(&mut tape, images, LAST_STAGE).unwrap());
+    Numbers { features, gradients, statistics, evaluated }
+}
+
+/// The kernels are as near to f64 as portable operations of the same type are, within a factor for sums in another order, and
+/// give equal bits in whatever order their threads and blocks run.
+fn agrees(config: &ModelConfig, batch: usize, side: usize, groups: usize) {
+    let from = network(config, DType::F64).1;
+    let images = |dtype| images(batch, side, dtype);
+    let truth = portable(config, &from, &images(DType::F64), DType::F64, groups);
+    for (element, dtype, rounding) in [(Element::F32, DType::F32, 2e-6), (Element::Bf16, DType::BF16, 2e-3)] {
+        let expected = portable(config, &from, &images(DType::F32), dtype, groups).differences(&truth);
+        let got = kernels(config, &from, &images(DType::F32), element, groups, 1);
+        for (got, expected) in got.differences(&truth).iter().zip(expected) {
+            assert!(
+                *got <= 2.0 * expected + rounding,
+                "{element:?}: {got:e} from f64, portable operations {expected:e}"
+            );
+        }
+        let other = kernels(config, &from, &images(DType::F32), element, groups, 2);
+        assert!(
+            got.features == other.features && got.gradients == other.gradients,
+            "{element:?}: another order, other bits"
+        );
+    }
+}
+
+#[test]
+fn basic_blocks_agree_with_portable_operations() {
+    let config = ModelConfig { arch: Arch::Resnet10, stem: Stem::Cifar, width: 0.125, ..ModelConfig::default() };
+    agrees(&config, 4, 10, 2);
+}
+
+#[test]
+fn bottlenecks_and_pooling_agree_with_portable_operations() {
+    let config = ModelConfig { arch: Arch::Resnet50, stem: Stem::Imagenet, width: 0.125, ..ModelConfig::default() };
+    agrees(&config, 2, 33, 1);
+}
+
+#[test]
+fn gradients_of_several_passes_are_added() {
+    let config = ModelConfig { arch: Arch::Resnet10, stem: Stem::Cifar, width: 0.125, ..ModelConfig::default() };
+    let (net, builder) = network(&config, DType::F32);
+    let cuda = Cuda::new(Ops::new(Host::new(1), Element::F32).unwrap(), &Device::Cpu);
+    let pass = |side, gradients: &mut Gradients| {
+        let mut tape = Tape::new(cuda.for_pass(), Mode::Train, 1, true);
+        let features = net.forward(&mut tape, &images(2, side, DType::F32), LAST_STAGE).unwrap();
+        tape.backward(&upstream(features.dims()), gradients).unwrap();
+    };
+    let all = |gradients: &Gradients| -> Vec<f64> {
+        builder.parameters().iter().flat_map(|p| f64s(gradients.get(p.index).unwrap())).collect()
+    };
+    let [mut first, mut second, mut both] = [(); 3].map(|()| Gradients::new(builder.parameters().len()));
+    pass(9, &mut first);
+    pass(12, &mut second);
+    // What was there before `clear` does not count.
+    pass(12, &mut both);
+    both.clear();
+    pass(9, &mut both);
+    pass(12, &mut both);
+    let sum: Vec<f64> = all(&first).iter().zip(all(&second)).map(|(a, b)| a + b).collect();
+    assert!(difference(&all(&both), &sum) < 1e-6);
+}
