@@ -233,3 +233,17 @@ proptest! {
         prop_assert_eq!(together, apart);
     }
 }
+
+#[test]
+fn bytes_by_their_tables_are_the_normalized_values() {
+    let (photo, view) = (noise(60, 50), View::strong(24, (0.3, 1.0)));
+    let tables = view.normalize.tables();
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let (mut values, mut bytes) = (vec![0f32; view.values()], vec![0u8; view.values()]);
+        Augmenter::new().write(&photo, &view, id(3, 1), layout, &mut values).unwrap();
+        Augmenter::new().write(&photo, &view, id(3, 1), layout, &mut bytes).unwrap();
+        let channel = |i: usize| if layout == Layout::ChannelsLast { i % 3 } else { i / (24 * 24) };
+        let expanded = bytes.iter().enumerate().map(|(i, &byte)| tables[channel(i)][usize::from(byte)]);
+        assert!(expanded.eq(values), "{layout:?}");
+    }
+}

@@ -27,28 +27,3 @@ template <class T> INLINE void image_of_block(const image_args &a) {
     }
 }
 KERNEL_BY_ELEMENT(image, 4)
-
-// Values of a byte.
-constexpr int LEVELS = 256;
-
-struct image_bytes_args {
-    const u8 *from;        // (batch, height, width, 3)
-    const float *table;    // (3, 256): what a byte of each channel stands for
-    void *to;              // (batch, height, width, 8)
-    i64 pixels;            // of all images
-};
-static_assert(sizeof(image_bytes_args) == 32, "as in Rust");
-
-// grid: (blocks of pixels)
-template <class T> INLINE void image_bytes_of_block(const image_bytes_args &a) {
-    __shared__ float table[3 * LEVELS];
-    for (int i = threadIdx.x; i < 3 * LEVELS; i += THREADS) table[i] = a.table[i];
-    __syncthreads();
-    for (i64 p = (i64)blockIdx.x * THREADS + threadIdx.x; p < a.pixels; p += (i64)gridDim.x * THREADS) {
-        Eight e = zeros();
-#pragma unroll
-        for (int c = 0; c < 3; c++) e.v[c] = table[c * LEVELS + a.from[p * 3 + c]];
-        store(static_cast<T *>(a.to) + p * IMAGE_CHANNELS, e);
-    }
-}
-KERNEL_BY_ELEMENT_WITH_BARRIERS(image_bytes, 4)

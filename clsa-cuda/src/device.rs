@@ -181,9 +181,7 @@ impl Gpu for Cuda {
     type Buffer = CudaBuffer;
 
     fn alloc(&self, bytes: usize) -> Result<CudaBuffer> {
-        // The driver gives no memory of no bytes.
-        let (memory, address) = allocate(&self.inner.stream, bytes.max(1))?;
-        Ok(CudaBuffer { memory, address, bytes })
+        CudaBuffer::on(&self.inner.stream, bytes)
     }
 
     fn zero(&self, buffer: &mut CudaBuffer) -> Result<()> {
@@ -232,6 +230,15 @@ pub struct CudaBuffer {
     memory: CudaSlice<u8>,
     address: u64,
     bytes: usize,
+}
+
+impl CudaBuffer {
+    /// Memory that belongs to a stream: it is taken and given back in its order.
+    pub(crate) fn on(stream: &Arc<CudaStream>, bytes: usize) -> Result<Self> {
+        // The driver gives no memory of no bytes.
+        let (memory, address) = allocate(stream, bytes.max(1))?;
+        Ok(Self { memory, address, bytes })
+    }
 }
 
 impl Buffer for CudaBuffer {

@@ -1,11 +1,10 @@
 //! Pixels on their way to the GPU: as bytes, from page-locked memory, on a stream of their own, so that they are copied under
 //! the work of the step before.
 
-use crate::device::{Cuda, allocate, driver};
+use crate::device::{Cuda, CudaBuffer, driver};
 use crate::error::{GpuError, Result};
-use crate::tensor::{read, write};
-use crate::{Element, Gpu, KernelArgs};
-use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, result};
+use crate::{Buffer, Element, Ops};
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
 use candle_core::{DType, Device, Tensor};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -73,37 +72,17 @@ impl std::fmt::Debug for PinnedBytes {
     }
 }
 
-/// The argument of `expand_bytes`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct ExpandBytes {
-    from: u64,
-    table: u64,
-    to: u64,
-    pixels: i64,
-}
-
-const _: () = assert!(size_of::<ExpandBytes>() == 32);
-
-// SAFETY: the fields of `expand_bytes_args` in `kernels/expand.cu`, without padding.
-#[allow(unsafe_code)]
-unsafe impl KernelArgs for ExpandBytes {
-    const NAME: &'static str = "expand_bytes";
-    const BY_ELEMENT: bool = false;
-}
-
 /// Copies images to a GPU beside its other work.
 #[derive(Clone)]
 pub struct Feeder {
-    cuda: Cuda,
+    ops: Ops<Cuda>,
     device: Device,
     copies: Arc<CudaStream>,
 }
 
 /// Images of one size that are on their way, or there.
 pub struct Upload {
-    memory: CudaSlice<u8>,
-    address: u64,
+    memory: CudaBuffer,
     images: usize,
     side: usize,
     copied: CudaEvent,
@@ -118,7 +97,7 @@ impl Feeder {
     pub fn new(device: &Device) -> Result<Self> {
         let cuda = Cuda::of(device)?;
         let copies = cuda.stream().context().new_stream().map_err(driver("cuStreamCreate"))?;
-        Ok(Self { cuda, device: device.clone(), copies })
+        Ok(Self { ops: Ops::new(cuda, Element::F32)?, device: device.clone(), copies })
     }
 
     /// Memory to write images to.
@@ -126,7 +105,7 @@ impl Feeder {
     /// # Errors
     /// The system does not lock that much memory.
     pub fn allocate(&self, bytes: usize) -> Result<PinnedBytes> {
-        PinnedBytes::new(self.cuda.stream().context(), bytes)
+        PinnedBytes::new(self.ops.gpu().stream().context(), bytes)
     }
 
     /// Begins to copy `images` images (height, width, 3) of `side` x `side` pixels. The memory must stay as it is until the upload
@@ -141,14 +120,14 @@ impl Feeder {
             call: "Feeder::upload",
             reason: format!("{len} bytes are asked for, and there are {}", bytes.len()),
         })?;
-        let (memory, address) = allocate(&self.copies, len)?;
+        let memory = CudaBuffer::on(&self.copies, len)?;
         self.copies.context().bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
         // SAFETY: the memory was allocated on this stream with that size; source and memory outlive the copy, since an upload
         // waits for it when it is dropped.
-        unsafe { result::memcpy_htod_async(address, source, self.copies.cu_stream()) }
+        unsafe { result::memcpy_htod_async(memory.address(), source, self.copies.cu_stream()) }
             .map_err(driver("cuMemcpyHtoDAsync"))?;
         let copied = self.copies.record_event(None).map_err(driver("cuEventRecord"))?;
-        Ok(Upload { memory, address, images, side, copied, feeder: self.clone() })
+        Ok(Upload { memory, images, side, copied, feeder: self.clone() })
     }
 }
 
@@ -160,22 +139,11 @@ impl Upload {
     /// The driver fails.
     #[allow(unsafe_code)]
     pub fn to_tensor(&self, tables: &Tensor) -> Result<Tensor> {
-        let cuda = &self.feeder.cuda;
-        cuda.stream().wait(&self.copied).map_err(driver("cuStreamWaitEvent"))?;
+        self.feeder.ops.gpu().stream().wait(&self.copied).map_err(driver("cuStreamWaitEvent"))?;
         let shape = (self.images, self.side, self.side, 3);
-        let pixels = self.images * self.side * self.side;
-        let device = &self.feeder.device;
         // SAFETY: every element is written by the kernel before anything reads it.
-        let tensor = unsafe { Tensor::empty(shape, DType::F32, device)? };
-        let args = ExpandBytes {
-            from: self.address,
-            table: read(cuda, "tables", tables, 3 * 256)?,
-            to: write(cuda, "images", &tensor, pixels * 3)?,
-            pixels: pixels as i64,
-        };
-        let blocks = pixels.div_ceil(256 * 4).clamp(1, 1 << 16) as u32;
-        // SAFETY: `from` holds three bytes and `to` has three numbers for each pixel, and the table 3 x 256.
-        unsafe { cuda.launch(Element::F32, [blocks, 1, 1], &args)? };
+        let tensor = unsafe { Tensor::empty(shape, DType::F32, &self.feeder.device)? };
+        self.feeder.ops.expand_bytes(&self.memory, tables, &tensor)?;
         Ok(tensor.permute((0, 3, 1, 2))?)
     }
 }
@@ -184,7 +152,6 @@ impl Drop for Upload {
     fn drop(&mut self) {
         // The host's memory may be written again and the GPU's goes back to the pool after this.
         let _ = self.copied.synchronize();
-        let _ = self.feeder.copies.join(self.feeder.cuda.stream());
-        let _ = self.memory.len();
+        let _ = self.feeder.copies.join(self.feeder.ops.gpu().stream());
     }
 }

@@ -71,8 +71,8 @@ kernels! {
         reserved: u32,
     }
 
-    /// Bytes, channels last, to the same through a table.
-    "image_bytes" true 32 ImageBytes {
+    /// Bytes, channels last, to f32 through a table.
+    "expand_bytes" false 32 ExpandBytes {
         from: u64,
         table: u64,
         to: u64,

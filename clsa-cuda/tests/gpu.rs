@@ -231,7 +231,7 @@ fn weight_gradient_in_f32() {
 
 #[test]
 fn every_shape_has_a_plan() {
-    let planner = Planner::described(include_str!("h100.json")).unwrap();
+    let planner = Planner::described(include_str!("devices/h100.json")).unwrap();
     for shape in shapes() {
         for element in [Element::Bf16, Element::F32] {
             for (direction, add) in [

@@ -102,7 +102,7 @@ fn layouts_and_convolutions_on_a_gpu_are_those_of_plain_loops() {
         for (channels, permuted) in [(3, false), (3, true), (8, false)] {
             layout::image(&bench, Images { batch: 5, height: 33, width: 47, channels }, permuted, 1);
         }
-        layout::image_bytes(&bench, 300_001, 2);
+        layout::bytes(&bench, 300_001, 2);
         for shape in [([64, 3, 7], 8), ([9, 300, 3], 304), ([130, 520, 1], 520)] {
             layout::weight(&bench, shape, 3);
         }

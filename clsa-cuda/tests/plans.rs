@@ -1,11 +1,12 @@
-//! Every convolution of the networks has a plan on an H100, found without one.
+//! Every convolution of the networks has a plan on an H100 and an H200, found without either.
 
 use std::collections::HashSet;
 
 use clsa_cuda::{ConvShape, Direction, Element, Planner, Product};
 
-/// What cuDNN knows of an H100.
-const H100: &str = include_str!("h100.json");
+/// What cuDNN knows of an H100 and of an H200, as it says it there.
+const DEVICES: [&str; 2] = [include_str!("devices/h100.json"), include_str!("devices/h200.json")];
+const H100: &str = DEVICES[0];
 
 /// Images of a step.
 const BATCH: usize = 256;
@@ -87,7 +88,11 @@ fn resnet_18_small(side: usize) -> Vec<ConvShape> {
 
 /// Plans the three products of every shape, and the added data gradient, and prints the plans.
 fn plan_all(name: &str, shapes: &[ConvShape], element: Element) {
-    let planner = Planner::described(H100).unwrap();
+    DEVICES.iter().for_each(|device| plan_all_on(device, name, shapes, element));
+}
+
+fn plan_all_on(device: &str, name: &str, shapes: &[ConvShape], element: Element) {
+    let planner = Planner::described(device).unwrap();
     let directions =
         [(Direction::Forward, false), (Direction::Data, false), (Direction::Data, true), (Direction::Weight, false)];
     let (mut missing, mut largest) = (Vec::new(), 0);

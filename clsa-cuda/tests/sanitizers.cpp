@@ -124,13 +124,11 @@ template <class T> void pools(u32 images, u32 groups, u32 height, u32 width, int
 template <class T> void layouts(u32 channels, u32 height, u32 width, i64 outputs, int inputs, int places) {
     const char *type = suffix<T>();
     const i64 images = 3, pixels = images * height * width;
-    Numbers from(pixels * channels), table(3 * LEVELS);
+    Numbers from(pixels * channels);
     Activation<T> to(pixels * 8);
     const i64 plane = (i64)height * width;
     launch("image", type, 2, 1, 1,
            image_args{from, to.p, {channels * plane, plane, width, 1}, pixels, channels, height, width, 0});
-    Memory bytes(pixels * 3);
-    launch("image_bytes", type, 2, 1, 1, image_bytes_args{bytes.as<u8>(), table, to.p, pixels});
 
     const int padded = (inputs + 7) / 8 * 8, most = padded < 256 ? padded : 256;
     const int tile = TURNED / places / 8 * 8 < most ? TURNED / places / 8 * 8 : most;
@@ -140,6 +138,12 @@ template <class T> void layouts(u32 channels, u32 height, u32 width, i64 outputs
     for (int overwrite : {0, 1})
         launch("add_weight_gradient", type, 3, 1, 1,
                add_weight_gradient_args{packed.p, weight, outputs, inputs, padded, places, tile, overwrite, 0});
+}
+
+void bytes(i64 pixels) {
+    Memory from(pixels * 3);
+    Numbers table(3 * 256), to(pixels * 3);
+    launch("expand_bytes", "", 2, 1, 1, expand_bytes_args{from.as<u8>(), table, to, pixels});
 }
 
 void updates() {
@@ -175,6 +179,7 @@ int main() {
         all<float>();
         all<bf16>();
         updates();
+        bytes(1 + 7 * 31);
         softmaxes(1, 1, 1, 0, false);
         softmaxes(3, 517, 300, 2, true);
     }

@@ -6,9 +6,9 @@ use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
-use crate::kernels::{Image, ImageBytes};
+use crate::kernels::{ExpandBytes, Image};
 use crate::ops::{Ops, holds, plan};
-use crate::tensor::{read, read_strided, unsupported};
+use crate::tensor::{read, read_strided, unsupported, write};
 
 /// Channels of an image as convolutions read it; those that it does not have are zero.
 const CHANNELS: usize = 8;
@@ -48,21 +48,24 @@ impl<G: Gpu> Ops<G> {
         Ok(to)
     }
 
-    /// Images of bytes, (pixels, 3) of all images in a row, as (pixels, 8), the last five channels zero. `table` (3, 256) says
-    /// what a byte of each channel stands for.
+    /// Pixels of bytes, (pixels, 3), as f32 in `out`, of as many pixels. `table` (3, 256) says what a byte of each channel stands
+    /// for.
     ///
     /// # Errors
-    /// A length is wrong, or memory does not suffice.
-    pub fn image_bytes(&self, bytes: &G::Buffer, pixels: usize, table: &Tensor) -> Result<G::Buffer> {
-        let from = holds("bytes", bytes, pixels.saturating_mul(3), 1)?;
+    /// A length is wrong.
+    pub fn expand_bytes(&self, bytes: &G::Buffer, table: &Tensor, out: &Tensor) -> Result<()> {
+        let values = out.elem_count();
+        if !values.is_multiple_of(3) {
+            return Err(unsupported(format!("{values} numbers are not pixels of three")));
+        }
+        let pixels = values / 3;
+        let from = holds("bytes", bytes, values, 1)?;
         let table = read(&self.gpu, "table", table, 3 * LEVELS)?;
-        let to = self.alloc(pixels * CHANNELS)?;
+        let to = write(&self.gpu, "out", out, values)?;
         // Each block reads the table once, so there are only as many as run together.
         let mut grid = plan::line(pixels);
         grid[0] = grid[0].min(1056);
-        let args = ImageBytes { from, table, to: to.address(), pixels: pixels as i64 };
         // SAFETY: the lengths have been checked.
-        unsafe { self.launch(grid, &args)? };
-        Ok(to)
+        unsafe { self.launch(grid, &ExpandBytes { from, table, to, pixels: pixels as i64 }) }
     }
 }

@@ -31,16 +31,14 @@ pub fn image<M: Machine>(bench: &Bench<'_, M>, images: Images, permuted: bool, s
     assert_same(&got, &want);
 }
 
-pub fn image_bytes<M: Machine>(bench: &Bench<'_, M>, pixels: usize, seed: u64) {
+pub fn bytes<M: Machine>(bench: &Bench<'_, M>, pixels: usize, seed: u64) {
     let mut random = Random::new(seed);
     let bytes: Vec<u8> = (0..3 * pixels).map(|_| (random.unit() * 256.0) as u8).collect();
     let table = random.numbers(3 * 256);
-    let got = bench.ops.image_bytes(&bench.machine.upload(&bytes), pixels, &bench.tensor(&table, &[3, 256])).unwrap();
-    let of = |i: usize| match i % 8 {
-        c if c < 3 => bench.rounded(table[c * 256 + usize::from(bytes[i / 8 * 3 + c])]),
-        _ => 0.0,
-    };
-    assert_same(&bench.get(&got), &(0..8 * pixels).map(of).collect::<Vec<_>>());
+    let out = bench.tensor(&vec![f32::NAN; 3 * pixels], &[pixels, 3]);
+    bench.ops.expand_bytes(&bench.machine.upload(&bytes), &bench.tensor(&table, &[3, 256]), &out).unwrap();
+    let expected: Vec<f32> = (0..3 * pixels).map(|i| table[i % 3 * 256 + usize::from(bytes[i])]).collect();
+    assert_same(&values(&out), &expected);
 }
 
 /// (outputs, channels, kernel) and the channels with those that are padded.
