@@ -11,7 +11,7 @@ pub enum ModelError {
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
     /// A GPU's kernels, its driver or its libraries failed.
-    #[cfg(any(feature = "cuda", feature = "host-kernels"))]
+    #[cfg(any(feature = "cuda", all(test, feature = "host-kernels")))]
     #[error(transparent)]
     Gpu(#[from] clsa_cuda::GpuError),
     /// A configuration value is outside its range.
@@ -76,7 +76,7 @@ impl ModelError {
     pub fn is_request(&self) -> bool {
         match self {
             Self::Tensor(_) | Self::ForeignActivation => false,
-            #[cfg(any(feature = "cuda", feature = "host-kernels"))]
+            #[cfg(any(feature = "cuda", all(test, feature = "host-kernels")))]
             Self::Gpu(_) => false,
             Self::Config { .. }
             | Self::InstructionSet(_)

@@ -1,6 +1,6 @@
 //! The gradients of an encoder's parameters.
 
-#[cfg(any(feature = "cuda", feature = "host-kernels"))]
+#[cfg(any(feature = "cuda", all(test, feature = "host-kernels")))]
 use crate::error::ModelError;
 use crate::error::Result;
 use crate::parameters::Parameter;
@@ -107,7 +107,7 @@ impl Gradients {
 
     /// Calls `f` with the f32 gradients of parameters on their device, for kernels to write to; and with whether none of them
     /// holds anything yet, so that they are to be overwritten instead of added to.
-    #[cfg(any(feature = "cuda", feature = "host-kernels"))]
+    #[cfg(any(feature = "cuda", all(test, feature = "host-kernels")))]
     pub(crate) fn accumulate_on_device<const N: usize, R>(
         &mut self,
         parameters: [&Parameter; N],

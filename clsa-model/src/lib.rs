@@ -9,7 +9,7 @@ mod arch;
 mod compute;
 mod config;
 mod cpu;
-#[cfg(any(feature = "cuda", feature = "host-kernels"))]
+#[cfg(any(feature = "cuda", all(test, feature = "host-kernels")))]
 mod cuda;
 mod encoder;
 mod engine;
