@@ -9,6 +9,7 @@ use crate::setup::build;
 use crate::view_batch::MakeViews;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
+use clsa_model::{Backend, Encoder, EngineKind, Precision};
 use clsa_run::{Checkpoint, Config, KnnRecord, MetricsWriter, Position, Record, RunFolder, StepRecord, cosine};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -145,6 +146,11 @@ impl Trainer {
     /// # Errors
     /// A loss that is not finite, more bad images than allowed, or a disk that is full. The checkpoints stay.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
+        if self.output.is_some()
+            && let Some(note) = portable_on_gpu(&self.config, &self.clsa.pair.query)
+        {
+            observer.warning(note);
+        }
         let epochs = self.config.train.epochs;
         let before = if self.position.step == 0 { self.evaluate(observer)? } else { None };
         let mut after = None;
@@ -243,6 +249,15 @@ impl Trainer {
 fn save(output: &Option<Output>, clsa: &Clsa, config: &Config, position: Position) -> Result<Option<PathBuf>> {
     let Some(Output { run, .. }) = output else { return Ok(None) };
     Ok(Some(Checkpoint::save(&run.checkpoints(), clsa.state(), config, position)?))
+}
+
+/// What to say where a GPU computes in Candle's operations and nobody has asked for that.
+fn portable_on_gpu(config: &Config, encoder: &Encoder) -> Option<&'static str> {
+    let unasked = config.compute.backend == Backend::Auto && config.compute.precision != Precision::F64;
+    (unasked && encoder.device().is_cuda() && encoder.engine() == EngineKind::Portable).then_some(
+        "the GPU's kernels need channels in multiples of 8: this network is computed in Candle's operations, many times slower; \
+         choose another model.width",
+    )
 }
 
 /// Says at which step and learning rate an error came up.

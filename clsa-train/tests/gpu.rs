@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use clsa_data::{Limits, Source};
 use clsa_loss::{Backend as LossBackend, Candidates, ClsaLoss, MemoryBank};
-use clsa_model::{Arch, Backend, Compute, Encoder, Gradients, Mode, ModelConfig, Precision, Stem};
+use clsa_model::{Arch, Backend, Compute, Encoder, EngineKind, Gradients, Mode, ModelConfig, Precision, Stem};
 use clsa_run::{Checkpoint, Config, KnnRecord, MethodConfig, RunFolder, StepRecord};
 use clsa_train::replay::{Case, Trajectory, replay};
 use clsa_train::{Clsa, Datasets, MomentumSgd, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
@@ -412,4 +412,21 @@ fn cudnn_describes_the_gpu() {
     let description = clsa_cuda::Cuda::of(&gpu).unwrap().device_description().unwrap();
     println!("description {description}");
     assert!(serde_json::from_str::<serde_json::Value>(&description).unwrap().is_object());
+}
+
+#[test]
+fn the_engine_is_chosen_by_device_type_and_width() {
+    let Some(gpu) = gpu() else { return };
+    let engine = |width, backend, precision| {
+        let model = ModelConfig { arch: Arch::Resnet10, stem: Stem::Cifar, width, dim: 16, ..ModelConfig::default() };
+        Encoder::new(&model, Compute { backend, precision, bn_splits: 1 }, 0, &gpu).map(|encoder| encoder.engine())
+    };
+    assert_eq!(engine(0.25, Backend::Auto, Precision::Bf16).unwrap(), EngineKind::Cuda);
+    assert_eq!(engine(0.25, Backend::Portable, Precision::F32).unwrap(), EngineKind::Portable);
+    assert_eq!(engine(0.1, Backend::Auto, Precision::F32).unwrap(), EngineKind::Portable);
+    let error = engine(0.1, Backend::Cuda, Precision::F32).unwrap_err().to_string();
+    assert!(error.contains("multiples of 8"), "{error}");
+    assert!(
+        engine(0.25, Backend::Cuda, Precision::F64).is_err() && engine(0.25, Backend::Cpu, Precision::F32).is_err()
+    );
 }

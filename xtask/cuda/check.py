@@ -17,6 +17,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKS = {}
 
+# Checks that are left out unless they are asked for.
+LONG = ["sanitizer", "step_resnet50_compiled", "step_resnet18_compiled"]
+
 
 def check(seconds):
     """Registers a check; it is stopped after so many seconds."""
@@ -186,6 +189,16 @@ def training_tests(bench):
     return rust_tests(bench, "training_tests")
 
 
+@check(300)
+def sanitizer(bench):
+    """Bad accesses and races of the kernels, by NVIDIA's tool."""
+    if shutil.which("compute-sanitizer") is None:
+        raise Failed("compute-sanitizer is not on the PATH")
+    for tool in ("memcheck", "racecheck"):
+        bench.run("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", bench.path("kernel_tests"), "--test-threads=1")
+    return dict(tools=["memcheck", "racecheck"])
+
+
 def pretrained(bench, name, *arguments, device):
     """A run, and the last k-NN accuracy of its metrics."""
     out = bench.path(f"run-{name}-{device.replace(':', '')}")
@@ -347,11 +360,11 @@ def main():
     parser.add_argument("--skip", default="", help="checks to leave out, separated by commas")
     parser.add_argument("--device", default="cuda:0", help="which GPU")
     parser.add_argument("--out", default=".", help="folder for check.jsonl and the logs")
-    parser.add_argument("--compiled", action="store_true", help="measure torch.compile too, which takes minutes to compile")
+    parser.add_argument("--all", action="store_true", help=f"also those that take minutes: {', '.join(LONG)}")
     parser.add_argument("--quick", action="store_true", help="fewer images from end to end")
     parser.add_argument("--dry-run", action="store_true", help="list the checks and their time limits")
     args = parser.parse_args()
-    usual = [name for name in CHECKS if args.compiled or not name.endswith("_compiled")]
+    usual = [name for name in CHECKS if args.all or name not in LONG]
     chosen = [name for name in args.only.split(",") if name] or usual
     skipped = args.skip.split(",")
     unknown = [name for name in chosen + [s for s in skipped if s] if name not in CHECKS]
