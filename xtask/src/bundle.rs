@@ -1,8 +1,8 @@
 //! `cargo xtask bundle-cuda`: everything that proves and measures CUDA on another machine, in one folder.
 
-use crate::cuda::{Toolkit, has_extension};
+use crate::cuda::Toolkit;
 use crate::{cargo, code, nvcc, root, target};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -157,7 +157,8 @@ fn pack(from: &Path, to: &Path) -> Result<(), String> {
 fn copy_all(from: &Path, extension: &str, to: &Path) -> Result<(), String> {
     make_folder(to)?;
     let entries = fs::read_dir(from).map_err(|error| format!("{}: {error}", from.display()))?;
-    let files = entries.flatten().map(|entry| entry.path()).filter(|path| has_extension(path, extension));
+    let files =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some(OsStr::new(extension)));
     files.into_iter().try_for_each(|file| copy(&file, to))
 }
 

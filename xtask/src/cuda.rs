@@ -1,7 +1,7 @@
 //! What this machine has of CUDA: a driver, a toolkit.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -82,9 +82,4 @@ pub fn versioned_libraries(folder: &Path) -> Vec<(PathBuf, String)> {
         (stem.starts_with("lib") && numbered).then(|| (entry.path(), format!("{stem}.so")))
     });
     named.collect()
-}
-
-/// Whether a file has this extension.
-pub fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension() == Some(OsStr::new(extension))
 }

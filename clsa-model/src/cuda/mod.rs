@@ -147,8 +147,8 @@ impl<G: Gpu> Kernels for Cuda<G> {
         Ok(self.ops.normalize(area, normalized(own), residual.map(source))?)
     }
 
-    fn max_pool(&self, input: BatchShape, groups: usize, x: Source<'_, Self>) -> Result<(G::Buffer, G::Buffer)> {
-        let _ = groups;
+    fn max_pool(&self, input: BatchShape, _: usize, x: Source<'_, Self>) -> Result<(G::Buffer, G::Buffer)> {
+        // The groups are those of the norm that it is read through.
         let pooled = self.ops.max_pool(images(input), source(x))?;
         Ok((pooled.out, pooled.taps))
     }

@@ -1,5 +1,6 @@
 //! The engine of the GPU's kernels: the backbone on a tape, the head in Candle's operations.
 
+use super::portable::graph_backward;
 use super::{Engine, PassEnd};
 use crate::backbone::Mode;
 use crate::compute::EngineKind;
@@ -94,12 +95,7 @@ impl<G: Gpu> Recorded for TapePass<G> {
 impl HeadGraph {
     /// The gradient of the features; those of the head's parameters are added to `gradients`.
     fn backward(self, gradient: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let mut store = (self.graph * gradient.detach())?.sum_all()?.backward()?;
-        for parameter in self.parameters.iter() {
-            if let Some(gradient) = store.remove(&parameter.var) {
-                gradients.add(parameter.index, &gradient)?;
-            }
-        }
+        let mut store = graph_backward(self.graph, gradient, &self.parameters, gradients)?;
         let features = store.remove(&self.features);
         Ok(features.map_or_else(|| self.features.zeros_like(), Ok)?)
     }

@@ -9,6 +9,7 @@ use crate::network::Network;
 use crate::parameters::Parameter;
 use crate::pass::{Pass, Recorded};
 use crate::portable::Portable;
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use std::sync::Arc;
 
@@ -65,12 +66,22 @@ struct GraphPass {
 
 impl Recorded for GraphPass {
     fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients) -> Result<()> {
-        let mut store = (self.graph * gradient.detach())?.sum_all()?.backward()?;
-        for parameter in self.parameters.iter() {
-            if let Some(gradient) = store.remove(&parameter.var) {
-                gradients.add(parameter.index, &gradient)?;
-            }
-        }
-        Ok(())
+        graph_backward(self.graph, gradient, &self.parameters, gradients).map(drop)
     }
+}
+
+/// Takes the gradient of a graph's result back by Candle and adds the parameters' gradients; those of other variables are left.
+pub(super) fn graph_backward(
+    graph: Tensor,
+    gradient: &Tensor,
+    parameters: &[Parameter],
+    gradients: &mut Gradients,
+) -> Result<GradStore> {
+    let mut store = (graph * gradient.detach())?.sum_all()?.backward()?;
+    for parameter in parameters {
+        if let Some(gradient) = store.remove(&parameter.var) {
+            gradients.add(parameter.index, &gradient)?;
+        }
+    }
+    Ok(store)
 }
