@@ -19,7 +19,7 @@ use candle_core::Device;
 /// let pair = MomentumPair::new(&config, Compute::default(), 0.999, 0, &Device::Cpu)?;
 /// let images = Tensor::zeros((8, 3, 32, 32), DType::F32, &Device::Cpu)?;
 ///
-/// let queries = pair.query.forward(&images)?; // to be taken backward with the gradient of a loss
+/// let queries = pair.query.forward(&images)?; // `backward` takes the gradient of a loss
 /// pair.update_key()?;
 /// let keys = pair.key.embed(&images, Mode::Train)?;
 /// assert_eq!(queries.embedding().dims(), keys.dims());

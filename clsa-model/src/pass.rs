@@ -5,15 +5,15 @@ use crate::gradients::Gradients;
 use candle_core::Tensor;
 
 /// A training pass of one view: its embedding, and what the backward pass needs.
-#[must_use = "a pass holds its activations until it is dropped or taken backward"]
+#[must_use = "a pass holds its activations until `backward` is called or it is dropped"]
 pub struct Pass {
     embedding: Tensor,
     recorded: Box<dyn Recorded>,
 }
 
-/// What an engine keeps of a pass to take it back.
+/// What an engine keeps of a pass for the backward pass.
 pub(crate) trait Recorded: Send + Sync {
-    /// Takes the gradient of the pass's result back and adds the parameters' gradients.
+    /// Propagates the gradient of the pass's result and adds the parameters' gradients.
     fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients) -> Result<()>;
 }
 
@@ -28,7 +28,8 @@ impl Pass {
         &self.embedding
     }
 
-    /// Takes the gradient of the embedding (N, dim) back through the encoder and adds the parameters' gradients.
+    /// Propagates the gradient of the embedding (N, dim) back through the encoder and adds the parameters' gradients to
+    /// `gradients`.
     ///
     /// # Errors
     /// The gradient has another shape, or a tensor operation fails.

@@ -90,7 +90,7 @@ pub struct CandlePass {
     pub mode: Mode,
     /// The type of activations and products: f32, f64 or bf16. Features are to be f32, or f64 in double precision.
     pub dtype: DType,
-    /// Whether the pass is taken backward.
+    /// Whether a backward pass follows.
     pub track: bool,
 }
 
@@ -99,12 +99,12 @@ impl CandlePass {
         Self { mode, dtype, track }
     }
 
-    /// A variable in its own type, with its graph where the pass is taken backward.
+    /// A variable in its own type, with its graph where a backward pass follows.
     pub(crate) fn take(&self, var: &Var) -> Tensor {
         if self.track { var.as_tensor().clone() } else { var.as_detached_tensor() }
     }
 
-    /// A parameter in the pass's type; where the pass is taken backward, with its graph, so that the gradient reaches it.
+    /// A parameter in the pass's type; where a backward pass follows, with its graph, so that the gradient reaches it.
     ///
     /// # Errors
     /// A tensor operation fails.

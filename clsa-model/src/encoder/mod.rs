@@ -123,7 +123,7 @@ impl Encoder {
     }
 
     /// Images (N, 3, H, W), of any strides (channels-last costs no copy on the CPU), to a training pass: batch norm
-    /// over this batch, running statistics updated, ready to be taken backward.
+    /// over this batch, running statistics updated, ready for [`Pass::backward`].
     ///
     /// # Errors
     /// The images have another shape, `bn_splits` does not divide the batch, or the batch is too small for batch norm.

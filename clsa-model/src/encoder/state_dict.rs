@@ -23,7 +23,7 @@ impl Encoder {
         Ok(state)
     }
 
-    /// Takes over all parameters and running statistics. Batch counts may be absent, and a file without a projection
+    /// Sets all parameters and running statistics to those of `state`. Batch counts may be absent, and a file without a projection
     /// head (`fc.*`) is an error here: see [`Self::load_backbone`].
     ///
     /// # Errors
@@ -32,8 +32,8 @@ impl Encoder {
         self.load(state, |_| true)
     }
 
-    /// Takes over the backbone's parameters and running statistics and leaves the projection head as it is. Tensors
-    /// of any head (`fc.*`) in `state` are passed over.
+    /// Sets the backbone's parameters and running statistics and leaves the projection head as it is. Tensors of any head
+    /// (`fc.*`) in `state` are ignored.
     ///
     /// # Errors
     /// Lists every tensor of the backbone that is missing, unexpected or of another shape; then nothing is changed.

@@ -19,7 +19,7 @@ use portable::PortableEngine;
 pub(crate) trait Engine: Send + Sync {
     fn kind(&self) -> EngineKind;
 
-    /// A training pass of images (N, 3, H, W), ready to be taken backward.
+    /// A training pass of images (N, 3, H, W), ready for its backward pass.
     fn record(&self, network: &Network, images: &Tensor, end: PassEnd) -> Result<Pass>;
 
     /// Images (N, 3, H, W) to the pooled features (N, C) of a stage, without gradient.

@@ -1,4 +1,4 @@
-//! Padded max pooling, for whose gradient Candle has nothing.
+//! Padded max pooling with a gradient, which Candle's lacks.
 
 use super::custom_gradient::{CustomGradient, Gradient3};
 use super::phases::{Phases, fit};

@@ -1,4 +1,4 @@
-//! Taking a tape back: which gradients are open, and what is added to what.
+//! The backward pass over a tape: which gradients are open, and what is added to what.
 
 use super::record::{Node, Record, Residual};
 use super::{ConvCall, Kernels, Normalized, Tape};
@@ -8,7 +8,7 @@ use crate::gradients::Gradients;
 use crate::kernels::ConvShape;
 use candle_core::Tensor;
 
-/// The gradients of activations that are known and not yet taken further back.
+/// The gradients of activations that are known and not yet propagated.
 struct Open<K: Kernels>(Vec<Option<K::Memory>>);
 
 impl<K: Kernels> Open<K> {
@@ -28,7 +28,7 @@ impl<K: Kernels> Open<K> {
 }
 
 impl<K: Kernels> Tape<K> {
-    /// Takes the gradient of the pooled features (N, C) back through the pass, adds the parameters' gradients to
+    /// Propagates the gradient of the pooled features (N, C) back through the pass, adds the parameters' gradients to
     /// `gradients`, and frees the pass's memory on the way.
     pub fn backward(mut self, features: &Tensor, gradients: &mut Gradients) -> Result<()> {
         let mut open = Open::<K>((0..self.gradients).map(|_| None).collect());

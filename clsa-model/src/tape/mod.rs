@@ -16,7 +16,7 @@ use candle_core::Tensor;
 use record::{Node, Record, Residual, Values, dims};
 use std::sync::Arc;
 
-/// One pass; where it is tracked, also the tape to take it back.
+/// One pass; where it is tracked, also the record that the backward pass reads.
 pub(crate) struct Tape<K: Kernels> {
     kernels: K,
     mode: Mode,

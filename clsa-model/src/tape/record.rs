@@ -1,4 +1,4 @@
-//! What is on a tape: activations, and the steps of the pass that can be taken back.
+//! What is on a tape: activations, and the steps of the pass, in their order.
 
 use super::kernels::{Kernels, Normalized, Source};
 use crate::backbone::ConvBn;
@@ -74,7 +74,7 @@ impl<K: Kernels> Values<K> {
     }
 }
 
-/// A step of the pass that can be taken back. `y` is the place of the result's gradient.
+/// A step of the pass, with what its backward step needs. `y` is the place of the result's gradient.
 #[allow(clippy::large_enum_variant)] // nearly all records are of the large kind
 pub(super) enum Record<K: Kernels> {
     ConvBn {

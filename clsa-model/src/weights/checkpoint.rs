@@ -13,7 +13,7 @@ pub const QUERY: &str = "query.";
 /// As [`QUERY`], of the key encoder's.
 pub const KEY: &str = "key.";
 
-/// What the names of the optimizer's tensors begin with; they are passed over.
+/// What the names of the optimizer's tensors begin with; they are ignored.
 pub const OPTIMIZER: &str = "optimizer.";
 
 /// The memory bank, (K, dim).
