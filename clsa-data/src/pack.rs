@@ -55,19 +55,8 @@ pub fn pack(
     options.check()?;
     // Without a separator at its end, so that `OUT.part` is beside it.
     let out: &Path = &out.components().collect::<PathBuf>();
-    if out.file_name().is_none() || out.is_symlink() || out.is_file() {
-        return Err(Fault::Output.at(out, "is not a new folder; name one"));
-    }
-    if out.exists() && std::fs::read_dir(out).map_err(DataError::write(out))?.next().is_some() {
-        return Err(Fault::Output.at(out, "is not empty; shards are written to a new or empty folder"));
-    }
     let part = part_path(out);
-    if part.exists() {
-        return Err(Fault::Output.at(part, "is left from packing that was interrupted; delete it first"));
-    }
-    if let Some(class) = splits.train.class_names().iter().find(|class| class.contains(['\n', '\r'])) {
-        return Err(Fault::Labels.at(out, format!("cannot name the class {class:?}, which has a line break")));
-    }
+    check_output(out, &part, splits)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
@@ -92,6 +81,23 @@ pub fn pack(
             Err(error)
         }
     }
+}
+
+/// Fails if shards of these splits cannot be written to `out`, or what is at `out` or `part` would be lost.
+fn check_output(out: &Path, part: &Path, splits: &Splits) -> Result<(), DataError> {
+    if out.file_name().is_none() || out.is_symlink() || out.is_file() {
+        return Err(Fault::Output.at(out, "is not a new folder; name one"));
+    }
+    if out.exists() && std::fs::read_dir(out).map_err(DataError::write(out))?.next().is_some() {
+        return Err(Fault::Output.at(out, "is not empty; shards are written to a new or empty folder"));
+    }
+    if part.exists() {
+        return Err(Fault::Output.at(part, "is left from packing that was interrupted; delete it first"));
+    }
+    if let Some(class) = splits.train.class_names().iter().find(|class| class.contains(['\n', '\r'])) {
+        return Err(Fault::Labels.at(out, format!("cannot name the class {class:?}, which has a line break")));
+    }
+    Ok(())
 }
 
 /// Writes all shards to the folder `part`.

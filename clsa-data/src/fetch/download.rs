@@ -41,67 +41,13 @@ pub struct RemoteFile {
 /// # Ok::<(), clsa_data::fetch::FetchError>(())
 /// ```
 pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, FetchError> {
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |error| FetchError::Io { path, error }
-    };
-    let network = |reason: String| FetchError::Network { url: file.url.clone(), reason };
     std::fs::create_dir_all(folder).map_err(io(folder))?;
     let path = folder.join(&file.name);
     if path.is_file() && digest(&path).map_err(io(&path))? == file.md5 {
         return Ok(path);
     }
     let part = folder.join(format!("{}.part", file.name));
-    let have = std::fs::metadata(&part).map_or(0, |metadata| metadata.len());
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(20)))
-        .timeout_recv_response(Some(Duration::from_secs(60)))
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let mut request = agent.get(&file.url);
-    if have > 0 {
-        request = request.header("Range", format!("bytes={have}-"));
-    }
-    let response = request.call().map_err(|error| network(error.to_string()))?;
-    let length = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let (mut done, complete) = match response.status().as_u16() {
-        206 => (have, false),
-        200 => (0, false),
-        // The part is already as long as the file.
-        416 if have > 0 => (have, true),
-        status => return Err(network(format!("the server answered with status {status}"))),
-    };
-    if !complete {
-        let total = length("content-length").map_or(0, |rest| rest + done);
-        let mut out = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .append(done > 0)
-            .truncate(done == 0)
-            .open(&part)
-            .map_err(io(&part))?;
-        let chunks = read_apart(response.into_body().into_reader());
-        loop {
-            let chunk = match chunks.recv_timeout(STALLED) {
-                Ok(chunk) => chunk.map_err(|error| network(error.to_string()))?,
-                Err(_) => {
-                    let seconds = STALLED.as_secs();
-                    return Err(network(format!("nothing came for {seconds} s after {done} bytes")));
-                }
-            };
-            if chunk.is_empty() {
-                break;
-            }
-            out.write_all(&chunk).map_err(io(&part))?;
-            done += chunk.len() as u64;
-            progress(done, total);
-        }
-        out.sync_all().map_err(io(&part))?;
-        if total > 0 && done < total {
-            return Err(network(format!("the connection ended after {done} of {total} bytes")));
-        }
-    }
+    download(&file.url, &part, progress)?;
     let found = digest(&part).map_err(io(&part))?;
     if found != file.md5 {
         std::fs::remove_file(&part).map_err(io(&part))?;
@@ -109,6 +55,83 @@ pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(u64
     }
     std::fs::rename(&part, &path).map_err(io(&path))?;
     Ok(path)
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> FetchError {
+    let path = path.to_path_buf();
+    move |error| FetchError::Io { path, error }
+}
+
+fn network(url: &str, reason: impl ToString) -> FetchError {
+    FetchError::Network { url: url.into(), reason: reason.to_string() }
+}
+
+/// What a server sends of a file.
+struct Answer {
+    /// The byte of the file that it begins at.
+    start: u64,
+    /// Size of the whole file; 0 if the server does not state it.
+    total: u64,
+    body: ureq::Body,
+}
+
+/// Asks for a file from byte `have` on; `None` if there is nothing behind it.
+fn ask(url: &str, have: u64) -> Result<Option<Answer>, FetchError> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(Duration::from_secs(20)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut request = agent.get(url);
+    if have > 0 {
+        request = request.header("Range", format!("bytes={have}-"));
+    }
+    let response = request.call().map_err(|error| network(url, error))?;
+    let start = match response.status().as_u16() {
+        206 => have,
+        200 => 0,
+        // The part is already as long as the file.
+        416 if have > 0 => return Ok(None),
+        status => return Err(network(url, format!("the server answered with status {status}"))),
+    };
+    let length = response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    Ok(Some(Answer { start, total: length.map_or(0, |rest| rest + start), body: response.into_body() }))
+}
+
+/// Adds to `part` what is lacking of the file.
+fn download(url: &str, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), FetchError> {
+    let have = std::fs::metadata(part).map_or(0, |metadata| metadata.len());
+    let Some(Answer { start, total, body }) = ask(url, have)? else { return Ok(()) };
+    let mut out = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .append(start > 0)
+        .truncate(start == 0)
+        .open(part)
+        .map_err(io(part))?;
+    let mut done = start;
+    let chunks = read_apart(body.into_reader());
+    loop {
+        let chunk = match chunks.recv_timeout(STALLED) {
+            Ok(chunk) => chunk.map_err(|error| network(url, error))?,
+            Err(_) => {
+                let seconds = STALLED.as_secs();
+                return Err(network(url, format!("nothing came for {seconds} s after {done} bytes")));
+            }
+        };
+        if chunk.is_empty() {
+            break;
+        }
+        out.write_all(&chunk).map_err(io(part))?;
+        done += chunk.len() as u64;
+        progress(done, total);
+    }
+    out.sync_all().map_err(io(part))?;
+    if total > 0 && done < total {
+        return Err(network(url, format!("the connection ended after {done} of {total} bytes")));
+    }
+    Ok(())
 }
 
 /// How long a connection may bring nothing.
