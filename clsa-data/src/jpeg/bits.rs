@@ -13,13 +13,13 @@ pub(super) struct Bits {
     bytes: Vec<u8>,
     /// Bits of data.
     available: usize,
-    place: Place,
+    position: Position,
 }
 
 /// How far the bits are read. While a block is read this is a copy, which stays in registers.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Place {
-    /// Place of the next byte to be taken.
+pub(super) struct Position {
+    /// Index of the next byte to be taken.
     next: usize,
     /// Bits taken from the bytes, the next one highest.
     word: u64,
@@ -64,39 +64,39 @@ impl Bits {
     /// Leaves no data.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        (self.available, self.place) = (0, Place::default());
+        (self.available, self.position) = (0, Position::default());
     }
 
-    /// The bytes, for [`Place::refill`].
+    /// The bytes, for [`Position::refill`].
     #[inline(always)]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     #[inline(always)]
-    pub(super) fn place(&self) -> Place {
-        self.place
+    pub(super) fn position(&self) -> Position {
+        self.position
     }
 
     #[inline(always)]
-    pub(super) fn set_place(&mut self, place: Place) {
-        self.place = place;
+    pub(super) fn set_position(&mut self, position: Position) {
+        self.position = position;
     }
 
     /// Whether more bits were skipped than there are.
     #[inline(always)]
     pub(super) fn overdrawn(&self) -> bool {
-        self.overdrawn_at(self.place)
+        self.overdrawn_at(self.position)
     }
 
-    /// Whether more bits are before a place than there are.
+    /// Whether more bits are before a position than there are.
     #[inline(always)]
-    pub(super) fn overdrawn_at(&self, place: Place) -> bool {
-        8 * place.next > self.available + (place.count & 63) as usize
+    pub(super) fn overdrawn_at(&self, position: Position) -> bool {
+        8 * position.next > self.available + (position.count & 63) as usize
     }
 }
 
-impl Place {
+impl Position {
     /// Makes at least 56 bits ready.
     #[inline(always)]
     pub(super) fn refill(&mut self, bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! The blocks of a sequential scan: Huffman codes and the bits that follow them (ITU-T T.81, annex F.2).
 
-use super::bits::{Bits, Place};
+use super::bits::{Bits, Position};
 use super::block::{Block, Extent};
 use super::refusal::Refusal;
 use super::tables::{HuffmanTable, NATURAL};
@@ -18,11 +18,37 @@ impl From<BadCode> for Refusal {
     }
 }
 
+/// What a code says, and how long it is: in the lowest 8 bits, how many bits the code and the coefficient after it take; in
+/// the next 8, the run of zeros before the coefficient; in the highest 16, as many ones as the coefficient has bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry(u32);
+
+impl Entry {
+    /// That of a code which is longer than what is looked up.
+    const LONG: Self = Self(0);
+
+    /// That of a code of so many bits for a symbol.
+    fn new(symbol: u8, length: u32) -> Self {
+        let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+        Self(((1 << size) - 1) << 16 | run << 8 | (length + size))
+    }
+
+    /// What takes the coefficient's bits from the lowest ones; 0 if there is no coefficient.
+    #[inline(always)]
+    fn mask(self) -> u32 {
+        self.0 >> 16
+    }
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        (self.0 >> 8 & 255) as usize
+    }
+}
+
 /// A Huffman table for coefficients.
 pub(super) struct Codes {
-    /// By the next bits, from the highest: 16 bits that mask the coefficient's bits, 8 of the run of zeros before it, 8 of
-    /// how many bits the code and the coefficient take. 0 says that the code is longer than what is looked up.
-    entries: [u32; 1 << LOOKUP],
+    /// By the next bits, from the highest on.
+    entries: [Entry; 1 << LOOKUP],
     /// The largest code of each length, or -1.
     largest: [i32; 17],
     /// What is added to a code of each length for the index of its symbol.
@@ -46,8 +72,8 @@ impl Codes {
     }
 
     fn new(table: &HuffmanTable) -> Result<Box<Self>, Refusal> {
-        let mut codes =
-            Box::new(Self { entries: [0; 1 << LOOKUP], largest: [-1; 17], offsets: [0; 17], symbols: table.symbols });
+        let entries = [Entry::LONG; 1 << LOOKUP];
+        let mut codes = Box::new(Self { entries, largest: [-1; 17], offsets: [0; 17], symbols: table.symbols });
         let mut symbols = table.symbols.iter();
         let (mut code, mut index) = (0, 0);
         for (length, &count) in (1..).zip(&table.counts) {
@@ -62,7 +88,7 @@ impl Codes {
                 let first = code as usize * each;
                 let entries = &mut codes.entries[first..first + count as usize * each];
                 for (entries, &symbol) in entries.chunks_exact_mut(each).zip(&mut symbols) {
-                    entries.fill(entry(symbol, length));
+                    entries.fill(Entry::new(symbol, length));
                 }
             }
             (code, index) = (code + count, index + count);
@@ -74,59 +100,66 @@ impl Codes {
         Ok(codes)
     }
 
-    /// The entry of the code that begins `word`, or 0 if it is not looked up.
+    /// The entry of the code that begins `word`.
     #[inline(always)]
-    fn entry(&self, word: u64) -> u32 {
+    fn look_up(&self, word: u64) -> Entry {
         self.entries[(word >> (u64::BITS - LOOKUP)) as usize]
     }
 
-    /// The entry of the code that begins `word`, which is longer than what is looked up.
+    /// The entry of the code that begins `word`, if it is longer than what is looked up.
     #[cold]
     #[inline(never)]
-    fn long_entry(&self, word: u64) -> Option<u32> {
+    fn search(&self, word: u64) -> Option<Entry> {
         (LOOKUP + 1..=16).find_map(|length| {
             let code = (word >> (u64::BITS - length)) as i32;
-            (code <= self.largest[length as usize]).then(|| {
-                let symbol = self.symbols[(code + self.offsets[length as usize]) as usize & 255];
-                entry(symbol, length)
-            })
+            let index = (code + self.offsets[length as usize]) as usize & 255;
+            (code <= self.largest[length as usize]).then(|| Entry::new(self.symbols[index], length))
         })
     }
 }
 
-/// The entry of a symbol whose code is so many bits long.
-fn entry(symbol: u8, length: u32) -> u32 {
-    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-    ((1 << size) - 1) << 16 | run << 8 | (length + size)
-}
-
-/// The bits of a block, from which symbols are read.
+/// The bits of a block, read from a position that is kept in registers.
 struct Reader<'a> {
     bits: &'a Bits,
-    place: Place,
+    position: Position,
 }
 
 impl Reader<'_> {
-    /// The entry of the next code, which is not looked up. Makes its bits ready, and those of the coefficient.
-    ///
-    /// libjpeg takes 17 bits that are no code in the table for one that stands for 0. Here, this is accepted beyond the end
-    /// of the data alone.
     #[inline(always)]
-    fn long_entry(&mut self, codes: &Codes) -> Result<u32, BadCode> {
-        self.place.refill(self.bits.bytes());
-        if let Some(entry) = codes.long_entry(self.place.word()) {
+    fn refill(&mut self) {
+        self.position.refill(self.bits.bytes());
+    }
+
+    /// The entry of the next code, none of whose bits are taken. If it is looked up, its bits must be ready.
+    ///
+    /// libjpeg takes 17 bits that no code begins for one that stands for 0. Here, this is accepted beyond the end of the
+    /// data alone.
+    #[inline(always)]
+    fn entry(&mut self, codes: &Codes) -> Result<Entry, BadCode> {
+        let entry = codes.look_up(self.position.word());
+        if entry != Entry::LONG {
             return Ok(entry);
         }
-        self.place.skip(17);
-        if self.bits.overdrawn_at(self.place) { Ok(0) } else { Err(BadCode) }
+        self.refill();
+        if let Some(entry) = codes.search(self.position.word()) {
+            return Ok(entry);
+        }
+        self.position.skip(17);
+        if self.bits.overdrawn_at(self.position) { Ok(Entry(0)) } else { Err(BadCode) }
+    }
+
+    /// Takes the bits of an entry that has no coefficient.
+    #[inline(always)]
+    fn skip(&mut self, entry: Entry) {
+        self.position.skip(entry.0);
     }
 
     /// The coefficient of an entry, whose bits it takes (T.81, table F.1 and figure F.12).
     #[inline(always)]
-    fn coefficient(&mut self, entry: u32) -> i16 {
-        let mask = entry >> 16;
-        let value = (self.place.word() >> (u64::BITS - (entry & 63))) as u32 & mask;
-        self.place.skip(entry);
+    fn coefficient(&mut self, entry: Entry) -> i16 {
+        let mask = entry.mask();
+        let value = (self.position.word() >> (u64::BITS - (entry.0 & 63))) as u32 & mask;
+        self.position.skip(entry.0);
         let negative = if value <= mask >> 1 { mask } else { 0 };
         (value as i32 - negative as i32) as i16
     }
@@ -142,36 +175,30 @@ pub(super) fn read_block(
     prediction: &mut i16,
     block: &mut Block,
 ) -> Result<Extent, BadCode> {
-    let mut reader = Reader { place: bits.place(), bits };
-    reader.place.refill(reader.bits.bytes());
-    let mut entry = dc.entry(reader.place.word());
-    if entry == 0 {
-        entry = reader.long_entry(dc)?;
-    }
-    if entry >> 16 != 0 {
+    let mut reader = Reader { position: bits.position(), bits };
+    reader.refill();
+    let entry = reader.entry(dc)?;
+    if entry.mask() != 0 {
         *prediction = prediction.wrapping_add(reader.coefficient(entry));
     } else {
-        reader.place.skip(entry);
+        reader.skip(entry);
     }
     block.0[0] = *prediction;
     let mut extent = Extent::default();
     let mut index = 1;
     'block: loop {
-        reader.place.refill(reader.bits.bytes());
-        // The longest code with its coefficient leaves enough bits for one that is looked up.
+        reader.refill();
+        // After any code and its coefficient, the bits that are ready are enough for one that is looked up.
         for _ in 0..2 {
-            let mut entry = ac.entry(reader.place.word());
-            if entry == 0 {
-                entry = reader.long_entry(ac)?;
-            }
-            index += (entry >> 8 & 255) as usize;
-            if entry >> 16 != 0 {
+            let entry = reader.entry(ac)?;
+            index += entry.run();
+            if entry.mask() != 0 {
                 let natural = usize::from(NATURAL[index]) & 63;
                 block.0[natural] = reader.coefficient(entry);
                 extent.add(natural);
             } else {
-                reader.place.skip(entry);
-                if entry >> 8 & 255 != 15 {
+                reader.skip(entry);
+                if entry.run() != 15 {
                     break 'block;
                 }
             }
@@ -181,7 +208,7 @@ pub(super) fn read_block(
             }
         }
     }
-    let place = reader.place;
-    bits.set_place(place);
+    let position = reader.position;
+    bits.set_position(position);
     Ok(extent)
 }

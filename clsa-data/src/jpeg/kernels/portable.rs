@@ -23,21 +23,34 @@ use factor::*;
 /// The samples of a block.
 pub(super) fn inverse(coefficients: &Block, quantizers: &Block, extent: Extent) -> Samples {
     let mut rows = [[0; 8]; 8];
-    let products = coefficients.0.iter().zip(&quantizers.0).map(|(&a, &b)| a.wrapping_mul(b));
-    rows.as_flattened_mut().iter_mut().zip(products).for_each(|(product, value)| *product = value);
+    for (product, (a, b)) in rows.as_flattened_mut().iter_mut().zip(coefficients.0.iter().zip(&quantizers.0)) {
+        *product = a.wrapping_mul(*b);
+    }
     // This shortcut overflows otherwise than the whole transform does.
     let columns = if extent.is_row() { [rows[0].map(|value| value << 2); 8] } else { pass::<11>(&rows) };
-    let samples = transposed(&pass::<18>(&transposed(&columns)));
-    samples.map(|row| row.map(|value| (value.clamp(-128, 127) + 128) as u8))
+    let rows = transposed(&pass::<18>(&transposed(&columns)));
+    let mut samples = Samples::default();
+    for (sample, value) in samples.as_flattened_mut().iter_mut().zip(rows.as_flattened()) {
+        *sample = (*value).clamp(-128, 127) as u8 ^ 0x80;
+    }
+    samples
 }
 
 /// Rows as columns.
+#[inline(always)]
 fn transposed(rows: &[[i16; 8]; 8]) -> [[i16; 8]; 8] {
-    std::array::from_fn(|column| rows.map(|row| row[column]))
+    let mut columns = [[0; 8]; 8];
+    for (row, values) in rows.iter().enumerate() {
+        for (column, value) in values.iter().enumerate() {
+            columns[column][row] = *value;
+        }
+    }
+    columns
 }
 
 /// Transforms each of the eight columns, and divides by 2 to the `SHIFT`. Sums of 16 bits overflow in 16 bits, those of 32
 /// bits in 32, and what is divided is the nearest of 16 bits.
+#[inline(always)]
 fn pass<const SHIFT: u32>(rows: &[[i16; 8]; 8]) -> [[i16; 8]; 8] {
     let mut out = [[0; 8]; 8];
     for column in 0..8 {
