@@ -186,18 +186,16 @@ impl EvalError {
             | Self::Setting { .. }
             | Self::Diverged { .. }
             | Self::File { .. }
-            | Self::NamedTwice { .. }
-            | Self::Data(_)
-            | Self::Sample(_)
-            | Self::Transform { .. } => true,
+            | Self::NamedTwice { .. } => true,
             Self::Size { .. } | Self::Optimizer { .. } | Self::Protocol { .. } | Self::Io { .. } | Self::Tensor(_) => {
                 false
             }
             Self::Run(error) => error.is_request(),
             Self::Metrics(error) => error.is_request(),
-            Self::Weights { source: error, .. } | Self::Model(error) => {
-                !matches!(error, clsa_model::ModelError::Tensor(_))
-            }
+            Self::Data(error) => error.is_request(),
+            Self::Sample(error) => error.is_request(),
+            Self::Transform { source, .. } => source.is_request(),
+            Self::Weights { source: error, .. } | Self::Model(error) => error.is_request(),
         }
     }
 }

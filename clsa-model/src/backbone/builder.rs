@@ -87,7 +87,7 @@ impl Builder {
 }
 
 /// The values of an initialization, drawn here rather than by Candle or `rand_distr`, whose generators and methods are
-/// theirs to change: a seed must give the same network, to the bit, in every later release.
+/// theirs to change: a seed must give the bit-identical network in every later release.
 fn draws(init: Init, shape: &[usize], mut unit: impl FnMut() -> f64) -> Vec<f64> {
     let n = shape.iter().product();
     match init {

@@ -111,7 +111,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let trainer = TrainerConfig { config, run, data, device, threads, communicator };
     let trainer = Trainer::new(trainer, checkpoint.as_ref())?;
     drop(checkpoint);
-    let mut shown = Shown(Progress::new("step", "steps"));
+    let mut shown = ShownRun(Progress::new("step", "steps"));
     let end = trainer.run(&stop, &mut shown)?;
     drop(shown);
     match end {
@@ -137,9 +137,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Shows a run on the error stream.
-struct Shown(Progress);
+struct ShownRun(Progress);
 
-impl Observer for Shown {
+impl Observer for ShownRun {
     fn step(&mut self, at: &StepRecord, steps: u64) {
         let StepRecord { loss, contrastive, ddm, lr, images_per_s, .. } = at;
         let message = format!(

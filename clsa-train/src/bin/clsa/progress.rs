@@ -42,7 +42,7 @@ impl Progress {
     pub fn at_with(&self, done: u64, of: u64, message: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.first.is_none() {
-            // What was done before now says nothing about the rate.
+            // Nothing is known of how long the work before this report took.
             self.bar.set_position(done);
             self.bar.reset_eta();
         }
@@ -53,9 +53,8 @@ impl Progress {
         self.bar.set_message(message.clone());
         if self.bar.is_hidden() && (done == of || state.last_line.elapsed() >= LINE_EVERY) {
             state.last_line = Instant::now();
-            let rate = done.saturating_sub(first) as f64 / since.elapsed().as_secs_f64().max(1e-3);
-            let left = if rate > 0.0 { clock(of.saturating_sub(done) as f64 / rate) } else { "?".to_owned() };
-            eprintln!("{}: {done}/{of} {}, {rate:.1}/s, {left} left{message}", self.what, self.unit);
+            let pace = pace(done.saturating_sub(first), of.saturating_sub(done), since.elapsed());
+            eprintln!("{}: {done}/{of} {}{pace}{message}", self.what, self.unit);
         }
     }
 
@@ -71,6 +70,15 @@ impl Drop for Progress {
     }
 }
 
+/// The rate of what was done in a time, and the time that the rest takes at this rate; nothing while no rate is known.
+fn pace(done: u64, rest: u64, time: Duration) -> String {
+    if done == 0 {
+        return String::new();
+    }
+    let rate = done as f64 / time.as_secs_f64().max(1e-3);
+    format!(", {rate:.1}/s, {} left", clock(rest as f64 / rate))
+}
+
 /// Seconds as `1:02:03` or `2:03`.
 fn clock(seconds: f64) -> String {
     let s = seconds.round().max(0.0) as u64;
@@ -80,10 +88,17 @@ fn clock(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::clock;
+    use super::{clock, pace};
+    use std::time::Duration;
 
     #[test]
-    fn the_time_left_is_told_in_hours_only_where_there_are_some() {
+    fn the_time_left_has_hours_only_where_there_are_some() {
         assert_eq!((clock(59.6), clock(3723.0), clock(0.2)), ("1:00".into(), "1:02:03".into(), "0:00".into()));
+    }
+
+    #[test]
+    fn a_rate_is_shown_once_something_was_done_since_the_first_report() {
+        assert_eq!(pace(0, 90, Duration::from_secs(12)), "");
+        assert_eq!(pace(30, 90, Duration::from_secs(10)), ", 3.0/s, 0:30 left");
     }
 }
