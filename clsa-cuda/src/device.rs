@@ -16,6 +16,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
 use crate::cudnn::Convolutions;
+use crate::driver_error::{at_kernel, driver};
 use crate::error::{GpuError, Result};
 use crate::gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
 use crate::profile::{Kind, Profile};
@@ -257,20 +258,4 @@ pub(crate) fn allocate(stream: &Arc<CudaStream>, bytes: usize) -> Result<(CudaSl
     let memory = unsafe { stream.alloc::<u8>(bytes) }.map_err(driver("cuMemAllocAsync"))?;
     let (address, _) = memory.device_ptr(stream);
     Ok((memory, address))
-}
-
-/// The error of a call of the driver.
-pub(crate) fn driver(call: &'static str) -> impl Fn(DriverError) -> GpuError {
-    move |error| GpuError::Call { call, reason: reason(error) }
-}
-
-/// The error of a call of the driver for a kernel.
-fn at_kernel(name: &'static str, call: &str, symbol: &str, error: DriverError) -> GpuError {
-    GpuError::Call { call: name, reason: format!("{call} of {symbol}: {}", reason(error)) }
-}
-
-/// The driver's name for an error and what it means.
-fn reason(error: DriverError) -> String {
-    let meaning = error.error_string().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
-    format!("{:?} {meaning}", error.0).trim_end().to_owned()
 }

@@ -4,6 +4,8 @@
 mod cudnn;
 #[cfg(feature = "cuda")]
 mod device;
+#[cfg(feature = "cuda")]
+mod driver_error;
 mod error;
 #[cfg(feature = "cuda")]
 mod feed;

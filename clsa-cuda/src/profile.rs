@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
 use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaStream};
 
-use crate::device::driver;
+use crate::driver_error::driver;
 use crate::error::Result;
 use crate::gpu::Element;
 use crate::shape::{ConvShape, Direction};

@@ -1,6 +1,6 @@
 //! The table of architectures: the name of each, and the shape of its family that it stands for.
 
-use crate::backbone::{Block, ResNetShape};
+use crate::backbone::resnet_shape::{Block, ResNetShape};
 use crate::error::{ModelError, Result};
 use serde::{Deserialize, Serialize};
 

@@ -14,6 +14,7 @@ mod cuda;
 mod encoder;
 mod engine;
 mod error;
+mod family;
 mod gradients;
 mod momentum;
 mod network;

@@ -3,10 +3,10 @@
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::feed::Fed;
+use crate::make_views::MakeViews;
 use crate::method::Clsa;
 use crate::monitor::KnnMonitor;
 use crate::setup::build;
-use crate::view_batch::MakeViews;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};

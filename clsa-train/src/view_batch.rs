@@ -1,20 +1,8 @@
-//! From a decoded image to its views in a batch's buffers, and from the buffers to tensors.
+//! The views of a batch: the buffers that they are made in, and their order.
 
-use crate::feed::Feed;
 use crate::method::Views;
-use candle_core::{Device, Tensor};
-use clsa_augment::{Augmenter, Layout, SampleId, Value, View, ViewPlan};
-use clsa_data::{Sample, Transform};
-use std::cell::RefCell;
-use std::error::Error;
-
-/// Makes the views of a plan: what the loader turns a sample into.
-#[derive(Clone, Debug)]
-pub struct MakeViews {
-    plan: ViewPlan,
-    seed: u64,
-    feed: Feed,
-}
+use candle_core::Tensor;
+use clsa_augment::ViewPlan;
 
 /// One buffer for each view, key first, then weak, then strong: (N, H, W, 3).
 #[derive(Debug)]
@@ -33,85 +21,18 @@ pub(crate) enum Pixels {
 }
 
 /// The places of a sample's views, in order.
-pub struct Slot<'a>(Vec<Place<'a>>);
+pub struct Slot<'a>(pub(crate) Vec<Place<'a>>);
 
-enum Place<'a> {
+/// The place of one view of a sample.
+pub(crate) enum Place<'a> {
     Floats(&'a mut [f32]),
     #[cfg(feature = "cuda")]
     Bytes(&'a mut [u8]),
 }
 
-impl MakeViews {
-    /// Views of a plan, drawn by the run's seed, for encoders on the CPU.
-    pub fn new(plan: ViewPlan, seed: u64) -> Self {
-        Self { plan, seed, feed: Feed::Host }
-    }
-
-    /// The same for encoders on a device. A GPU is given bytes, and normalizes them to the numbers that the CPU is given.
-    ///
-    /// # Errors
-    /// The GPU fails.
-    pub fn for_device(plan: ViewPlan, seed: u64, device: &Device) -> candle_core::Result<Self> {
-        let feed = Feed::new(&plan, device)?;
-        Ok(Self { plan, seed, feed })
-    }
-
-    pub(crate) fn plan(&self) -> &ViewPlan {
-        &self.plan
-    }
-
-    pub(crate) fn feed(&self) -> &Feed {
-        &self.feed
-    }
-}
-
-impl Transform for MakeViews {
-    type Batch = ViewBatch;
-    type Slot<'a> = Slot<'a>;
-
-    fn allocate(&self, samples: usize) -> ViewBatch {
-        ViewBatch { buffers: self.plan.views().map(|view| self.feed.allocate(samples * values(view.size))).collect() }
-    }
-
-    fn slots<'a>(&'a self, batch: &'a mut ViewBatch) -> Vec<Slot<'a>> {
-        let mut parts: Vec<_> = (batch.buffers.iter_mut().zip(self.plan.views()))
-            .map(|(pixels, view)| pixels.places(values(view.size)))
-            .collect();
-        let samples = parts.first().map_or(0, |places| places.len());
-        (0..samples).map(|_| Slot(parts.iter_mut().filter_map(Iterator::next).collect())).collect()
-    }
-
-    fn apply(&self, sample: &Sample<'_>, slot: Slot<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        thread_local! {
-            static AUGMENTER: RefCell<Augmenter> = RefCell::new(Augmenter::new());
-        }
-        AUGMENTER.with_borrow_mut(|augmenter| {
-            let id = SampleId { seed: self.seed, epoch: sample.epoch, sample: sample.index as u64 };
-            for ((id, view), place) in id.views(&self.plan).zip(slot.0) {
-                match place {
-                    Place::Floats(out) => write(augmenter, sample, view, id, out)?,
-                    #[cfg(feature = "cuda")]
-                    Place::Bytes(out) => write(augmenter, sample, view, id, out)?,
-                }
-            }
-            Ok(())
-        })
-    }
-}
-
-fn write<V: Value>(
-    augmenter: &mut Augmenter,
-    sample: &Sample<'_>,
-    view: &View,
-    id: clsa_augment::ViewId,
-    out: &mut [V],
-) -> Result<(), clsa_augment::AugmentError> {
-    augmenter.write(sample.image, view, id, Layout::ChannelsLast, out)
-}
-
 impl Pixels {
     /// The places of so many values, one for each sample.
-    fn places(&mut self, values: usize) -> std::vec::IntoIter<Place<'_>> {
+    pub(crate) fn places(&mut self, values: usize) -> std::vec::IntoIter<Place<'_>> {
         let places: Vec<Place<'_>> = match self {
             Self::Floats(all) => all.chunks_exact_mut(values).map(Place::Floats).collect(),
             #[cfg(feature = "cuda")]

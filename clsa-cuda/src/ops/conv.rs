@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Convolve, Gpu};
 use crate::kernels::{AddWeightGradient, PackWeight, TURNED};
 use crate::ops::Ops;
-use crate::ops::activation::check_channels;
+use crate::ops::area::check_channels;
 use crate::shape::{ConvShape, Direction};
 use crate::tensor::{read, unsupported, write};
 

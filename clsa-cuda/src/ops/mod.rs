@@ -1,6 +1,7 @@
 //! The operations of a training step, safe: lengths are checked, then kernels are launched.
 
 mod activation;
+mod area;
 mod conv;
 mod image;
 mod norm;
@@ -15,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{GpuError, Result};
 use crate::gpu::{Buffer, Element, Gpu, KernelArgs};
 
-pub use activation::{Area, Norm, Normalized, Source};
+pub use activation::{Norm, Normalized, Source};
+pub use area::Area;
 pub use norm::BatchNorm;
 pub use norm_backward::NormGradients;
 pub use pool::{Images, Pooled};

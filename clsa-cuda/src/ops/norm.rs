@@ -7,7 +7,8 @@ use candle_core::Tensor;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::kernels::{Add, AddNormalized, Normalize, Parts, RunningNorm, Statistics};
-use crate::ops::activation::{Area, Norm, Normalized, Source, check_channels};
+use crate::ops::activation::{Norm, Normalized, Source};
+use crate::ops::area::{Area, check_channels};
 use crate::ops::{Ops, TICKETS, plan};
 use crate::tensor::{read, unsupported, write};
 

@@ -7,7 +7,8 @@ use candle_core::Tensor;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::kernels::{NormBackwardApply, NormBackwardSums, NormPointers, Parts};
-use crate::ops::activation::{Area, Normalized};
+use crate::ops::activation::Normalized;
+use crate::ops::area::Area;
 use crate::ops::{Ops, plan};
 use crate::tensor::write;
 

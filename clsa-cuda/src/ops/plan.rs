@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::kernels::{LINES, PART, THREADS, TILE};
-use crate::ops::activation::Area;
+use crate::ops::area::Area;
 use crate::tensor::unsupported;
 
 /// Multiprocessors that there are work for: those of an H100. A constant, so that sums have equal bits on every GPU.
@@ -14,7 +14,7 @@ const LEAST_PER_SPLIT: usize = 256;
 const WANTED_BLOCKS: usize = MULTIPROCESSORS * 4 * 6;
 /// Pixels of such a block at least and at most. It reads the channels' numbers once for all of them.
 const PER_BLOCK: std::ops::RangeInclusive<usize> = 128..=512;
-/// The most blocks that a grid has in its second and third direction.
+/// The most blocks that a grid has in its second direction.
 const MOST_BLOCKS: usize = 65535;
 
 /// The splits of a group's pixels, for kernels that sum over them.
@@ -56,12 +56,4 @@ pub(super) fn line_of_all(work: usize) -> Result<[u32; 3]> {
         Ok(blocks) if blocks < 1 << 31 => Ok([blocks.max(1), 1, 1]),
         _ => Err(unsupported(format!("{work} pieces of work are too many for one kernel"))),
     }
-}
-
-/// Checks that groups are as many as a grid can have.
-pub(super) fn check_groups(groups: usize) -> Result<()> {
-    if (1..=MOST_BLOCKS).contains(&groups) {
-        return Ok(());
-    }
-    Err(unsupported(format!("a batch has {groups} groups: use 1 to {MOST_BLOCKS}")))
 }

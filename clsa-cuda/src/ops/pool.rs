@@ -7,7 +7,8 @@ use candle_core::Tensor;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::kernels::{GlobalAvgPool, GlobalAvgPoolBackward, MaxPool, MaxPoolBackward, NormPointers};
-use crate::ops::activation::{Area, Source};
+use crate::ops::activation::Source;
+use crate::ops::area::Area;
 use crate::ops::{Ops, holds, plan};
 use crate::tensor::{read, unsupported, write};
 

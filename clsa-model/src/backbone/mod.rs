@@ -70,18 +70,15 @@ mod builder;
 mod candle_layers;
 mod layers;
 mod ops;
-mod resnet;
+pub(crate) mod resnet;
+pub(crate) mod resnet_shape;
 
 pub use builder::Builder;
 pub use layers::{ConvBn, ConvBnConfig};
 pub use ops::{Activation, CandlePass, Mode, Ops};
 
 pub(crate) use layers::{BatchNorm, Convolution, check_groups, check_residual};
-use resnet::ResNet;
-pub(crate) use resnet::{Block, Branch, ResNetShape};
 
-use crate::arch::Family;
-use crate::config::ModelConfig;
 use crate::error::Result;
 use candle_core::Tensor;
 use std::fmt;
@@ -124,17 +121,4 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// # Errors
     /// A value of the configuration is out of range, or a tensor operation fails.
     fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>>;
-}
-
-impl Architecture for ModelConfig {
-    fn embedding_dim(&self) -> usize {
-        self.dim
-    }
-
-    fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {
-        self.validate()?;
-        match self.arch.family() {
-            Family::ResNet(shape) => Ok(Box::new(ResNet::new(shape, self, builder)?)),
-        }
-    }
 }

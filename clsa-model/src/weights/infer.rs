@@ -1,7 +1,7 @@
 //! Which network a set of tensors is, from their names and shapes.
 
 use crate::arch::{Arch, Family};
-use crate::backbone::{Block, Branch, ResNetShape};
+use crate::backbone::resnet_shape::{Block, Branch, ResNetShape};
 use crate::config::{ModelConfig, Stem};
 use crate::error::{ModelError, Result};
 use crate::head::PROJECTION_WEIGHT;

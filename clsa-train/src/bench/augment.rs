@@ -1,7 +1,8 @@
 //! From the bytes of image files to normalized views.
 
 use crate::error::Result;
-use crate::view_batch::{MakeViews, ViewBatch};
+use crate::make_views::MakeViews;
+use crate::view_batch::ViewBatch;
 use clsa_augment::ViewPlan;
 use clsa_data::{DataError, Limits, Sample, Transform};
 use rayon::prelude::*;

@@ -1,7 +1,7 @@
 //! From a data set to batches of normalized views, by the loader that training uses.
 
 use crate::error::Result;
-use crate::view_batch::MakeViews;
+use crate::make_views::MakeViews;
 use clsa_augment::ViewPlan;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use serde::Serialize;
