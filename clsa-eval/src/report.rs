@@ -63,12 +63,13 @@ impl Default for ReportOptions {
 /// # Examples
 /// ```
 /// use clsa_eval::Silent;
-/// use clsa_eval::clsa_run::{Config, RunFolder};
+/// use clsa_eval::clsa_run::{Config, LockedRun};
 /// use clsa_eval::report::{Report, ReportOptions};
 ///
 /// # let folder = tempfile::tempdir()?;
-/// let run = RunFolder::vacant(&folder.path().join("demo"))?;
-/// run.create(&Config::load("demo", &[])?)?;
+/// let new = LockedRun::begin(&folder.path().join("demo"))?;
+/// new.write_config(&Config::load("demo", &[])?)?;
+/// let run = new.folder();
 /// let options = ReportOptions { samples: 100, ..ReportOptions::default() };
 /// let report = Report::of(&[run.path().to_owned()], &options, &Silent)?;
 /// assert!(report.missing()[0].contains("This run has not been evaluated"));

@@ -135,11 +135,12 @@ fn its_figures_stand_in_the_table_under_their_own_heading_and_survive_being_writ
 #[test]
 fn the_report_shows_its_figures_under_its_own_measures_name() {
     use clsa_eval::report::{Report, ReportOptions};
-    use clsa_run::{Config, RunFolder};
+    use clsa_run::{Config, LockedRun};
 
     let folder = tempfile::tempdir().unwrap();
-    let run = RunFolder::vacant(&folder.path().join("run")).unwrap();
-    run.create(&Config::load("demo", &[]).unwrap()).unwrap();
+    let new = LockedRun::begin(&folder.path().join("run")).unwrap();
+    new.write_config(&Config::load("demo", &[]).unwrap()).unwrap();
+    let run = new.folder();
     evaluate(run.path(), Settings::new(0)).write(&run.evaluation_file()).unwrap();
     let page = Report::of(&[run.path().to_owned()], &ReportOptions::default(), &Silent).unwrap().html();
     let results = page.split("<section id=\"results\"").nth(1).unwrap().split("</section>").next().unwrap();

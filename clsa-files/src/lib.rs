@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -26,6 +26,8 @@ impl WholeFile {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.prefix(UNFINISHED_PREFIX).tempfile_in(folder_of(path))?;
+        // While this process lives, nobody takes the file for abandoned. Where files cannot be locked, nobody ever does.
+        let _ = file.as_file().lock();
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -70,6 +72,34 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.commit()
 }
 
+/// Removes the unfinished files that killed processes have left in a folder, and returns how many there were. Those that are
+/// being written stay, and so do all of them on file systems without locks.
+///
+/// # Errors
+/// The folder cannot be read, or such a file cannot be removed.
+pub fn remove_abandoned(folder: &Path) -> io::Result<usize> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) || !entry.file_type()?.is_file() {
+            continue;
+        }
+        // It may take its name, or be removed by others, at any moment.
+        let Ok(file) = File::options().read(true).write(true).open(entry.path()) else { continue };
+        if file.try_lock().is_ok() {
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => removed += 1,
+            }
+        }
+    }
+    Ok(removed)
+}
+
 /// The folder of a path; of a bare name, the current one.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -105,6 +135,22 @@ mod tests {
         drop(file);
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
         assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn abandoned_files_are_removed_and_those_being_written_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(remove_abandoned(&folder.path().join("none")).unwrap(), 0);
+        std::fs::write(folder.path().join(".writing-aB3xYz"), b"half").unwrap();
+        std::fs::write(folder.path().join("writing-notes"), b"kept").unwrap();
+        std::fs::create_dir(folder.path().join(".writing-folder")).unwrap();
+        let mut file = WholeFile::create(&folder.path().join("a")).unwrap();
+        file.write_all(b"whole").unwrap();
+        assert_eq!(remove_abandoned(folder.path()).unwrap(), 1);
+        file.commit().unwrap();
+        let mut kept = names(folder.path());
+        kept.sort();
+        assert_eq!(kept, [".writing-folder", "a", "writing-notes"]);
     }
 
     #[test]

@@ -136,7 +136,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Checkpoint {
-    /// Writes a checkpoint into `folder` and removes the oldest beyond `keep`. Returns the file.
+    /// Writes a checkpoint into `folder`. Returns the file.
     ///
     /// # Errors
     /// The folder cannot be written, or the state holds numbers that are not finite.
@@ -169,11 +169,6 @@ impl Checkpoint {
             move |source| CheckpointError::Io { path, source }
         };
         clsa_files::write_whole(&path, &bytes).map_err(io(&path))?;
-        let mut old = list(folder)?;
-        old.truncate(old.len().saturating_sub(config.checkpoint.keep));
-        for path in old {
-            fs::remove_file(&path).map_err(io(&path))?;
-        }
         Ok(path)
     }
 

@@ -1,6 +1,7 @@
 //! The configuration of a run: tables read from a preset or a TOML file, and changed by `KEY=VALUE` overrides.
 
 mod error;
+mod fixed;
 mod overrides;
 mod presets;
 mod ranges;

@@ -1,4 +1,4 @@
-//! A run's folder: where each of its files is, and how runs are made, found and resumed.
+//! A run's folder: where each of its files is, and how runs are found.
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::config::{Config, ConfigError};
@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use thiserror::Error;
 
+/// Name of the folder of checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
+
 /// A run's folder.
 ///
 /// # Examples
 /// ```
-/// use clsa_run::{Config, RunFolder};
+/// use clsa_run::{Config, LockedRun, RunFolder};
 ///
 /// let root = tempfile::tempdir()?;
-/// let run = RunFolder::vacant(&root.path().join("first"))?;
-/// run.create(&Config::load("demo", &[])?)?;
-/// assert_eq!(RunFolder::newest(root.path())?, run);
+/// let path = root.path().join("first");
+/// LockedRun::begin(&path)?.write_config(&Config::load("demo", &[])?)?;
+/// let run = RunFolder::newest(root.path())?;
+/// assert_eq!(run.path(), path);
 /// assert_eq!(run.config()?.train.epochs, 12);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -35,6 +39,14 @@ pub enum RunError {
     Occupied {
         /// The folder.
         path: PathBuf,
+    },
+    /// Another process is writing the run.
+    #[error("{}: this run is in use by {holder}; wait until that ends, or name another folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The process, its machine, and since when, as far as it is known.
+        holder: String,
     },
     /// A folder or file is not a run, or lacks a part of it.
     #[error("{}: {reason}", path.display())]
@@ -69,50 +81,22 @@ impl RunError {
     /// Whether what was asked for is wrong, rather than the machine.
     pub fn is_request(&self) -> bool {
         match self {
-            Self::Occupied { .. } | Self::NotARun { .. } | Self::Config { .. } => true,
+            Self::Occupied { .. } | Self::InUse { .. } | Self::NotARun { .. } | Self::Config { .. } => true,
             Self::Checkpoint(error) => error.is_request(),
             Self::Io { .. } => false,
         }
     }
 
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
 }
 
-/// What a run goes on from.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Resumption {
-    /// The run.
-    pub run: RunFolder,
-    /// The checkpoint to go on from.
-    pub checkpoint: Checkpoint,
-    /// The errors of newer checkpoints, which are damaged and were passed over.
-    pub skipped: Vec<CheckpointError>,
-}
-
 impl RunFolder {
-    /// The folder that a new run is to have. Nothing is written before [`RunFolder::create`].
-    ///
-    /// # Errors
-    /// The folder holds a run already.
-    pub fn vacant(path: &Path) -> Result<Self, RunError> {
-        if path.join("config.toml").exists() {
-            return Err(RunError::Occupied { path: path.to_owned() });
-        }
-        Ok(Self { path: path.to_owned() })
-    }
-
-    /// Makes the folder and writes its configuration.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn create(&self, config: &Config) -> Result<(), RunError> {
-        fs::create_dir_all(self.checkpoints()).map_err(RunError::io(&self.path))?;
-        let path = self.config_file();
-        clsa_files::write_whole(&path, config.to_toml().as_bytes()).map_err(RunError::io(&path))
+    /// The folder at a path, whatever is there.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
     }
 
     /// Opens the folder of a run.
@@ -150,38 +134,35 @@ impl RunFolder {
         })
     }
 
-    /// Opens the run that `path` means, a run folder or one of its checkpoints, and reads the checkpoint to go on from:
-    /// the one named, or the newest whole one.
+    /// The run that `path` means: a run's folder, or one of its checkpoints, which is returned too.
     ///
     /// # Errors
-    /// There is no whole checkpoint.
-    pub fn resume(path: &Path) -> Result<Resumption, RunError> {
-        if path.is_file() {
-            let run = path.parent().and_then(Path::parent).map(|folder| Self { path: folder.to_owned() });
-            let run = run.ok_or_else(|| RunError::NotARun {
-                path: path.to_owned(),
-                reason: "this file is not in a run; name a run's folder, or a checkpoint in its folder".to_owned(),
-            })?;
-            return Ok(Resumption { run, checkpoint: Checkpoint::load(path)?, skipped: Vec::new() });
+    /// It is neither.
+    pub fn of_checkpoint_or_run(path: &Path) -> Result<(Self, Option<PathBuf>), RunError> {
+        let not_a_run = |reason: &str| RunError::NotARun { path: path.to_owned(), reason: reason.to_owned() };
+        if !path.is_file() {
+            let run = Self::at(path);
+            return match run.config_file().is_file() {
+                true => Ok((run, None)),
+                false => Err(not_a_run(
+                    "this is neither a run (a folder with config.toml) nor a checkpoint; name one of them",
+                )),
+            };
         }
-        let run = Self { path: path.to_owned() };
-        if !run.config_file().is_file() {
-            let reason =
-                "this is neither a run (a folder with config.toml) nor a checkpoint; name one of them".to_owned();
-            return Err(RunError::NotARun { path: path.to_owned(), reason });
+        let absolute = std::path::absolute(path).map_err(RunError::io(path))?;
+        let folder = absolute.parent().filter(|folder| folder.file_name().is_some_and(|name| name == CHECKPOINTS));
+        // As it was named, where the name has the folder in it.
+        let named = path.parent().and_then(Path::parent).filter(|run| !run.as_os_str().is_empty());
+        let run = folder.and_then(Path::parent).map(|run| Self::at(named.unwrap_or(run)));
+        match run.filter(|run| run.config_file().is_file()) {
+            None => Err(not_a_run(
+                "this file is not in the folder checkpoints of a run; name a run, or a checkpoint where its run has it",
+            )),
+            Some(_) if path.extension().is_none_or(|end| end != "safetensors") => {
+                Err(not_a_run("this file is not a checkpoint, whose name ends with .safetensors; name one that is"))
+            }
+            Some(run) => Ok((run, Some(path.to_owned()))),
         }
-        let (checkpoint, skipped) = Checkpoint::newest(&run.checkpoints())?;
-        Ok(Resumption { run, checkpoint, skipped })
-    }
-
-    /// `runs/PRESET-YYYYMMDD-HHMMSS` (UTC), with a number appended where that exists.
-    pub fn default_path(preset: &str) -> PathBuf {
-        let preset = Path::new(preset).file_stem().and_then(|n| n.to_str()).unwrap_or("run");
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let now: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
-        let name = format!("{preset}-{}", now.trim_end_matches('Z').replace('T', "-"));
-        let numbered = |i: u32| if i == 0 { name.clone() } else { format!("{name}-{i}") };
-        (0..).map(|i| Path::new("runs").join(numbered(i))).find(|path| !path.exists()).expect("some number is free")
     }
 
     /// The folder.
@@ -192,6 +173,11 @@ impl RunFolder {
     /// `config.toml`, the resolved configuration.
     pub fn config_file(&self) -> PathBuf {
         self.path.join("config.toml")
+    }
+
+    /// `data.json`, see [`DataIdentity`](crate::DataIdentity).
+    pub fn data_file(&self) -> PathBuf {
+        self.path.join("data.json")
     }
 
     /// `metrics.jsonl`, see [`Metrics`](crate::Metrics).
@@ -206,7 +192,7 @@ impl RunFolder {
 
     /// `checkpoints/`.
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(CHECKPOINTS)
     }
 
     /// `eval.json`, the evaluation on the run's own images.
@@ -240,15 +226,30 @@ impl RunFolder {
         })
     }
 
-    /// Removes the checkpoints later than `step`: a run that goes on from an earlier one writes them again.
+    /// How many checkpoints are of later steps than `step`.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn checkpoints_after(&self, step: u64) -> Result<usize, RunError> {
+        let all = checkpoint::list(&self.checkpoints())?;
+        Ok(all.iter().filter(|path| Checkpoint::step_of(path).is_some_and(|at| at > step)).count())
+    }
+
+    /// Removes checkpoints: those later than `after` but for the one of step `newest`, which takes their place, where the run went
+    /// back to `after`; then the oldest, until `keep` are left.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn drop_checkpoints_after(&self, step: u64) -> Result<(), RunError> {
-        for path in checkpoint::list(&self.checkpoints())? {
-            if Checkpoint::step_of(&path).is_some_and(|s| s > step) {
-                fs::remove_file(&path).map_err(RunError::io(&path))?;
-            }
+    pub fn prune_checkpoints(&self, after: Option<u64>, newest: u64, keep: usize) -> Result<(), RunError> {
+        let all = checkpoint::list(&self.checkpoints())?;
+        let superseded = |path: &PathBuf| {
+            let step = Checkpoint::step_of(path).unwrap_or_default();
+            step != newest && after.is_some_and(|after| step > after)
+        };
+        let (superseded, mut old): (Vec<_>, Vec<_>) = all.into_iter().partition(superseded);
+        old.truncate(old.len().saturating_sub(keep));
+        for path in superseded.into_iter().chain(old) {
+            fs::remove_file(&path).map_err(RunError::io(&path))?;
         }
         Ok(())
     }

@@ -2,7 +2,9 @@
 
 mod checkpoint;
 mod config;
+mod data_identity;
 mod folder;
+mod locked_run;
 mod metrics;
 mod schedule;
 mod tensorboard;
@@ -13,7 +15,9 @@ pub use config::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, MethodConfig,
     MonitorConfig, OptimConfig, Preset, StrongLoss, TrainConfig,
 };
-pub use folder::{Resumption, RunError, RunFolder};
+pub use data_identity::{DataIdentity, hash_names_and_labels};
+pub use folder::{RunError, RunFolder};
+pub use locked_run::{LockedRun, Resumption};
 pub use metrics::{KnnRecord, Metrics, MetricsError, MetricsWriter, Record, StepRecord};
 pub use schedule::cosine;
 pub use tensorboard::{EventFile, EventImage};

@@ -97,7 +97,7 @@ impl MetricsError {
     }
 }
 
-/// All records of a run, in the order of the file.
+/// All records of a run, in the order of the steps. Where a run went on from an earlier step, its newer records count.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -128,7 +128,10 @@ impl Metrics {
             }
             number += 1;
             match serde_json::from_slice(&line) {
-                Ok(Record::Step(step)) => metrics.steps.push(step),
+                Ok(Record::Step(step)) => {
+                    metrics.go_back_before(step.step);
+                    metrics.steps.push(step);
+                }
                 Ok(Record::Knn(knn)) => metrics.knn.push(knn),
                 Ok(Record::Unknown) => {}
                 Err(_) if !line.ends_with(b"\n") => metrics.cut_off = true,
@@ -141,35 +144,53 @@ impl Metrics {
             }
         }
     }
+
+    /// Forgets the records from a step on.
+    fn go_back_before(&mut self, step: u64) {
+        while self.steps.last().is_some_and(|last| last.step >= step) {
+            self.steps.pop();
+        }
+        while self.knn.last().is_some_and(|last| last.step >= step) {
+            self.knn.pop();
+        }
+    }
 }
 
-/// Writes a run's records in both forms.
+/// Writes a run's records in both forms. A run that goes on from an earlier step writes records of later ones again; those of
+/// before stay in the file until [`MetricsWriter::settle`], so that nothing is lost if it fails at once.
 #[derive(Debug)]
 pub struct MetricsWriter {
     path: PathBuf,
     lines: BufWriter<File>,
-    events: EventFile,
+    /// The step that the run goes on from.
+    step: u64,
+    /// Bytes of the file that were there before, while some of them are of later steps.
+    earlier: Option<u64>,
+    tensorboard: PathBuf,
+    /// Begun by the first record.
+    events: Option<EventFile>,
 }
 
 impl MetricsWriter {
-    /// Opens the records of a run. Lines later than `step` are dropped: a resumed run writes them again.
+    /// Opens the records of a run that begins, with `step` 0, or goes on after `step`.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn open(run: &RunFolder, step: u64) -> Result<Self, MetricsError> {
         let path = run.metrics_file();
-        if path.exists() {
-            let text = fs::read_to_string(&path).map_err(MetricsError::io(&path))?;
-            // A line that was cut off by a crash has no step and goes too.
-            let kept = text.lines().filter(|line| step_of(line).is_some_and(|at| at <= step));
-            let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-            clsa_files::write_whole(&path, kept.as_bytes()).map_err(MetricsError::io(&path))?;
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            bytes => bytes.map_err(MetricsError::io(&path))?,
+        };
+        // A line that was cut off by a crash is no record.
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        if whole < bytes.len() {
+            clsa_files::write_whole(&path, &bytes[..whole]).map_err(MetricsError::io(&path))?;
         }
+        let repeated = kept_lines(&bytes[..whole], step).len() < whole;
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(MetricsError::io(&path))?;
-        let folder = run.tensorboard();
-        let events = fs::create_dir_all(&folder).and_then(|()| EventFile::create_in(&folder));
-        let events = events.map_err(MetricsError::io(&folder))?;
-        Ok(Self { path, lines: BufWriter::new(lines), events })
+        let (lines, earlier) = (BufWriter::new(lines), repeated.then_some(whole as u64));
+        Ok(Self { path, lines, step, earlier, tensorboard: run.tensorboard(), events: None })
     }
 
     /// Writes one record.
@@ -196,20 +217,66 @@ impl MetricsWriter {
             Record::Knn(at) => (at.step, vec![("knn/top1", at.top1), ("knn/top5", at.top5)]),
             Record::Unknown => return Ok(()),
         };
+        let events = self.events()?;
         for (tag, value) in scalars {
-            self.events.scalar(tag, step, value as f32).map_err(MetricsError::io(self.events.path()))?;
+            events.scalar(tag, step, value as f32).map_err(MetricsError::io(events.path()))?;
         }
         Ok(())
     }
+
+    /// Drops the earlier records of later steps than the one that the run goes on from: a checkpoint has taken their place.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn settle(&mut self) -> Result<(), MetricsError> {
+        let Some(earlier) = self.earlier else { return Ok(()) };
+        let io = || MetricsError::io(&self.path);
+        let bytes = fs::read(&self.path).map_err(io())?;
+        let (earlier, own) = bytes.split_at_checked(earlier as usize).unwrap_or((&bytes, &[]));
+        let kept = [&kept_lines(earlier, self.step)[..], own].concat();
+        clsa_files::write_whole(&self.path, &kept).map_err(io())?;
+        self.lines = BufWriter::new(OpenOptions::new().append(true).open(&self.path).map_err(io())?);
+        self.earlier = None;
+        Ok(())
+    }
+
+    fn events(&mut self) -> Result<&mut EventFile, MetricsError> {
+        if self.events.is_none() {
+            let folder = &self.tensorboard;
+            let begin = || {
+                fs::create_dir_all(folder)?;
+                let mut events = EventFile::create_in(folder)?;
+                if self.step > 0 {
+                    events.resume_after(self.step)?;
+                }
+                Ok(events)
+            };
+            self.events = Some(begin().map_err(MetricsError::io(folder))?);
+        }
+        Ok(self.events.as_mut().expect("just begun"))
+    }
+}
+
+/// The whole lines of a run up to `step`, each step once: where a run went back and was cut off, those of before count.
+fn kept_lines(bytes: &[u8], step: u64) -> Vec<u8> {
+    let mut last = 0;
+    let mut kept = Vec::with_capacity(bytes.len());
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        if let Some(at) = step_of(line).filter(|&at| at <= step && at >= last) {
+            last = at;
+            kept.extend_from_slice(line);
+        }
+    }
+    kept
 }
 
 /// The step of a record of any kind.
-fn step_of(line: &str) -> Option<u64> {
+fn step_of(line: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct AnyRecord {
         step: u64,
     }
-    serde_json::from_str(line).ok().map(|AnyRecord { step }| step)
+    serde_json::from_slice(line).ok().map(|AnyRecord { step }| step)
 }
 
 #[cfg(test)]
@@ -252,16 +319,47 @@ mod tests {
         assert_eq!((metrics.steps.len(), metrics.knn.len()), (1, 0));
     }
 
+    fn step(at: u64, loss: f64) -> String {
+        STEP.replace("\"step\":1", &format!("\"step\":{at}")).replace("\"loss\":3.5", &format!("\"loss\":{loss:?}"))
+    }
+
+    fn losses(run: &RunFolder) -> Vec<(u64, f64)> {
+        Metrics::read(&run.metrics_file()).unwrap().steps.iter().map(|at| (at.step, at.loss)).collect()
+    }
+
+    fn record(line: &str) -> Record {
+        serde_json::from_str(line).unwrap()
+    }
+
     #[test]
-    fn opening_at_a_step_drops_later_and_cut_off_lines() {
+    fn a_run_that_goes_back_replaces_later_records_once_it_is_settled_and_not_before() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::vacant(folder.path()).unwrap();
-        let later = STEP.replace("\"step\":1", "\"step\":2");
-        fs::write(run.metrics_file(), format!("{STEP}\n{later}\n{}", &later[..40])).unwrap();
+        let run = RunFolder::at(folder.path());
+        let old: Vec<String> = (1..=3).map(|at| step(at, 1.0)).collect();
+        let knn = r#"{"kind":"knn","step":3,"epoch":1,"top1":50.0,"top5":90.0}"#;
+        fs::write(run.metrics_file(), format!("{}\n{knn}\n{}", old.join("\n"), &old[0][..40])).unwrap();
+
         let mut writer = MetricsWriter::open(&run, 1).unwrap();
-        let knn = KnnRecord { step: 2, epoch: 1, top1: 50.0, top5: 90.0 };
-        writer.write(&Record::Knn(knn)).unwrap();
-        let metrics = Metrics::read(&run.metrics_file()).unwrap();
-        assert_eq!((metrics.steps.len(), metrics.steps[0].step, metrics.knn), (1, 1, vec![knn]));
+        assert_eq!(losses(&run), [(1, 1.0), (2, 1.0), (3, 1.0)], "opening loses nothing but the line that was cut off");
+        writer.write(&record(&step(2, 2.0))).unwrap();
+        assert_eq!(losses(&run), [(1, 1.0), (2, 2.0)], "a reader sees the run as it is now");
+        assert!(fs::read_to_string(run.metrics_file()).unwrap().contains(knn), "and nothing is lost yet");
+
+        writer.settle().unwrap();
+        writer.write(&record(&step(3, 2.0))).unwrap();
+        assert_eq!(losses(&run), [(1, 1.0), (2, 2.0), (3, 2.0)]);
+        assert_eq!(fs::read_to_string(run.metrics_file()).unwrap().lines().count(), 3);
+    }
+
+    #[test]
+    fn a_run_that_went_back_in_vain_keeps_the_records_up_to_its_newest_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::at(folder.path());
+        let lines = [step(1, 1.0), step(2, 1.0), step(3, 1.0), step(2, 9.0)];
+        fs::write(run.metrics_file(), lines.map(|line| line + "\n").concat()).unwrap();
+        let mut writer = MetricsWriter::open(&run, 3).unwrap();
+        writer.write(&record(&step(4, 1.0))).unwrap();
+        writer.settle().unwrap();
+        assert_eq!(losses(&run), [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]);
     }
 }

@@ -41,6 +41,14 @@ impl EventFile {
         &self.path
     }
 
+    /// Says that a run goes on after `step`: TensorBoard forgets what earlier files have of later steps.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn resume_after(&mut self, step: u64) -> io::Result<()> {
+        self.file.write_all(&session_start(now(), step + 1))
+    }
+
     /// Writes a number under a name.
     ///
     /// # Errors
@@ -77,6 +85,11 @@ fn now() -> f64 {
 /// The first record of every file. Event: file_version = 3.
 fn version(time: f64) -> Vec<u8> {
     event(time, 0, field_bytes(3, b"brain.Event:2"))
+}
+
+/// Event: session_log = 7. SessionLog: status = 1, of which START is 1.
+fn session_start(time: f64, step: u64) -> Vec<u8> {
+    event(time, step, field_bytes(7, &field_varint(1, 1)))
 }
 
 /// Summary.Value: simple_value = 2.
@@ -166,6 +179,7 @@ mod tests {
             scalar(time, "train/loss", 1, 3.5),
             scalar(time, "knn/top1", 70_000, 0.0),
             picture(time, "views", 3, &image),
+            session_start(time, 4),
         ];
         assert_eq!(ours.concat(), include_bytes!("../tests/fixtures/events.tfevents"));
     }

@@ -35,9 +35,7 @@ pub enum TrainError {
         rank: usize,
     },
     /// Training left the finite numbers.
-    #[error(
-        "training stopped at step {step} with learning rate {lr}; resume from the last checkpoint with a lower optim.lr"
-    )]
+    #[error("training stopped at step {step} with learning rate {lr}")]
     Diverged {
         /// The step, the first is 1.
         step: u64,

@@ -10,7 +10,9 @@ use crate::setup::build;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
-use clsa_run::{Checkpoint, Config, KnnRecord, MetricsWriter, Position, Record, RunFolder, StepRecord, cosine};
+use clsa_run::{
+    Checkpoint, Config, DataIdentity, KnnRecord, LockedRun, MetricsWriter, Position, Record, StepRecord, cosine,
+};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -42,8 +44,8 @@ pub struct Datasets {
 pub struct TrainerConfig {
     /// The configuration.
     pub config: Config,
-    /// The run's folder.
-    pub run: RunFolder,
+    /// The run's folder, which the first rank alone writes; others need none.
+    pub run: Option<LockedRun>,
     /// The images.
     pub data: Datasets,
     /// Where the encoders are computed.
@@ -82,14 +84,17 @@ pub struct Trainer {
 
 /// What a run writes and evaluates.
 struct Output {
-    run: RunFolder,
+    run: LockedRun,
     metrics: MetricsWriter,
     monitor: Option<KnnMonitor>,
+    /// The step that the run has gone back to, until a checkpoint takes the place of those after it.
+    gone_back_to: Option<u64>,
 }
 
 impl Trainer {
-    /// Builds encoders, bank, optimizer and loader, and where a checkpoint is given puts them into its state. Where none
-    /// is given, the run is new, and its folder is made when all of these are.
+    /// Builds encoders, bank, optimizer and loader, and where a checkpoint is given puts them into its state. When all of these
+    /// are there, the run's configuration and the identity of its data are written. Checkpoints and records of later steps than
+    /// the one given stay until the run has written a checkpoint.
     ///
     /// # Errors
     /// The data are too few, the checkpoint does not fit, or the run folder cannot be written.
@@ -109,7 +114,7 @@ impl Trainer {
             rank: communicator.rank(),
             world_size: communicator.world_size(),
         };
-        let is_first = communicator.is_first();
+        let run = run.filter(|_| communicator.is_first());
         let mut clsa = build(&config, &device, communicator)?;
         let views = Arc::new(MakeViews::for_device(config.views.clone(), seed, &device)?);
         let (sender, skipped) = mpsc::channel();
@@ -118,26 +123,24 @@ impl Trainer {
             let _ = sender.send(format!("sample skipped: {}", bad.reason));
         });
         let position = checkpoint.map_or(Position::default(), |c| c.position);
-        let output = if is_first {
-            let monitor = match &data.test {
-                Some(test) if config.knn.every > 0 => Some(KnnMonitor::new(&config, data.train, test.clone())?),
-                _ => None,
-            };
-            if checkpoint.is_none() {
-                run.create(&config)?;
-            }
-            let metrics = MetricsWriter::open(&run, position.step)?;
-            Some(Output { run, metrics, monitor })
-        } else {
-            None
-        };
         if let Some(checkpoint) = checkpoint {
             clsa.bank = checkpoint.restore(clsa.state())?;
             clsa.steps = position.step;
-            if let Some(output) = &output {
-                output.run.drop_checkpoints_after(position.step)?;
-            }
         }
+        let output = match run {
+            Some(run) => {
+                let identity = DataIdentity::of(data.train.as_ref());
+                let monitor = match &data.test {
+                    Some(test) if config.knn.every > 0 => Some(KnnMonitor::new(&config, data.train, test.clone())?),
+                    _ => None,
+                };
+                run.write_config(&config)?;
+                identity.write(run.folder())?;
+                let metrics = MetricsWriter::open(run.folder(), position.step)?;
+                Some(Output { run, metrics, monitor, gone_back_to: checkpoint.map(|_| position.step) })
+            }
+            None => None,
+        };
         Ok(Self { config, device, clsa, loader, views, skipped, position, output })
     }
 
@@ -221,7 +224,7 @@ impl Trainer {
             }
             let every = self.config.checkpoint.every_steps;
             if every > 0 && self.position.step.is_multiple_of(every) {
-                save(&self.output, &self.clsa, &self.config, self.position)?;
+                save(&mut self.output, &self.clsa, &self.config, self.position)?;
             }
         }
         drop(source);
@@ -230,8 +233,8 @@ impl Trainer {
         Ok(stop.load(Ordering::Relaxed) && self.position.epoch < self.config.train.epochs)
     }
 
-    fn checkpoint(&self) -> Result<Option<PathBuf>> {
-        save(&self.output, &self.clsa, &self.config, self.position)
+    fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
+        save(&mut self.output, &self.clsa, &self.config, self.position)
     }
 
     /// The k-NN accuracy of the query encoder, percent, recorded and shown.
@@ -246,9 +249,13 @@ impl Trainer {
     }
 }
 
-fn save(output: &Option<Output>, clsa: &Clsa, config: &Config, position: Position) -> Result<Option<PathBuf>> {
-    let Some(Output { run, .. }) = output else { return Ok(None) };
-    Ok(Some(Checkpoint::save(&run.checkpoints(), clsa.state(), config, position)?))
+fn save(output: &mut Option<Output>, clsa: &Clsa, config: &Config, position: Position) -> Result<Option<PathBuf>> {
+    let Some(Output { run, metrics, gone_back_to, .. }) = output else { return Ok(None) };
+    let folder = run.folder();
+    let path = Checkpoint::save(&folder.checkpoints(), clsa.state(), config, position)?;
+    folder.prune_checkpoints(gone_back_to.take(), position.step, config.checkpoint.keep)?;
+    metrics.settle()?;
+    Ok(Some(path))
 }
 
 /// What to say where a GPU computes in Candle's operations and nobody has asked for that.

@@ -1,83 +1,14 @@
 //! The commands as a user runs them.
 
-use assert_cmd::Command;
+mod tiny;
+
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// A run of eight steps in two epochs that takes about a second.
-const TINY: [&str; 14] = [
-    "--set",
-    "data.source=procedural:classes=4,train=64,test=16,side=16",
-    "--set",
-    "model.width=0.125",
-    "--set",
-    "eval={resize=16, crop=16}",
-    "--set",
-    "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}",
-    "--set",
-    "knn={every=1, k=5, train_samples=64, test_samples=16}",
-    "--set",
-    "method.bank=32",
-    "--epochs=2",
-    "--batch-size=16",
-];
-
-fn clsa() -> Command {
-    Command::cargo_bin("clsa").unwrap()
-}
-
-fn pretrain(out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
-    clsa().arg("pretrain").args(TINY).arg("--out").arg(out).args(more).assert()
-}
-
-fn stderr(assert: &assert_cmd::assert::Assert) -> String {
-    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
-}
-
-fn checkpoint(run: &Path, step: u64) -> PathBuf {
-    run.join(format!("checkpoints/step-{step:08}.safetensors"))
-}
-
-fn records(run: &Path, kind: &str) -> Vec<Value> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    all.filter(|record| record["kind"] == kind).collect()
-}
-
-/// Names and bytes of all tensors; the files themselves also hold their run's configuration.
-fn tensors(path: &Path) -> Vec<(String, Vec<u8>)> {
-    let bytes = fs::read(path).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut all: Vec<_> = file.tensors().into_iter().map(|(name, t)| (name, t.data().to_vec())).collect();
-    all.sort();
-    all
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// One sentence on the error stream that holds all of `words`, and the exit code.
-fn refused(assert: assert_cmd::assert::Assert, code: i32, words: &[&str]) {
-    let text = stderr(&assert);
-    let error = text.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("no error in {text}"));
-    for word in words {
-        assert!(error.contains(word), "{error:?} does not name {word:?}");
-    }
-    assert.code(code);
-}
+use tiny::{TINY, checkpoint, clsa, copy, pretrain, records, refused, stderr, tensors};
 
 #[test]
 fn a_run_leaves_configuration_metrics_events_and_checkpoints() {
@@ -519,16 +450,23 @@ fn the_memory_of_the_loss_does_not_count_the_making_of_the_bank() {
 }
 
 #[test]
-fn a_closed_pipe_ends_a_command_in_silence() {
+fn output_that_nobody_reads_or_that_finds_no_room_ends_a_command_with_one_sentence() {
     let photo = "procedural:classes=2,train=4,test=4,side=16";
     let bench = ["bench", "loss", "--batch", "2", "--bank", "64", "--dim", "8", "--steps", "1"];
-    for args in [&bench[..], &["doctor"], &["data", "info", photo]] {
+    for args in [&bench[..], &["doctor"], &["data", "info", photo], &["data", "verify", photo, "--json"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa"));
-        let output = command.args(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(!text.contains("panicked") && output.status.code() != Some(101), "{args:?}: {text}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        for out in [Stdio::from(writer), Stdio::from(full)] {
+            let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa"));
+            let output = command.args(args).stdout(out).stderr(Stdio::piped()).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                text.contains("error: standard output cannot be written: ") && !text.contains("panicked"),
+                "{text}"
+            );
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use clsa_data::{Limits, Source};
 use clsa_loss::{Backend as LossBackend, Candidates, ClsaLoss, MemoryBank};
 use clsa_model::{Arch, Backend, Compute, Encoder, EngineKind, Gradients, Mode, ModelConfig, Precision, Stem};
-use clsa_run::{Checkpoint, Config, KnnRecord, MethodConfig, RunFolder, StepRecord};
+use clsa_run::{Config, KnnRecord, LockedRun, MethodConfig, Resumption, StepRecord};
 use clsa_train::replay::{Case, Trajectory, replay};
 use clsa_train::{Clsa, Datasets, MomentumSgd, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
 use std::collections::HashMap;
@@ -328,10 +328,12 @@ fn train(gpu: &Device, precision: &str, folder: &Path, checkpoint: Option<&Path>
     let config = Config::load("demo", &changes.map(str::to_owned)).unwrap();
     let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
     let data = Datasets { train: splits.train, test: None };
-    let checkpoint = checkpoint.map(|path| Checkpoint::load(path).unwrap());
-    let run = if checkpoint.is_some() { RunFolder::open(folder).unwrap() } else { RunFolder::vacant(folder).unwrap() };
+    let (run, checkpoint) = match checkpoint.map(|path| LockedRun::resume(path).unwrap()) {
+        Some(Resumption { run, checkpoint, .. }) => (run, Some(checkpoint)),
+        None => (LockedRun::begin(folder).unwrap(), None),
+    };
     let (device, communicator) = (gpu.clone(), Box::new(SingleProcess));
-    let trainer = TrainerConfig { config, run, data, device, threads: 2, communicator };
+    let trainer = TrainerConfig { config, run: Some(run), data, device, threads: 2, communicator };
     Trainer::new(trainer, checkpoint.as_ref()).unwrap().run(&AtomicBool::new(false), &mut Silent).unwrap();
     candle_core::safetensors::load(folder.join("checkpoints/step-00000012.safetensors"), &Device::Cpu).unwrap()
 }

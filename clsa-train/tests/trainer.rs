@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use clsa_data::{Limits, Source};
-use clsa_run::{Config, KnnRecord, Record, RunFolder, StepRecord};
+use clsa_run::{Config, KnnRecord, LockedRun, Record, StepRecord};
 use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -50,7 +50,7 @@ impl Observer for Recorded {
 fn train(folder: &Path, config: Config, communicator: Box<dyn Communicator>) -> (End, Recorded) {
     let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
     let data = Datasets { train: splits.train, test: splits.test.ok() };
-    let run = RunFolder::vacant(folder).unwrap();
+    let run = communicator.is_first().then(|| LockedRun::begin(folder).unwrap());
     let trainer = TrainerConfig { config, run, data, device: Device::Cpu, threads: 1, communicator };
     let mut recorded = Recorded::default();
     let end = Trainer::new(trainer, None).unwrap().run(&AtomicBool::new(false), &mut recorded).unwrap();

@@ -1,7 +1,7 @@
 //! `cargo xtask bundle-cuda`: everything that proves and measures CUDA on another machine, in one folder.
 
 use crate::cuda::Toolkit;
-use crate::{cargo, code, nvcc, root, target};
+use crate::{cargo, code, nvcc, root, show, target};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,20 +41,20 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
     while let Some(arg) = rest.next() {
         let name = match arg.to_str() {
             Some("--help" | "-h") => {
-                crate::show(HELP);
+                show(HELP);
                 return Ok(0);
             }
             Some("--cifar") => "cifar",
             Some("--photos") => "imagenet",
             _ => {
-                eprintln!("error: bundle-cuda does not know {}; see --help", arg.to_string_lossy());
+                tell!("error: bundle-cuda does not know {}; see --help", arg.to_string_lossy());
                 return Ok(2);
             }
         };
         match rest.next().map(PathBuf::from) {
             Some(archive) if archive.is_file() => data.push((name, archive)),
             _ => {
-                eprintln!("error: {} needs the path of an archive", arg.to_string_lossy());
+                tell!("error: {} needs the path of an archive", arg.to_string_lossy());
                 return Ok(2);
             }
         }
@@ -86,7 +86,7 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
     }
     let _ = fs::remove_dir_all(&bundle);
     fs::rename(&fresh, &bundle).map_err(|error| format!("{}: {error}", bundle.display()))?;
-    println!("{} has {size} MiB; on a machine with a GPU: ./check.sh", bundle.display());
+    show(&format!("{} has {size} MiB; on a machine with a GPU: ./check.sh\n", bundle.display()));
     Ok(0)
 }
 

@@ -2,6 +2,13 @@
 //!
 //! It depends on nothing, so that it starts in seconds, and knows features, not the commands of `clsa`.
 
+/// Prints a line to the error stream; where nobody reads it, the work goes on.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
 mod bundle;
 mod check;
 mod cuda;
@@ -47,7 +54,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error}");
+            tell!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -61,9 +68,7 @@ fn run(args: &[OsString]) -> Result<u8, String> {
     run.args(args).env("CLSA_RUN_AS", "cargo xtask");
     if features::names_gpu(args) {
         if !cuda::has_driver() {
-            eprintln!(
-                "error: --device cuda: this machine has no NVIDIA driver (libcuda.so.1); see `cargo xtask doctor`"
-            );
+            tell!("error: --device cuda: this machine has no NVIDIA driver (libcuda.so.1); see `cargo xtask doctor`");
             return Ok(2);
         }
         let toolkit = nvcc::toolkit()?;
@@ -72,12 +77,25 @@ fn run(args: &[OsString]) -> Result<u8, String> {
         toolkit.run_with(&mut run)?;
     }
     if !program().exists() {
-        eprintln!("building clsa (some minutes the first time)");
+        tell!("building clsa (some minutes the first time)");
     }
     if code(&mut build)? != 0 {
         return Err("clsa did not build".to_owned());
     }
-    code(&mut run)
+    replace_by(run)
+}
+
+/// Becomes another program, so that signals and exit codes are its own.
+#[cfg(unix)]
+fn replace_by(mut command: Command) -> Result<u8, String> {
+    use std::os::unix::process::CommandExt;
+    let error = command.exec();
+    Err(format!("{} could not be started: {error}", command.get_program().to_string_lossy()))
+}
+
+#[cfg(not(unix))]
+fn replace_by(mut command: Command) -> Result<u8, String> {
+    code(&mut command)
 }
 
 /// Every test of the workspace, optimized, with the dependencies that the commands have built already.

@@ -34,7 +34,7 @@ fn install() -> Result<Toolkit, String> {
         return installed(&venv);
     }
     if !pip.exists() {
-        eprintln!("no CUDA toolkit found; installing nvcc and libraries from PyPI into {} (1.7 GB)", venv.display());
+        tell!("no CUDA toolkit found; installing nvcc and libraries from PyPI into {} (1.7 GB)", venv.display());
         if code(Command::new("python3").args(["-m", "venv"]).arg(&venv))? != 0 {
             return Err("python3 -m venv failed; install python3 with venv, or a CUDA toolkit".to_owned());
         }

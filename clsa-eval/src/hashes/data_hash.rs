@@ -1,7 +1,8 @@
 //! The hash of a data set.
 
 use crate::EvalError;
-use clsa_data::{Dataset, Label, Presence};
+use clsa_data::Dataset;
+use clsa_run::hash_names_and_labels;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -28,24 +29,7 @@ const BLOCK: usize = 1024;
 pub fn data_hash(dataset: &dyn Dataset, progress: &dyn Fn(u64, u64)) -> Result<String, EvalError> {
     let mut hash = Sha256::new();
     let len = dataset.len();
-    hash.update((len as u64).to_le_bytes());
-    dataset.class_names().iter().for_each(|name| update_text(&mut hash, name));
-    let common = common_prefix(dataset);
-    for index in 0..len {
-        update_text(&mut hash, &dataset.name(index)[common..]);
-        match dataset.label(index) {
-            Label::None => hash.update([0]),
-            Label::Class(class) => hash.update(class.to_le_bytes()),
-            Label::Multi(classes) => {
-                let presence = |p: &Presence| match p {
-                    Presence::Absent => 0,
-                    Presence::Difficult => 1,
-                    Presence::Present => 2,
-                };
-                hash.update(classes.iter().map(presence).collect::<Vec<u8>>());
-            }
-        }
-    }
+    hash_names_and_labels(dataset, &mut hash);
     for start in (0..len).step_by(BLOCK) {
         let end = (start + BLOCK).min(len);
         let content = |index| -> Result<_, EvalError> {
@@ -72,17 +56,4 @@ pub fn joined_hash(splits: impl IntoIterator<Item = impl AsRef<str>>) -> String 
 fn update_text(hash: &mut Sha256, text: &str) {
     hash.update((text.len() as u64).to_le_bytes());
     hash.update(text);
-}
-
-/// Length of what all names begin with, up to the last folder.
-fn common_prefix(dataset: &dyn Dataset) -> usize {
-    let first = dataset.name(0);
-    let mut common = first.rfind('/').map_or(0, |slash| slash + 1);
-    for index in 1..dataset.len() {
-        let name = dataset.name(index);
-        while !name.starts_with(&first[..common]) {
-            common = first[..common - 1].rfind('/').map_or(0, |slash| slash + 1);
-        }
-    }
-    common
 }

@@ -5,15 +5,18 @@ use toml::{Table, Value};
 /// Puts the value of an override in its place. An error is a reason.
 pub(super) fn apply(table: &mut Table, text: &str) -> Result<(), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as optim.lr=0.06")?;
-    insert(table, key.trim(), value_of(value.trim()))
+    insert(table, key.trim(), value_of(value.trim())?)
 }
 
 /// A TOML value; a text that is none is a string.
-fn value_of(text: &str) -> Value {
+fn value_of(text: &str) -> Result<Value, String> {
     let document: Result<Table, _> = format!("value = {text}").parse();
     match document.map(|mut table| table.remove("value")) {
-        Ok(Some(value)) => value,
-        _ => Value::String(text.to_owned()),
+        Ok(Some(value)) => Ok(value),
+        _ if text.parse::<i64>().is_err() && text.parse::<i128>().is_ok() => {
+            Err(format!("whole numbers go from {} to {}", i64::MIN, i64::MAX))
+        }
+        _ => Ok(Value::String(text.to_owned())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
+use crate::streams::put;
 use clap::{Subcommand, ValueEnum};
 use clsa_augment::ViewPlan;
 use clsa_data::{Source, Split};
@@ -76,7 +77,7 @@ struct Step {
     /// Multiple of the base width
     #[arg(long, default_value_t = 1.0)]
     width: f64,
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = device::thread_count)]
     threads: usize,
     /// Measured steps, after one that is not
     #[arg(long, default_value_t = 5)]
@@ -114,7 +115,7 @@ struct Loss {
     bank: usize,
     #[arg(long, default_value_t = 128)]
     dim: usize,
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = device::thread_count)]
     threads: usize,
     /// Measured steps, after one that is not
     #[arg(long, default_value_t = 5)]
@@ -138,7 +139,7 @@ struct Augment {
     /// Which views
     #[arg(long, default_value = "single")]
     preset: Plan,
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = device::thread_count)]
     threads: usize,
     /// Images to make views of, the files in turn
     #[arg(long, default_value_t = 200)]
@@ -155,7 +156,7 @@ struct LoaderArgs {
     /// Which views
     #[arg(long, default_value = "single")]
     preset: Plan,
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = device::thread_count)]
     threads: usize,
     #[arg(long, default_value_t = 10)]
     batch: usize,
@@ -264,10 +265,10 @@ fn print(result: &impl serde::Serialize, json: bool) -> Result<(), Failure> {
     match value.as_object() {
         Some(fields) if !json => {
             for (name, value) in fields {
-                println!("{name:<16}{value}");
+                put!("{name:<16}{value}")?;
             }
+            Ok(())
         }
-        _ => println!("{value}"),
+        _ => put!("{value}"),
     }
-    Ok(())
 }

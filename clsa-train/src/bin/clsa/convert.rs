@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, request};
 use crate::output;
+use crate::streams::put;
 use anyhow::Context;
 use clap::ValueEnum;
 use clsa_model::ModelConfig;
@@ -68,8 +69,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let config = weights::check(&tensors).with_context(named)?;
     weights::write(&args.output, &tensors, format)?;
-    println!("{}: {} for {}", args.output.display(), describe(&config), format.reader());
-    Ok(())
+    put!("{}: {} for {}", args.output.display(), describe(&config), format.reader())
 }
 
 /// The format asked for, or that of OUT's ending.

@@ -1,7 +1,9 @@
 //! `clsa data`.
 
+use crate::device;
 use crate::failure::{Failure, request};
 use crate::progress::Progress;
+use crate::streams::{put, say};
 use clap::Subcommand;
 use clsa_data::inspect::{SourceInfo, SplitInfo, inspect};
 use clsa_data::pack::{PackOptions, pack};
@@ -59,7 +61,7 @@ struct Verify {
     /// The data set, as KIND:PATH
     source: String,
     /// Threads that decode [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
     /// Prints a JSON object
     #[arg(long)]
@@ -91,7 +93,7 @@ struct Pack {
     #[arg(long, conflicts_with = "seed")]
     in_order: bool,
     /// Threads that decode and encode [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
 }
 
@@ -148,9 +150,9 @@ fn open(source: &str) -> Result<Splits, Failure> {
 fn info(args: Info) -> Result<(), Failure> {
     let info = inspect(&open(&args.source)?, args.headers);
     if args.json {
-        println!("{}", serde_json::to_string(&info)?);
+        put!("{}", serde_json::to_string(&info)?)?;
     } else {
-        print!("{}", describe(&args.source, &info));
+        put!("{}", describe(&args.source, &info).trim_end())?;
     }
     Ok(())
 }
@@ -217,10 +219,10 @@ fn verify_all(args: Verify) -> Result<(), Failure> {
     let report = verify(&splits, args.threads, &|done, of| progress.at(done, of))?;
     drop(progress);
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        put!("{}", serde_json::to_string(&report)?)?;
     } else {
         for bad in &report.bad {
-            println!("{}: {}", bad.split, bad.reason);
+            put!("{}: {}", bad.split, bad.reason)?;
         }
     }
     let (bad, samples) = (report.bad.len(), report.samples);
@@ -229,8 +231,8 @@ fn verify_all(args: Verify) -> Result<(), Failure> {
         return Err(anyhow::anyhow!("{bad} of {} {are} bad", counted(samples, "image")).into());
     }
     match samples {
-        1 => eprintln!("the 1 image is good"),
-        _ => eprintln!("all {samples} images are good"),
+        1 => say!("the 1 image is good"),
+        _ => say!("all {samples} images are good"),
     }
     Ok(())
 }
@@ -248,12 +250,11 @@ fn pack_shards(args: Pack) -> Result<(), Failure> {
     let report = pack(&splits, &args.out, &options, &|done, of| progress.at(done, of))?;
     drop(progress);
     for reason in &report.bad {
-        eprintln!("warning: left out: {reason}");
+        say!("warning: left out: {reason}");
     }
     let (images, shards) = (counted(report.samples, "image"), counted(report.shards.len(), "shard"));
-    eprintln!("{images} in {shards}, {:.1} MB; {} left out", report.bytes as f64 / 1e6, report.bad.len());
-    println!("wds:{}", args.out.display());
-    Ok(())
+    say!("{images} in {shards}, {:.1} MB; {} left out", report.bytes as f64 / 1e6, report.bad.len());
+    put!("wds:{}", args.out.display())
 }
 
 fn index_shards(args: Index) -> Result<(), Failure> {
@@ -264,7 +265,7 @@ fn index_shards(args: Index) -> Result<(), Failure> {
     let progress = Progress::new("indexed", "shards");
     let report = write_indexes(source.argument(), &|done, of| progress.at(done, of))?;
     drop(progress);
-    eprintln!("{} in {}", counted(report.samples, "image"), counted(report.shards, "shard"));
+    say!("{} in {}", counted(report.samples, "image"), counted(report.shards, "shard"));
     Ok(())
 }
 
@@ -286,8 +287,7 @@ fn fetch_files(args: Fetch) -> Result<(), Failure> {
         progress.at(done / 1000, of / 1000);
     })?;
     drop(shown);
-    println!("{source}");
-    Ok(())
+    put!("{source}")
 }
 
 #[cfg(not(feature = "fetch"))]

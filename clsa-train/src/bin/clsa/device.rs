@@ -52,6 +52,17 @@ fn open_gpu(number: usize) -> Result<Device, Failure> {
     )))
 }
 
+/// Most threads that can be asked for: more than any machine has cores.
+const MOST_THREADS: usize = 1024;
+
+/// A number of threads as the command line has it.
+pub fn thread_count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&threads| threads <= MOST_THREADS)
+        .ok_or_else(|| format!("use a number up to {MOST_THREADS}"))
+}
+
 /// Sets the number of threads that compute, and returns it; 0 means one for each core.
 pub fn set_threads(threads: usize) -> Result<usize, Failure> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
@@ -61,6 +72,14 @@ pub fn set_threads(threads: usize) -> Result<usize, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_are_a_number_that_a_machine_can_have() {
+        assert_eq!((thread_count("0"), thread_count("1024")), (Ok(0), Ok(1024)));
+        for wrong in ["1025", "100000", "-1", "two", "99999999999999999999"] {
+            assert!(thread_count(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_gpu_has_a_number_and_the_first_needs_none() {

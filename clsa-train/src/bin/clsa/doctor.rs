@@ -3,6 +3,7 @@
 mod cuda_libraries;
 
 use crate::failure::Failure;
+use crate::streams::put;
 use clsa_cpu::InstructionSet;
 use std::process::Command;
 
@@ -16,28 +17,27 @@ pub struct Args {}
 pub fn run(_: Args) -> Result<(), Failure> {
     // Fail before printing anything.
     let kernels = InstructionSet::chosen()?;
-    let row = |name: &str, value: String| println!("{name:<19}{value}");
-    row("cores", std::thread::available_parallelism().map_or("unknown".to_owned(), |n| n.to_string()));
-    row("memory", memory().unwrap_or_else(|| "unknown".to_owned()));
-    row("CPU features", cpu_features());
-    row("CPU kernels", format!("model {kernels}, loss {kernels}"));
+    let row = |name: &str, value: String| put!("{name:<19}{value}");
+    row("cores", std::thread::available_parallelism().map_or("unknown".to_owned(), |n| n.to_string()))?;
+    row("memory", memory().unwrap_or_else(|| "unknown".to_owned()))?;
+    row("CPU features", cpu_features())?;
+    row("CPU kernels", format!("model {kernels}, loss {kernels}"))?;
     let gpus = lines(Command::new("nvidia-smi").args(["--query-gpu=name,memory.total", "--format=csv,noheader"]));
-    row("CUDA devices", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
-    println!("\nOptional features, and what each needs here:");
+    row("CUDA devices", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") })?;
+    put!("\nOptional features, and what each needs here:")?;
     let feature = |name: &str, built: bool, needs: &str| {
-        row(name, format!("{}; needs {needs}", if built { "in this build" } else { "not in this build" }));
+        row(name, format!("{}; needs {needs}", if built { "in this build" } else { "not in this build" }))
     };
     feature(
         "cuda",
         cfg!(feature = "cuda"),
         "an NVIDIA GPU, and nvcc and cuDNN to build with (`cargo xtask` gets both)",
-    );
+    )?;
     for library in cuda_libraries::missing() {
-        row("", library);
+        row("", library)?;
     }
-    feature("parquet", cfg!(feature = "parquet"), "nothing");
-    feature("fetch", cfg!(feature = "fetch"), "the network when it runs");
-    Ok(())
+    feature("parquet", cfg!(feature = "parquet"), "nothing")?;
+    feature("fetch", cfg!(feature = "fetch"), "the network when it runs")
 }
 
 fn memory() -> Option<String> {

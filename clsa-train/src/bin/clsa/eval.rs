@@ -7,6 +7,8 @@ mod subject;
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
 use crate::output;
+use crate::streams::{put, say};
+use anyhow::Context;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clsa_data::{Limits, Source, Splits};
 use clsa_eval::EvalError;
@@ -55,7 +57,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Threads that compute [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
     /// Where the figures are written
     #[arg(long, value_name = "FILE")]
@@ -83,6 +85,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         protocol.check_settings(&subject.settings).map_err(named_as_options)?;
     }
     output::check("--out", &subject.out)?;
+    for folder in [&subject.cache, &subject.cache.join("features")] {
+        clsa_files::remove_abandoned(folder).with_context(|| folder.display().to_string())?;
+    }
     let trained = subject.trained(&device)?;
     let source: Source = subject.data.parse().map_err(|error| request(format!("--data: {error}")))?;
     let data = open(&source, &protocols, &subject)?;
@@ -111,19 +116,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if out.exists() {
         match Evaluation::read(&out) {
             Ok(earlier) => evaluation.keep_other_protocols(earlier),
-            Err(error) => eprintln!("warning: {error}; it is replaced"),
+            Err(error) => say!("warning: {error}; it is replaced"),
         }
     }
     for picture in pictures {
         let path = out.with_file_name(picture.file_name);
         clsa_files::write_whole(&path, &picture.png).map_err(|source| EvalError::Io { path: path.clone(), source })?;
-        eprintln!("written: {}", path.display());
+        say!("written: {}", path.display());
     }
     evaluation.write(&out)?;
-    // Last, because a reader that has gone ends the command here.
-    print!("{tables}");
-    eprintln!("written: {}", out.display());
-    Ok(())
+    say!("written: {}", out.display());
+    // Last, because the command ends where nobody can read it.
+    put!("{}", tables.trim_end())
 }
 
 /// The protocols of these names, each once.
@@ -149,7 +153,7 @@ fn open(source: &Source, protocols: &[&dyn Protocol], subject: &Subject) -> Resu
         Err(no_test) => {
             let data = EvalData::new(train, None);
             check(protocols, &data, &subject.settings).map_err(|error| request(format!("{no_test}; {error}")))?;
-            eprintln!("note: {no_test}; the queries are training images");
+            say!("note: {no_test}; the queries are training images");
             Ok(data)
         }
     }
@@ -165,7 +169,7 @@ fn out(args: &Args, subject: &Subject, evaluation: &Evaluation) -> PathBuf {
 
 /// Says what is evaluated on what.
 fn announce(subject: &Subject, evaluation: &Evaluation) {
-    eprintln!(
+    say!(
         "{}: {} x {}; {}: {} training and {} test images of {} classes",
         evaluation.weights,
         subject.model.arch.name(),

@@ -1,5 +1,7 @@
 //! `clsa`: every command of CLSA. `cargo xtask` builds and runs it.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)] // these panic where nothing can be written; see `streams`
+
 mod bench;
 mod convert;
 mod data;
@@ -12,12 +14,15 @@ mod pretrain;
 mod progress;
 mod replay;
 mod report;
+mod signals;
+mod streams;
 mod view_grid;
 mod views;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 use std::sync::LazyLock;
+use streams::say;
 
 /// Contrastive Learning with Stronger Augmentations.
 #[derive(Parser)]
@@ -59,8 +64,6 @@ fn named(command: clap::Command) -> clap::Command {
 }
 
 fn main() -> ExitCode {
-    // `… | head -1` ends the command, as it does any other, where Rust would panic.
-    sigpipe::reset();
     let matches = named(Cli::command().name(program()).bin_name(program())).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
@@ -77,7 +80,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", failure.sentence());
+            say!("error: {}", failure.sentence());
             ExitCode::from(failure.exit_code())
         }
     }

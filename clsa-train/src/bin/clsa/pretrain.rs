@@ -4,13 +4,16 @@ use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
 use crate::program;
 use crate::progress::Progress;
-use anyhow::Context;
+use crate::signals;
+use crate::streams::say;
 use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
-use clsa_run::{CheckpointError, Config, ConfigError, KnnRecord, Preset, Resumption, RunError, RunFolder, StepRecord};
-use clsa_train::{Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig, check_data, has_classes};
+use clsa_run::{
+    CheckpointError, Config, ConfigError, DataIdentity, KnnRecord, LockedRun, Preset, Resumption, RunError, RunFolder,
+    StepRecord,
+};
+use clsa_train::{Datasets, End, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, check_data, has_classes};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Pretrain an encoder with CLSA.
 ///
@@ -29,25 +32,29 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE", help = format!("Where the images are: {}", SourceKind::forms()))]
     data: Option<String>,
     /// Changes a configuration key; may be given several times
-    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
+    #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Passes over the data
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long)]
     epochs: Option<u64>,
     /// Images per step
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long)]
     batch_size: Option<usize>,
-    /// Seed of weights, order and views
-    #[arg(long, conflicts_with = "resume")]
+    /// Seed of weights, order and views, below 2^63
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// The run's folder [default: runs/PRESET-TIME]
     #[arg(long, conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Continues a run, from its newest checkpoint or from the one named
+    /// Continues a run from its newest checkpoint, with the settings of its config.toml, or from the checkpoint named, with those of
+    /// that; --set, --epochs and --data change them
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     resume: Option<PathBuf>,
+    /// With --resume: go on although the images are others than those that the run was trained on
+    #[arg(long, requires = "resume")]
+    other_images: bool,
     /// Threads that compute [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
@@ -56,16 +63,11 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let (mut config, resumed) = match &args.resume {
-        None => (load(&args.preset, &overrides(&args))?, None),
-        Some(path) => {
-            let resumed = RunFolder::resume(path).map_err(not_resumed)?;
-            for error in &resumed.skipped {
-                eprintln!("warning: {error}");
-            }
-            let origin = resumed.checkpoint.path.display().to_string();
-            (Config::parse(&origin, &resumed.checkpoint.config, &[])?, Some(resumed))
-        }
+    let overrides = overrides(&args);
+    let resumed = args.resume.as_deref().map(LockedRun::resume).transpose().map_err(not_resumed)?;
+    let mut config = match &resumed {
+        None => load(&args.preset, &overrides)?,
+        Some(resumed) => config_to_go_on_with(resumed, &overrides)?,
     };
     if let Some(source) = args.data {
         config.data.source = source;
@@ -80,24 +82,34 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let threads = device::set_threads(args.threads)?;
     let device = device::open(args.device)?;
 
-    let stop = stop_on_signals()?;
+    let stop = signals::stop_flag()?;
     let (run, checkpoint) = match resumed {
-        Some(Resumption { run, checkpoint, .. }) => {
-            eprintln!("resuming {} at step {}", checkpoint.path.display(), checkpoint.position.step);
+        Some(Resumption { run, checkpoint, skipped, .. }) => {
+            for error in &skipped {
+                say!("warning: {error}");
+            }
+            if !args.other_images {
+                check_images(run.folder(), data.train.as_ref())?;
+            }
+            say!("resuming {} at step {}", checkpoint.path.display(), checkpoint.position.step);
+            say_what_is_replaced(run.folder(), checkpoint.position.step)?;
             (run, Some(checkpoint))
         }
         None => {
-            let path = args.out.unwrap_or_else(|| RunFolder::default_path(&args.preset));
-            let occupied = |error| {
-                let named = path.display();
-                request(format!("--out {error}; `{} pretrain --resume {named}` continues it", program()))
+            let run = match &args.out {
+                Some(path) => LockedRun::begin(path).map_err(not_begun)?,
+                None => LockedRun::begin_in_runs(&args.preset)?,
             };
-            (RunFolder::vacant(&path).map_err(occupied)?, None)
+            (run, None)
         }
     };
-    let path = run.path().display().to_string();
+    let folder = run.folder().clone();
+    let path = folder.path().display().to_string();
+    if !run.is_exclusive() {
+        say!("note: the file system of {path} has no locks, so nothing keeps another process from writing this run");
+    }
     let (samples, model, train) = (data.train.len(), &config.model, &config.train);
-    eprintln!(
+    say!(
         "run {path}: {} x {} ({} weak, {} strong views) on {samples} images of {}, {} epochs of batches of {}",
         model.arch.name(),
         model.width,
@@ -108,29 +120,29 @@ pub fn run(args: Args) -> Result<(), Failure> {
         train.batch_size,
     );
     let communicator = Box::new(SingleProcess);
-    let trainer = TrainerConfig { config, run, data, device, threads, communicator };
+    let trainer = TrainerConfig { config, run: Some(run), data, device, threads, communicator };
     let trainer = Trainer::new(trainer, checkpoint.as_ref())?;
     drop(checkpoint);
     let mut shown = ShownRun(Progress::new("step", "steps"));
-    let end = trainer.run(&stop, &mut shown)?;
+    let end = trainer.run(&stop, &mut shown).map_err(|error| advised(error, &folder))?;
     drop(shown);
     match end {
         End::Finished { before, after } => {
             match (before, after) {
                 (Some(before), Some(after)) => {
-                    eprintln!("k-NN accuracy: {before:.1} % before, {after:.1} % after training")
+                    say!("k-NN accuracy: {before:.1} % before, {after:.1} % after training")
                 }
-                (None, Some(after)) => eprintln!("k-NN accuracy: {after:.1} % after training"),
+                (None, Some(after)) => say!("k-NN accuracy: {after:.1} % after training"),
                 (_, None) => {}
             }
-            eprintln!("the run is in {path}");
-            eprintln!("evaluate it with: {} eval --run {path}", program());
+            say!("the run is in {path}");
+            say!("evaluate it with: {} eval --run {path}", program());
         }
         End::Stopped(checkpoint) => {
             if let Some(checkpoint) = checkpoint {
-                eprintln!("stopped; checkpoint {}", checkpoint.display());
+                say!("stopped; checkpoint {}", checkpoint.display());
             }
-            eprintln!("continue with: {} pretrain --resume {path}", program());
+            say!("continue with: {} pretrain --resume {path}", program());
         }
     }
     Ok(())
@@ -166,13 +178,80 @@ fn not_resumed(error: RunError) -> Failure {
     }
 }
 
+/// Names the options of this command in what is wrong with `--out`.
+fn not_begun(error: RunError) -> Failure {
+    match &error {
+        RunError::Occupied { path } => {
+            request(format!("--out {error}; `{} pretrain --resume {}` continues it", program(), path.display()))
+        }
+        RunError::InUse { .. } => request(format!("--out {error}")),
+        _ => error.into(),
+    }
+}
+
+/// Says how to go on after training has left the finite numbers.
+fn advised(error: TrainError, run: &RunFolder) -> Failure {
+    if !matches!(error, TrainError::Diverged { .. }) {
+        return error.into();
+    }
+    let advice = match run.newest_checkpoint() {
+        Ok(_) => format!(
+            "training diverged; go on from the last checkpoint with a lower learning rate: `{} pretrain --resume {} --set \
+             optim.lr=VALUE`",
+            program(),
+            run.path().display()
+        ),
+        Err(_) => "training diverged before its first checkpoint; begin again with a lower learning rate, --set optim.lr=VALUE".into(),
+    };
+    anyhow::Error::new(error).context(advice).into()
+}
+
+/// The configuration of a run with what is changed; what its checkpoint depends on is refused.
+fn config_to_go_on_with(resumed: &Resumption, overrides: &[String]) -> Result<Config, Failure> {
+    let Resumption { checkpoint, config, config_file, .. } = resumed;
+    let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
+    let config = Config::parse(&config_file.display().to_string(), config, overrides).map_err(named_by_option)?;
+    match before.fixed_key(&config) {
+        Some(key) => Err(request(format!(
+            "--resume: a run keeps its {key}, which the state in its checkpoints depends on; begin another run to change it"
+        ))),
+        None => Ok(config),
+    }
+}
+
+/// Refuses images that are not those of the run.
+fn check_images(run: &RunFolder, train: &dyn Dataset) -> Result<(), Failure> {
+    let Some(before) = DataIdentity::read(run)? else { return Ok(()) };
+    match before.difference(&DataIdentity::of(train)) {
+        Some(difference) => Err(request(format!(
+            "--resume {}: the images are not those that this run was trained on ({difference}); name those with --data, or add \
+             --other-images to go on with these",
+            run.path().display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Tells of later checkpoints that a run which goes back will replace.
+fn say_what_is_replaced(run: &RunFolder, step: u64) -> Result<(), Failure> {
+    let later = run.checkpoints_after(step)?;
+    if later > 0 {
+        say!("note: {later} later checkpoints of this run stay until it has written a new one, which replaces them");
+    }
+    Ok(())
+}
+
 /// Reads a configuration; its errors name the options of this command.
 pub fn load(preset: &str, overrides: &[String]) -> Result<Config, Failure> {
-    Config::load(preset, overrides).map_err(|error| match error {
+    Config::load(preset, overrides).map_err(named_by_option)
+}
+
+fn named_by_option(error: ConfigError) -> Failure {
+    match error {
         ConfigError::Override { .. } => request(format!("--set {error}")),
         ConfigError::UnknownPreset(_) => request(format!("--preset {error}")),
         error => error.into(),
-    })
+    }
 }
 
 /// `--epochs` and the like are overrides with a name of their own; they come after `--set`.
@@ -192,21 +271,7 @@ fn open(config: &Config) -> Result<Datasets, DataError> {
     let labeled = |data: &Arc<dyn Dataset>| has_classes(data.as_ref());
     let test = test.ok().filter(labeled).filter(|_| labeled(&train));
     if test.is_none() && config.knn.every > 0 {
-        eprintln!("note: {} has no labeled test images, so there is no k-NN accuracy", config.data.source);
+        say!("note: {} has no labeled test images, so there is no k-NN accuracy", config.data.source);
     }
     Ok(Datasets { train, test })
-}
-
-/// The flag that Ctrl-C and SIGTERM set. A second signal ends the process at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping after this step; once more stops at once, without a checkpoint");
-    })
-    .context("the signal handler could not be set")?;
-    Ok(stop)
 }

@@ -1,5 +1,6 @@
 //! How long work is shown: a bar on a terminal, plain lines elsewhere; both with a rate and the time left.
 
+use crate::streams::say;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,13 +55,13 @@ impl Progress {
         if self.bar.is_hidden() && (done == of || state.last_line.elapsed() >= LINE_EVERY) {
             state.last_line = Instant::now();
             let pace = pace(done.saturating_sub(first), of.saturating_sub(done), since.elapsed());
-            eprintln!("{}: {done}/{of} {}{pace}{message}", self.what, self.unit);
+            say!("{}: {done}/{of} {}{pace}{message}", self.what, self.unit);
         }
     }
 
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
-        if self.bar.is_hidden() { eprintln!("{text}") } else { self.bar.println(text) }
+        if self.bar.is_hidden() { say!("{text}") } else { self.bar.println(text) }
     }
 }
 

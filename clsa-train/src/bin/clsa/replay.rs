@@ -2,6 +2,7 @@
 
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
+use crate::streams::put;
 use anyhow::Context;
 use clap::ValueEnum;
 use clsa_model::{Backend, Compute, Precision};
@@ -22,7 +23,7 @@ pub struct Args {
     #[arg(long, default_value = "portable")]
     backend: ReplayBackend,
     /// Threads that compute [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
@@ -61,6 +62,5 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let compute = Compute { backend, precision, bn_splits: 1 };
     let trajectory = replay(&case, compute, &device::open(args.device)?).with_context(|| name)?;
-    println!("{}", serde_json::to_string_pretty(&trajectory)?);
-    Ok(())
+    put!("{}", serde_json::to_string_pretty(&trajectory)?)
 }

@@ -2,6 +2,7 @@
 
 use crate::eval::console::Console;
 use crate::failure::{Failure, request};
+use crate::streams::say;
 use crate::{device, output, program};
 use clsa_data::Source;
 use clsa_eval::report::{Report, ReportOptions};
@@ -35,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Threads that compute [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
 }
 
@@ -61,9 +62,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let options = ReportOptions { samples, seed: args.seed, data: args.data, program: program().to_owned() };
     let report = Report::of(&runs, &options, &Console)?;
     for missing in report.missing() {
-        eprintln!("note: {missing}");
+        say!("note: {missing}");
     }
     report.write(&out)?;
-    eprintln!("written: {}", out.display());
+    say!("written: {}", out.display());
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `clsa views`.
 
 use crate::failure::{Failure, request};
+use crate::streams::put;
 use crate::view_grid::{Labeled, grid};
 use crate::{output, pretrain};
 use anyhow::Context;
@@ -58,6 +59,5 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format).with_context(|| out.to_string())?;
     clsa_files::write_whole(&args.out, bytes.get_ref()).with_context(|| out.to_string())?;
-    println!("{out}");
-    Ok(())
+    put!("{out}")
 }

@@ -1,6 +1,7 @@
 //! An evaluation shown on the error stream.
 
 use crate::progress::Progress;
+use crate::streams::say;
 use clsa_eval::Observer;
 
 /// Shows progress, notes and warnings.
@@ -13,10 +14,10 @@ impl Observer for Console {
     }
 
     fn note(&self, text: &str) {
-        eprintln!("note: {text}");
+        say!("note: {text}");
     }
 
     fn warning(&self, text: &str) {
-        eprintln!("warning: {text}");
+        say!("warning: {text}");
     }
 }

@@ -1,0 +1,278 @@
+//! What keeps runs apart, and what a run can go on with.
+
+mod tiny;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, stderr};
+
+/// A run that goes on until it is stopped.
+fn endless(arguments: &[&str], stderr: Stdio) -> Child {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("clsa"));
+    command.args(arguments).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
+}
+
+fn begin(out: &Path, more: &[&str]) -> Child {
+    let out = out.display().to_string();
+    let mut arguments = [&["pretrain"], &TINY[..], &["--out", &out, "--epochs", "100000"]].concat();
+    arguments.extend_from_slice(more);
+    endless(&arguments, Stdio::null())
+}
+
+/// Waits until a run has recorded so many steps.
+fn wait_for_steps(run: &Path, steps: usize) {
+    let start = Instant::now();
+    let recorded =
+        || fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default().matches("\"kind\":\"step\"").count();
+    while recorded() < steps {
+        assert!(start.elapsed() < Duration::from_secs(120), "{} does not grow", run.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap().success());
+}
+
+fn stop(mut child: Child) {
+    signal(&child, "TERM");
+    assert!(child.wait().unwrap().success());
+}
+
+fn resume(run: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    clsa().arg("pretrain").arg("--resume").arg(run).args(more).assert()
+}
+
+#[test]
+fn a_run_that_is_being_written_is_refused_to_a_second_process() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let child = begin(&run, &[]);
+    wait_for_steps(&run, 6);
+    let holder = format!("process {}", child.id());
+    refused(resume(&run, &[]), 2, &["--resume", &run.display().to_string(), "in use by", &holder]);
+    refused(pretrain(&run, &[]), 2, &["--out", "in use by", &holder]);
+    stop(child);
+    let assert = resume(&run, &["--epochs", "1"]).success();
+    assert!(stderr(&assert).contains("resuming"), "the lock ends with its process");
+}
+
+#[test]
+fn runs_that_begin_in_the_same_second_have_folders_of_their_own() {
+    let folder = TempDir::new().unwrap();
+    let start = |seed: &str| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("clsa"));
+        command.current_dir(&folder).arg("pretrain").args(TINY).args(["--epochs", "1", "--seed", seed]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let started: Vec<_> = ["1", "2", "3"].into_iter().map(start).collect();
+    for mut child in started {
+        assert!(child.wait().unwrap().success());
+    }
+    let runs: Vec<_> = fs::read_dir(folder.path().join("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut seeds: Vec<u64> =
+        runs.iter().map(|run| clsa_run::RunFolder::at(run).config().unwrap().train.seed).collect();
+    seeds.sort_unstable();
+    assert_eq!(seeds, [1, 2, 3], "{runs:?}");
+}
+
+#[test]
+fn a_checkpoint_outside_its_run_is_refused_before_anything_is_done() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs", "1"]).success();
+    let backup = folder.path().join("backup/of");
+    fs::create_dir_all(&backup).unwrap();
+    let copy = backup.join("step-00000004.safetensors");
+    fs::copy(checkpoint(&run, 4), &copy).unwrap();
+    refused(
+        resume(&copy, &[]),
+        2,
+        &["--resume", &copy.display().to_string(), "not in the folder checkpoints of a run"],
+    );
+    assert_eq!(fs::read_dir(folder.path().join("backup")).unwrap().count(), 1, "nothing is written beside it");
+
+    for name in ["weights.pth", "checkpoints/weights.pth"] {
+        let weights = run.join(name);
+        fs::write(&weights, b"PK").unwrap();
+        refused(resume(&weights, &[]), 2, &["--resume", "weights.pth", "checkpoint"]);
+    }
+    let mut command = clsa();
+    command.current_dir(run.join("checkpoints")).args([
+        "pretrain",
+        "--resume",
+        "step-00000004.safetensors",
+        "--epochs",
+        "2",
+    ]);
+    command.assert().success();
+    assert!(checkpoint(&run, 8).exists(), "a bare name in the folder of checkpoints is in its run");
+}
+
+#[test]
+fn later_checkpoints_and_records_stay_until_a_run_that_went_back_has_written_one() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let keep = ["--set", "checkpoint={every_steps=1, keep=99}"];
+    pretrain(&run, &keep).success();
+    let records_before = fs::read(run.join("metrics.jsonl")).unwrap();
+
+    // Its first step fails: what was there is there.
+    let broken = ["--set", "optim.lr=1e30", "--set", "checkpoint.every_steps=0"];
+    let assert = resume(&checkpoint(&run, 2), &broken).code(1);
+    assert!(stderr(&assert).contains("note: 6 later checkpoints"), "{}", stderr(&assert));
+    assert!((1..=8).all(|step| checkpoint(&run, step).exists()));
+    assert!(fs::read(run.join("metrics.jsonl")).unwrap().starts_with(&records_before));
+
+    // It gets to a checkpoint: that takes their place.
+    resume(&checkpoint(&run, 2), &["--set", "optim.lr=0.01", "--set", "checkpoint.every_steps=3", "--epochs", "1"])
+        .success();
+    let steps = [1, 2, 3, 4, 5, 6, 7, 8].map(|step| checkpoint(&run, step).exists());
+    assert_eq!(steps, [true, true, true, true, false, false, false, false]);
+    let steps: Vec<u64> = records(&run, "step").iter().map(|record| record["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_run_that_diverged_goes_on_as_its_message_says() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs", "1"]).success();
+    let assert = resume(&run, &["--epochs", "3", "--set", "optim.lr=1e30"]).code(1);
+    let advice = stderr(&assert);
+    assert!(advice.contains(&format!("`clsa pretrain --resume {} --set optim.lr=VALUE`", run.display())), "{advice}");
+    resume(&run, &["--set", "optim.lr=0.001"]).success();
+    assert!(checkpoint(&run, 12).exists());
+    let config = clsa_run::RunFolder::at(&run).config().unwrap();
+    assert_eq!((config.optim.lr, config.train.epochs), (0.001, 3), "config.toml says what the run goes on with");
+}
+
+#[test]
+fn what_the_state_of_a_run_depends_on_cannot_be_changed() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs", "1"]).success();
+    let before = fs::read(run.join("config.toml")).unwrap();
+    for (change, key) in [
+        (&["--set", "model.width=0.25"][..], "model.width"),
+        (&["--set", "method.bank=64"], "method.bank"),
+        (&["--batch-size", "32"], "train.batch_size"),
+        (&["--seed", "7"], "train.seed"),
+    ] {
+        refused(resume(&run, change), 2, &["--resume", key]);
+    }
+    refused(resume(&run, &["--set", "optim.learning_rate=1"]), 2, &["--set optim.learning_rate=1"]);
+    assert_eq!(fs::read(run.join("config.toml")).unwrap(), before);
+}
+
+/// Pictures of two classes, so many in each class of the training split.
+fn pictures(root: &Path, train: u8) {
+    for (split, count) in [("train", train), ("val", 4)] {
+        for class in ["a", "b"] {
+            let folder = root.join(split).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for number in 0..count {
+                let color = image::Rgb([number * 5, class.as_bytes()[0], 255 - number * 3]);
+                image::RgbImage::from_pixel(20, 20, color).save(folder.join(format!("{number}.png"))).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn images_may_move_but_not_change_under_a_run() {
+    let folder = TempDir::new().unwrap();
+    let (first, moved, run) = (folder.path().join("first"), folder.path().join("moved"), folder.path().join("run"));
+    pictures(&first, 16);
+    let source = |path: &Path| format!("imagefolder:{}", path.display());
+    pretrain(&run, &["--data", &source(&first), "--epochs", "1"]).success();
+    fs::rename(&first, &moved).unwrap();
+
+    resume(&run, &["--data", &source(&moved), "--epochs", "2"]).success();
+    assert_eq!(clsa_run::RunFolder::at(&run).config().unwrap().data.source, source(&moved));
+    clsa().arg("eval").arg("--run").arg(&run).args(["--protocol", "knn", "--k", "3"]).assert().success();
+
+    fs::remove_file(moved.join("train/a/0.png")).unwrap();
+    let more = ["--epochs", "3"];
+    refused(resume(&run, &more), 2, &["--resume", "31 images in place of 32", "--other-images"]);
+    fs::rename(moved.join("train/b/0.png"), moved.join("train/a/0.png")).unwrap();
+    pictures(&moved, 1);
+    fs::rename(moved.join("train/b/1.png"), moved.join("train/b/one.png")).unwrap();
+    refused(resume(&run, &more), 2, &["images of other names", "--data"]);
+    resume(&run, &[&more[..], &["--other-images"]].concat()).success();
+    resume(&run, &["--epochs", "4"]).success();
+}
+
+#[test]
+fn half_written_files_of_killed_processes_are_removed() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs", "1"]).success();
+    let left = [run.join("checkpoints/.writing-aB3xYz"), run.join(".writing-aB3xYz")];
+    left.iter().for_each(|path| fs::write(path, [0; 1000]).unwrap());
+    resume(&run, &[]).success();
+    assert!(left.iter().all(|path| !path.exists()));
+}
+
+#[test]
+fn a_signal_that_was_ignored_when_the_run_began_stays_ignored() {
+    let folder = TempDir::new().unwrap();
+    for (name, ignoring) in [("HUP", "trap '' HUP"), ("INT", "trap '' INT"), ("HUP", "true")] {
+        let run = folder.path().join(format!("{name}-{}", ignoring == "true"));
+        let program = assert_cmd::cargo::cargo_bin("clsa");
+        let script = format!("{ignoring}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(script)
+            .arg(program)
+            .arg("pretrain")
+            .args(TINY)
+            .arg("--out")
+            .arg(&run)
+            .args(["--epochs", "100000"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for_steps(&run, 3);
+        signal(&child, name);
+        if ignoring == "true" {
+            assert!(child.wait().unwrap().success(), "not ignored, it ends the run after its step");
+        } else {
+            let steps = records(&run, "step").len();
+            wait_for_steps(&run, steps + 20);
+            assert!(child.try_wait().unwrap().is_none());
+            stop(child);
+        }
+    }
+}
+
+#[test]
+fn training_goes_on_where_its_log_is_full_or_has_no_reader() {
+    let folder = TempDir::new().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    for (name, log) in [("unread", Stdio::from(writer)), ("full", Stdio::from(full))] {
+        let run = folder.path().join(name);
+        let out = run.display().to_string();
+        let arguments = [&["pretrain"], &TINY[..], &["--out", &out]].concat();
+        assert!(endless(&arguments, log).wait().unwrap().success());
+        assert!(checkpoint(&run, 8).exists());
+    }
+}
+
+#[test]
+fn tensorboard_is_told_which_steps_are_written_again() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--set", "checkpoint.every_steps=1"]).success();
+    resume(&checkpoint(&run, 6), &[]).success();
+    let mut files: Vec<_> = fs::read_dir(run.join("tensorboard")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    // Event { step: 7, session_log: SessionLog { status: START } }
+    let start = [0x10, 7, 0x3a, 2, 8, 1];
+    let has_start = |path: &Path| fs::read(path).unwrap().windows(start.len()).any(|bytes| bytes == start);
+    assert_eq!(files.iter().map(|path| has_start(path)).collect::<Vec<_>>(), [false, true]);
+}

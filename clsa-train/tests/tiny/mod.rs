@@ -1,0 +1,79 @@
+//! Runs of a second or so, and what they leave.
+
+#![allow(dead_code)] // each test program uses some of it
+
+use assert_cmd::Command;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A run of eight steps in two epochs that takes about a second.
+pub const TINY: [&str; 14] = [
+    "--set",
+    "data.source=procedural:classes=4,train=64,test=16,side=16",
+    "--set",
+    "model.width=0.125",
+    "--set",
+    "eval={resize=16, crop=16}",
+    "--set",
+    "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}",
+    "--set",
+    "knn={every=1, k=5, train_samples=64, test_samples=16}",
+    "--set",
+    "method.bank=32",
+    "--epochs=2",
+    "--batch-size=16",
+];
+
+pub fn clsa() -> Command {
+    Command::cargo_bin("clsa").unwrap()
+}
+
+pub fn pretrain(out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    clsa().arg("pretrain").args(TINY).arg("--out").arg(out).args(more).assert()
+}
+
+pub fn stderr(assert: &assert_cmd::assert::Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+pub fn checkpoint(run: &Path, step: u64) -> PathBuf {
+    run.join(format!("checkpoints/step-{step:08}.safetensors"))
+}
+
+pub fn records(run: &Path, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|record| record["kind"] == kind).collect()
+}
+
+/// Names and bytes of all tensors; the files themselves also hold their run's configuration.
+pub fn tensors(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<_> = file.tensors().into_iter().map(|(name, t)| (name, t.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// One sentence on the error stream that holds all of `words`, and the exit code.
+pub fn refused(assert: assert_cmd::assert::Assert, code: i32, words: &[&str]) {
+    let text = stderr(&assert);
+    let error = text.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("no error in {text}"));
+    for word in words {
+        assert!(error.contains(word), "{error:?} does not name {word:?}");
+    }
+    assert.code(code);
+}
