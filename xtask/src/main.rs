@@ -14,6 +14,7 @@ mod check;
 mod cuda;
 mod features;
 mod nvcc;
+mod soak;
 mod stub;
 
 use std::env;
@@ -30,6 +31,7 @@ Usage: cargo xtask COMMAND [OPTIONS]
   test          run every test of the workspace
   check-cuda    check that everything compiles with CUDA
   bundle-cuda   make a folder that proves and measures CUDA on a machine with a GPU
+  soak          campaigns against what goes wrong on real machines, such as kill -9
 
 Any other COMMAND is one of the program `clsa`, which is built on the way: `cargo xtask pretrain`, `cargo xtask eval`.
 `cargo xtask help` lists them, and `cargo xtask COMMAND --help` explains one and shows an example.
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Some("test") => test(&args[1..]),
         Some("check-cuda") => check::run(&args[1..]),
         Some("bundle-cuda") => bundle::run(&args[1..]),
+        Some("soak") => soak::run(&args[1..]),
         Some(_) => run(&args),
     };
     match result {

@@ -1,0 +1,44 @@
+//! `cargo xtask soak …`: campaigns of the program against what goes wrong on real machines. Each is bounded, prints one line, and
+//! fails if anything is lost.
+
+mod kill;
+mod subject;
+mod threads;
+
+use std::ffi::OsString;
+
+const HELP: &str = "\
+Campaigns of the program against what goes wrong on real machines. Each prints one line, and fails if anything is lost.
+
+Usage: cargo xtask soak CAMPAIGN [OPTIONS]
+
+  kill [--rounds N] [--seed S]   kill -9 while training, evaluating and packing, N times each (200); then the same command again:
+                                 it must end as if it had never been killed, to the bit
+  threads                        trains with 1 to 64 threads: the same bits from all
+
+Example: cargo xtask soak kill --rounds 50
+";
+
+/// Runs a campaign.
+pub fn run(args: &[OsString]) -> Result<u8, String> {
+    let text: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
+    let Some((&campaign, options)) = text.split_first() else {
+        crate::show(HELP);
+        return Ok(2);
+    };
+    let number = |name: &str, default: u64| match options.iter().position(|&option| option == name) {
+        None => Ok(default),
+        Some(at) => {
+            let value = options.get(at + 1).copied().unwrap_or_default();
+            value.parse().map_err(|_| format!("{name} {value}: use a whole number"))
+        }
+    };
+    match campaign {
+        "kill" => kill::run(number("--rounds", 200)?, number("--seed", 1)?),
+        "threads" => threads::run(),
+        _ => {
+            crate::show(HELP);
+            Ok(if matches!(campaign, "-h" | "--help") { 0 } else { 2 })
+        }
+    }
+}

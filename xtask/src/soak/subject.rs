@@ -1,0 +1,60 @@
+//! What the campaigns run: the program on small generated images.
+
+use crate::{cargo, code, program, target};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// 16 steps in two epochs, with a checkpoint after every third step.
+const SETTINGS: [&str; 10] = [
+    "data.source=procedural:classes=4,train=128,test=32,side=16",
+    "model.width=0.125",
+    "eval={resize=16, crop=16}",
+    "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}",
+    "knn={every=1, k=5, train_samples=64, test_samples=32}",
+    "method.bank=32",
+    "train.epochs=2",
+    "train.batch_size=16",
+    "checkpoint.every_steps=3",
+    "checkpoint.keep=2",
+];
+
+/// Builds the program and makes an empty folder for a campaign.
+pub fn prepare(campaign: &str) -> Result<PathBuf, String> {
+    if code(cargo().args(["build", "--release", "--quiet", "--package", "clsa-train"]))? != 0 {
+        return Err("clsa did not build".to_owned());
+    }
+    let folder = target().join("soak").join(campaign);
+    let made = fs::remove_dir_all(&folder).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    });
+    made.and_then(|()| fs::create_dir_all(&folder)).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+/// The program with arguments, silent.
+pub fn clsa(args: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// The command that begins a run in a folder.
+pub fn pretrain(run: &Path) -> Command {
+    let mut command = clsa(&["pretrain", "--out"]);
+    command.arg(run);
+    for setting in SETTINGS {
+        command.args(["--set", setting]);
+    }
+    command
+}
+
+/// The digest in a run's last checkpoint, over all tensors, the configuration and the position.
+pub fn end_of(run: &Path) -> Result<String, String> {
+    let path = run.join("checkpoints/step-00000016.safetensors");
+    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 20)]).into_owned();
+    let digest = text.split("\"digest\":\"").nth(1).and_then(|rest| rest.get(..64));
+    digest.map(str::to_owned).ok_or_else(|| format!("{}: no digest", path.display()))
+}
