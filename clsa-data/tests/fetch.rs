@@ -145,3 +145,25 @@ fn an_unknown_data_set_is_refused_with_the_known_ones() {
     let error = error.to_string();
     assert!(error.contains("`imagenet`") && error.contains("cifar10"), "{error}");
 }
+
+#[test]
+fn messages_hold_no_password_or_key_of_an_address() {
+    let folder = TempDir::new().unwrap();
+    let (server, _) = serve(2, CONTENT.len());
+    let with_secrets = server.replace("http://", "http://anna:pass%40word@") + "?X-Signature=0123abcd";
+    for url in [with_secrets, "http://anna:pass%40word@127.0.0.1:1/file.bin?token=0123abcd".to_owned()] {
+        let error = fetch_file(&remote(url, "00"), folder.path(), &mut |_, _| {}).unwrap_err().to_string();
+        assert!(error.contains("http://127.0.0.1:") && error.contains("/file.bin"), "{error}");
+        assert!(!error.contains("word") && !error.contains("anna") && !error.contains("0123abcd"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_is_not_written_outside_the_folder() {
+    let folder = TempDir::new().unwrap();
+    for name in ["../out.bin", "/tmp/out.bin", "a/b.bin", "..", ""] {
+        let file = RemoteFile { name: name.into(), ..remote("http://127.0.0.1:1/file.bin".into(), MD5) };
+        let error = fetch_file(&file, folder.path(), &mut |_, _| {}).unwrap_err();
+        assert!(matches!(error, FetchError::Name { .. }) && error.is_request(), "{name}: {error}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, bounded};
@@ -41,6 +41,9 @@ pub struct RemoteFile {
 /// # Ok::<(), clsa_data::fetch::FetchError>(())
 /// ```
 pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, FetchError> {
+    if !is_plain_name(&file.name) {
+        return Err(FetchError::Name { name: file.name.clone() });
+    }
     std::fs::create_dir_all(folder).map_err(io(folder))?;
     let path = folder.join(&file.name);
     if path.is_file() && digest(&path).map_err(io(&path))? == file.md5 {
@@ -51,7 +54,7 @@ pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(u64
     let found = digest(&part).map_err(io(&part))?;
     if found != file.md5 {
         std::fs::remove_file(&part).map_err(io(&part))?;
-        return Err(FetchError::Checksum { url: file.url.clone(), found, expected: file.md5.clone() });
+        return Err(FetchError::Checksum { url: without_secrets(&file.url), found, expected: file.md5.clone() });
     }
     std::fs::rename(&part, &path).map_err(io(&path))?;
     Ok(path)
@@ -63,7 +66,23 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> FetchError {
 }
 
 fn network(url: &str, reason: impl ToString) -> FetchError {
-    FetchError::Network { url: url.into(), reason: reason.to_string() }
+    let shown = without_secrets(url);
+    FetchError::Network { reason: reason.to_string().replace(url, &shown), url: shown }
+}
+
+/// Whether a name is one of a file in a folder, and leads nowhere else.
+fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name)
+}
+
+/// An address for messages: without user, password and query, which may hold what only the server is to see.
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
 /// What a server sends of a file.

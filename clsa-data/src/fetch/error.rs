@@ -15,10 +15,16 @@ pub enum FetchError {
         /// The names of those that can be fetched.
         known: String,
     },
+    /// A file's name is not that of a file in the folder.
+    #[error("`{name}` is not the name of a file; use one without folders")]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// The server cannot be reached or does not have the file.
     #[error("{url} cannot be fetched: {reason}; what has arrived is kept, and fetching again goes on from there")]
     Network {
-        /// Address of the file.
+        /// Address of the file, without user, password and query.
         url: String,
         /// What the network said.
         reason: String,
@@ -26,7 +32,7 @@ pub enum FetchError {
     /// A file has arrived, but is not the one that was published.
     #[error("{url}: the file has the MD5 {found}, not the published {expected}; it was removed")]
     Checksum {
-        /// Address of the file.
+        /// Address of the file, without user, password and query.
         url: String,
         /// Digest of the file that arrived.
         found: String,
@@ -48,7 +54,7 @@ impl FetchError {
     /// Whether what was asked for is at fault, rather than the network or the machine.
     pub fn is_request(&self) -> bool {
         match self {
-            Self::Unknown { .. } => true,
+            Self::Unknown { .. } | Self::Name { .. } => true,
             Self::Network { .. } | Self::Checksum { .. } | Self::Io { .. } => false,
         }
     }
