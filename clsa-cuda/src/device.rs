@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use candle_core::Device;
 use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
-use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result,
-};
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, result};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
 use crate::cudnn::Convolutions;

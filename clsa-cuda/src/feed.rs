@@ -1,7 +1,8 @@
 //! Pixels on their way to the GPU: as bytes, from page-locked memory, on a stream of their own, so that they are copied under
 //! the work of the step before.
 
-use crate::device::{Cuda, CudaBuffer, driver};
+use crate::device::{Cuda, CudaBuffer};
+use crate::driver_error::driver;
 use crate::error::{GpuError, Result};
 use crate::{Buffer, Element, Ops};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};

@@ -15,7 +15,8 @@ use sys::{cudnnBackendAttributeName_t as Name, cudnnBackendDescriptorType_t as K
 use super::descriptor::{Descriptor, check, failure};
 use super::graph::{IDS, Product};
 use super::plan::{Plan, Planner};
-use crate::device::{allocate, driver};
+use crate::device::allocate;
+use crate::driver_error::driver;
 use crate::error::{GpuError, Result};
 use crate::gpu::Convolve;
 
