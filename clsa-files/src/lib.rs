@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(folder).unwrap();
+        let entries = fs::read_dir(folder).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
@@ -120,7 +120,7 @@ mod tests {
         let path = folder.path().join("a");
         write_whole(&path, b"first").unwrap();
         write_whole(&path, b"second").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(names(folder.path()), ["a"]);
     }
 
@@ -133,7 +133,7 @@ mod tests {
         file.write_all(b"half").unwrap();
         assert!(names(folder.path()).iter().any(|name| name.starts_with(UNFINISHED_PREFIX)));
         drop(file);
-        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(names(folder.path()), ["a"]);
     }
 
@@ -141,9 +141,9 @@ mod tests {
     fn abandoned_files_are_removed_and_those_being_written_stay() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(remove_abandoned(&folder.path().join("none")).unwrap(), 0);
-        std::fs::write(folder.path().join(".writing-aB3xYz"), b"half").unwrap();
-        std::fs::write(folder.path().join("writing-notes"), b"kept").unwrap();
-        std::fs::create_dir(folder.path().join(".writing-folder")).unwrap();
+        fs::write(folder.path().join(".writing-aB3xYz"), b"half").unwrap();
+        fs::write(folder.path().join("writing-notes"), b"kept").unwrap();
+        fs::create_dir(folder.path().join(".writing-folder")).unwrap();
         let mut file = WholeFile::create(&folder.path().join("a")).unwrap();
         file.write_all(b"whole").unwrap();
         assert_eq!(remove_abandoned(folder.path()).unwrap(), 1);
@@ -166,8 +166,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (whole, plain) = (folder.path().join("whole"), folder.path().join("plain"));
         write_whole(&whole, b"").unwrap();
-        std::fs::write(&plain, b"").unwrap();
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        fs::write(&plain, b"").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&whole), mode(&plain));
     }
 }
