@@ -178,18 +178,22 @@ impl MetricsWriter {
     /// The folder cannot be written.
     pub fn open(run: &RunFolder, step: u64) -> Result<Self, MetricsError> {
         let path = run.metrics_file();
-        let bytes = match fs::read(&path) {
+        let mut bytes = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             bytes => bytes.map_err(MetricsError::io(&path))?,
         };
-        // A line that was cut off by a crash is no record.
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         if whole < bytes.len() {
-            clsa_files::write_whole(&path, &bytes[..whole]).map_err(MetricsError::io(&path))?;
+            // A line that was cut off by a crash is no record; one that lacks only its end is.
+            match step_of(&bytes[whole..]) {
+                Some(_) => bytes.push(b'\n'),
+                None => bytes.truncate(whole),
+            }
+            clsa_files::write_whole(&path, &bytes).map_err(MetricsError::io(&path))?;
         }
-        let repeated = kept_lines(&bytes[..whole], step).len() < whole;
+        let repeated = kept_lines(&bytes, step).len() < bytes.len();
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(MetricsError::io(&path))?;
-        let (lines, earlier) = (BufWriter::new(lines), repeated.then_some(whole as u64));
+        let (lines, earlier) = (BufWriter::new(lines), repeated.then_some(bytes.len() as u64));
         Ok(Self { path, lines, step, earlier, tensorboard: run.tensorboard(), events: None })
     }
 
@@ -302,7 +306,7 @@ mod tests {
     fn a_last_line_that_was_cut_off_is_passed_over_and_reported() {
         let metrics = read(&format!("{STEP}\n{}", &STEP[..60])).unwrap();
         assert_eq!((metrics.steps.len(), metrics.cut_off), (1, true));
-        let metrics = read(&format!("{STEP}\n{STEP}")).unwrap();
+        let metrics = read(&format!("{STEP}\n{}", step(2, 1.0))).unwrap();
         assert_eq!((metrics.steps.len(), metrics.cut_off), (2, false), "a whole last line without its end counts");
     }
 
@@ -337,6 +341,13 @@ mod tests {
         let run = RunFolder::at(folder.path());
         let old: Vec<String> = (1..=3).map(|at| step(at, 1.0)).collect();
         let knn = r#"{"kind":"knn","step":3,"epoch":1,"top1":50.0,"top5":90.0}"#;
+        fs::write(run.metrics_file(), &old[0]).unwrap();
+        drop(MetricsWriter::open(&run, 1).unwrap());
+        assert_eq!(
+            fs::read_to_string(run.metrics_file()).unwrap(),
+            format!("{}\n", old[0]),
+            "a whole line gets its end"
+        );
         fs::write(run.metrics_file(), format!("{}\n{knn}\n{}", old.join("\n"), &old[0][..40])).unwrap();
 
         let mut writer = MetricsWriter::open(&run, 1).unwrap();
