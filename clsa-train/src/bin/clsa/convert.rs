@@ -67,6 +67,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
     };
     let config = weights::check(&tensors).with_context(named)?;
+    if let [first, ..] = &weights.left_out[..] {
+        eprintln!("{}: its head ({first} and the like) is none of CLSA's and is left out", named());
+    }
     weights::write(&args.output, &tensors, format)?;
     println!("{}: {} for {}", args.output.display(), describe(&config), format.reader());
     Ok(())
