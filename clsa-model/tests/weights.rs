@@ -236,7 +236,7 @@ fn a_key_encoder_or_bank_that_does_not_fit_is_refused_with_the_differences() {
 }
 
 #[test]
-fn batch_counts_and_types_that_pytorch_would_refuse_are_refused() {
+fn batch_counts_of_several_numbers_and_weights_of_integers_that_pytorch_would_refuse_are_refused() {
     let tensors = expected("", DType::F32);
     let check = |name: &str, tensor: Tensor| {
         let mut tensors = tensors.clone();
@@ -245,8 +245,7 @@ fn batch_counts_and_types_that_pytorch_would_refuse_are_refused() {
     };
     let zeros = |dims: &[usize], dtype| Tensor::zeros(dims, dtype, &Device::Cpu).unwrap();
     let error = check("bn1.num_batches_tracked", zeros(&[3], DType::I64));
-    assert!(error.contains("bn1.num_batches_tracked has shape [3] and type I64"), "{error}");
-    assert!(check("bn1.num_batches_tracked", zeros(&[], DType::F32)).contains("type F32"));
+    assert!(error.contains("bn1.num_batches_tracked has shape [3] instead of one number"), "{error}");
     let shape = tensors["conv1.weight"].dims().to_vec();
     assert!(check("conv1.weight", zeros(&shape, DType::U8)).contains("conv1.weight has the type U8"));
 }

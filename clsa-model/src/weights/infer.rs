@@ -17,7 +17,7 @@ use std::collections::HashMap;
 /// no network that this crate has.
 pub fn infer_config(tensors: &HashMap<String, Tensor>) -> Result<ModelConfig> {
     let dims = |name: &str| tensors.get(name).map(Tensor::dims);
-    let stem_dims = dims("conv1.weight").ok_or_else(|| unfit("conv1.weight is missing"))?;
+    let stem_dims = dims("conv1.weight").ok_or_else(|| unfit(without_stem(tensors)))?;
     let (base_width, stem) = match *stem_dims {
         [base_width, 3, 7, 7] => (base_width, Stem::Imagenet),
         [base_width, 3, 3, 3] => (base_width, Stem::Cifar),
@@ -86,6 +86,24 @@ fn check_convolutions(shape: ResNetShape, base_width: usize, tensors: &HashMap<S
         }
     }
     if differences.is_empty() { Ok(()) } else { Err(unfit(differences.join("; "))) }
+}
+
+/// That the first convolution is missing, and what all names begin with, which may be why.
+fn without_stem(tensors: &HashMap<String, Tensor>) -> String {
+    let mut names = tensors.keys();
+    let mut common: Vec<&str> = names.next().map(|name| name.split('.').collect()).unwrap_or_default();
+    common.pop();
+    for name in names {
+        let same = common.iter().zip(name.split('.')).take_while(|(a, b)| **a == *b).count();
+        common.truncate(same);
+    }
+    match common[..] {
+        [] => "conv1.weight is missing".to_owned(),
+        _ => format!(
+            "conv1.weight is missing; all names begin with {}., and what follows it is no known network",
+            common.join(".")
+        ),
+    }
 }
 
 fn unfit(difference: impl Into<String>) -> ModelError {

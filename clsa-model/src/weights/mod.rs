@@ -22,17 +22,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch_count;
 mod check;
 pub mod checkpoint;
 mod container;
 mod detectron2;
 mod error;
+mod foreign_head;
 mod format;
 mod infer;
 mod names;
 mod pickle;
 mod read;
 mod safetensors_file;
+mod state_dict;
 mod tensor_bytes;
 mod torch_file;
 mod torch_legacy;

@@ -2,6 +2,7 @@
 
 use super::container::{Container, detect};
 use super::error::{WeightFileError, fail};
+use super::foreign_head;
 use super::names::Roles;
 use super::safetensors_file::SafetensorsFile;
 use super::torch_file::{Form, TorchFile};
@@ -23,18 +24,31 @@ pub struct WeightFile {
     pub key: Option<HashMap<String, Tensor>>,
     /// The memory bank of a checkpoint, (K, dim).
     pub bank: Option<Tensor>,
+    /// The tensors of a head that this project does not have (another method's, or of other shapes), as the file names them:
+    /// they were left out.
+    pub left_out: Vec<String>,
     /// The form of the file.
     pub container: Container,
 }
 
 /// Reads a weight file, on the CPU, each tensor in the type it was saved in. The form is told from the content:
 ///
-/// - `torch.save` of a state dictionary, or of a dictionary with one under `state_dict` or `model`, in its zip, legacy
-///   and tar forms; names may start with `module.`;
+/// - `torch.save` of a state dictionary, or of a dictionary with one under `state_dict`, `model_state_dict`, `model`, `net`,
+///   `teacher` or `student` (the first that is there, so that of DINO's two networks it is the teacher), in its zip, legacy
+///   and tar forms, with whatever `torch.load(weights_only=True)` reads beside it;
 /// - checkpoints of MoCo v1 and v2 and of the official CLSA code (`module.encoder_q.*`, `module.encoder_k.*`,
-///   `module.queue`);
+///   `module.queue`), and the two encoders of MoCo v3 (`base_encoder.*`) and solo-learn (`backbone.*`);
 /// - safetensors with torchvision's names;
 /// - this project's checkpoints.
+///
+/// Names may have `module.`, `_orig_mod.` and other wrappers in them and, before a known network, any prefix
+/// (`backbone.`, `model.encoder.`). A head of another method beside the network is left out and named in
+/// [`WeightFile::left_out`].
+///
+/// # Memory
+/// Tensors take at most twice the file's length; in an archive with deflated members, twice what these unpack to more, which
+/// may be 64 MiB and 32 times the file's length. One storage is held beside them. The pickle's description takes at most
+/// 256 MiB; nesting takes no stack. The archive's directory takes about ten times its bytes in the file.
 ///
 /// # Errors
 /// The file cannot be read; it is truncated or damaged; its content is not what its name says (`.safetensors`; `.pth`,
@@ -92,14 +106,25 @@ fn gather(
     mut load: impl FnMut(&str) -> Result<Tensor, WeightFileError>,
 ) -> Result<WeightFile, WeightFileError> {
     let roles = Roles::of(names)?;
+    let query_names: HashMap<_, _> = roles.query.iter().cloned().collect();
+    let key_names: HashMap<_, _> = roles.key.iter().cloned().collect();
     let mut encoder = |names: Vec<(String, String)>| {
         names
             .into_iter()
             .map(|(name, stored)| Ok((name, load(&stored)?)))
             .collect::<Result<HashMap<_, _>, WeightFileError>>()
     };
-    let tensors = encoder(roles.query)?;
-    let key = if roles.key.is_empty() { None } else { Some(encoder(roles.key)?) };
+    let mut tensors = encoder(roles.query)?;
+    let mut key = if roles.key.is_empty() { None } else { Some(encoder(roles.key)?) };
+    let mut left_out = roles.foreign;
+    let stored = |names: Vec<String>, pairs: &HashMap<String, String>| {
+        names.into_iter().filter_map(|name| pairs.get(&name).cloned()).collect::<Vec<_>>()
+    };
+    left_out.extend(stored(foreign_head::remove_unfit(&mut tensors), &query_names));
+    if let Some(key) = &mut key {
+        left_out.extend(stored(foreign_head::remove_unfit(key), &key_names));
+    }
+    left_out.sort();
     let bank = match roles.bank {
         Some(bank) => {
             let rows = load(&bank.stored)?;
@@ -111,7 +136,7 @@ fn gather(
         None => None,
     };
     check_companions(&tensors, key.as_ref(), bank.as_ref())?;
-    Ok(WeightFile { tensors, key, bank, container })
+    Ok(WeightFile { tensors, key, bank, left_out, container })
 }
 
 /// Checks that the key encoder has the query encoder's tensors, and that the bank's keys are as wide as its embeddings.

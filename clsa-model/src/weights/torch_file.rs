@@ -1,7 +1,9 @@
 //! Files of `torch.save`, in the three forms it has had: a state dictionary, and its tensors read one at a time.
 
+use super::batch_count::is_count;
 use super::error::{WeightFileError, fail};
-use super::unpickle::{Object, Pickle, Storage, StridedView};
+use super::state_dict::{Entry, state_dict};
+use super::unpickle::{Storage, StridedView};
 use super::{torch_legacy, torch_tar, torch_zip};
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +21,7 @@ pub(super) enum Form {
 
 /// An opened file.
 pub(super) struct TorchFile {
-    tensors: BTreeMap<String, StridedView>,
+    tensors: BTreeMap<String, Entry>,
     storages: Storages,
     /// The storage that was read last.
     last: Option<(String, Rc<Vec<u8>>)>,
@@ -37,11 +39,12 @@ pub(super) enum Storages {
 
 impl TorchFile {
     pub fn open(file: File, form: Form) -> Result<Self, WeightFileError> {
-        let budget = 2 * file.metadata()?.len();
+        let mut budget = 2 * file.metadata()?.len();
         let reader = BufReader::new(file);
         let (pickle, keyed, storages) = match form {
             Form::Zip => {
-                let (pickle, members) = torch_zip::read(reader)?;
+                let (pickle, mut members) = torch_zip::read(reader)?;
+                budget += 2 * members.deflated()?;
                 (pickle, HashMap::new(), Storages::Members(members))
             }
             Form::Legacy => {
@@ -59,26 +62,42 @@ impl TorchFile {
     /// The names, those that share a storage together, so that it is read once.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<&String> = self.tensors.keys().collect();
-        names.sort_by_key(|&name| &self.tensors[name].storage.key);
+        names.sort_by_key(|&name| match &self.tensors[name] {
+            Entry::View(view) => Some(&view.storage.key),
+            Entry::Count(_) | Entry::Unusual(_) => None,
+        });
         names.into_iter().cloned().collect()
     }
 
     /// Reads one tensor, contiguous, in the type it was saved in.
     pub fn load(&mut self, name: &str) -> Result<Tensor, WeightFileError> {
-        let view = self.tensors.get(name).ok_or_else(|| WeightFileError::new(format!("has no tensor {name}")))?.clone();
-        let Some(dtype) = view.storage.element.dtype else {
-            return fail(format!("has a tensor {name} of a type that no weight has"));
+        let entry = self.tensors.get(name).ok_or_else(|| WeightFileError::new(format!("has no tensor {name}")))?;
+        let view = match entry {
+            Entry::View(view) => view.clone(),
+            Entry::Count(count) => return Ok(Tensor::new(*count, &Device::Cpu)?),
+            Entry::Unusual(what) => {
+                return fail(format!("has {name} as {what}, not as an ordinary tensor: save its plain values"));
+            }
         };
-        let size = view.storage.element.size;
+        view.check()?;
+        let element = view.element;
         let elements: usize = view.shape.iter().product();
-        let bytes = (elements as u64).saturating_mul(size as u64);
+        let bytes = (elements as u64).saturating_mul(element.size as u64);
         self.budget = self.budget.checked_sub(bytes).ok_or_else(|| {
             WeightFileError::new("describes more tensors than it has data for: save each tensor's own values (clone())")
         })?;
+        if element.dtype.is_none() && !(is_count(name) && elements == 1) {
+            return fail(unfit_type(name, element.name));
+        }
         let storage = self.storage(&view.storage)?;
-        let base = view.storage.view.map_or(0, |(first, _)| first) + view.offset;
-        let values = gather(&storage, base as usize, &view.shape, &view.stride, size);
-        Ok(Tensor::from_raw_buffer(&values, dtype, &view.shape, &Device::Cpu)?)
+        let values = gather(&storage, &view);
+        match element.dtype {
+            Some(dtype) => Ok(Tensor::from_raw_buffer(&values, dtype, &view.shape, &Device::Cpu)?),
+            None => match element.integer(&values) {
+                Some(count) => Ok(Tensor::from_slice(&[count], view.shape, &Device::Cpu)?),
+                None => fail(unfit_type(name, element.name)),
+            },
+        }
     }
 
     fn storage(&mut self, storage: &Storage) -> Result<Rc<Vec<u8>>, WeightFileError> {
@@ -112,8 +131,14 @@ pub(super) fn read_exactly(reader: impl Read, len: u64) -> Result<Vec<u8>, Weigh
     if (bytes.len() as u64) < len { fail("is truncated") } else { Ok(bytes) }
 }
 
-/// The elements of a strided view in order. The view is inside the storage: [`StridedView::new`] has checked it.
-fn gather(storage: &[u8], base: usize, shape: &[usize], stride: &[usize], size: usize) -> Vec<u8> {
+fn unfit_type(name: &str, element: &str) -> String {
+    format!("has a tensor {name} of type {element}, which no weight has: save it as float32")
+}
+
+/// The elements of a strided view in order. The view is inside the storage: [`StridedView::check`] has seen it.
+fn gather(storage: &[u8], view: &StridedView) -> Vec<u8> {
+    let StridedView { shape, stride, .. } = view;
+    let (start, size) = (view.first_byte(), view.element.size);
     let elements: usize = shape.iter().product();
     if elements == 0 {
         return Vec::new();
@@ -125,13 +150,13 @@ fn gather(storage: &[u8], base: usize, shape: &[usize], stride: &[usize], size: 
         fits
     });
     if dense {
-        return storage[base * size..(base + elements) * size].to_vec();
+        return storage[start..start + elements * size].to_vec();
     }
     let mut values = Vec::with_capacity(elements * size);
     let mut index = vec![0; shape.len()];
     for _ in 0..elements {
-        let place = base + index.iter().zip(stride).map(|(i, s)| i * s).sum::<usize>();
-        values.extend_from_slice(&storage[place * size..(place + 1) * size]);
+        let place = start + index.iter().zip(stride).map(|(i, s)| i * s).sum::<usize>() * size;
+        values.extend_from_slice(&storage[place..place + size]);
         for d in (0..shape.len()).rev() {
             index[d] += 1;
             if index[d] < shape[d] {
@@ -141,46 +166,4 @@ fn gather(storage: &[u8], base: usize, shape: &[usize], stride: &[usize], size: 
         }
     }
     values
-}
-
-/// The tensors of the state dictionary: the object itself, or its entry `state_dict` (MoCo, CLSA) or `model`
-/// (torchvision's training script).
-fn state_dict(
-    pickle: &Pickle,
-    keyed: &HashMap<i128, StridedView>,
-) -> Result<BTreeMap<String, StridedView>, WeightFileError> {
-    let Object::Dict(root) = pickle.result() else {
-        return fail("holds no state dictionary: save the state_dict() of a model");
-    };
-    let nested = |wanted: &str| {
-        root.iter().find_map(|&(key, value)| match (pickle.get(key), pickle.get(value)) {
-            (Object::Text(key), Object::Dict(entries)) if key == wanted => Some(entries),
-            _ => None,
-        })
-    };
-    let entries = nested("state_dict").or_else(|| nested("model")).unwrap_or(root);
-    let mut tensors = BTreeMap::new();
-    let mut others = Vec::new();
-    for &(key, value) in entries {
-        let Object::Text(name) = pickle.get(key) else {
-            others.push("an entry without a name");
-            continue;
-        };
-        match pickle.get(value) {
-            Object::Tensor(view) => {
-                tensors.insert(name.clone(), view.clone());
-            }
-            Object::TensorKey(key) if keyed.contains_key(key) => {
-                tensors.insert(name.clone(), keyed[key].clone());
-            }
-            _ => others.push(name),
-        }
-    }
-    if !others.is_empty() || tensors.is_empty() {
-        let entries = if others.is_empty() { "none".to_owned() } else { others[..others.len().min(8)].join(", ") };
-        return fail(format!(
-            "holds no state dictionary: these entries are no tensors: {entries}; save the state_dict() of a model"
-        ));
-    }
-    Ok(tensors)
 }

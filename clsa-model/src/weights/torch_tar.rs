@@ -62,7 +62,10 @@ pub(super) fn read(mut reader: BufReader<File>) -> Result<TarContents, WeightFil
         }
         let mut sizes = |n| (0..n).map(|_| size(&mut reader)).collect::<Result<Vec<_>, _>>();
         let (shape, stride, offset) = (sizes(rank)?, sizes(rank)?, sizes(1)?[0]);
-        tensors.insert(entry.int(key)?, StridedView::new(storage, offset as u64, shape, stride)?);
+        let element = storage.element;
+        let view = StridedView { storage, element, offset: offset as u64, shape, stride };
+        view.check()?;
+        tensors.insert(entry.int(key)?, view);
     }
 
     enter(&mut reader, "pickle")?;

@@ -3,11 +3,18 @@
 use super::object::{Id, Object};
 use crate::weights::error::{WeightFileError, fail};
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 
-/// Work a pickle may ask for, in instructions and copied references: far above any checkpoint of these networks (some
-/// 100 000), and it bounds the memory.
-const MAX_WORK: usize = 4_000_000;
+/// Work a pickle may ask for: an instruction and a copied reference are 1 each, and what takes more memory counts as more.
+/// It is far above any checkpoint of these networks (some 100 000) and bounds the memory: one of work is at most 64 bytes,
+/// so that all are at most 256 MiB.
+pub(super) const MAX_WORK: usize = 4_000_000;
+
+/// Bytes of text that are kept; a longer one is no name of anything and becomes [`Object::Other`].
+const MAX_TEXT: u64 = 4096;
+
+/// Work of a storage or tensor, which have parts of their own.
+pub(super) const TENSOR_WORK: usize = 8;
 
 /// A pickle that is being run.
 pub(super) struct Machine<'a, R> {
@@ -40,6 +47,7 @@ impl<'a, R: BufRead> Machine<'a, R> {
                 present.extend(parts);
                 Ok(())
             }
+            Object::Other => Ok(()),
             _ => fail("is no weight file: its pickle appends to something that is no list"),
         }
     }
@@ -51,6 +59,7 @@ impl<'a, R: BufRead> Machine<'a, R> {
                 present.extend(parts.chunks_exact(2).map(|pair| (pair[0], pair[1])));
                 Ok(())
             }
+            Object::Other => Ok(()),
             _ => fail("is no weight file: its pickle sets the items of something that is no dictionary"),
         }
     }
@@ -93,25 +102,28 @@ impl<'a, R: BufRead> Machine<'a, R> {
         self.stack.push(id);
     }
 
+    /// Text, or [`Object::Other`] where it is too long for a name or no UTF-8 (Python 2's strings are bytes).
     pub fn push_text(&mut self, len: u64) -> Result<(), WeightFileError> {
-        let bytes = self.take(len)?;
-        let text =
-            String::from_utf8(bytes).map_err(|_| WeightFileError::new("is damaged: a name in it is no UTF-8 text"))?;
-        self.push(Object::Text(text));
+        if len > MAX_TEXT {
+            return self.skip_bytes(len);
+        }
+        self.work(1 + len as usize / 64)?;
+        let mut bytes = vec![0; len as usize];
+        self.reader.read_exact(&mut bytes)?;
+        self.push(String::from_utf8(bytes).map_or(Object::Other, Object::Text));
         Ok(())
     }
 
+    /// Passes over bytes, of which nothing is kept.
     pub fn skip_bytes(&mut self, len: u64) -> Result<(), WeightFileError> {
-        self.take(len)?;
+        self.pass_over(len)?;
         self.push(Object::Other);
         Ok(())
     }
 
-    /// The next `len` bytes. Memory grows with what the file really has, not with what it says.
-    pub fn take(&mut self, len: u64) -> Result<Vec<u8>, WeightFileError> {
-        let mut bytes = Vec::new();
-        self.reader.by_ref().take(len).read_to_end(&mut bytes)?;
-        if (bytes.len() as u64) < len { fail("is truncated: its pickle ends in the middle") } else { Ok(bytes) }
+    fn pass_over(&mut self, len: u64) -> Result<(), WeightFileError> {
+        let passed = io::copy(&mut self.reader.by_ref().take(len), &mut io::sink())?;
+        if passed < len { fail("is truncated: its pickle ends in the middle") } else { Ok(()) }
     }
 
     pub fn bytes<const N: usize>(&mut self) -> Result<[u8; N], WeightFileError> {
@@ -127,17 +139,19 @@ impl<'a, R: BufRead> Machine<'a, R> {
         Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 
-    /// A two's complement number of up to 16 bytes, least significant first.
-    pub fn long(&mut self, len: usize) -> Result<i128, WeightFileError> {
+    /// A two's complement number, least significant byte first; one of more than 16 bytes is no size of anything.
+    pub fn push_long(&mut self, len: u64) -> Result<(), WeightFileError> {
         if len > 16 {
-            return fail("is no weight file: its pickle has a number of more than 16 bytes");
+            return self.skip_bytes(len);
         }
+        let len = len as usize;
         let mut bytes = [0; 16];
         self.reader.read_exact(&mut bytes[..len])?;
         if len > 0 && bytes[len - 1] >= 0x80 {
             bytes[len..].fill(0xff);
         }
-        Ok(i128::from_le_bytes(bytes))
+        self.push(Object::Int(i128::from_le_bytes(bytes)));
+        Ok(())
     }
 
     /// The stack's height that instructions without a mark must not go below.

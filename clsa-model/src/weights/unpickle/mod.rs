@@ -1,10 +1,13 @@
 //! A pickle machine that can only build tensors and plain data.
 //!
 //! A pickle is a program, and Python's own machine lets it call any function. This one knows the handful of names that
-//! a `state_dict()` uses ([`Global`]) and builds a description of the tensors from them; at any other name it stops.
+//! `torch.load(weights_only=True)` allows ([`Global`]) and builds a description of the tensors from them; at any other name it stops.
 //! Everything lives in one arena and refers to its parts by index, so that shared and nested objects cost no recursion.
+//!
+//! The memory of one pickle is bounded, whatever its bytes say: see [`machine`] for the sum.
 
 mod construct;
+mod element;
 mod global;
 mod machine;
 mod object;

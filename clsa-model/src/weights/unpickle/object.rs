@@ -14,18 +14,21 @@ pub(in super::super) enum Object {
     None,
     Bool(bool),
     Int(i128),
+    Float(f64),
     Text(String),
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Global(Global),
-    Storage(Storage),
-    Tensor(StridedView),
+    Storage(Box<Storage>),
+    Tensor(Box<StridedView>),
+    /// A tensor whose values do not lie in a storage as they are: what it is.
+    Unusual(&'static str),
     /// A tensor that the legacy tar form keeps outside the pickle, by its key.
     TensorKey(i128),
     /// A `Parameter` whose tensor is in the state that follows.
     Parameter,
-    /// A plain value that nothing here looks at: a float, bytes, a device.
+    /// A plain value that nothing here looks at: bytes, a set, a device, a long text.
     Other,
 }
 

@@ -38,10 +38,10 @@ impl<R: BufRead> Machine<'_, R> {
             b'N' => self.push(Object::None),
             0x88 | 0x89 => self.push(Object::Bool(opcode == 0x88)),
             b'G' => {
-                self.bytes::<8>()?;
-                self.push(Object::Other);
+                let value = f64::from_be_bytes(self.bytes()?);
+                self.push(Object::Float(value));
             }
-            // BININT, BININT1, BININT2, LONG1
+            // BININT, BININT1, BININT2, LONG1, LONG4
             b'J' => {
                 let value = i32::from_le_bytes(self.bytes()?);
                 self.push(Object::Int(value.into()));
@@ -56,8 +56,11 @@ impl<R: BufRead> Machine<'_, R> {
             }
             0x8a => {
                 let [len] = self.bytes()?;
-                let value = self.long(len.into())?;
-                self.push(Object::Int(value));
+                self.push_long(len.into())?;
+            }
+            0x8b => {
+                let len = u32::from_le_bytes(self.bytes()?);
+                self.push_long(len.into())?;
             }
             // BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, and Python 2's BINSTRING and SHORT_BINSTRING
             b'X' | b'T' => {
@@ -72,7 +75,7 @@ impl<R: BufRead> Machine<'_, R> {
                 let len = u64::from_le_bytes(self.bytes()?);
                 self.push_text(len)?;
             }
-            // BINBYTES, SHORT_BINBYTES
+            // BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8
             b'B' => {
                 let len = u32::from_le_bytes(self.bytes()?);
                 self.skip_bytes(len.into())?;
@@ -80,6 +83,20 @@ impl<R: BufRead> Machine<'_, R> {
             b'C' => {
                 let [len] = self.bytes()?;
                 self.skip_bytes(len.into())?;
+            }
+            0x8e | 0x96 => {
+                let len = u64::from_le_bytes(self.bytes()?);
+                self.skip_bytes(len)?;
+            }
+            // EMPTY_SET, ADDITEMS, FROZENSET
+            0x8f => self.push(Object::Other),
+            0x90 => {
+                let parts = self.pop_to_mark()?;
+                self.extend_list(parts)?;
+            }
+            0x91 => {
+                self.pop_to_mark()?;
+                self.push(Object::Other);
             }
             // EMPTY_TUPLE, TUPLE1 to TUPLE3, TUPLE
             b')' => self.push(Object::Tuple(Vec::new())),

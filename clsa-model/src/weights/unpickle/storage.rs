@@ -1,17 +1,10 @@
 //! Storages and the tensors that are views of them, as a pickle describes them.
 
+use super::element::Element;
 use crate::weights::error::{WeightFileError, fail};
-use candle_core::DType;
 
 /// Dimensions a tensor may have.
 pub(in super::super) const MAX_RANK: usize = 8;
-
-/// What a storage holds: a type that Candle has, or one that no weight of these networks uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Element {
-    pub dtype: Option<DType>,
-    pub size: usize,
-}
 
 /// A storage as the pickle describes it; its values are elsewhere in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +28,12 @@ impl Storage {
     }
 }
 
-/// A tensor as a strided view of a storage.
+/// A tensor as a strided view of a storage, as the pickle describes it: whether it lies inside is seen by [`Self::check`].
 #[derive(Clone, Debug)]
 pub(in super::super) struct StridedView {
     pub storage: Storage,
+    /// What the tensor holds; the storage may be of bytes.
+    pub element: Element,
     pub offset: u64,
     pub shape: Vec<usize>,
     pub stride: Vec<usize>,
@@ -46,15 +41,18 @@ pub(in super::super) struct StridedView {
 
 impl StridedView {
     /// Checks that the view is inside its storage and has no more elements than it.
-    pub fn new(storage: Storage, offset: u64, shape: Vec<usize>, stride: Vec<usize>) -> Result<Self, WeightFileError> {
+    pub fn check(&self) -> Result<(), WeightFileError> {
         let damaged = || WeightFileError::new("is damaged: a tensor reaches beyond its storage");
-        if shape.len() != stride.len() || shape.len() > MAX_RANK {
+        if self.shape.len() != self.stride.len() || self.shape.len() > MAX_RANK {
             return Err(damaged());
         }
+        let storage = &self.storage;
         let len = storage.view.map_or(storage.len, |(_, len)| len);
+        // Both are below 2^62 and sizes below 17.
+        let len = (u128::from(len) * storage.element.size as u128 / self.element.size as u128) as u64;
         let mut elements = 1_u64;
-        let mut last = offset;
-        for (&dim, &step) in shape.iter().zip(&stride) {
+        let mut last = self.offset;
+        for (&dim, &step) in self.shape.iter().zip(&self.stride) {
             elements = elements.checked_mul(dim as u64).ok_or_else(damaged)?;
             let reach = (dim as u64).saturating_sub(1).checked_mul(step as u64).ok_or_else(damaged)?;
             last = last.checked_add(reach).ok_or_else(damaged)?;
@@ -65,6 +63,12 @@ impl StridedView {
         if elements > len {
             return fail("has a tensor that repeats its elements, as expand() makes: save its contiguous() copy");
         }
-        Ok(Self { storage, offset, shape, stride })
+        Ok(())
+    }
+
+    /// The first byte in the storage of the element 0.
+    pub fn first_byte(&self) -> usize {
+        let (first, _) = self.storage.view.unwrap_or_default();
+        first as usize * self.storage.element.size + self.offset as usize * self.element.size
     }
 }

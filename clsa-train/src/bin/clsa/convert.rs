@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, request};
 use crate::output;
-use crate::streams::put;
+use crate::streams::{put, say};
 use anyhow::Context;
 use clap::ValueEnum;
 use clsa_model::ModelConfig;
@@ -68,6 +68,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
     };
     let config = weights::check(&tensors).with_context(named)?;
+    if let [first, ..] = &weights.left_out[..] {
+        say!("note: {}: its head ({} and the like) is none of CLSA's and is left out", named(), first.escape_debug());
+    }
     weights::write(&args.output, &tensors, format)?;
     put!("{}: {} for {}", args.output.display(), describe(&config), format.reader())
 }
