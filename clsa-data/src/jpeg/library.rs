@@ -1,4 +1,4 @@
-//! Progressive, arithmetic and lossless files, by libjpeg-turbo-rs.
+//! Arithmetic and lossless files, by libjpeg-turbo-rs.
 
 use image::RgbImage;
 use libjpeg_turbo_rs::{DecodeWarning, Decoder, JpegError, PixelFormat};
@@ -17,7 +17,7 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame, parts: &[Part], data: &[u8]) -
     let mut decoder = Decoder::new(bytes).map_err(refusal)?;
     decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     let end_marker = data.windows(2).rev().any(|pair| pair == [0xff, 0xd9]);
-    let one_scan = frame.coding != Coding::Progressive && parts.len() == frame.components.len();
+    let one_scan = frame.coding != Coding::ProgressiveArithmetic && parts.len() == frame.components.len();
     if !end_marker && !one_scan {
         return Err(Refusal::faulty("it is cut short: a JPEG of several scans without its end-of-image marker"));
     }
