@@ -74,7 +74,7 @@ impl<'a> Jpeg<'a> {
             }
             Coding::Sequential | Coding::Progressive => scans::decode(self.markers, &self.frame, self.scan),
             Coding::Arithmetic | Coding::ProgressiveArithmetic | Coding::Lossless => {
-                library::decode(self.bytes, &self.frame, &self.scan.parts, self.markers.data().rest())
+                library::decode(self.bytes, self.markers, &self.frame, self.scan)
             }
         };
         decoded.map_err(|refusal| refusal.to_string())

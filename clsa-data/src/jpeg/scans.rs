@@ -16,7 +16,7 @@ use super::smooth::Smoothing;
 
 /// Most scans of a file, so that a small file cannot keep a decoder busy for long. An encoder writes about ten; libjpeg-turbo's
 /// notes on progressive files advise this limit.
-const MOST_SCANS: usize = 500;
+pub(super) const MOST_SCANS: usize = 500;
 
 /// Decodes a file that has been read up to its first scan. Without the marker of the image's end, further scans may be
 /// missing, and the file is refused.
