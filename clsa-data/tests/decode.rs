@@ -55,7 +55,7 @@ fn lossless_formats_decode_to_pillow_bytes() {
 
 #[test]
 fn a_tiff_is_turned_by_its_orientation_as_pillow_turns_it() {
-    for name in (2..=8).map(|orientation| format!("orientation_{orientation}.tiff")).chain(["big.tiff".into()]) {
+    for name in (2..=8).map(|orientation| format!("orientation_{orientation}.tiff")) {
         assert_eq!(difference_from_pillow(&name), 0, "{name}");
         assert_eq!(dimensions(&file(&name), &name, &Limits::default()).unwrap(), pillow(&name).dimensions(), "{name}");
     }
