@@ -1,18 +1,26 @@
 //! From the bytes of an image file to RGB, as Pillow's `Image.open(…).convert("RGB")` gives it.
 //!
 //! The format is read from the content, not from the name. Alpha is dropped, gray is repeated, 16-bit color keeps its
-//! high byte, 16-bit gray is clipped to 255 (Pillow's mode `I;16`), an animation gives its first frame, and an EXIF
-//! orientation is not applied. The README lists where the decoders themselves differ.
+//! high byte, 16-bit gray is clipped to 255 (Pillow's mode `I;16`), an animation gives its first frame, a TIFF is turned by
+//! its orientation, and an EXIF orientation is not applied. The README lists where the decoders themselves differ.
 
-use std::io::{BufRead, Cursor, Read, Seek};
+mod png;
+mod tiff;
+
+use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use crate::jpeg::Jpeg;
 use crate::sample_error::SampleError;
 
 /// What a single sample may cost. Anything beyond is refused before it is decoded.
+///
+/// Decoding takes at most, beside the file: for a JPEG of one scan 3 bytes per pixel and some rows, for one of several scans 8
+/// bytes per pixel more; for other formats 16 bytes per pixel for what is decoded, 3 for RGB, and 16 for each of `max_pixels`
+/// for the decoder's own needs; for a PNG that breaks the rules, 16 bytes per pixel more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most pixels (width times height). Default 89,478,485, as Pillow's `MAX_IMAGE_PIXELS`.
@@ -57,26 +65,53 @@ trait BufReadSeek: BufRead + Seek {}
 
 impl<R: BufRead + Seek> BufReadSeek for R {}
 
-/// A decoder whose header has been read and whose dimensions are within the limits.
+/// A decoder whose header has been read and whose dimensions are within the limits, and how what it decodes is to be turned.
 fn open<'a>(
     mut bytes: Box<dyn BufReadSeek + 'a>,
     name: &str,
     limits: &Limits,
-) -> Result<impl ImageDecoder + 'a, SampleError> {
+) -> Result<(impl ImageDecoder + 'a, Orientation), SampleError> {
     if bytes.fill_buf().map_err(|error| decode_error(name, error))?.is_empty() {
         return Err(decode_error(name, "the file is empty"));
     }
     let mut reader = ImageReader::new(bytes).with_guessed_format().map_err(|error| decode_error(name, error))?;
-    if reader.format().is_none() {
+    let Some(format) = reader.format() else {
         return Err(decode_error(name, "its first bytes are of no known image format"));
-    }
+    };
     let mut allowed = image::Limits::default();
     // Bytes for the decoder's own buffers: 8 per pixel is 16-bit RGBA; twice that leaves room for a second copy.
     allowed.max_alloc = Some(limits.max_pixels.saturating_mul(16));
     reader.limits(allowed);
-    let decoder = reader.into_decoder().map_err(|error| decode_error(name, error))?;
+    let mut decoder = reader.into_decoder().map_err(|error| decode_error(name, error))?;
     limits.check_size(name, decoder.dimensions())?;
-    Ok(decoder)
+    // Pillow turns a TIFF as it loads it, and no other format.
+    let orientation = if format == ImageFormat::Tiff { decoder.orientation() } else { Ok(Orientation::NoTransforms) };
+    Ok((decoder, orientation.map_err(|error| decode_error(name, error))?))
+}
+
+/// Decodes what is no JPEG.
+fn decode_other(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, SampleError> {
+    let (decoder, orientation) = open(Box::new(Cursor::new(bytes)), name, limits)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(name, error))?;
+    image.apply_orientation(orientation);
+    Ok(to_rgb(image, is_gray_png(bytes)))
+}
+
+/// What a function makes of a PNG, or of what is left of it without what Pillow does not mind.
+fn with_png<R>(
+    bytes: &[u8],
+    name: &str,
+    limits: &Limits,
+    work: impl Fn(&[u8]) -> Result<R, SampleError>,
+) -> Result<R, SampleError> {
+    if !png::has_odd_palette(bytes) {
+        match work(bytes) {
+            Err(SampleError::Decode { .. }) => {}
+            done => return done,
+        }
+    }
+    let mended = png::mended(bytes, limits.max_pixels).map_err(|reason| decode_error(name, reason))?;
+    work(&mended)
 }
 
 /// A JPEG whose header has been read and whose dimensions are within the limits.
@@ -114,11 +149,15 @@ pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, Sam
     if Jpeg::is(bytes) {
         return guarded(name, || open_jpeg(bytes, name, limits)?.decode().map_err(|reason| decode_error(name, reason)));
     }
-    guarded(name, || {
-        let decoder = open(Box::new(Cursor::new(bytes)), name, limits)?;
-        let image = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(name, error))?;
-        Ok(to_rgb(image, is_gray_png(bytes)))
-    })
+    if is_png(bytes) {
+        return guarded(name, || with_png(bytes, name, limits, |bytes| decode_other(bytes, name, limits)));
+    }
+    if tiff::is(bytes)
+        && let Some(reason) = tiff::refusal(bytes)
+    {
+        return Err(decode_error(name, reason));
+    }
+    guarded(name, || decode_other(bytes, name, limits))
 }
 
 /// Returns width and height in pixels of an image file, from its header; `name` is for messages only.
@@ -133,12 +172,43 @@ pub fn dimensions(bytes: &[u8], name: &str, limits: &Limits) -> Result<(u32, u32
 /// Width and height in pixels of the image file that a reader gives, from its header.
 pub(crate) fn header(mut bytes: impl BufRead + Seek, name: &str, limits: &Limits) -> Result<(u32, u32), SampleError> {
     let failed = |error| SampleError::Read { name: name.into(), error };
-    if Jpeg::is(bytes.fill_buf().map_err(failed)?) {
+    let start = bytes.fill_buf().map_err(failed)?;
+    let (jpeg, png) = (Jpeg::is(start), is_png(start));
+    let read_whole = |bytes: &mut dyn Read| {
         let mut whole = Vec::new();
         bytes.take(limits.max_bytes).read_to_end(&mut whole).map_err(failed)?;
+        Ok(whole)
+    };
+    if jpeg {
+        let whole = read_whole(&mut bytes)?;
         return guarded(name, || open_jpeg(&whole, name, limits).map(|jpeg| jpeg.dimensions()));
     }
-    guarded(name, || open(Box::new(bytes), name, limits).map(|decoder| decoder.dimensions()))
+    let size = |bytes: Box<dyn BufReadSeek + '_>| {
+        guarded(name, || {
+            let (decoder, orientation) = open(bytes, name, limits)?;
+            let (width, height) = decoder.dimensions();
+            let turned = matches!(
+                orientation,
+                Orientation::Rotate90
+                    | Orientation::Rotate270
+                    | Orientation::Rotate90FlipH
+                    | Orientation::Rotate270FlipH
+            );
+            Ok(if turned { (height, width) } else { (width, height) })
+        })
+    };
+    match size(Box::new(&mut bytes)) {
+        Err(SampleError::Decode { .. }) if png => {
+            bytes.seek(SeekFrom::Start(0)).map_err(failed)?;
+            let whole = read_whole(&mut bytes)?;
+            with_png(&whole, name, limits, |bytes| size(Box::new(Cursor::new(bytes))))
+        }
+        size => size,
+    }
+}
+
+fn is_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG\r\n\x1a\n")
 }
 
 /// Whether a PNG's header, 8 bytes of signature and a chunk whose 18th byte is the color type, says gray without alpha.

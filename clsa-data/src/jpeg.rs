@@ -1,6 +1,6 @@
 //! JPEG files, to the bytes that Pillow gives: libjpeg-turbo's arithmetic, and Pillow's colors for CMYK.
 //!
-//! Sequential files, as nearly all are, have a decoder of their own here, and libjpeg-turbo-rs decodes the others.
+//! Files of Huffman codes, sequential or progressive, have a decoder of their own here; libjpeg-turbo-rs decodes the others.
 
 mod baseline;
 mod bits;
@@ -9,20 +9,25 @@ mod color;
 mod cursor;
 mod frame;
 mod huffman;
+mod kept;
 mod kernels;
 mod library;
 mod markers;
 mod picture;
 mod plane;
+mod progress;
+mod progressive;
 mod refusal;
 mod scan;
+mod scans;
+mod smooth;
 mod standard;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod upsample;
 
-use frame::{Coding, Frame, Part};
+use frame::{Coding, Frame, Scan};
 use image::RgbImage;
 use markers::Markers;
 
@@ -31,8 +36,8 @@ pub(crate) struct Jpeg<'a> {
     bytes: &'a [u8],
     markers: Markers<'a>,
     frame: Frame,
-    /// The first scan's components.
-    parts: Vec<Part>,
+    /// The first one.
+    scan: Scan,
 }
 
 impl<'a> Jpeg<'a> {
@@ -44,9 +49,9 @@ impl<'a> Jpeg<'a> {
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, String> {
         let read = || {
             let mut markers = Markers::new(bytes)?;
-            let (mut frame, parts) = markers.first_scan()?;
+            let (mut frame, scan) = markers.first_scan()?;
             frame.check()?;
-            Ok(Self { bytes, markers, frame, parts })
+            Ok(Self { bytes, markers, frame, scan })
         };
         read().map_err(|refusal: refusal::Refusal| refusal.to_string())
     }
@@ -60,12 +65,16 @@ impl<'a> Jpeg<'a> {
     ///
     /// As with Pillow, data that end too early leave gray where the file has a marker, be it that of the image's end, and a
     /// file that itself ends too early is refused. The marker alone may be missing, unless further scans may be missing with
-    /// it. Codes that make no sense are refused, where Pillow gives what libjpeg makes of them.
+    /// it. Codes that make no sense are refused, where Pillow gives what libjpeg makes of them. Scans that a progressive file
+    /// lacks leave coefficients that are not known, and are estimated as libjpeg does.
     pub(crate) fn decode(self) -> Result<RgbImage, String> {
         let decoded = match self.frame.coding {
-            Coding::Sequential => baseline::decode(self.markers, &self.frame, self.parts),
-            Coding::Progressive | Coding::Other => {
-                library::decode(self.bytes, &self.frame, &self.parts, self.markers.data().rest())
+            Coding::Sequential if self.scan.parts.len() == self.frame.components.len() => {
+                baseline::decode(self.markers, &self.frame, &self.scan.parts)
+            }
+            Coding::Sequential | Coding::Progressive => scans::decode(self.markers, &self.frame, self.scan),
+            Coding::Arithmetic | Coding::ProgressiveArithmetic | Coding::Lossless => {
+                library::decode(self.bytes, self.markers, &self.frame, self.scan)
             }
         };
         decoded.map_err(|refusal| refusal.to_string())

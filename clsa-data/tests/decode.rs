@@ -54,6 +54,22 @@ fn lossless_formats_decode_to_pillow_bytes() {
 }
 
 #[test]
+fn a_tiff_is_turned_by_its_orientation_as_pillow_turns_it() {
+    for name in (2..=8).map(|orientation| format!("orientation_{orientation}.tiff")) {
+        assert_eq!(difference_from_pillow(&name), 0, "{name}");
+        assert_eq!(dimensions(&file(&name), &name, &Limits::default()).unwrap(), pillow(&name).dimensions(), "{name}");
+    }
+}
+
+#[test]
+fn a_tiff_of_which_the_decoder_would_make_other_colors_than_pillow_is_refused() {
+    for (name, why) in [("cmyk.tiff", "in CMYK"), ("jpeg.tiff", "with JPEG inside")] {
+        let error = decode(&file(name), name, &Limits::default()).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn an_animation_gives_its_first_frame() {
     for name in ["animated.gif", "animated.webp"] {
         assert_eq!(difference_from_pillow(name), 0, "{name}");
@@ -62,7 +78,7 @@ fn an_animation_gives_its_first_frame() {
 
 #[test]
 fn jpegs_decode_to_pillow_bytes() {
-    for name in ["baseline.jpg", "gray.jpg", "subsampled.jpg", "progressive.jpg", "cmyk.jpg"] {
+    for name in ["baseline.jpg", "gray.jpg", "subsampled.jpg", "progressive.jpg", "cmyk.jpg", "cmyk_subsampled.jpg"] {
         assert_eq!(difference_from_pillow(name), 0, "{name}");
     }
 }
@@ -192,6 +208,60 @@ fn a_bomb_is_refused_by_its_header() {
     let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0xea, 0x60, 0xea, 0x60]);
     assert!(decode(&jpeg, "bomb.jpg", &Limits::default()).is_err());
+}
+
+#[test]
+fn a_bomb_of_any_format_is_refused_by_its_header() {
+    let patched = |name: &str, at: usize, size: &[u8]| {
+        let mut bytes = file(name);
+        bytes[at..at + size.len()].copy_from_slice(size);
+        bytes
+    };
+    let side = 30_000_u32.to_le_bytes();
+    let sides = [side, side].concat();
+    let words = [&side[..2], &side[..2]].concat();
+    let mut tiff = file("rgb.tiff");
+    for tag in [256_u16, 257] {
+        // A number of 16 or 32 bits.
+        let entry = (8..tiff.len() - 12).find(|&at| {
+            tiff[at..at + 2] == tag.to_le_bytes()
+                && [3, 4].contains(&tiff[at + 2])
+                && tiff[at + 3..at + 8] == [0, 1, 0, 0, 0]
+        });
+        tiff[entry.unwrap() + 8..][..4].copy_from_slice(&side);
+    }
+    let bombs = [
+        ("rgb.bmp", patched("rgb.bmp", 18, &sides)),
+        ("animated.gif", patched("animated.gif", 6, &words)),
+        ("lossless.webp", patched("lossless.webp", 21, &(11_999_u32 << 14 | 11_999).to_le_bytes())),
+        ("rgb.tiff", tiff),
+        ("rgb.ppm", b"P6 30000 30000 255\n".to_vec()),
+    ];
+    for (name, bytes) in bombs {
+        let error = decode(&bytes, name, &Limits::default()).unwrap_err();
+        // The decoder of TIFF first finds that the strips are too small.
+        assert!(name == "rgb.tiff" || matches!(error, SampleError::TooManyPixels { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_png_whose_data_are_a_bomb_gives_its_rows_alone() {
+    use std::io::Write;
+    let rows = [[0, 9, 9, 9, 9, 9, 9]; 2].concat();
+    let mut data = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    data.write_all(&rows).unwrap();
+    (0..64).for_each(|_| data.write_all(&[0; 1 << 20]).unwrap());
+    let header = [&2_u32.to_be_bytes()[..], &2_u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    // The checksum of the data is wrong, which Pillow does not mind.
+    for (kind, content, fault) in [(b"IHDR", header, 0), (b"IDAT", data.finish().unwrap(), 1)] {
+        bytes.extend((content.len() as u32).to_be_bytes());
+        let begin = bytes.len();
+        bytes.extend(kind);
+        bytes.extend(content);
+        bytes.extend((crc32fast::hash(&bytes[begin..]) ^ fault).to_be_bytes());
+    }
+    assert_eq!(decode(&bytes, "bomb.png", &Limits::default()).unwrap().into_raw(), [9; 12]);
 }
 
 #[test]

@@ -12,10 +12,14 @@ const LONGEST: usize = 65500;
 pub(super) enum Coding {
     /// Sequential, by Huffman codes: baseline, and extended with 8 bits.
     Sequential,
-    /// Progressive, by Huffman codes or arithmetic.
+    /// Progressive, by Huffman codes.
     Progressive,
-    /// Lossless, or sequential by arithmetic.
-    Other,
+    /// Sequential, by arithmetic.
+    Arithmetic,
+    /// Progressive, by arithmetic.
+    ProgressiveArithmetic,
+    /// Lossless.
+    Lossless,
 }
 
 impl Coding {
@@ -23,8 +27,10 @@ impl Coding {
     fn of(code: u8) -> Result<Self, Refusal> {
         match code & 15 {
             0 | 1 => Ok(Self::Sequential),
-            2 | 10 => Ok(Self::Progressive),
-            3 | 9 | 11 => Ok(Self::Other),
+            2 => Ok(Self::Progressive),
+            9 => Ok(Self::Arithmetic),
+            10 => Ok(Self::ProgressiveArithmetic),
+            3 | 11 => Ok(Self::Lossless),
             kind => Err(Refusal::faulty(format!("a frame of kind {kind} is not supported"))),
         }
     }
@@ -52,6 +58,9 @@ pub(super) struct Frame {
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) components: Vec<Component>,
+    /// Rows of blocks that an only component's vertical factor groups: libjpeg reads and smooths by such groups, though the
+    /// factor has no other meaning. 1 for several components.
+    pub(super) group: usize,
 }
 
 impl Frame {
@@ -71,7 +80,7 @@ impl Frame {
             let (id, (horizontal, vertical), quantizers) = (file.byte()?, split(file.byte()?), file.byte()?);
             components.push(Component { id, horizontal: horizontal.into(), vertical: vertical.into(), quantizers });
         }
-        Ok(Self { coding, precision, width, height, components })
+        Ok(Self { coding, precision, width, height, components, group: 1 })
     }
 
     /// Checks what Pillow and libjpeg check before they decode.
@@ -92,6 +101,7 @@ impl Frame {
         }
         if let [only] = &mut self.components[..] {
             // It comes block by block, whatever its factors.
+            self.group = only.vertical;
             (only.horizontal, only.vertical) = (1, 1);
         }
         Ok(())
@@ -135,8 +145,27 @@ pub(super) struct Part {
     pub(super) ac: u8,
 }
 
-/// Reads the segment of a SOS marker: the components of a scan.
-pub(super) fn read_scan(frame: &Frame, file: &mut Cursor) -> Result<Vec<Part>, Refusal> {
+/// What a progressive scan has of its coefficients (T.81, annex G.1). A sequential scan has all, whatever it states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spectrum {
+    /// The first and the last coefficient, in zigzag order.
+    pub(super) first: usize,
+    pub(super) last: usize,
+    /// The lowest bit that the scans before have; 0 if this is the first one of its coefficients.
+    pub(super) before: u32,
+    /// The lowest bit that this scan has.
+    pub(super) bit: u32,
+}
+
+/// What a SOS marker says of its scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    pub(super) parts: Vec<Part>,
+    pub(super) spectrum: Spectrum,
+}
+
+/// Reads the segment of a SOS marker.
+pub(super) fn read_scan(frame: &Frame, file: &mut Cursor) -> Result<Scan, Refusal> {
     let length = file.length()?;
     let count = file.byte()?;
     whole(length - 4 - 2 * i32::from(count))?;
@@ -156,8 +185,6 @@ pub(super) fn read_scan(frame: &Frame, file: &mut Cursor) -> Result<Vec<Part>, R
             _ => return Err(Refusal::faulty(format!("a scan has a component {id} that it cannot have"))),
         }
     }
-    // Beginning, end and bits of the spectrum: a sequential scan has all, whatever it states.
-    file.word()?;
-    file.byte()?;
-    Ok(parts)
+    let (first, last, (before, bit)) = (file.byte()?.into(), file.byte()?.into(), split(file.byte()?));
+    Ok(Scan { parts, spectrum: Spectrum { first, last, before: before.into(), bit: bit.into() } })
 }

@@ -1,4 +1,4 @@
-//! The blocks of a sequential scan: Huffman codes and the bits that follow them (ITU-T T.81, annex F.2).
+//! Huffman codes and the bits that follow them, and the blocks of a sequential scan (ITU-T T.81, annex F.2).
 
 use super::bits::{Bits, Position};
 use super::block::{Block, Extent};
@@ -21,7 +21,7 @@ impl From<BadCode> for Refusal {
 /// What a code says, and how long it is: in the lowest 8 bits, how many bits the code and the coefficient after it take; in
 /// the next 8, the run of zeros before the coefficient; in the highest 16, as many ones as the coefficient has bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Entry(u32);
+pub(super) struct Entry(u32);
 
 impl Entry {
     /// That of a code which is longer than what is looked up.
@@ -35,12 +35,12 @@ impl Entry {
 
     /// What takes the coefficient's bits from the lowest ones; 0 if there is no coefficient.
     #[inline(always)]
-    fn mask(self) -> u32 {
+    pub(super) fn mask(self) -> u32 {
         self.0 >> 16
     }
 
     #[inline(always)]
-    fn run(self) -> usize {
+    pub(super) fn run(self) -> usize {
         (self.0 >> 8 & 255) as usize
     }
 }
@@ -119,14 +119,26 @@ impl Codes {
 }
 
 /// The bits of a block, read from a position that is kept in registers.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     bits: &'a Bits,
     position: Position,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     #[inline(always)]
-    fn refill(&mut self) {
+    pub(super) fn new(bits: &'a Bits) -> Self {
+        Self { position: bits.position(), bits }
+    }
+
+    /// Where the bits that are not yet taken begin.
+    #[inline(always)]
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Makes at least 56 bits ready.
+    #[inline(always)]
+    pub(super) fn refill(&mut self) {
         self.position.refill(self.bits.bytes());
     }
 
@@ -135,7 +147,7 @@ impl Reader<'_> {
     /// libjpeg takes 17 bits that no code begins for one that stands for 0. Here, this is accepted beyond the end of the
     /// data alone.
     #[inline(always)]
-    fn entry(&mut self, codes: &Codes) -> Result<Entry, BadCode> {
+    pub(super) fn entry(&mut self, codes: &Codes) -> Result<Entry, BadCode> {
         let entry = codes.look_up(self.position.word());
         if entry != Entry::LONG {
             return Ok(entry);
@@ -150,13 +162,21 @@ impl Reader<'_> {
 
     /// Takes the bits of an entry that has no coefficient.
     #[inline(always)]
-    fn skip(&mut self, entry: Entry) {
+    pub(super) fn skip(&mut self, entry: Entry) {
         self.position.skip(entry.0);
+    }
+
+    /// The number that the next bits are, fewer than 32 of them. They must be ready.
+    #[inline(always)]
+    pub(super) fn number(&mut self, bits: usize) -> u32 {
+        let number = self.position.word() >> 32 >> (32 - bits);
+        self.position.skip(bits as u32);
+        number as u32
     }
 
     /// The coefficient of an entry, whose bits it takes (T.81, table F.1 and figure F.12).
     #[inline(always)]
-    fn coefficient(&mut self, entry: Entry) -> i16 {
+    pub(super) fn coefficient(&mut self, entry: Entry) -> i16 {
         let mask = entry.mask();
         let value = (self.position.word() >> (u64::BITS - (entry.0 & 63))) as u32 & mask;
         self.position.skip(entry.0);
@@ -175,7 +195,7 @@ pub(super) fn read_block(
     prediction: &mut i16,
     block: &mut Block,
 ) -> Result<Extent, BadCode> {
-    let mut reader = Reader { position: bits.position(), bits };
+    let mut reader = Reader::new(bits);
     reader.refill();
     let entry = reader.entry(dc)?;
     if entry.mask() != 0 {
@@ -208,7 +228,7 @@ pub(super) fn read_block(
             }
         }
     }
-    let position = reader.position;
+    let position = reader.position();
     bits.set_position(position);
     Ok(extent)
 }

@@ -1,7 +1,7 @@
 //! The markers of a file, read as libjpeg's `jdmarker.c` reads them: up to the next scan, or to the end of the image.
 
 use super::cursor::Cursor;
-use super::frame::{Frame, Part, read_scan};
+use super::frame::{Frame, Scan, read_scan};
 use super::refusal::Refusal;
 use super::tables::{Tables, check_arithmetic_conditioning};
 
@@ -29,8 +29,8 @@ mod code {
 /// Where reading stops.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Before the data of a scan of these components.
-    Scan(Vec<Part>),
+    /// Before the data of a scan.
+    Scan(Scan),
     /// After the image.
     End,
 }
@@ -55,11 +55,11 @@ impl<'a> Markers<'a> {
         Ok(Self { file, tables: Tables::default(), frame: None, jfif: false, adobe: None })
     }
 
-    /// The frame and the first scan's components.
-    pub(super) fn first_scan(&mut self) -> Result<(Frame, Vec<Part>), Refusal> {
+    /// The frame and the first scan.
+    pub(super) fn first_scan(&mut self) -> Result<(Frame, Scan), Refusal> {
         loop {
             match (self.next_stop(None)?, self.frame.clone()) {
-                (Stop::Scan(parts), Some(frame)) => return Ok((frame, parts)),
+                (Stop::Scan(scan), Some(frame)) => return Ok((frame, scan)),
                 (Stop::End, None) => {
                     // Tables alone, and the image that is coded by them after them.
                     begin(&mut self.file)?;

@@ -1,4 +1,4 @@
-//! One sequential scan: its units in order, restart markers, and what libjpeg makes of data that end too early.
+//! One scan: its units in order if it is a sequential one, restart markers, and what libjpeg makes of data that end too early.
 
 use multiversion::multiversion;
 
@@ -89,14 +89,23 @@ pub(super) fn read<'a, S: Sink>(
         Some(Component { index: part.component, dc, ac, across, down, prediction: 0 })
     });
     let mut components: Vec<_> = components.collect();
-    if !alone && components.iter().map(|component| component.across * component.down).sum::<usize>() > MOST_BLOCKS {
-        return Err(Refusal::faulty("a unit of a scan has too many blocks"));
-    }
-    // A component alone comes block by block, and without the blocks that only complete a unit.
-    let units = if alone { frame.blocks(&frame.components[parts[0].component]) } else { frame.units() };
+    let units = units(frame, parts)?;
     let mut segments = Segments::new(data)?;
     read_units(units, tables.restart_interval, &mut components, &mut segments, sink)?;
-    Ok((segments.file, segments.marker))
+    Ok(segments.end())
+}
+
+/// Units of a scan of the components `parts`, side by side and above each other.
+pub(super) fn units(frame: &Frame, parts: &[Part]) -> Result<(usize, usize), Refusal> {
+    let components = || parts.iter().map(|part| &frame.components[part.component]);
+    // A component alone comes block by block, and without the blocks that only complete a unit.
+    if let [only] = parts {
+        return Ok(frame.blocks(&frame.components[only.component]));
+    }
+    if components().map(|component| component.horizontal * component.vertical).sum::<usize>() > MOST_BLOCKS {
+        return Err(Refusal::faulty("a unit of a scan has too many blocks"));
+    }
+    Ok(frame.units())
 }
 
 /// Reads so many units, side by side and above each other. Shifts by a register are what most of the time goes to, so
@@ -154,39 +163,50 @@ fn read_unit<S: Sink>(
             }
         }
     }
-    // The unit whose data end too early is what it is with bits of 0 for those that are missing.
-    if segments.bits.overdrawn() {
-        segments.exhausted = true;
-        if segments.marker.is_none() {
-            return Err(Refusal::CutShort);
-        }
-    }
-    Ok(())
+    segments.end_unit()
 }
 
 /// The data between the markers of a scan.
-struct Segments<'a> {
-    bits: Bits,
+pub(super) struct Segments<'a> {
+    pub(super) bits: Bits,
     /// Place behind the bits and the marker that ends them.
     file: Cursor<'a>,
     /// Code of the marker that ends the bits; `None` if the file ends before one.
     marker: Option<u8>,
     /// Whether there are too few bits for the units up to the next restart.
-    exhausted: bool,
+    pub(super) exhausted: bool,
     /// Number of the next restart marker, `0..8`.
     number: u8,
 }
 
 impl<'a> Segments<'a> {
-    fn new(mut file: Cursor<'a>) -> Result<Self, Refusal> {
+    pub(super) fn new(mut file: Cursor<'a>) -> Result<Self, Refusal> {
         let mut bits = Bits::default();
         let marker = bits.begin(&mut file)?;
         Ok(Self { bits, file, marker, exhausted: false, number: 0 })
     }
 
+    /// Takes notice that a unit is read. The unit whose data end too early is what it is with bits of 0 for those that are
+    /// missing.
+    #[inline(always)]
+    pub(super) fn end_unit(&mut self) -> Result<(), Refusal> {
+        if self.bits.overdrawn() {
+            self.exhausted = true;
+            if self.marker.is_none() {
+                return Err(Refusal::CutShort);
+            }
+        }
+        Ok(())
+    }
+
+    /// The place behind the data and the code of the marker that was read there, or `None` if the file has ended.
+    pub(super) fn end(self) -> (Cursor<'a>, Option<u8>) {
+        (self.file, self.marker)
+    }
+
     /// Goes on behind a restart marker. If another marker comes, this does what libjpeg's `jpeg_resync_to_restart` does.
     #[cold]
-    fn restart(&mut self) -> Result<(), Refusal> {
+    pub(super) fn restart(&mut self) -> Result<(), Refusal> {
         let mut marker = self.marker.ok_or(Refusal::CutShort)?;
         let number = self.number;
         self.number = (number + 1) % 8;

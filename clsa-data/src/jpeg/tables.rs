@@ -1,5 +1,6 @@
 //! What a file defines for its scans: quantizers, Huffman tables and the restart interval.
 
+use super::block::Block;
 use super::cursor::Cursor;
 use super::refusal::Refusal;
 use super::standard;
@@ -53,9 +54,11 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn quantizers(&self, index: u8) -> Result<&[u16; 64], Refusal> {
+    /// The table of quantizers with an index, as the 16 bits that coefficients are multiplied by.
+    pub(super) fn quantizers(&self, index: u8) -> Result<Block, Refusal> {
         let missing = || Refusal::faulty(format!("quantization table {index} is not defined"));
-        self.quantizers.get(usize::from(index)).and_then(Option::as_ref).ok_or_else(missing)
+        let table = self.quantizers.get(usize::from(index)).and_then(Option::as_ref).ok_or_else(missing)?;
+        Ok(Block(table.map(|value| value as i16)))
     }
 
     pub(super) fn dc(&self, index: u8) -> Result<&HuffmanTable, Refusal> {

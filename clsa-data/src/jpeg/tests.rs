@@ -92,7 +92,7 @@ fn damaged_files_that_the_library_decodes_without_complaint_give_its_pixels() {
 }
 
 #[test]
-fn sequential_files_are_decoded_here_and_others_by_the_library() {
+fn files_of_huffman_codes_are_decoded_here_and_others_by_the_library() {
     let pixels = picture(40, 30, 50, 1);
     let plain = || encoder(&pixels, 40, 30);
     let coding = |encoder: Encoder| {
@@ -106,7 +106,7 @@ fn sequential_files_are_decoded_here_and_others_by_the_library() {
     assert_eq!(coding(plain().colorspace(ColorSpace::Rgb)), Coding::Sequential);
     assert_eq!(coding(plain().colorspace(ColorSpace::Rgb).write_adobe_marker(false)), Coding::Sequential);
     assert_eq!(coding(plain().progressive(true)), Coding::Progressive);
-    assert_eq!(coding(plain().arithmetic(true)), Coding::Other);
+    assert_eq!(coding(plain().arithmetic(true)), Coding::Arithmetic);
 }
 
 #[test]

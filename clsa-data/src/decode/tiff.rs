@@ -1,0 +1,72 @@
+//! TIFF files that the decoder would make other colors of than Pillow.
+
+/// The tags that are asked for here.
+mod tag {
+    pub(super) const BITS_PER_SAMPLE: u16 = 258;
+    pub(super) const COMPRESSION: u16 = 259;
+    pub(super) const PHOTOMETRIC: u16 = 262;
+    pub(super) const PLANAR: u16 = 284;
+    pub(super) const EXTRA_SAMPLES: u16 = 338;
+}
+
+/// The first numbers of the entries of a file's first directory, classic or big.
+struct Directory<'a> {
+    bytes: &'a [u8],
+    big: bool,
+    big_endian: bool,
+    entries: usize,
+    count: usize,
+}
+
+impl<'a> Directory<'a> {
+    fn open(bytes: &'a [u8]) -> Option<Self> {
+        let big_endian = bytes.starts_with(b"MM");
+        let mut directory = Self { bytes, big: false, big_endian, entries: 0, count: 0 };
+        directory.big = directory.number(2, 2)? == 43;
+        let (at, length) = if directory.big { (directory.number(8, 8)?, 8) } else { (directory.number(4, 4)?, 2) };
+        let count = directory.number(at, length)?;
+        directory.entries = at.checked_add(length)?;
+        directory.count = count.min(1 << 16);
+        Some(directory)
+    }
+
+    /// The number in so many bytes at a place.
+    fn number(&self, at: usize, length: usize) -> Option<usize> {
+        let bytes = self.bytes.get(at..at.checked_add(length)?)?;
+        let join = |number: u64, &byte: &u8| number << 8 | u64::from(byte);
+        let number = if self.big_endian { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) };
+        usize::try_from(number).ok()
+    }
+
+    /// The first of a tag's numbers of 16 bits; 0 without the tag.
+    fn first(&self, tag: u16) -> usize {
+        let (size, inline) = if self.big { (20, 8) } else { (12, 4) };
+        let entry = (0..self.count).map(|index| self.entries.saturating_add(size * index));
+        let entry = entry.take_while(|&at| at < self.bytes.len()).find(|&at| self.number(at, 2) == Some(tag.into()));
+        let value = entry.and_then(|at| {
+            let (count, place) = (self.number(at + 4, inline)?, at + 4 + inline);
+            let place = if 2 * count.min(8) > inline { self.number(place, inline)? } else { place };
+            self.number(place, 2)
+        });
+        value.unwrap_or(0)
+    }
+}
+
+/// Why a file is refused, if it is.
+pub(super) fn refusal(bytes: &[u8]) -> Option<&'static str> {
+    let directory = Directory::open(bytes)?;
+    let wide = directory.first(tag::BITS_PER_SAMPLE) > 8;
+    match (directory.first(tag::COMPRESSION), directory.first(tag::PHOTOMETRIC)) {
+        (6 | 7, _) => Some("it is a TIFF with JPEG inside"),
+        (_, 5) => Some("it is a TIFF in CMYK"),
+        (_, 0) if wide => Some("it is a TIFF of inverted gray of more than 8 bits"),
+        _ if directory.first(tag::EXTRA_SAMPLES) == 1 => Some("it is a TIFF with premultiplied alpha"),
+        _ if wide && directory.first(tag::PLANAR) == 2 => Some("it is a TIFF of separate planes of more than 8 bits"),
+        _ => None,
+    }
+}
+
+/// Whether a file of any name begins as a TIFF does.
+pub(super) fn is(bytes: &[u8]) -> bool {
+    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|&sign| bytes.starts_with(sign))
+}
