@@ -15,6 +15,7 @@ pub mod order;
 pub mod pack;
 mod pattern;
 mod planes;
+mod printable;
 mod random;
 mod sample_error;
 pub mod shard_index;

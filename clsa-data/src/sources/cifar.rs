@@ -12,6 +12,7 @@ use super::spec::{Argument, Spec};
 use crate::error::{DataError, Fault};
 use crate::label::Labeling;
 use crate::planes::Planes;
+use crate::printable::printable_path;
 use crate::split::Split;
 
 pub(super) static SPEC: Spec = Spec {
@@ -91,7 +92,7 @@ fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
         Some(text) => class_names(path, &form, &text)?,
         None => (0..form.classes).map(|class| class.to_string()).collect(),
     };
-    let file = path.display().to_string();
+    let file = printable_path(path);
     Ok(Planes { classes, labels, pixels, channels: 3, width: SIDE, height: SIDE, file })
 }
 
