@@ -22,6 +22,7 @@ pub mod shard_index;
 mod source;
 mod sources;
 mod split;
+mod text;
 mod transform;
 pub mod verify;
 

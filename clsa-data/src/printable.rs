@@ -34,11 +34,16 @@ pub(crate) fn printable_path(path: impl AsRef<Path>) -> String {
 
 /// The text of a name, with `\xe9` for each byte that is not UTF-8; different names stay different.
 pub(crate) fn text_of(name: &OsStr) -> Cow<'_, str> {
-    if let Some(text) = name.to_str() {
+    text_of_bytes(name.as_encoded_bytes())
+}
+
+/// As [`text_of`], of a name in an archive.
+pub(crate) fn text_of_bytes(name: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(name) {
         return text.into();
     }
     let mut text = String::new();
-    for chunk in name.as_encoded_bytes().utf8_chunks() {
+    for chunk in name.utf8_chunks() {
         text += chunk.valid();
         for byte in chunk.invalid() {
             text += &format!("\\x{byte:02x}");
