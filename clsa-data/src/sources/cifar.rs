@@ -14,6 +14,7 @@ use crate::label::Labeling;
 use crate::planes::Planes;
 use crate::printable::printable_path;
 use crate::split::Split;
+use crate::text::decode_text;
 
 pub(super) static SPEC: Spec = Spec {
     name: "cifar-bin",
@@ -97,12 +98,8 @@ fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
 }
 
 fn class_names(path: &Path, form: &Form, text: &[u8]) -> Result<Vec<String>, DataError> {
-    let names: Vec<String> = String::from_utf8_lossy(text)
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(String::from)
-        .collect();
+    let text = decode_text(text).map_err(|reason| Fault::Unsupported.at(path, format!("{} {reason}", form.names)))?;
+    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
     if names.len() != form.classes {
         let reason = format!("{} names {} classes, not {}", form.names, names.len(), form.classes);
         return Err(Fault::Labels.at(path, reason));

@@ -35,10 +35,15 @@ fn shards_are_read_in_order_with_labels_from_cls_and_json() {
 fn class_names_come_from_the_file_beside_the_shards() {
     let root = TempDir::new().unwrap();
     tar(&root.path().join("train.tar"), &[("1.png", png(1)), ("1.cls", b"owl".to_vec())]);
-    fs::write(root.path().join("classes.txt"), "ant\nowl\n").unwrap();
-    let train = source(format!("wds:{}", root.path().display())).open(Split::Train).unwrap();
-    assert_eq!(train.class_names(), ["ant", "owl"]);
-    assert_eq!(train.label(0), Label::Class(1));
+    for names in ["ant\nowl\n", "\u{feff}ant\r\nowl\r\n\r\n", "ant \nowl"] {
+        fs::write(root.path().join("classes.txt"), names).unwrap();
+        let train = source(format!("wds:{}", root.path().display())).open(Split::Train).unwrap();
+        assert_eq!(train.class_names(), ["ant", "owl"]);
+        assert_eq!(train.label(0), Label::Class(1));
+    }
+    fs::write(root.path().join("classes.txt"), b"caf\xe9\nowl\n").unwrap();
+    let error = refusal(&format!("wds:{}", root.path().display()));
+    assert!(error.contains("classes.txt: is not UTF-8 at byte 3; save it as UTF-8"), "{error}");
 }
 
 #[test]
