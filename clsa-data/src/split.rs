@@ -83,10 +83,10 @@ pub(crate) enum Stated {
 
 impl Stated {
     pub(crate) fn by(name: &str) -> Self {
-        let mut words = name.split(|character: char| !character.is_alphabetic()).filter(|word| !word.is_empty());
+        let words = name.split(|character: char| !character.is_alphabetic()).filter(|word| !word.is_empty());
         let mut alone = true;
         let mut stated: Option<Role> = None;
-        while let Some(word) = words.next() {
+        for word in words {
             match (Role::of_word(word), stated) {
                 (None, _) => {
                     alone = false;

@@ -61,12 +61,12 @@ impl Remarks {
     /// A sentence for each that was met.
     pub(crate) fn sentences(&self) -> Vec<String> {
         let sentence = |remark: &Remark, what: &str| {
-            (remark.count > 0).then(|| format!("{} {what}, such as {}", remark.count, remark.example))
+            (remark.count > 0).then(|| format!("{what}: {}, such as {}", remark.count, remark.example))
         };
         [
-            sentence(&self.labels_alone, "labels stand beside no image of the same name, so they are not used"),
-            sentence(&self.more_images, "images stand beside the one of the same name that is used, so they are not"),
-            sentence(&self.unread_json, "files of metadata give no label"),
+            sentence(&self.labels_alone, "labels that are not used, because no image of the same name is beside them"),
+            sentence(&self.more_images, "images that are not used, because another of the same name is beside them"),
+            sentence(&self.unread_json, "files of metadata that give no label"),
         ]
         .into_iter()
         .flatten()

@@ -69,7 +69,7 @@ fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
         let xml = std::fs::read(&annotation).map_err(DataError::read(&annotation))?;
         let presence = decode_xml(&xml).and_then(|xml| parse_annotation(&xml));
         labels.push(presence.map_err(|reason| Fault::Damaged.at(&annotation, reason))?.into());
-        listing.push(&format!("{id}.jpg"))?;
+        listing.push(format!("{id}.jpg"))?;
     }
     if labels.is_empty() {
         return Err(Fault::Empty.at(list, "names no image"));

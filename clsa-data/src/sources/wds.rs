@@ -75,15 +75,11 @@ impl Wds {
         }
         let mut notes = remarks.sentences();
         if let Some(first) = empty.first() {
-            notes.push(format!(
-                "{} shards have no sample with an image, such as {}",
-                empty.len(),
-                printable_path(first)
-            ));
+            notes.push(format!("shards without an image: {}, such as {}", empty.len(), printable_path(first)));
         }
         if let Some(first) = stale.first() {
             let count = stale.len();
-            notes.push(format!("{count} shards are newer than their index, which is not used, such as {first}"));
+            notes.push(format!("shards that are newer than their index, which is not used: {count}, such as {first}"));
         }
         let classes = match shards.first().map_or(0, |shard| shard.index.width) {
             0 => Vec::new(),
