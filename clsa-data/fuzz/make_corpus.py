@@ -44,6 +44,8 @@ put("shard", "class.tar", shard([("1.png", png), ("1.cls", b"1"), ("2.cls", b"ow
 put("shard", "several.tar", shard([("d/1.json", b'{"labels": [1, 0, -1]}'), ("d/1.png", png)], tarfile.USTAR_FORMAT))
 put("shard", "long.tar", shard([("n" * 150 + ".png", png), ("n" * 150 + ".json", b'{"label": 0}')], tarfile.PAX_FORMAT))
 names = b"1.png2.png"
-body = b"CLSAIDX1" + struct.pack("<QQQQ", 4096, 2, 1, len(names))
-body += struct.pack("<QQ", 512, 2048) + struct.pack("<IIII", 100, 200, 5, 10) + struct.pack("<ii", 3, 0) + names
+examples = b"2.cls\n\n"
+body = b"CLSAIDX2" + struct.pack("<10Q", 4096, 0, 0, 2, 1, len(names), 1, 0, 0, len(examples))
+body += struct.pack("<QQQQ", 512, 2048, 0, 1536) + struct.pack("<8I", 100, 200, 5, 10, 2, 2, 7, 9)
+body += struct.pack("<ii", 3, 0) + names + examples
 put("index", "two.idx", body + struct.pack("<I", zlib.crc32(body)))

@@ -95,6 +95,12 @@ pub trait Dataset: Send + Sync {
         Ok(None)
     }
 
+    /// What a user should know of the data set as a whole and nothing else shows, such as labels that are not used; a
+    /// sentence each. None by default.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Number of samples of each shard, in order, where samples close in number lie close on disk; `None` by default.
     /// The loader can then shuffle with a buffer ([`crate::LoaderConfig::shuffle_buffer`]) and still read in sequence.
     fn shards(&self) -> Option<Vec<usize>> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::printable::{printable, printable_path};
 use crate::sample_error::{SampleError, names_nothing};
 use crate::split::Split;
 
@@ -11,7 +12,7 @@ use crate::split::Split;
 #[non_exhaustive]
 pub enum DataError {
     /// The text of a source begins with no kind that this crate knows.
-    #[error("source `{text}`: is no known kind; a source is one of {forms}")]
+    #[error("source `{}`: is no known kind; a source is one of {forms}", printable(text))]
     UnknownKind {
         /// The text as given.
         text: String,
@@ -19,7 +20,7 @@ pub enum DataError {
         forms: String,
     },
     /// The text of a source names a kind and nothing that it could read.
-    #[error("source `{text}`: needs a path: {form}")]
+    #[error("source `{}`: needs a path: {form}", printable(text))]
     NoPath {
         /// The text as given.
         text: String,
@@ -27,7 +28,7 @@ pub enum DataError {
         form: String,
     },
     /// The options in the text of a source are wrong.
-    #[error("source `{text}`: {reason}")]
+    #[error("source `{}`: {}", printable(text), printable(reason))]
     Options {
         /// The text as given.
         text: String,
@@ -35,7 +36,7 @@ pub enum DataError {
         reason: String,
     },
     /// A file or folder cannot be used as the source that it was named as, or cannot be written to.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", printable_path(path), printable(reason))]
     Refused {
         /// The file or folder at fault, or the pattern.
         path: PathBuf,
@@ -48,7 +49,7 @@ pub enum DataError {
     #[error(transparent)]
     NoSplit(#[from] NoSplit),
     /// A file or folder cannot be read.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", printable_path(path))]
     Read {
         /// The file or folder at fault.
         path: PathBuf,
@@ -57,7 +58,7 @@ pub enum DataError {
         error: io::Error,
     },
     /// A file or folder cannot be written.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", printable_path(path))]
     Write {
         /// The file or folder at fault.
         path: PathBuf,
@@ -67,8 +68,9 @@ pub enum DataError {
     },
     /// The source needs an optional feature that this build leaves out.
     #[error(
-        "source `{text}` needs the cargo feature `{feature}`, which this program was built without; build it with \
-         `--features {feature}`"
+        "source `{}` needs the cargo feature `{feature}`, which this program was built without; build it with \
+         `--features {feature}`",
+        printable(text)
     )]
     FeatureOff {
         /// The source as given.
@@ -88,7 +90,7 @@ pub enum DataError {
     #[error("bad sample, and on_error is \"stop\": {0}")]
     BadSample(#[source] SampleError),
     /// More samples are bad than [`max_bad_fraction`](crate::LoaderConfig::max_bad_fraction) allows.
-    #[error("{bad} of {samples} samples are bad, more than the allowed {:.3} %; the last one: {last}", 100.0 * limit)]
+    #[error("{bad} of {samples} samples are bad, more than the allowed {:.3} %; the last one: {}", 100.0 * limit, printable(last))]
     TooManyBad {
         /// Bad samples met so far.
         bad: usize,
@@ -100,7 +102,7 @@ pub enum DataError {
         last: String,
     },
     /// The transform failed on a sample that was read and decoded well.
-    #[error("{name}: {reason}")]
+    #[error("{}: {reason}", printable(name))]
     Transform {
         /// Name of the sample.
         name: String,
@@ -148,7 +150,7 @@ impl Fault {
 
 /// Why a source has no test split; [`Splits::test`](crate::Splits::test) holds it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
+#[error("{}: {}", printable_path(path), printable(reason))]
 #[non_exhaustive]
 pub struct NoSplit {
     /// The file or folder of the source.

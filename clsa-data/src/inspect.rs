@@ -1,9 +1,11 @@
 //! What is in a source.
 
+use rayon::iter::Either;
 use rayon::prelude::*;
 
 use crate::dataset::Dataset;
 use crate::label::{Label, Presence};
+use crate::printable::printable;
 use crate::source::Splits;
 use crate::split::Split;
 
@@ -33,13 +35,17 @@ pub struct SplitInfo {
     pub headers_read: usize,
     /// Of these, the ones that could not be read.
     pub headers_bad: usize,
+    /// Why the first of them could not.
+    pub bad_example: Option<String>,
+    /// What else a user should know: [`Dataset::notes`].
+    pub notes: Vec<String>,
 }
 
 /// How often a class occurs.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct ClassInfo {
-    /// Name of the class.
+    /// Name of the class, with what a terminal would obey escaped.
     pub name: String,
     /// Samples of it (with several labels per sample: that show it and are not difficult).
     pub samples: usize,
@@ -84,8 +90,11 @@ pub fn inspect(splits: &Splits, most_headers: usize) -> SourceInfo {
 
 fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> SplitInfo {
     let samples = dataset.len();
-    let mut classes: Vec<ClassInfo> =
-        dataset.class_names().iter().map(|name| ClassInfo { name: name.clone(), samples: 0, difficult: 0 }).collect();
+    let mut classes: Vec<ClassInfo> = dataset
+        .class_names()
+        .iter()
+        .map(|name| ClassInfo { name: printable(name).into_owned(), samples: 0, difficult: 0 })
+        .collect();
     for index in 0..samples {
         match dataset.label(index) {
             Label::None => {}
@@ -99,10 +108,12 @@ fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> Sp
         }
     }
     let headers_read = samples.min(most_headers);
-    let mut sizes: Vec<(u32, u32)> = (0..headers_read)
-        .into_par_iter()
-        .filter_map(|at| dataset.dimensions((at as u128 * samples as u128 / headers_read as u128) as usize).ok())
-        .collect();
+    let at = |header: usize| (header as u128 * samples as u128 / headers_read as u128) as usize;
+    let (mut sizes, bad): (Vec<(u32, u32)>, Vec<String>) =
+        (0..headers_read).into_par_iter().partition_map(|header| match dataset.dimensions(at(header)) {
+            Ok(size) => Either::Left(size),
+            Err(error) => Either::Right(error.to_string()),
+        });
     let headers_bad = headers_read - sizes.len();
     sizes.sort_by_key(|&(width, height)| (u64::from(width) * u64::from(height), width));
     let least_short_side = sizes.iter().map(|&(width, height)| width.min(height)).min();
@@ -112,5 +123,14 @@ fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> Sp
         largest: sizes[sizes.len() - 1],
         least_short_side,
     });
-    SplitInfo { split, samples, classes, sizes, headers_read, headers_bad }
+    SplitInfo {
+        split,
+        samples,
+        classes,
+        sizes,
+        headers_read,
+        headers_bad,
+        bad_example: bad.into_iter().next(),
+        notes: dataset.notes(),
+    }
 }

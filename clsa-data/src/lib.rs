@@ -15,12 +15,14 @@ pub mod order;
 pub mod pack;
 mod pattern;
 mod planes;
+mod printable;
 mod random;
 mod sample_error;
 pub mod shard_index;
 mod source;
 mod sources;
 mod split;
+mod text;
 mod transform;
 pub mod verify;
 

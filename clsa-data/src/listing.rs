@@ -3,6 +3,9 @@
 //! All names are one text, with the end of each in it: a `PathBuf` for each would more than double that, and cost an
 //! allocation.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use walkdir::WalkDir;
 use crate::dataset::Encoded;
 use crate::decode::{Limits, decode, header};
 use crate::error::{DataError, Fault};
+use crate::printable::printable_path;
 use crate::sample_error::SampleError;
 
 /// Extensions, in lower case, of files that are taken for images.
@@ -30,8 +34,8 @@ pub(crate) fn is_image(name: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Listing {
     root: PathBuf,
-    /// All paths, relative to the root, one after the other.
-    names: String,
+    /// All paths, relative to the root, one after the other, as the system writes them.
+    names: Vec<u8>,
     /// End of each path in `names`.
     ends: Vec<u32>,
     limits: Limits,
@@ -39,7 +43,7 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn new(root: &Path, limits: Limits) -> Self {
-        Self { root: root.into(), names: String::new(), ends: Vec::new(), limits }
+        Self { root: root.into(), names: Vec::new(), ends: Vec::new(), limits }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -49,17 +53,21 @@ impl Listing {
     /// Path of a file.
     pub(crate) fn path(&self, index: usize) -> PathBuf {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        self.root.join(&self.names[start..self.ends[index] as usize])
+        self.root.join(from_bytes(&self.names[start..self.ends[index] as usize]))
     }
 
     /// Path of a file, for messages.
     pub(crate) fn name(&self, index: usize) -> String {
-        self.path(index).display().to_string()
+        printable_path(self.path(index))
     }
 
     /// Adds one file by its path relative to the root.
-    pub(crate) fn push(&mut self, name: &str) -> Result<(), DataError> {
-        self.names.push_str(name);
+    pub(crate) fn push(&mut self, name: impl AsRef<OsStr>) -> Result<(), DataError> {
+        let name = name.as_ref();
+        let Some(bytes) = to_bytes(name) else {
+            return Err(Fault::Unsupported.at(self.root.join(name), "its name is not valid Unicode"));
+        };
+        self.names.extend_from_slice(bytes);
         let end = u32::try_from(self.names.len())
             .map_err(|_| Fault::Unsupported.at(&self.root, "its file names take more than 4 GiB"))?;
         self.ends.push(end);
@@ -68,9 +76,9 @@ impl Listing {
 
     /// Adds every image below `folder` (relative to the root), at any depth: by folder, then by name, as torchvision's
     /// `make_dataset` orders them. Symbolic links are followed, hidden files and folders ignored. Returns how many.
-    pub(crate) fn add_folder(&mut self, folder: &str) -> Result<usize, DataError> {
+    pub(crate) fn add_folder(&mut self, folder: impl AsRef<Path>) -> Result<usize, DataError> {
         let top = self.root.join(folder);
-        let mut found: Vec<(String, usize)> = Vec::new();
+        let mut found: Vec<(OsString, usize)> = Vec::new();
         let visible =
             |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
         for entry in WalkDir::new(&top).follow_links(true).into_iter().filter_entry(visible) {
@@ -81,7 +89,7 @@ impl Listing {
                 Err(error) => {
                     let path = error.path().unwrap_or(&top).to_path_buf();
                     if let Some(ancestor) = error.loop_ancestor() {
-                        let reason = format!("a link that leads back to {}", ancestor.display());
+                        let reason = format!("a link that leads back to {}", printable_path(ancestor));
                         return Err(Fault::Layout.at(path, reason));
                     }
                     return Err(match error.into_io_error() {
@@ -93,17 +101,18 @@ impl Listing {
             if !entry.file_type().is_file() {
                 continue;
             }
-            let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
-            if is_image(&path.to_string_lossy()) {
-                let Some(name) = path.to_str() else {
-                    return Err(Fault::Unsupported.at(entry.path(), "its name is not valid UTF-8"));
-                };
+            if is_image(&entry.file_name().to_string_lossy()) {
+                let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
+                let name = path.as_os_str().to_owned();
                 // A folder counts without the separator behind it, which would come after `-` and the like.
-                let folder = name.rfind(std::path::MAIN_SEPARATOR).unwrap_or(0);
-                found.push((name.to_string(), folder));
+                let folder = name.len() - entry.file_name().len();
+                found.push((name, folder.saturating_sub(1)));
             }
         }
-        found.sort_by(|a, b| (&a.0[..a.1], &a.0[a.1..]).cmp(&(&b.0[..b.1], &b.0[b.1..])));
+        found.sort_by(|(a, folder_a), (b, folder_b)| {
+            let (a, b) = (a.as_encoded_bytes(), b.as_encoded_bytes());
+            python_order(&a[..*folder_a], &b[..*folder_b]).then_with(|| python_order(&a[*folder_a..], &b[*folder_b..]))
+        });
         for (name, _) in &found {
             self.push(name)?;
         }
@@ -111,17 +120,17 @@ impl Listing {
     }
 
     fn open(&self, path: &Path) -> Result<(File, u64), SampleError> {
-        let failed = |error| SampleError::Read { name: path.display().to_string(), error };
+        let failed = |error| SampleError::Read { name: printable_path(path), error };
         let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
-        self.limits.check_bytes(&path.display().to_string(), size)?;
+        self.limits.check_bytes(&printable_path(path), size)?;
         Ok((file, size))
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, SampleError> {
         let (file, size) = self.open(path)?;
         let mut bytes = Vec::with_capacity(size as usize + 1);
-        let failed = |error| SampleError::Read { name: path.display().to_string(), error };
+        let failed = |error| SampleError::Read { name: printable_path(path), error };
         file.take(self.limits.max_bytes).read_to_end(&mut bytes).map_err(failed)?;
         Ok(bytes)
     }
@@ -129,14 +138,14 @@ impl Listing {
     /// Reads and decodes a file.
     pub(crate) fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
         let path = self.path(index);
-        decode(&self.read(&path)?, &path.display().to_string(), &self.limits)
+        decode(&self.read(&path)?, &printable_path(path), &self.limits)
     }
 
     /// Reads the header of a file.
     pub(crate) fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
         let path = self.path(index);
         let (file, _) = self.open(&path)?;
-        header(BufReader::new(file), &path.display().to_string(), &self.limits)
+        header(BufReader::new(file), &printable_path(path), &self.limits)
     }
 
     /// The file with the extension that its name has.
@@ -151,21 +160,80 @@ fn is_dangling(error: &walkdir::Error) -> bool {
     error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Names of the folders directly below `root`, sorted; links to folders count, hidden ones do not.
-pub(crate) fn folders(root: &Path) -> Result<Vec<String>, DataError> {
+/// Names of the folders directly below `root`, in the order of torchvision; links to folders count, hidden ones do not.
+pub(crate) fn folders(root: &Path) -> Result<Vec<OsString>, DataError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(root).map_err(DataError::read(root))? {
         let entry = entry.map_err(DataError::read(root))?;
-        let path = entry.path();
-        if !path.is_dir() {
-            continue;
-        }
-        let name =
-            entry.file_name().into_string().map_err(|_| Fault::Unsupported.at(path, "its name is not valid UTF-8"))?;
-        if !name.starts_with('.') {
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") && entry.path().is_dir() {
             names.push(name);
         }
     }
-    names.sort();
+    names.sort_by(|a, b| python_order(a.as_encoded_bytes(), b.as_encoded_bytes()));
     Ok(names)
+}
+
+/// Whether images are directly in a folder; hidden ones do not count.
+pub(crate) fn has_images(folder: &Path) -> Result<bool, DataError> {
+    for entry in std::fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let entry = entry.map_err(DataError::read(folder))?;
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") && is_image(&name.to_string_lossy()) && entry.path().is_file() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The order of Python's `sorted` on names: by code point, where a byte that is not UTF-8 is the surrogate that Python
+/// reads it as (PEP 383).
+pub(crate) fn python_order(a: &[u8], b: &[u8]) -> Ordering {
+    match (str::from_utf8(a), str::from_utf8(b)) {
+        (Ok(a), Ok(b)) => a.cmp(b),
+        _ => code_points(a).cmp(code_points(b)),
+    }
+}
+
+fn code_points(name: &[u8]) -> impl Iterator<Item = u32> {
+    name.utf8_chunks().flat_map(|chunk| {
+        let surrogates = chunk.invalid().iter().map(|&byte| 0xdc00 + u32::from(byte));
+        chunk.valid().chars().map(u32::from).chain(surrogates)
+    })
+}
+
+#[cfg(unix)]
+fn to_bytes(name: &OsStr) -> Option<&[u8]> {
+    Some(std::os::unix::ffi::OsStrExt::as_bytes(name))
+}
+
+#[cfg(unix)]
+fn from_bytes(bytes: &[u8]) -> Cow<'_, Path> {
+    Cow::Borrowed(Path::new::<OsStr>(std::os::unix::ffi::OsStrExt::from_bytes(bytes)))
+}
+
+#[cfg(not(unix))]
+fn to_bytes(name: &OsStr) -> Option<&[u8]> {
+    name.to_str().map(str::as_bytes)
+}
+
+#[cfg(not(unix))]
+fn from_bytes(bytes: &[u8]) -> Cow<'_, Path> {
+    Cow::Owned(String::from_utf8_lossy(bytes).into_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_pythons_sorted() {
+        // sorted(os.listdir(".")) of Python 3.12 for these names.
+        let mut names: [&[u8]; 6] =
+            [b"caf\xe9", "\u{e000}".as_bytes(), b"cafe", "caf\u{ff}".as_bytes(), "caf🦀".as_bytes(), b"Z"];
+        names.sort_by(|a, b| python_order(a, b));
+        let expected: [&[u8]; 6] =
+            [b"Z", b"cafe", "caf\u{ff}".as_bytes(), b"caf\xe9", "caf🦀".as_bytes(), "\u{e000}".as_bytes()];
+        assert_eq!(names, expected);
+    }
 }

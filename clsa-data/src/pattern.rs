@@ -3,10 +3,14 @@
 //! Braces are the ones of the webdataset library, which are those of bash but for `{split}`. They are expanded before any
 //! file is looked for: a shard of `{000..127}` that is missing is an error, where `*` would leave it out in silence.
 
+mod folder;
+
 use std::path::{Path, PathBuf};
 
 use crate::error::{DataError, Fault};
-use crate::split::Split;
+use crate::printable::printable_path;
+use crate::split::{Split, Stated};
+use folder::folder_files;
 
 /// Most files that the braces of one pattern may name: a slip such as `{0..9999999999}` ends in a message, not in a full
 /// memory.
@@ -14,36 +18,123 @@ const MOST: usize = 1_000_000;
 
 /// The files of `split` that `pattern` names, in order.
 ///
-/// * A folder: its files `train*.EXTENSION`, and `val*`, `validation*` or `test*` for the test split, in it or in its
-///   folder `data`. Without any of these, all its files are the training split.
-/// * A pattern with `{split}`: that is replaced by `train`, or by the first of `val`, `validation` and `test` that names
-///   a file.
-/// * Any other pattern names the training split.
+/// * A folder: its files with the extension, in it, in its folder `data`, or in folders below. Words in their names, such
+///   as `train` and `validation`, state the split ([`Stated`]); without any, all are the training split.
+/// * A pattern with `{split}`: that is replaced by the first word of the split that names a file.
+/// * Any other pattern names the training split, unless the words in the names state both splits.
 pub(crate) fn files(pattern: &str, extension: &str, split: Split) -> Result<Vec<PathBuf>, DataError> {
-    let no_test = || {
+    let no_split = || {
         let way = "name it by a folder with files train* and val* or test*, or with {split} in the pattern";
         DataError::no_split(split, pattern, format!("has no {split} split; {way}"))
     };
-    if Path::new(pattern).is_dir() {
-        return folder_files(Path::new(pattern), extension, split);
+    let folder = Path::new(pattern);
+    if folder.is_dir() {
+        let files = folder_files(folder, extension)?;
+        return Parted::by_words(files, folder)?.of_folder(split, folder);
     }
     if pattern.contains("{split}") {
-        for name in split.names() {
-            let files = expand(&pattern.replace("{split}", name))?;
+        for word in split.roles().iter().flat_map(|role| role.words()) {
+            let files = expand(&pattern.replace("{split}", word))?;
             if !files.is_empty() {
-                return existing(files);
+                let files = existing(files)?;
+                // `{split}*` names `train_val-0.tar` too.
+                let parted = Parted::by_words(files.clone(), &common_folder(&files))?;
+                let others = if split == Split::Train { parted.test } else { parted.train };
+                return match others.first() {
+                    None => Ok(files),
+                    Some(other) => {
+                        let reason = format!("is named as another split than {split}, which `{word}` in {pattern} is");
+                        Err(Fault::Layout.at(other, reason))
+                    }
+                };
             }
         }
-        return Err(no_test());
-    }
-    if split == Split::Test {
-        return Err(no_test());
+        return Err(no_split());
     }
     let files = expand(pattern)?;
     if files.is_empty() {
         return Err(Fault::Missing.at(pattern, "names no file"));
     }
-    existing(files)
+    let files = existing(files)?;
+    let root = common_folder(&files);
+    let parted = Parted::by_words(files.clone(), &root)?;
+    if parted.test.is_empty() || parted.train.is_empty() && parted.unnamed.is_empty() {
+        // All are of one split, and the pattern was written to name them.
+        return if split == Split::Train { Ok(files) } else { Err(no_split()) };
+    }
+    parted.of_folder(split, Path::new(pattern))
+}
+
+/// Files by the split that their names state.
+#[derive(Default)]
+struct Parted {
+    train: Vec<PathBuf>,
+    /// Those for validation, or else those for testing.
+    test: Vec<PathBuf>,
+    unnamed: Vec<PathBuf>,
+}
+
+impl Parted {
+    /// Parts files by the words in their paths below `root`.
+    fn by_words(files: Vec<PathBuf>, root: &Path) -> Result<Self, DataError> {
+        let mut parted = Self::default();
+        let mut test_role = None;
+        for file in files {
+            let below = file.strip_prefix(root).unwrap_or(&file).with_extension("");
+            match Stated::by(&below.to_string_lossy()) {
+                Stated::Nothing => parted.unnamed.push(file),
+                Stated::Both => {
+                    let reason = "has a name of more than one split; rename it, or name the files of each split by \
+                                  {split} in a pattern";
+                    return Err(Fault::Layout.at(file, reason));
+                }
+                Stated::One { role, .. } if role.split() == Split::Train => parted.train.push(file),
+                Stated::One { role, .. } => {
+                    if test_role.is_none_or(|known| role < known) {
+                        test_role = Some(role);
+                        parted.test.clear();
+                    }
+                    if test_role == Some(role) {
+                        parted.test.push(file);
+                    }
+                }
+            }
+        }
+        Ok(parted)
+    }
+
+    /// The files of a split where both splits are in one place, named `at` in messages.
+    fn of_folder(self, split: Split, at: &Path) -> Result<Vec<PathBuf>, DataError> {
+        if let (Some(unnamed), Some(named)) = (self.unnamed.first(), self.train.first().or(self.test.first())) {
+            let reason = format!(
+                "is of no split by its name, but {} beside it is; name the training files train* and the test files val* \
+                 or test*, or use a pattern with {{split}}",
+                printable_path(named)
+            );
+            return Err(Fault::Layout.at(unnamed, reason));
+        }
+        match (split, self.train.is_empty(), self.test.is_empty()) {
+            (Split::Train, true, true) => Ok(self.unnamed),
+            (Split::Train, false, _) => Ok(self.train),
+            (Split::Test, _, false) => Ok(self.test),
+            (Split::Train, true, false) => {
+                let named = printable_path(&self.test[0]);
+                let reason =
+                    format!("has only files of the test split, such as {named}; a pattern names them for training");
+                Err(DataError::no_split(split, at, reason))
+            }
+            (Split::Test, _, true) => Err(DataError::no_split(split, at, "has no file of the test split")),
+        }
+    }
+}
+
+/// The deepest folder that all these files are in.
+fn common_folder(files: &[PathBuf]) -> PathBuf {
+    let mut common = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("")).to_path_buf();
+    for file in files {
+        while !file.starts_with(&common) && common.pop() {}
+    }
+    common
 }
 
 fn existing(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
@@ -51,38 +142,6 @@ fn existing(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
         Some(missing) => Err(Fault::Missing.at(missing, "is not a file that can be read")),
         None => Ok(files),
     }
-}
-
-fn folder_files(folder: &Path, extension: &str, split: Split) -> Result<Vec<PathBuf>, DataError> {
-    for folder in [folder.to_path_buf(), folder.join("data")] {
-        if !folder.is_dir() {
-            continue;
-        }
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(DataError::read(&folder))? {
-            let path = entry.map_err(DataError::read(&folder))?.path();
-            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if path.extension().is_some_and(|found| found == extension) && !hidden {
-                files.push(path);
-            }
-        }
-        files.sort();
-        if files.is_empty() {
-            continue;
-        }
-        let starting = |prefix: &str| -> Vec<PathBuf> {
-            let named =
-                |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
-            files.iter().filter(named).cloned().collect()
-        };
-        let of = |split: Split| split.names().iter().map(|name| starting(name)).find(|files| !files.is_empty());
-        return match (of(split), of(Split::Train), of(Split::Test)) {
-            (Some(files), _, _) => Ok(files),
-            (None, None, None) if split == Split::Train => Ok(files),
-            _ => Err(DataError::no_split(split, folder, format!("has no .{extension} file of the {split} split"))),
-        };
-    }
-    Err(Fault::Layout.at(folder, format!("has no .{extension} file")))
 }
 
 /// All paths that a pattern stands for: braces first, whether the files exist or not, then `*` and `?` by what exists.

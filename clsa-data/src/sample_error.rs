@@ -2,12 +2,14 @@
 
 use std::io;
 
+use crate::printable::printable;
+
 /// Why one sample cannot be turned into an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SampleError {
     /// Its bytes cannot be read: the file vanished, may not be read, or the archive ends early.
-    #[error("{name}: cannot be read: {error}")]
+    #[error("{}: cannot be read: {error}", printable(name))]
     Read {
         /// Name of the sample.
         name: String,
@@ -16,7 +18,7 @@ pub enum SampleError {
         error: io::Error,
     },
     /// Its bytes are not an image that can be decoded.
-    #[error("{name}: cannot be decoded: {reason}")]
+    #[error("{}: cannot be decoded: {}", printable(name), printable(reason))]
     Decode {
         /// Name of the sample.
         name: String,
@@ -24,7 +26,7 @@ pub enum SampleError {
         reason: String,
     },
     /// The encoded sample is larger than [`Limits::max_bytes`](crate::Limits::max_bytes).
-    #[error("{name}: {bytes} bytes are more than the limit of {limit}")]
+    #[error("{}: {bytes} bytes are more than the limit of {limit}", printable(name))]
     TooManyBytes {
         /// Name of the sample.
         name: String,
@@ -34,7 +36,7 @@ pub enum SampleError {
         limit: u64,
     },
     /// The image has more pixels than [`Limits::max_pixels`](crate::Limits::max_pixels).
-    #[error("{name}: {width}x{height} pixels are more than the limit of {limit}")]
+    #[error("{}: {width}x{height} pixels are more than the limit of {limit}", printable(name))]
     TooManyPixels {
         /// Name of the sample.
         name: String,

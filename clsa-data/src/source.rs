@@ -39,7 +39,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source of `kind` with what stands behind the colon: a path, a pattern or options.
+    /// A source of `kind` with what stands behind the colon: a path, a pattern or options. A `~/` that begins it is the home
+    /// folder.
     ///
     /// # Errors
     /// [`DataError::NoPath`] or [`DataError::Options`]; whether the path exists is only known when it is opened.
@@ -62,7 +63,7 @@ impl Source {
             Argument::Place(_) if argument.is_empty() => {
                 return Err(DataError::NoPath { text: text(), form: kind.form() });
             }
-            Argument::Place(_) => argument.into(),
+            Argument::Place(_) => with_home(argument).map_err(|reason| DataError::Options { text: text(), reason })?,
             Argument::Options(in_full) => {
                 in_full(argument).map_err(|reason| DataError::Options { text: text(), reason })?
             }
@@ -118,6 +119,17 @@ impl Source {
             Err(error) => return Err(error),
         };
         Ok(Splits { train, test })
+    }
+}
+
+/// The argument with the home folder for a `~` that begins it, which shells leave alone behind a colon. An error is a reason.
+fn with_home(argument: &str) -> Result<String, String> {
+    let Some(rest) = argument.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+        return Ok(argument.into());
+    };
+    match std::env::var("HOME") {
+        Ok(home) if !home.is_empty() => Ok(home + rest),
+        _ => Err("begins with `~`, but HOME names no folder; write the path in full".into()),
     }
 }
 

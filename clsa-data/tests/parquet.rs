@@ -8,12 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clsa_data::{Label, Source, Split};
-use parquet::basic::Compression;
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::basic::{Compression, ConvertedType, Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::SchemaDescriptor;
 use png::png;
 use tempfile::TempDir;
 
@@ -119,9 +120,13 @@ fn files_that_are_wrong_are_refused_by_name() {
     assert!(refusal(&root).contains("has no .parquet file"));
     let path = root.path().join("train.parquet");
     write(&path, &[(Some(png(1)), None)], 9, None);
-    assert!(refusal(&root).contains("rows without a label"), "{}", refusal(&root));
-    write(&path, &[(Some(png(1)), Some(-1))], 9, None);
-    assert!(refusal(&root).contains("label -1"));
+    assert_eq!(source(&root).open(Split::Train).unwrap().label(0), Label::None);
+    for without in [None, Some(-1)] {
+        write(&path, &[(Some(png(1)), Some(0)), (Some(png(2)), without)], 9, None);
+        assert!(refusal(&root).contains("row 1 has no label, or -1, but other rows have one"), "{}", refusal(&root));
+    }
+    write(&path, &[(Some(png(1)), Some(-2))], 9, None);
+    assert!(refusal(&root).contains("row 0 has the label -2"));
     write(&path, &[(Some(png(1)), Some(2))], 9, Some("[\"ant\"]"));
     assert!(refusal(&root).contains("names for 1 classes"));
     write(&path, &[(Some(png(1)), Some(0))], 9, None);
@@ -131,5 +136,134 @@ fn files_that_are_wrong_are_refused_by_name() {
     let schema = Arc::new(parse_message_type("message schema { required int64 label; }").unwrap());
     let writer = SerializedFileWriter::new(File::create(&path).unwrap(), schema, Default::default()).unwrap();
     writer.close().unwrap();
-    assert!(refusal(&root).contains("has no column `image.bytes`, only label"), "{}", refusal(&root));
+    assert!(refusal(&root).contains("has no column of image bytes, only label; ?image=COLUMN names one"));
+}
+
+const IMAGE: &str = "optional group image { optional binary bytes; optional binary path (UTF8); }";
+const IMG: &str = "optional group img { optional binary bytes; optional binary path (UTF8); }";
+
+/// Writes three rows of these columns: images 0 to 2, their numbers as labels, and texts.
+fn table(path: &Path, columns: &str, features: &str) {
+    let value = format!("{{\"info\": {{\"features\": {{{features}}}}}}}");
+    let metadata = Some(vec![KeyValue::new("huggingface".to_string(), value)]);
+    let properties = WriterProperties::builder().set_key_value_metadata(metadata).build();
+    let schema = Arc::new(parse_message_type(&format!("message schema {{ {columns} }}")).unwrap());
+    let leaves = SchemaDescriptor::new(schema.clone());
+    let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for leaf in leaves.columns() {
+        let levels = [leaf.max_def_level(); 3];
+        let mut column = group.next_column().unwrap().unwrap();
+        match leaf.physical_type() {
+            Type::BYTE_ARRAY if leaf.converted_type() == ConvertedType::UTF8 => {
+                column.typed::<ByteArrayType>().write_batch(&["a", "b", "c"].map(ByteArray::from), Some(&levels), None)
+            }
+            Type::BYTE_ARRAY => {
+                let bytes = [0, 1, 2].map(|number| ByteArray::from(png(number)));
+                column.typed::<ByteArrayType>().write_batch(&bytes, Some(&levels), None)
+            }
+            Type::INT32 => column.typed::<Int32Type>().write_batch(&[0, 1, 2], Some(&levels), None),
+            Type::BOOLEAN => column.typed::<BoolType>().write_batch(&[false, true, true], Some(&levels), None),
+            _ => column.typed::<Int64Type>().write_batch(&[2, 1, 0], Some(&levels), None),
+        }
+        .unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+/// The labels of the three rows of the training split of a source, and what is said of it.
+fn labels(text: String) -> (Vec<Option<u32>>, Vec<String>, String) {
+    let train = text.parse::<Source>().unwrap().open(Split::Train).unwrap();
+    for index in 0..3 {
+        assert_eq!(train.image(index).unwrap().get_pixel(0, 0).0[0], index as u8);
+    }
+    let labels = (0..3).map(|index| train.label(index).class()).collect();
+    (labels, train.class_names().to_vec(), train.notes().join("; "))
+}
+
+#[test]
+fn columns_are_found_by_their_features_and_by_their_names() {
+    let root = TempDir::new().unwrap();
+    let path = root.path().join("train.parquet");
+    let image = "\"img\": {\"_type\": \"Image\"}";
+    let class = |name: &str| format!("\"{name}\": {{\"_type\": \"ClassLabel\", \"names\": [\"a\", \"b\", \"c\"]}}");
+    let (up, down) = (vec![Some(0), Some(1), Some(2)], vec![Some(2), Some(1), Some(0)]);
+    let none = vec![None; 3];
+    for (columns, features, expected, names, said) in [
+        (format!("{IMG} optional int64 label;"), format!("{image}, {}", class("label")), &down, "abc", ""),
+        (format!("{IMAGE} optional int64 labels;"), class("labels"), &down, "abc", ""),
+        (format!("{IMAGE} required int32 target;"), String::new(), &up, "012", ""),
+        (format!("{IMAGE} required boolean label;"), String::new(), &vec![Some(0), Some(1), Some(1)], "01", ""),
+        ("required binary img; required int64 class;".into(), String::new(), &down, "012", ""),
+        ("optional binary x; optional int64 y; optional int64 rows;".into(), class("y"), &down, "abc", ""),
+        (
+            format!("{IMG} optional int32 coarse_label; optional int64 fine_label;"),
+            format!("{}, {}", class("coarse_label"), class("fine_label")),
+            &down,
+            "abc",
+            "the labels are those of `fine_label`; ?label=COLUMN takes coarse_label",
+        ),
+        (
+            format!("{IMG} optional int32 p; optional int64 q;"),
+            format!("{}, {}", class("p"), class("q")),
+            &none,
+            "",
+            "without labels; ?label=COLUMN takes one of p, q",
+        ),
+        (format!("{IMAGE} optional binary text (UTF8);"), String::new(), &none, "", ""),
+        (
+            format!("{IMAGE} optional binary label (UTF8);"),
+            String::new(),
+            &none,
+            "",
+            "because the column `label` does not",
+        ),
+    ] {
+        table(&path, &columns, &features);
+        let (found, classes, notes) = labels(format!("parquet:{}", root.path().display()));
+        assert_eq!((&found, classes.concat().as_str()), (expected, names), "{columns}");
+        assert!(if said.is_empty() { notes.is_empty() } else { notes.contains(said) }, "{columns}: {notes}");
+    }
+}
+
+#[test]
+fn columns_that_the_user_names_are_taken_and_others_are_refused() {
+    let root = TempDir::new().unwrap();
+    let path = root.path().join("train.parquet");
+    table(&path, &format!("{IMAGE} optional int32 label; optional int64 other; optional binary scan;"), "");
+    let place = path.display();
+    let (up, down) = (vec![Some(0), Some(1), Some(2)], vec![Some(2), Some(1), Some(0)]);
+    assert_eq!(labels(format!("parquet:{place}?label=other")).0, down);
+    assert_eq!(labels(format!("parquet:{}/trai?.parquet?image=scan&label=label", root.path().display())).0, up);
+    for (options, words) in [
+        ("?label=scan", "train.parquet: has no column `scan` of whole numbers; such columns are: label, other"),
+        ("?image=label", "train.parquet: has no column `label` of image bytes, only image.bytes, image.path, label"),
+        ("?image=image&lable=x", "has the option `lable=x`; the options are ?image=COLUMN&label=COLUMN"),
+    ] {
+        let source = format!("parquet:{place}{options}").parse::<Source>().unwrap();
+        let error = source.open(Split::Train).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains(words) && error.is_request(), "{error}");
+    }
+    table(&path, &format!("{} {}", IMAGE.replace("image", "left"), IMAGE.replace("image", "right")), "");
+    assert!(refusal(&root).contains("has several columns of images, left, right; name one by ?image=COLUMN"));
+}
+
+#[test]
+fn words_in_the_names_of_files_and_folders_form_the_splits() {
+    for [train, test] in [
+        ["food101-train-00000.parquet", "food101-validation-00000.parquet"],
+        ["default/train/0000.parquet", "default/validation/0000.parquet"],
+        ["data/train-0.parquet", "data/test-0.parquet"],
+    ] {
+        let root = TempDir::new().unwrap();
+        for (name, rows) in [(train, 3), (test, 2)] {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            write(&path, &vec![(Some(png(1)), Some(0)); rows], 9, None);
+        }
+        let lens = Split::ALL.map(|split| source(&root).open(split).unwrap().len());
+        assert_eq!(lens, [3, 2], "{train}");
+    }
 }

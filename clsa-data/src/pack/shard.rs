@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::dataset::Encoded;
 use crate::error::DataError;
 use crate::label::{Label, Presence};
+use crate::listing::is_image;
 use crate::shard_index::write_index;
 
 /// A shard that is being written.
@@ -47,7 +48,7 @@ impl Shard {
             }
         }
         self.bytes += file.bytes.len() as u64;
-        self.append(&format!("{key}.{}", file.extension), &file.bytes)
+        self.append(&format!("{key}.{}", extension(file)), &file.bytes)
     }
 
     /// Ends the archive and writes its index; returns the path of the shard and its size in bytes.
@@ -63,4 +64,15 @@ impl Shard {
         write_index(&path, &[])?;
         Ok((path, bytes))
     }
+}
+
+/// The extension by which a sample is found in a shard again. A data set of another program may say anything: what is no
+/// extension of an image must not become a path or another key, and the content tells instead.
+fn extension(file: &Encoded) -> &str {
+    let said = file.extension.as_str();
+    if said.bytes().all(|byte| byte.is_ascii_alphanumeric()) && is_image(&format!("1.{said}")) {
+        return said;
+    }
+    let format = image::guess_format(&file.bytes).ok();
+    format.and_then(|format| format.extensions_str().first().copied()).unwrap_or("jpg")
 }

@@ -12,7 +12,9 @@ use super::spec::{Argument, Spec};
 use crate::error::{DataError, Fault};
 use crate::label::Labeling;
 use crate::planes::Planes;
+use crate::printable::printable_path;
 use crate::split::Split;
+use crate::text::decode_text;
 
 pub(super) static SPEC: Spec = Spec {
     name: "cifar-bin",
@@ -91,17 +93,13 @@ fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
         Some(text) => class_names(path, &form, &text)?,
         None => (0..form.classes).map(|class| class.to_string()).collect(),
     };
-    let file = path.display().to_string();
+    let file = printable_path(path);
     Ok(Planes { classes, labels, pixels, channels: 3, width: SIDE, height: SIDE, file })
 }
 
 fn class_names(path: &Path, form: &Form, text: &[u8]) -> Result<Vec<String>, DataError> {
-    let names: Vec<String> = String::from_utf8_lossy(text)
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(String::from)
-        .collect();
+    let text = decode_text(text).map_err(|reason| Fault::Unsupported.at(path, format!("{} {reason}", form.names)))?;
+    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
     if names.len() != form.classes {
         let reason = format!("{} names {} classes, not {}", form.names, names.len(), form.classes);
         return Err(Fault::Labels.at(path, reason));

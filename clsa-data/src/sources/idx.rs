@@ -12,6 +12,7 @@ use crate::decode::Limits;
 use crate::error::{DataError, Fault};
 use crate::label::Labeling;
 use crate::planes::Planes;
+use crate::printable::printable_path;
 use crate::split::Split;
 
 pub(super) static SPEC: Spec = Spec {
@@ -64,7 +65,7 @@ fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError
         channels: 1,
         width,
         height,
-        file: image_file.display().to_string(),
+        file: printable_path(&image_file),
     })
 }
 
@@ -91,7 +92,7 @@ fn find(folder: &Path, split: Split, what: &str) -> Result<PathBuf, DataError> {
             format!("has no file {}-{what}-idx?-ubyte, gzipped or not", splits[0]),
         )),
         [a, b, ..] => {
-            let (a, b) = (a.display(), b.display());
+            let (a, b) = (printable_path(a), printable_path(b));
             Err(Fault::Layout.at(folder, format!("has more than one file of {split} {what}: {a} and {b}")))
         }
     }

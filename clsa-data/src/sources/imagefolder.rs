@@ -1,5 +1,8 @@
 //! `imagefolder:PATH`: folders of images, one for each class, ordered as torchvision's `ImageFolder` orders them.
 
+mod layout;
+
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,8 +11,10 @@ use crate::decode::Limits;
 use crate::error::{DataError, Fault};
 use crate::image_files::{ImageFiles, Labels};
 use crate::label::Labeling;
-use crate::listing::{Listing, folders};
+use crate::listing::{Listing, folders, has_images, python_order};
+use crate::printable::{printable_path, text_of};
 use crate::split::Split;
+use layout::Layout;
 
 pub(super) static SPEC: Spec = Spec {
     name: "imagefolder",
@@ -22,40 +27,41 @@ pub(super) static SPEC: Spec = Spec {
     open: Some(|path, split, limits| Ok(Arc::new(open(Path::new(path), split, limits)?))),
 };
 
-/// The folder of a split below `root`, if there is one.
-fn split_folder(root: &Path, split: Split) -> Option<&'static str> {
-    split.names().iter().copied().find(|name| root.join(name).is_dir())
-}
-
 /// Opens a split. Class ids are positions in the sorted names of the training classes, also for the test split.
-/// A folder with no `train` in it is taken for the training split itself.
 fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataError> {
     if !root.is_dir() {
         return Err(Fault::Missing.at(root, "is not a folder that can be read"));
     }
-    let train = split_folder(root, Split::Train);
-    let test = split_folder(root, Split::Test);
-    let (train, folder) = match (train, split, test) {
-        (Some(train), Split::Train, _) => (root.join(train), root.join(train)),
-        (Some(train), Split::Test, Some(test)) => (root.join(train), root.join(test)),
-        (None, Split::Train, None) => (root.to_path_buf(), root.to_path_buf()),
-        (None, Split::Train, Some(test)) => {
-            return Err(Fault::Layout.at(root, format!("has a folder `{test}` but no folder `train`")));
+    let Layout { train, test } = Layout::of(root)?;
+    let folder = match split {
+        Split::Train => train.clone(),
+        Split::Test => {
+            test.ok_or_else(|| DataError::no_split(split, root, "has no folder `val` or `test`, and so no test split"))?
         }
-        (_, Split::Test, None) => {
-            return Err(DataError::no_split(split, root, "has no folder `val` or `test`, and so no test split"));
-        }
-        (None, Split::Test, Some(test)) => (root.join(test), root.join(test)),
     };
     let classes = folders(&train)?;
     if classes.is_empty() {
         return Err(Fault::Layout.at(train, "has no folders in it, one per class"));
     }
+    let found = folders(&folder)?;
+    if split == Split::Test && found.is_empty() && has_images(&folder)? {
+        let reason = "has images directly in it, not in folders by class, and so there is no test split";
+        return Err(DataError::no_split(split, folder, reason));
+    }
+    if split == Split::Test && !found.is_empty() && !found.iter().any(|class| classes.contains(class)) {
+        let reason = format!(
+            "has none of the classes of {}, only folders such as `{}`, and so there is no test split",
+            printable_path(train),
+            printable_path(&found[0])
+        );
+        return Err(DataError::no_split(split, folder, reason));
+    }
     let mut listing = Listing::new(&folder, limits);
     let mut labels = Vec::new();
-    for class in folders(&folder)? {
-        let Ok(label) = classes.binary_search(&class) else {
-            let reason = format!("is a class that {} does not have", train.display());
+    for class in found {
+        let order = |known: &OsString| python_order(known.as_encoded_bytes(), class.as_encoded_bytes());
+        let Ok(label) = classes.binary_search_by(order) else {
+            let reason = format!("is a class that {} does not have", printable_path(train));
             return Err(Fault::Labels.at(folder.join(&class), reason));
         };
         let found = listing.add_folder(&class)?;
@@ -67,5 +73,6 @@ fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
     if labels.is_empty() {
         return Err(Fault::Empty.at(folder, "has no image files in it"));
     }
+    let classes = classes.iter().map(|class| text_of(class).into_owned()).collect();
     Ok(ImageFiles { listing, classes, labels: Labels::Class(labels) })
 }

@@ -1,19 +1,21 @@
-//! `parquet:PATTERN`: Hugging Face image data sets, with a column `image` of bytes and path and a column `label`.
+//! `parquet:PATTERN`: Hugging Face image data sets, with a column of images and perhaps one of labels.
 
 #[cfg(feature = "parquet")]
 mod columns;
 #[cfg(feature = "parquet")]
 mod images;
+#[cfg(feature = "parquet")]
+mod schema;
 
 use super::spec::{Argument, Spec};
-use crate::label::Labeling;
 
 pub(super) static SPEC: Spec = Spec {
     name: "parquet",
     argument: Argument::Place("PATTERN"),
     summary: "Hugging Face image data sets",
-    details: "a folder or a pattern, named as for `wds`",
-    labeling: Some(Labeling::Class),
+    details: "a folder or a pattern, named as for `wds`; columns are found by features and names, or named behind it by \
+              `?image=COLUMN&label=COLUMN`",
+    labeling: None,
     feature: Some("parquet"),
     #[cfg(feature = "parquet")]
     open: Some(|pattern, split, limits| Ok(std::sync::Arc::new(images::ParquetImages::open(pattern, split, limits)?))),

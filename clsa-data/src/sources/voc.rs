@@ -10,6 +10,7 @@ use crate::image_files::{ImageFiles, Labels};
 use crate::label::{Labeling, Presence};
 use crate::listing::Listing;
 use crate::split::Split;
+use crate::text::{decode_xml, read_text};
 
 pub(super) static SPEC: Spec = Spec {
     name: "voc2007",
@@ -57,7 +58,7 @@ fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
     if !list.exists() {
         return Err(DataError::no_split(split, list, format!("does not exist, and so there is no {split} split")));
     }
-    let text = std::fs::read_to_string(&list).map_err(DataError::read(&list))?;
+    let text = read_text(&list)?;
     let mut listing = Listing::new(&root.join("JPEGImages"), limits);
     let mut labels = Vec::new();
     for id in text.split_whitespace() {
@@ -65,9 +66,10 @@ fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
             return Err(Fault::Damaged.at(list, format!("names `{id}`, which is no name of an image")));
         }
         let annotation: PathBuf = root.join("Annotations").join(format!("{id}.xml"));
-        let xml = std::fs::read_to_string(&annotation).map_err(DataError::read(&annotation))?;
-        labels.push(parse_annotation(&xml).map_err(|reason| Fault::Damaged.at(&annotation, reason))?.into());
-        listing.push(&format!("{id}.jpg"))?;
+        let xml = std::fs::read(&annotation).map_err(DataError::read(&annotation))?;
+        let presence = decode_xml(&xml).and_then(|xml| parse_annotation(&xml));
+        labels.push(presence.map_err(|reason| Fault::Damaged.at(&annotation, reason))?.into());
+        listing.push(format!("{id}.jpg"))?;
     }
     if labels.is_empty() {
         return Err(Fault::Empty.at(list, "names no image"));

@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use image::RgbImage;
@@ -15,9 +14,10 @@ use crate::decode::{Limits, decode, dimensions};
 use crate::error::{DataError, Fault};
 use crate::label::{Label, Presence};
 use crate::pattern;
+use crate::printable::{printable, printable_path};
 use crate::sample_error::SampleError;
-use crate::shard_index::format::ShardIndex;
-use crate::shard_index::{CLASSES_FILE, class_names, open_index};
+use crate::shard_index::remarks::Remarks;
+use crate::shard_index::{CLASSES_FILE, OpenShard, class_names};
 use crate::split::Split;
 
 pub(super) static SPEC: Spec = Spec {
@@ -33,7 +33,9 @@ pub(super) static SPEC: Spec = Spec {
 
 /// Shards of one split.
 struct Wds {
-    shards: Vec<(PathBuf, ShardIndex)>,
+    /// Those with samples.
+    shards: Vec<OpenShard>,
+    notes: Vec<String>,
     /// For each shard, the number of samples up to its end.
     ends: Vec<usize>,
     classes: Vec<String>,
@@ -44,34 +46,55 @@ impl Wds {
     fn open(pattern: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
         let files = pattern::files(pattern, "tar", split)?;
         let names = class_names(&files)?;
-        let mut shards: Vec<(PathBuf, ShardIndex)> = Vec::with_capacity(files.len());
+        let mut shards: Vec<OpenShard> = Vec::with_capacity(files.len());
+        let (mut empty, mut stale, mut remarks) = (Vec::new(), Vec::new(), Remarks::default());
         let mut ends = Vec::with_capacity(files.len());
         let mut samples = 0;
         for file in files {
-            let index = open_index(&file, &names)?;
-            if let Some((first, other)) = shards.first()
-                && other.width != index.width
-            {
-                return Err(Fault::Labels.at(file, format!("is labeled otherwise than {}", first.display())));
+            let shard = OpenShard::open(file, &names)?;
+            remarks.join(&shard.index.remarks);
+            if shard.is_stale {
+                stale.push(printable_path(&shard.path));
             }
-            samples += index.len();
+            if shard.index.len() == 0 {
+                empty.push(shard.path);
+                continue;
+            }
+            if let Some(first) = shards.first()
+                && first.index.width != shard.index.width
+            {
+                let reason = format!("is labeled otherwise than {}", printable_path(&first.path));
+                return Err(Fault::Labels.at(shard.path, reason));
+            }
+            samples += shard.index.len();
             ends.push(samples);
-            shards.push((file, index));
+            shards.push(shard);
         }
-        let classes = match shards.first().map_or(0, |(_, index)| index.width) {
+        if let (true, Some(first)) = (shards.is_empty(), empty.first()) {
+            return Err(Fault::Empty.at(first, "has no sample with an image"));
+        }
+        let mut notes = remarks.sentences();
+        if let Some(first) = empty.first() {
+            notes.push(format!("shards without an image: {}, such as {}", empty.len(), printable_path(first)));
+        }
+        if let Some(first) = stale.first() {
+            let count = stale.len();
+            notes.push(format!("shards that are newer than their index, which is not used: {count}, such as {first}"));
+        }
+        let classes = match shards.first().map_or(0, |shard| shard.index.width) {
             0 => Vec::new(),
             1 => {
                 let largest =
-                    shards.iter().flat_map(|(_, index)| &index.labels).max().map_or(0, |&class| class as usize);
+                    shards.iter().flat_map(|shard| &shard.index.labels).max().map_or(0, |&class| class as usize);
                 names_or_numbers(names, largest + 1, pattern)?
             }
             classes => names_or_numbers(names, classes as usize, pattern)?,
         };
-        Ok(Self { shards, ends, classes, limits })
+        Ok(Self { shards, notes, ends, classes, limits })
     }
 
     /// The shard of a sample, and its number there.
-    fn locate(&self, index: usize) -> (&(PathBuf, ShardIndex), usize) {
+    fn locate(&self, index: usize) -> (&OpenShard, usize) {
         let shard = self.ends.partition_point(|&end| end <= index);
         let start = if shard == 0 { 0 } else { self.ends[shard - 1] };
         (&self.shards[shard], index - start)
@@ -79,12 +102,13 @@ impl Wds {
 
     fn read(&self, index: usize) -> Result<(Vec<u8>, String), SampleError> {
         let name = self.name(index);
-        let ((path, shard), at) = self.locate(index);
-        let size = shard.sizes[at];
+        let (shard, at) = self.locate(index);
+        let size = shard.index.sizes[at];
         self.limits.check_bytes(&name, size.into())?;
         let mut bytes = vec![0; size as usize];
-        let read = File::open(path).and_then(|mut file| {
-            file.seek(SeekFrom::Start(shard.offsets[at]))?;
+        let read = File::open(&shard.path).and_then(|mut file| {
+            shard.check(&mut file, at)?;
+            file.seek(SeekFrom::Start(shard.index.offsets[at]))?;
             file.read_exact(&mut bytes)
         });
         match read {
@@ -116,8 +140,8 @@ impl Dataset for Wds {
     }
 
     fn label(&self, index: usize) -> Label {
-        let ((_, shard), at) = self.locate(index);
-        match shard.labels(at) {
+        let (shard, at) = self.locate(index);
+        match shard.index.labels(at) {
             [] => Label::None,
             [class] => Label::Class(*class as u32),
             several => Label::Multi(
@@ -144,17 +168,22 @@ impl Dataset for Wds {
     }
 
     fn name(&self, index: usize) -> String {
-        let ((path, shard), at) = self.locate(index);
-        format!("{}/{}", path.display(), shard.name(at))
+        let (shard, at) = self.locate(index);
+        format!("{}/{}", printable_path(&shard.path), printable(shard.index.name(at)))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
-        let ((_, shard), at) = self.locate(index);
-        let extension = shard.name(at).rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
+        let (shard, at) = self.locate(index);
+        let extension =
+            shard.index.name(at).rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
         Ok(Some(Encoded { bytes: self.read(index)?.0, extension }))
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
     fn shards(&self) -> Option<Vec<usize>> {
-        Some(self.shards.iter().map(|(_, index)| index.len()).collect())
+        Some(self.shards.iter().map(|shard| shard.index.len()).collect())
     }
 }

@@ -71,9 +71,117 @@ fn a_shard_shorter_than_its_index_says_is_refused() {
     let error = refusal(&format!("wds:{}", path.display()));
     assert!(error.contains("its index was made for"), "{error}");
     assert_eq!(fault(&format!("wds:{}", path.display())), Fault::Index);
-    fs::write(root.path().join("train-000.tar.idx"), b"CLSAIDX1 and then nothing of use").unwrap();
+    fs::write(root.path().join("train-000.tar.idx"), b"CLSAIDX2 and then nothing of use").unwrap();
     assert!(refusal(&format!("wds:{}", path.display())).contains("cut short or altered"));
     assert_eq!(fault(&format!("wds:{}", path.display())), Fault::Index);
+}
+
+/// Labels of the training split of the shard `a.tar` and how many of its samples can be read.
+fn labels_and_readable(root: &TempDir) -> (Vec<Option<u32>>, usize) {
+    let train = source(format!("wds:{}/a.tar", root.path().display())).open(Split::Train).unwrap();
+    let labels = (0..train.len()).map(|index| train.label(index).class()).collect();
+    (labels, (0..train.len()).filter(|&index| train.image(index).is_ok()).count())
+}
+
+#[test]
+fn a_shard_that_was_written_anew_with_the_same_size_has_its_own_labels_and_not_those_of_its_index() {
+    let shard = |labels: [&str; 2]| {
+        [("1.png", png(1)), ("1.cls", labels[0].into()), ("2.png", png(2)), ("2.cls", labels[1].into())]
+    };
+    for keeps_its_time in [false, true] {
+        let root = TempDir::new().unwrap();
+        let path = root.path().join("a.tar");
+        tar(&path, &shard(["4", "0"]));
+        write_index(&path, &[]).unwrap();
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        assert_eq!(labels_and_readable(&root), (vec![Some(4), Some(0)], 2));
+        tar(&path, &shard(["7", "8"]));
+        let other = if keeps_its_time { time } else { time + std::time::Duration::from_nanos(1) };
+        fs::File::options().write(true).open(&path).unwrap().set_modified(other).unwrap();
+        assert_eq!(labels_and_readable(&root), (vec![Some(7), Some(8)], 2));
+        let notes = source(format!("wds:{}", path.display())).open(Split::Train).unwrap().notes();
+        assert!(
+            notes[0].contains("shards that are newer than their index, which is not used: 1, such as "),
+            "{notes:?}"
+        );
+        write_index(&path, &[]).unwrap();
+        assert_eq!(labels_and_readable(&root), (vec![Some(7), Some(8)], 2));
+    }
+}
+
+#[test]
+fn a_copy_with_its_index_that_keeps_the_time_opens_by_the_index() {
+    let root = TempDir::new().unwrap();
+    let path = root.path().join("a.tar");
+    tar(&path, &[("1.png", png(1)), ("1.cls", "4".into())]);
+    write_index(&path, &[]).unwrap();
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    let copy = root.path().join("b.tar");
+    fs::copy(&path, &copy).unwrap();
+    fs::copy(root.path().join("a.tar.idx"), root.path().join("b.tar.idx")).unwrap();
+    fs::File::options().write(true).open(&copy).unwrap().set_modified(time).unwrap();
+    let train = source(format!("wds:{}", copy.display())).open(Split::Train).unwrap();
+    assert!(train.notes().is_empty() && train.image(0).is_ok(), "{:?}", train.notes());
+}
+
+#[test]
+fn a_sample_whose_label_is_another_than_its_index_says_is_bad_whatever_the_times_say() {
+    let root = TempDir::new().unwrap();
+    let path = root.path().join("a.tar");
+    let names: Vec<[String; 3]> =
+        (0..9).map(|number| [format!("{number}.cls"), format!("{number}.png"), format!("{number}.txt")]).collect();
+    let write = |label_of_4: &str, name_of_6: &str| {
+        let mut files = Vec::new();
+        for (number, [cls, png_name, txt]) in names.iter().enumerate() {
+            files.push((cls.as_str(), if number == 4 { label_of_4.into() } else { b"0".to_vec() }));
+            files.push((if number == 6 { name_of_6 } else { png_name }, png(number as u8)));
+            files.push((txt, b"a caption".to_vec()));
+        }
+        tar(&path, &files);
+    };
+    write("0", "6.png");
+    write_index(&path, &[]).unwrap();
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    for (label, name, bad) in [("0", "6.png", None), ("1", "6.png", Some(4)), ("0", "6.gif", Some(6))] {
+        write(label, name);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        let train = source(format!("wds:{}", path.display())).open(Split::Train).unwrap();
+        for index in 0..9 {
+            match train.image(index) {
+                Ok(_) => assert_ne!(Some(index), bad),
+                Err(error) => {
+                    assert_eq!(Some(index), bad, "{error}");
+                    assert!(error.to_string().contains("a.tar.idx was made for; delete that"), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_index_of_other_class_names_or_of_an_older_form_is_not_used() {
+    let root = TempDir::new().unwrap();
+    tar(&root.path().join("a.tar"), &[("1.png", png(1)), ("1.cls", "owl".into())]);
+    let classes = |names: &str| fs::write(root.path().join("classes.txt"), names).unwrap();
+    classes("ant\nowl\n");
+    write_indexes(&root.path().join("a.tar").display().to_string(), &|_, _| ()).unwrap();
+    assert_eq!(labels_and_readable(&root), (vec![Some(1)], 1));
+    classes("owl\nant\n");
+    assert_eq!(labels_and_readable(&root), (vec![Some(0)], 1));
+    fs::write(root.path().join("a.tar.idx"), "CLSAIDX1 of some shard").unwrap();
+    assert_eq!(labels_and_readable(&root), (vec![Some(0)], 1));
+}
+
+#[test]
+fn what_is_not_used_of_a_shard_is_said_with_and_without_an_index() {
+    let root = TempDir::new().unwrap();
+    let path = root.path().join("a.tar");
+    tar(&path, &[("1.png", png(1)), ("1.json", "{".into()), ("2.cls", "1".into())]);
+    let notes = || source(format!("wds:{}", path.display())).open(Split::Train).unwrap().notes();
+    let scanned = notes();
+    assert_eq!(scanned.len(), 2);
+    write_index(&path, &[]).unwrap();
+    assert_eq!(notes(), scanned);
 }
 
 proptest! {

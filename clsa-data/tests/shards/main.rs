@@ -7,6 +7,7 @@ mod index;
 mod inspection;
 mod packing;
 mod reading;
+mod splits;
 
 use std::fs;
 use std::path::Path;

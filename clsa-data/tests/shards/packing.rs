@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::sync::Arc;
 
 use clsa_data::pack::{PackOptions, pack};
-use clsa_data::{DataError, Dataset, Fault, Label, Presence, Source, Split};
+use clsa_data::{DataError, Dataset, Encoded, Fault, Label, NoSplit, Presence, SampleError, Source, Split, Splits};
+use image::RgbImage;
 use tempfile::TempDir;
 
 use crate::{folder_source, png, source, splits, tar};
@@ -139,5 +141,50 @@ fn options_out_of_range_are_refused_by_field() {
     ] {
         let error = pack(&from, out.path(), &options, &|_, _| ()).unwrap_err();
         assert_eq!((error.is_request(), error.to_string().as_str()), (true, words));
+    }
+}
+
+/// One image whose data set says this of its extension.
+struct Says(&'static str);
+
+impl Dataset for Says {
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn class_names(&self) -> &[String] {
+        &[]
+    }
+
+    fn label(&self, _index: usize) -> Label {
+        Label::None
+    }
+
+    fn image(&self, _index: usize) -> Result<RgbImage, SampleError> {
+        Ok(RgbImage::new(2, 2))
+    }
+
+    fn dimensions(&self, _index: usize) -> Result<(u32, u32), SampleError> {
+        Ok((2, 2))
+    }
+
+    fn name(&self, _index: usize) -> String {
+        "one".into()
+    }
+
+    fn encoded(&self, _index: usize) -> Result<Option<Encoded>, SampleError> {
+        Ok(Some(Encoded { bytes: png(5), extension: self.0.into() }))
+    }
+}
+
+#[test]
+fn what_a_data_set_says_of_an_extension_never_becomes_a_path_in_a_shard() {
+    for said in ["/../../../x.png", "../x", "png\u{0}", "", "exe", "cls", "b.png"] {
+        let out = TempDir::new().unwrap();
+        let from = Splits { train: Arc::new(Says(said)), test: Err(NoSplit::new("one", "has none")) };
+        pack(&from, out.path(), &PackOptions::default(), &|_, _| ()).unwrap();
+        let packed = source(format!("wds:{}", out.path().display())).open(Split::Train).unwrap();
+        assert!(packed.name(0).ends_with("train-000000.tar/000000000.png"), "{said}: {}", packed.name(0));
+        assert_eq!(packed.image(0).unwrap().get_pixel(0, 0).0[0], 5);
     }
 }

@@ -3,6 +3,7 @@
 mod cifar;
 mod idx;
 mod imagefolder;
+mod layout;
 mod text;
 mod voc;
 

@@ -59,6 +59,16 @@ fn a_source_is_made_of_its_kind_and_what_stands_behind_the_colon() {
     assert_eq!(Source::from(options), "procedural:seed=3".parse().unwrap());
 }
 
+#[test]
+fn a_tilde_that_the_shell_left_alone_is_the_home_folder() {
+    let home = std::env::var("HOME").unwrap();
+    assert_eq!("flat:~/a".parse::<Source>().unwrap().argument(), format!("{home}/a"));
+    assert_eq!("wds:~".parse::<Source>().unwrap().argument(), home);
+    for kept in ["/a/~/b", "~a/b", "a~"] {
+        assert_eq!(Source::new(SourceKind::Flat, kept).unwrap().argument(), kept);
+    }
+}
+
 /// The table of the README, as the table of the code has it.
 fn readme_table() -> String {
     let mut table = String::from("| source | what it reads |\n|---|---|\n");

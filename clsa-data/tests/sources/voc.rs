@@ -71,3 +71,32 @@ fn voc_files_that_are_wrong_are_refused_by_name() {
     let empty = TempDir::new().unwrap();
     assert!(refusal("voc2007", empty.path(), Split::Train).contains("ImageSets"));
 }
+
+#[test]
+fn voc_files_of_other_editors_are_read_by_their_byte_order_mark_line_ends_and_declared_encoding() {
+    let root = voc();
+    let base = root.path().join("VOC2007");
+    let wide = |text: &str| format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let list = "000005\r\n000007\r\n";
+    let xml = annotation(&[("car", "0")]);
+    for list in [format!("\u{feff}{list}").into_bytes(), wide(list)] {
+        fs::write(base.join("ImageSets/Main/trainval.txt"), list).unwrap();
+        for xml in [
+            format!("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n{xml}").into_bytes(),
+            wide(&format!("<?xml version=\"1.0\" encoding=\"utf-16\"?>{xml}")),
+            [b"<?xml version='1.0' encoding='ISO-8859-1'?><!-- caf\xe9 -->", xml.as_bytes()].concat(),
+        ] {
+            fs::write(base.join("Annotations/000005.xml"), xml).unwrap();
+            let train = open("voc2007", root.path(), Split::Train).unwrap();
+            let Label::Multi(presence) = train.label(0) else { panic!("not several labels") };
+            assert_eq!((train.len(), presence.iter().filter(|&&one| one == Presence::Present).count()), (2, 1));
+        }
+    }
+    fs::write(
+        base.join("Annotations/000005.xml"),
+        b"<?xml version='1.0' encoding='Big5'?><annotation>\xa4</annotation>",
+    )
+    .unwrap();
+    let error = refusal("voc2007", root.path(), Split::Train);
+    assert!(error.contains("000005.xml: is written in Big5, which is not read; save it as UTF-8"), "{error}");
+}

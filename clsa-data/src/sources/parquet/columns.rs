@@ -39,15 +39,6 @@ pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, String>) -> Result<R, 
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("is damaged: the reader panicked".into()))
 }
 
-/// The column of a file with this path; an error is a reason.
-pub(super) fn column(reader: &SerializedFileReader<SharedFile>, path: &str) -> Result<usize, String> {
-    let schema = reader.metadata().file_metadata().schema_descr();
-    schema.columns().iter().position(|column| column.path().string() == path).ok_or_else(|| {
-        let has: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
-        format!("has no column `{path}`, only {}", has.join(", "))
-    })
-}
-
 fn column_reader(
     reader: &SerializedFileReader<SharedFile>,
     group: usize,
@@ -77,7 +68,7 @@ pub(super) fn read_images(
 ) -> Result<Vec<Option<ByteArray>>, String> {
     let full = reader.metadata().file_metadata().schema_descr().column(column).max_def_level();
     let ColumnReader::ByteArrayColumnReader(mut typed) = column_reader(reader, group, column)? else {
-        return Err("column `image.bytes` does not hold bytes".into());
+        return Err("the column of images does not hold bytes".into());
     };
     let (mut values, mut levels) = (Vec::new(), Vec::new());
     while typed
@@ -89,7 +80,7 @@ pub(super) fn read_images(
     Ok(spread(values, &levels, full))
 }
 
-/// The labels of all rows of a row group; an error is a reason.
+/// The labels of all rows of a row group, -1 where a row has none; an error is a reason.
 pub(super) fn read_labels(
     reader: &SerializedFileReader<SharedFile>,
     group: usize,
@@ -108,18 +99,17 @@ pub(super) fn read_labels(
             while typed.read_records(rows, Some(&mut levels), None, &mut narrow).map_err(failed)?.0 > 0 {}
             values.extend(narrow.into_iter().map(i64::from));
         }
-        _ => return Err("column `label` does not hold whole numbers".into()),
+        ColumnReader::BoolColumnReader(mut typed) => {
+            let mut flags = Vec::new();
+            while typed.read_records(rows, Some(&mut levels), None, &mut flags).map_err(failed)?.0 > 0 {}
+            values.extend(flags.into_iter().map(i64::from));
+        }
+        _ => return Err("the column of labels does not hold whole numbers".into()),
     }
-    let labels: Option<Vec<i64>> = spread(values, &levels, full).into_iter().collect();
-    labels.filter(|labels| labels.len() == rows).ok_or(format!("row group {group} has rows without a label"))
-}
-
-/// Names of the classes from the metadata that the `datasets` library writes; empty without it.
-pub(super) fn class_names(reader: &SerializedFileReader<SharedFile>) -> Vec<String> {
-    let metadata = reader.metadata().file_metadata().key_value_metadata();
-    let text = metadata.and_then(|pairs| pairs.iter().find(|pair| pair.key == "huggingface")?.value.clone());
-    text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
-        .and_then(|value| value.pointer("/info/features/label/names")?.as_array().cloned())
-        .map(|names| names.iter().filter_map(|name| Some(name.as_str()?.to_string())).collect())
-        .unwrap_or_default()
+    let labels: Vec<i64> = spread(values, &levels, full).into_iter().map(|label| label.unwrap_or(-1)).collect();
+    if labels.len() == rows {
+        Ok(labels)
+    } else {
+        Err(format!("row group {group} has {} labels for {rows} rows", labels.len()))
+    }
 }

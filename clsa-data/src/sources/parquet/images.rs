@@ -11,12 +11,14 @@ use image::RgbImage;
 use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::columns::{SharedFile, class_names, column, guarded, read_images, read_labels};
+use super::columns::{SharedFile, guarded, read_images, read_labels};
+use super::schema::{Asked, Columns};
 use crate::dataset::{Dataset, Encoded};
 use crate::decode::{Limits, decode, dimensions};
 use crate::error::{DataError, Fault};
 use crate::label::Label;
 use crate::pattern;
+use crate::printable::printable_path;
 use crate::sample_error::SampleError;
 use crate::split::Split;
 
@@ -34,68 +36,105 @@ struct Group {
 /// Images of a row group; `None` where the row has none. An error is a reason.
 type Images = Arc<OnceLock<Result<Vec<Option<ByteArray>>, String>>>;
 
+/// One file.
+struct Table {
+    path: PathBuf,
+    reader: SerializedFileReader<SharedFile>,
+    /// Number of the column of images.
+    images: usize,
+}
+
 /// A split of a data set in parquet files.
 pub(super) struct ParquetImages {
-    files: Vec<(PathBuf, SerializedFileReader<SharedFile>)>,
+    files: Vec<Table>,
     groups: Vec<Group>,
     /// For each row group, the number of samples up to its end.
     ends: Vec<usize>,
+    /// The class of each row; empty without labels.
     labels: Vec<i64>,
+    notes: Vec<String>,
     classes: Vec<String>,
     cache: Mutex<VecDeque<(usize, Images)>>,
     limits: Limits,
 }
 
 impl ParquetImages {
-    pub(super) fn open(pattern: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
+    pub(super) fn open(text: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
+        let (pattern, asked) = Asked::parse(text).map_err(|reason| Fault::Pattern.at(text, reason))?;
         let mut this = Self {
             files: Vec::new(),
             groups: Vec::new(),
             ends: Vec::new(),
             labels: Vec::new(),
+            notes: Vec::new(),
             classes: Vec::new(),
             cache: Mutex::default(),
             limits,
         };
         let mut samples = 0;
+        let mut labeled = None;
         for (at, path) in pattern::files(pattern, "parquet", split)?.into_iter().enumerate() {
             let damaged = |reason: String| Fault::Damaged.at(&path, reason);
             let len = std::fs::metadata(&path).map_err(DataError::read(&path))?.len();
             let file = SharedFile { path: path.clone(), len };
             let reader = guarded(|| SerializedFileReader::new(file).map_err(|error| error.to_string()))
                 .map_err(|reason| damaged(format!("is not a whole parquet file: {reason}")))?;
-            let column = |name| column(&reader, name).map_err(|reason| Fault::Layout.at(&path, reason));
-            let (image_column, label_column) = (column("image.bytes")?, column("label")?);
+            let columns = Columns::of(reader.metadata().file_metadata(), &asked)
+                .map_err(|reason| Fault::Layout.at(&path, reason))?;
+            if *labeled.get_or_insert(columns.label.is_some()) != columns.label.is_some() {
+                let first = printable_path(&this.files[0].path);
+                return Err(Fault::Labels.at(path, format!("is labeled otherwise than {first}")));
+            }
             for group in 0..reader.num_row_groups() {
                 let metadata = reader.metadata().row_group(group);
                 let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
-                let labels = guarded(|| read_labels(&reader, group, label_column, rows)).map_err(damaged)?;
-                this.labels.extend(labels);
+                if let Some(column) = columns.label {
+                    this.labels.extend(guarded(|| read_labels(&reader, group, column, rows)).map_err(damaged)?);
+                }
                 samples += rows;
                 this.ends.push(samples);
-                let bytes = u64::try_from(metadata.column(image_column).uncompressed_size()).unwrap_or(0);
+                let bytes = u64::try_from(metadata.column(columns.image).uncompressed_size()).unwrap_or(0);
                 this.groups.push(Group { file: at, group, bytes });
             }
             if at == 0 {
-                this.classes = class_names(&reader);
+                this.classes = columns.classes;
+                this.notes.extend(columns.note);
             }
-            this.files.push((path, reader));
+            this.files.push(Table { path, reader, images: columns.image });
         }
         if samples == 0 {
             return Err(Fault::Empty.at(pattern, "has no rows"));
         }
-        let largest = this.labels.iter().copied().max().unwrap_or(0);
-        if let Some(row) = this.labels.iter().position(|&label| !(0..1_000_000).contains(&label)) {
-            return Err(Fault::Labels.at(pattern, format!("row {row} has the label {}", this.labels[row])));
+        this.check_labels(pattern)?;
+        Ok(this)
+    }
+
+    /// Checks the labels and names classes that have no names. Labels that are all -1, as those of hidden test sets, are none.
+    fn check_labels(&mut self, pattern: &str) -> Result<(), DataError> {
+        if self.labels.iter().all(|&label| label == -1) {
+            if !self.labels.is_empty() {
+                self.notes.push("without labels, because each row has the label -1 or none".into());
+            }
+            self.labels.clear();
+            self.classes.clear();
+            return Ok(());
         }
-        if this.classes.is_empty() {
-            this.classes = (0..=largest).map(|class| class.to_string()).collect();
+        if let Some(row) = self.labels.iter().position(|&label| !(0..1_000_000).contains(&label)) {
+            let reason = match self.labels[row] {
+                -1 => format!("row {row} has no label, or -1, but other rows have one"),
+                label => format!("row {row} has the label {label}, which is not in 0..1000000"),
+            };
+            return Err(Fault::Labels.at(pattern, reason));
         }
-        if largest as usize >= this.classes.len() {
-            let names = this.classes.len();
+        let largest = self.labels.iter().copied().max().unwrap_or(0);
+        if self.classes.is_empty() {
+            self.classes = (0..=largest).map(|class| class.to_string()).collect();
+        }
+        if largest as usize >= self.classes.len() {
+            let names = self.classes.len();
             return Err(Fault::Labels.at(pattern, format!("has the label {largest}, but names for {names} classes")));
         }
-        Ok(this)
+        Ok(())
     }
 
     /// The row group of a sample, and its number there.
@@ -125,9 +164,9 @@ impl ParquetImages {
         let Group { file, group, .. } = self.groups[group];
         // Whoever comes first reads, outside the lock of the cache; others who want the same row group wait.
         images.get_or_init(|| {
-            let reader = &self.files[file].1;
+            let Table { reader, images, .. } = &self.files[file];
             let rows = usize::try_from(reader.metadata().row_group(group).num_rows()).unwrap_or(0);
-            guarded(|| read_images(reader, group, column(reader, "image.bytes")?, rows))
+            guarded(|| read_images(reader, group, *images, rows))
         });
         images
     }
@@ -156,7 +195,7 @@ fn extension(bytes: &[u8]) -> &'static str {
 
 impl Dataset for ParquetImages {
     fn len(&self) -> usize {
-        self.labels.len()
+        self.ends.last().copied().unwrap_or(0)
     }
 
     fn class_names(&self) -> &[String] {
@@ -164,7 +203,10 @@ impl Dataset for ParquetImages {
     }
 
     fn label(&self, index: usize) -> Label {
-        Label::Class(self.labels[index] as u32)
+        match self.labels.as_slice() {
+            [] => Label::None,
+            labels => Label::Class(labels[index] as u32),
+        }
     }
 
     fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
@@ -180,13 +222,17 @@ impl Dataset for ParquetImages {
     fn name(&self, index: usize) -> String {
         let (group, row) = self.locate(index);
         let Group { file, group, .. } = self.groups[group];
-        format!("{}#group {group}, row {row}", self.files[file].0.display())
+        format!("{}#group {group}, row {row}", printable_path(&self.files[file].path))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
         let (bytes, _) = self.bytes(index)?;
         let extension = extension(bytes.data()).to_string();
         Ok(Some(Encoded { bytes: bytes.data().to_vec(), extension }))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     fn shards(&self) -> Option<Vec<usize>> {

@@ -208,7 +208,11 @@ fn describe_split(split: &SplitInfo) -> String {
         );
     }
     if split.headers_bad > 0 {
-        text += &format!("        {} of {} cannot be read\n", split.headers_bad, counted(split.headers_read, "header"));
+        text += &format!("        {} of {} cannot be read", split.headers_bad, counted(split.headers_read, "header"));
+        text += &split.bad_example.as_ref().map_or("\n".into(), |reason| format!(", such as {reason}\n"));
+    }
+    for note in &split.notes {
+        text += &format!("        note: {note}\n");
     }
     text
 }
@@ -223,6 +227,11 @@ fn verify_all(args: Verify) -> Result<(), Failure> {
     } else {
         for bad in &report.bad {
             put!("{}: {}", bad.split, bad.reason)?;
+        }
+    }
+    for (split, dataset) in splits.iter() {
+        for note in dataset.notes() {
+            eprintln!("note: {split}: {note}");
         }
     }
     let (bad, samples) = (report.bad.len(), report.samples);

@@ -1,0 +1,100 @@
+//! Text files that others wrote: UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+use std::path::Path;
+
+use crate::error::{DataError, Fault};
+
+/// Reads a text file.
+pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
+    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
+    decode_text(&bytes).map_err(|reason| Fault::Unsupported.at(path, reason))
+}
+
+/// The text of these bytes, without the byte order mark that they may begin with; an error is a reason.
+pub(crate) fn decode_text(bytes: &[u8]) -> Result<String, String> {
+    let utf_16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units = bytes.chunks(2).map(|pair| match *pair {
+            [a, b] => unit([a, b]),
+            // Half a unit is no character: a surrogate alone.
+            _ => 0xd800,
+        });
+        char::decode_utf16(units).collect::<Result<String, _>>().map_err(|_| "is not whole UTF-16".to_string())
+    };
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => utf_8(rest),
+        [0xff, 0xfe, rest @ ..] => utf_16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf_16(rest, u16::from_be_bytes),
+        _ => utf_8(bytes),
+    }
+}
+
+fn utf_8(bytes: &[u8]) -> Result<String, String> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(error) => Err(format!("is not UTF-8 at byte {}; save it as UTF-8", error.valid_up_to())),
+    }
+}
+
+/// The text of an XML file: by its byte order mark, or else by the encoding that its first line declares. An error is a
+/// reason.
+pub(crate) fn decode_xml(bytes: &[u8]) -> Result<String, String> {
+    let marked = [&[0xef, 0xbb, 0xbf][..], &[0xff, 0xfe], &[0xfe, 0xff]].iter().any(|mark| bytes.starts_with(mark));
+    let Some(encoding) = declared(bytes).filter(|_| !marked) else { return decode_text(bytes) };
+    match encoding.to_ascii_lowercase().as_str() {
+        "utf-8" | "utf8" => decode_text(bytes),
+        "us-ascii" | "ascii" if bytes.is_ascii() => decode_text(bytes),
+        // The bytes of these two are the first code points, but for signs at 0x80 to 0x9f that no name of a class has.
+        "iso-8859-1" | "latin1" | "latin-1" | "windows-1252" | "cp1252" => {
+            Ok(bytes.iter().map(|&byte| char::from(byte)).collect())
+        }
+        // Others write ASCII as ASCII, and nothing else is needed of a file that has nothing else.
+        name if bytes.is_ascii() && !name.starts_with("utf-16") && !name.starts_with("utf-32") => decode_text(bytes),
+        _ => Err(format!("is written in {encoding}, which is not read; save it as UTF-8")),
+    }
+}
+
+/// The encoding that `<?xml … encoding="…"?>` declares.
+fn declared(bytes: &[u8]) -> Option<String> {
+    let line = &bytes[..bytes.len().min(200)];
+    let line = String::from_utf8_lossy(line.strip_prefix(b"<?xml")?).into_owned();
+    let (declaration, _) = line.split_once("?>")?;
+    let (_, value) = declaration.split_once("encoding")?;
+    let value = value.trim_start().strip_prefix('=')?.trim_start();
+    let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
+    value[1..].split_once(quote).map(|(encoding, _)| encoding.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_by_their_byte_order_mark() {
+        let wide = |unit: fn(u16) -> [u8; 2]| "\u{feff}ant\né🦀".encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        for bytes in ["ant\né🦀".into(), "\u{feff}ant\né🦀".into(), wide(u16::to_le_bytes), wide(u16::to_be_bytes)]
+        {
+            assert_eq!(decode_text(&bytes).unwrap(), "ant\né🦀");
+        }
+        assert!(decode_text(b"caf\xe9").unwrap_err().contains("not UTF-8 at byte 3"));
+        assert!(decode_text(b"\xff\xfea").unwrap_err().contains("UTF-16"));
+    }
+
+    #[test]
+    fn xml_is_read_by_the_encoding_that_it_declares() {
+        for (bytes, text) in [
+            (&b"<?xml version='1.0' encoding='ISO-8859-1'?><a>caf\xe9</a>"[..], Some("café")),
+            (b"<?xml version=\"1.0\" encoding = \"windows-1252\"?><a>caf\xe9</a>", Some("café")),
+            ("<?xml version='1.0' encoding='utf-8'?><a>café</a>".as_bytes(), Some("café")),
+            ("\u{feff}<?xml version='1.0' encoding='gb2312'?><a>café</a>".as_bytes(), Some("café")),
+            (b"<?xml version='1.0' encoding='gb2312'?><a>cafe</a>", Some("cafe")),
+            (b"<?xml version='1.0' encoding='gb2312'?><a>\xc3\xa8</a>", None),
+            ("<a>café</a>".as_bytes(), Some("café")),
+        ] {
+            match (decode_xml(bytes), text) {
+                (Ok(found), Some(text)) => assert!(found.contains(text), "{found}"),
+                (Err(reason), None) => assert!(reason.contains("gb2312"), "{reason}"),
+                (found, text) => panic!("{found:?}, not {text:?}"),
+            }
+        }
+    }
+}
