@@ -231,7 +231,7 @@ fn verify_all(args: Verify) -> Result<(), Failure> {
     }
     for (split, dataset) in splits.iter() {
         for note in dataset.notes() {
-            eprintln!("note: {split}: {note}");
+            say!("note: {split}: {note}");
         }
     }
     let (bad, samples) = (report.bad.len(), report.samples);
