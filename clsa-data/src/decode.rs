@@ -8,11 +8,11 @@ mod png;
 mod tiff;
 
 use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
+use crate::guard;
 use crate::jpeg::Jpeg;
 use crate::sample_error::SampleError;
 
@@ -123,7 +123,7 @@ fn open_jpeg<'a>(bytes: &'a [u8], name: &str, limits: &Limits) -> Result<Jpeg<'a
 
 /// Runs a decoder; a panic inside it becomes an error of this sample.
 fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, SampleError>) -> Result<R, SampleError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(decode_error(name, "the decoder panicked")))
+    guard::guarded(work).unwrap_or_else(|| Err(decode_error(name, "the decoder panicked")))
 }
 
 /// Decodes an image file as Pillow's `Image.open(…).convert("RGB")` does; `name` is for messages only.

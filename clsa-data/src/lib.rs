@@ -5,6 +5,7 @@ mod decode;
 mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+mod guard;
 mod image_files;
 pub mod inspect;
 mod jpeg;
@@ -29,6 +30,7 @@ pub mod verify;
 pub use dataset::{Dataset, Encoded};
 pub use decode::{Limits, decode, dimensions};
 pub use error::{DataError, Fault, NoSplit};
+pub use guard::is_guarded;
 pub use image;
 pub use label::{Label, Labeling, Presence};
 pub use loader::{BadSample, Batch, Batches, Loader, LoaderConfig, OnError};

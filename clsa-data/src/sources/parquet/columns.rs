@@ -1,7 +1,6 @@
 //! Columns of a parquet file, read a row group at a time.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -36,7 +35,7 @@ impl ChunkReader for SharedFile {
 
 /// Runs a part of the parquet reader; a panic inside it, which some damaged files cause, becomes a reason.
 pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("is damaged: the reader panicked".into()))
+    crate::guard::guarded(work).unwrap_or_else(|| Err("is damaged: the reader panicked".into()))
 }
 
 fn column_reader(

@@ -64,6 +64,13 @@ fn named(command: clap::Command) -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    // A decoder's panic becomes the error of an image, in one sentence.
+    let show = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !clsa_data::is_guarded() {
+            show(panic);
+        }
+    }));
     let matches = named(Cli::command().name(program()).bin_name(program())).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
