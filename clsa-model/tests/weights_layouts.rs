@@ -106,11 +106,14 @@ fn names_that_leave_the_network_open_are_refused_with_their_prefix() {
     assert!(read(&stranger).unwrap_err().contains("belong to no part of it: decoder.weight"));
 }
 
+/// Names and shapes of a head's tensors.
+type Head = &'static [(&'static str, &'static [usize])];
+
 #[test]
 fn heads_of_other_methods_are_left_out_and_named() {
     let mut backbone = network();
     backbone.retain(|name, _| !head::owns(name));
-    let cases: [(&str, &[(&str, &[usize])]); 7] = [
+    let cases: [(&str, Head); 7] = [
         ("module.backbone.", &[("module.head.mlp.0.weight", &[9, 32]), ("module.head.last_layer.weight_g", &[5, 1])]),
         ("backbone.", &[("projector.0.weight", &[9, 32]), ("classifier.bias", &[5])]),
         ("module.", &[("module.projection_head.0.weight", &[9, 32]), ("module.prototypes.weight", &[5, 9])]),

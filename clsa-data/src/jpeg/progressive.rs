@@ -43,7 +43,7 @@ pub(super) fn read<'a>(
     let run = 0;
     match (first, before) {
         (0, 0) => {
-            let codes = scan.parts.iter().map(|part| Codes::dc(tables.dc(part.dc)?));
+            let codes = scan.parts.iter().map(|part| Codes::dc(tables.dc(part.dc)?).map(|codes| *codes));
             let codes = codes.collect::<Result<_, Refusal>>()?;
             read_units(&mut file, &mut FirstMeans { codes, predictions: [0; 4], bit }, kept, progress)?;
         }
@@ -133,7 +133,7 @@ fn read_units<C: Coder>(
 /// The first scan of first coefficients (G.1.2.1).
 struct FirstMeans {
     /// For each component of the scan.
-    codes: Vec<Box<Codes>>,
+    codes: Vec<Codes>,
     predictions: [i32; 4],
     bit: u32,
 }
