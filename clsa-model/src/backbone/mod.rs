@@ -4,7 +4,7 @@
 //! runs on every engine, in the CPU kernels too. One that needs others, such as attention, computes them in Candle's own
 //! ([`Ops::candle`]) and says so in [`Architecture::needs_candle`]; its encoders are computed by the portable engine.
 //!
-//! An [`Architecture`] is what backbones are built from; [`ModelConfig`] is the one of this crate, and
+//! An [`Architecture`] is what backbones are built from; [`ModelConfig`](crate::ModelConfig) is the one of this crate, and
 //! `Arch` its table. An encoder, a momentum pair and whatever trains them take any architecture.
 //!
 //! # Examples
