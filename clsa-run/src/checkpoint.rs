@@ -164,11 +164,8 @@ impl Checkpoint {
         drop(parsed);
         metadata.insert("digest".to_owned(), digest);
         let bytes = bytes(&metadata)?;
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| CheckpointError::Io { path, source }
-        };
-        clsa_files::write_whole(&path, &bytes).map_err(io(&path))?;
+        let io = |source| CheckpointError::Io { path: path.clone(), source };
+        clsa_files::write_whole(&path, &bytes).map_err(io)?;
         Ok(path)
     }
 

@@ -10,9 +10,7 @@ use crate::setup::build;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
-use clsa_run::{
-    Checkpoint, Config, DataIdentity, KnnRecord, LockedRun, MetricsWriter, Position, Record, StepRecord, cosine,
-};
+use clsa_run::{Checkpoint, Config, KnnRecord, LockedRun, MetricsWriter, Position, Record, StepRecord, cosine};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -93,7 +91,7 @@ struct Output {
 
 impl Trainer {
     /// Builds encoders, bank, optimizer and loader, and where a checkpoint is given puts them into its state. When all of these
-    /// are there, the run's configuration and the identity of its data are written. Checkpoints and records of later steps than
+    /// are there, the run's configuration is written. Checkpoints and records of later steps than
     /// the one given stay until the run has written a checkpoint.
     ///
     /// # Errors
@@ -129,13 +127,11 @@ impl Trainer {
         }
         let output = match run {
             Some(run) => {
-                let identity = DataIdentity::of(data.train.as_ref());
                 let monitor = match &data.test {
                     Some(test) if config.knn.every > 0 => Some(KnnMonitor::new(&config, data.train, test.clone())?),
                     _ => None,
                 };
                 run.write_config(&config)?;
-                identity.write(run.folder())?;
                 let metrics = MetricsWriter::open(run.folder(), position.step)?;
                 Some(Output { run, metrics, monitor, gone_back_to: checkpoint.map(|_| position.step) })
             }

@@ -8,7 +8,28 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tiny::{TINY, checkpoint, clsa, copy, pretrain, records, refused, stderr, tensors};
+use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, stderr};
+
+/// Names and bytes of all tensors; the files themselves also hold their run's configuration.
+fn tensors(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<_> = file.tensors().into_iter().map(|(name, t)| (name, t.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
 
 #[test]
 fn a_run_leaves_configuration_metrics_events_and_checkpoints() {

@@ -1,5 +1,6 @@
 //! Image files in one fixture, each with what Pillow makes of it.
 
+use clsa_data::{Limits, SampleError, decode};
 use std::path::Path;
 
 /// A file that Pillow decodes.
@@ -10,6 +11,16 @@ pub struct Packed {
     pub size: (u32, u32),
     /// CRC-32 of the pixels.
     pub crc: u32,
+}
+
+impl Packed {
+    /// Decodes the file, which gives Pillow's pixels or an error.
+    pub fn check(&self, name: &str) -> Result<(), SampleError> {
+        let image = decode(&self.bytes, name, &Limits::default())?;
+        assert_eq!(image.dimensions(), self.size, "{name}");
+        assert_eq!(crc32fast::hash(image.as_raw()), self.crc, "{name}");
+        Ok(())
+    }
 }
 
 /// The files of a fixture that `fixtures/make_jpegs.py` or `fixtures/make_pngs.py` makes.

@@ -1,7 +1,5 @@
 //! Runs of a second or so, and what they leave.
 
-#![allow(dead_code)] // each test program uses some of it
-
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;
@@ -45,27 +43,6 @@ pub fn records(run: &Path, kind: &str) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     all.filter(|record| record["kind"] == kind).collect()
-}
-
-/// Names and bytes of all tensors; the files themselves also hold their run's configuration.
-pub fn tensors(path: &Path) -> Vec<(String, Vec<u8>)> {
-    let bytes = fs::read(path).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut all: Vec<_> = file.tensors().into_iter().map(|(name, t)| (name, t.data().to_vec())).collect();
-    all.sort();
-    all
-}
-
-pub fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// One sentence on the error stream that holds all of `words`, and the exit code.

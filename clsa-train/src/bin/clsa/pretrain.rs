@@ -83,13 +83,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let device = device::open(args.device)?;
 
     let stop = signals::stop_flag()?;
+    let images = DataIdentity::of(data.train.as_ref());
     let (run, checkpoint) = match resumed {
         Some(Resumption { run, checkpoint, skipped, .. }) => {
             for error in &skipped {
                 say!("warning: {error}");
             }
             if !args.other_images {
-                check_images(run.folder(), data.train.as_ref())?;
+                check_images(run.folder(), &images)?;
             }
             say!("resuming {} at step {}", checkpoint.path.display(), checkpoint.position.step);
             say_what_is_replaced(run.folder(), checkpoint.position.step)?;
@@ -122,6 +123,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let communicator = Box::new(SingleProcess);
     let trainer = TrainerConfig { config, run: Some(run), data, device, threads, communicator };
     let trainer = Trainer::new(trainer, checkpoint.as_ref())?;
+    images.write(&folder)?;
     drop(checkpoint);
     let mut shown = ShownRun(Progress::new("step", "steps"));
     let end = trainer.run(&stop, &mut shown).map_err(|error| advised(error, &folder))?;
@@ -220,9 +222,9 @@ fn config_to_go_on_with(resumed: &Resumption, overrides: &[String]) -> Result<Co
 }
 
 /// Refuses images that are not those of the run.
-fn check_images(run: &RunFolder, train: &dyn Dataset) -> Result<(), Failure> {
+fn check_images(run: &RunFolder, images: &DataIdentity) -> Result<(), Failure> {
     let Some(before) = DataIdentity::read(run)? else { return Ok(()) };
-    match before.difference(&DataIdentity::of(train)) {
+    match before.difference(images) {
         Some(difference) => Err(request(format!(
             "--resume {}: the images are not those that this run was trained on ({difference}); name those with --data, or add \
              --other-images to go on with these",
