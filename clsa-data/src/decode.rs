@@ -4,6 +4,7 @@
 //! high byte, 16-bit gray is clipped to 255 (Pillow's mode `I;16`), an animation gives its first frame, a TIFF is turned by
 //! its orientation, and an EXIF orientation is not applied. The README lists where the decoders themselves differ.
 
+mod bmp;
 mod png;
 mod tiff;
 
@@ -20,7 +21,8 @@ use crate::sample_error::SampleError;
 ///
 /// Decoding takes at most, beside the file: for a JPEG of one scan 3 bytes per pixel and some rows, for one of several scans 8
 /// bytes per pixel more; for other formats 16 bytes per pixel for what is decoded, 3 for RGB, and 16 for each of `max_pixels`
-/// for the decoder's own needs; for a PNG that breaks the rules, 16 bytes per pixel more.
+/// for the decoder's own needs; for a PNG or BMP that must be written anew, 16 bytes per pixel more; for a TIFF, 32 bytes more for
+/// each of the file, and at most 256 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most pixels (width times height). Default 89,478,485, as Pillow's `MAX_IMAGE_PIXELS`.
@@ -114,6 +116,14 @@ fn with_png<R>(
     work(&mended)
 }
 
+/// What a function makes of a BMP, in the plain form where it is of another that Pillow reads.
+fn with_bmp<R>(bytes: &[u8], limits: &Limits, work: impl Fn(&[u8]) -> R) -> R {
+    match bmp::plain(bytes, limits.max_pixels) {
+        Some(plain) => work(&plain),
+        None => work(bytes),
+    }
+}
+
 /// A JPEG whose header has been read and whose dimensions are within the limits.
 fn open_jpeg<'a>(bytes: &'a [u8], name: &str, limits: &Limits) -> Result<Jpeg<'a>, SampleError> {
     let jpeg = Jpeg::open(bytes).map_err(|reason| decode_error(name, reason))?;
@@ -152,10 +162,11 @@ pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, Sam
     if is_png(bytes) {
         return guarded(name, || with_png(bytes, name, limits, |bytes| decode_other(bytes, name, limits)));
     }
-    if tiff::is(bytes)
-        && let Some(reason) = tiff::refusal(bytes)
-    {
-        return Err(decode_error(name, reason));
+    if bmp::is(bytes) {
+        return guarded(name, || with_bmp(bytes, limits, |bytes| decode_other(bytes, name, limits)));
+    }
+    if tiff::is(bytes) {
+        check_tiff(bytes, name)?;
     }
     guarded(name, || decode_other(bytes, name, limits))
 }
@@ -169,11 +180,16 @@ pub fn dimensions(bytes: &[u8], name: &str, limits: &Limits) -> Result<(u32, u32
     header(Cursor::new(bytes), name, limits)
 }
 
+/// Refuses TIFFs that the decoder cannot be given.
+fn check_tiff(bytes: &[u8], name: &str) -> Result<(), SampleError> {
+    tiff::refusal(bytes).map_or(Ok(()), |reason| Err(decode_error(name, reason)))
+}
+
 /// Width and height in pixels of the image file that a reader gives, from its header.
 pub(crate) fn header(mut bytes: impl BufRead + Seek, name: &str, limits: &Limits) -> Result<(u32, u32), SampleError> {
     let failed = |error| SampleError::Read { name: name.into(), error };
     let start = bytes.fill_buf().map_err(failed)?;
-    let (jpeg, png) = (Jpeg::is(start), is_png(start));
+    let (jpeg, png, bmp, tiff) = (Jpeg::is(start), is_png(start), bmp::is(start), tiff::is(start));
     let read_whole = |bytes: &mut dyn Read| {
         let mut whole = Vec::new();
         bytes.take(limits.max_bytes).read_to_end(&mut whole).map_err(failed)?;
@@ -197,11 +213,17 @@ pub(crate) fn header(mut bytes: impl BufRead + Seek, name: &str, limits: &Limits
             Ok(if turned { (height, width) } else { (width, height) })
         })
     };
+    if tiff {
+        let whole = read_whole(&mut bytes)?;
+        check_tiff(&whole, name)?;
+        return size(Box::new(Cursor::new(&whole)));
+    }
     match size(Box::new(&mut bytes)) {
-        Err(SampleError::Decode { .. }) if png => {
+        Err(SampleError::Decode { .. }) if png || bmp => {
             bytes.seek(SeekFrom::Start(0)).map_err(failed)?;
             let whole = read_whole(&mut bytes)?;
-            with_png(&whole, name, limits, |bytes| size(Box::new(Cursor::new(bytes))))
+            let size = |bytes: &[u8]| size(Box::new(Cursor::new(bytes)));
+            if png { with_png(&whole, name, limits, size) } else { with_bmp(&whole, limits, size) }
         }
         size => size,
     }

@@ -41,7 +41,7 @@ pub use sources::procedural::{Procedural, ProceduralOptions, Structure};
 pub use split::Split;
 pub use transform::{Sample, Transform};
 
-/// The parsers of files and texts, for the fuzz targets in `fuzz/`; they change without notice.
+/// The parsers of files and texts, for the fuzz targets; they change without notice.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::pattern::expand_braces;
@@ -49,4 +49,5 @@ pub mod fuzzing {
     pub use crate::shard_index::scan::scan_reader;
     pub use crate::sources::idx::parse_idx;
     pub use crate::sources::voc::parse_annotation;
+    pub use crate::text::{decode_text, decode_xml};
 }

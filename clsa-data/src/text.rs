@@ -11,7 +11,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
 }
 
 /// The text of these bytes, without the byte order mark that they may begin with; an error is a reason.
-pub(crate) fn decode_text(bytes: &[u8]) -> Result<String, String> {
+pub fn decode_text(bytes: &[u8]) -> Result<String, String> {
     let utf_16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units = bytes.chunks(2).map(|pair| match *pair {
             [a, b] => unit([a, b]),
@@ -37,7 +37,7 @@ fn utf_8(bytes: &[u8]) -> Result<String, String> {
 
 /// The text of an XML file: by its byte order mark, or else by the encoding that its first line declares. An error is a
 /// reason.
-pub(crate) fn decode_xml(bytes: &[u8]) -> Result<String, String> {
+pub fn decode_xml(bytes: &[u8]) -> Result<String, String> {
     let marked = [&[0xef, 0xbb, 0xbf][..], &[0xff, 0xfe], &[0xfe, 0xff]].iter().any(|mark| bytes.starts_with(mark));
     let Some(encoding) = declared(bytes).filter(|_| !marked) else { return decode_text(bytes) };
     match encoding.to_ascii_lowercase().as_str() {

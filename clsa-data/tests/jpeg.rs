@@ -13,6 +13,11 @@ fn jpegs_of_many_kinds_decode_to_pillow_bytes_or_are_refused_for_codes_that_make
     let fixtures = fixtures("jpegs.bin");
     for (index, fixture) in fixtures.iter().enumerate() {
         let name = format!("{} {index}", fixture.kind);
+        if fixture.kind.ends_with("refused") {
+            let error = decode(&fixture.bytes, &name, &Limits::default()).unwrap_err();
+            assert!(error.to_string().contains("cut short"), "{error}");
+            continue;
+        }
         if let Err(error) = fixture.check(&name) {
             assert!(error.to_string().contains("corrupt data"), "{error}");
             *refused.entry(&fixture.kind).or_default() += 1;
@@ -20,7 +25,16 @@ fn jpegs_of_many_kinds_decode_to_pillow_bytes_or_are_refused_for_codes_that_make
         assert_eq!(dimensions(&fixture.bytes, &name, &Limits::default()).unwrap(), fixture.size);
     }
     assert!(fixtures.len() > 200 && refused.values().sum::<usize>() < fixtures.len() / 10, "{refused:?}");
-    let whole = ["whole", "CMYK", "restarts", "wide quantizers", "other colors", "several scans", "no Huffman tables"];
+    let whole = [
+        "whole",
+        "CMYK",
+        "restarts",
+        "wide quantizers",
+        "other colors",
+        "several scans",
+        "no Huffman tables",
+        "no end",
+    ];
     assert!(whole.iter().all(|&kind| !refused.contains_key(&kind.to_string())), "{refused:?}");
 }
 
@@ -28,7 +42,9 @@ fn jpegs_of_many_kinds_decode_to_pillow_bytes_or_are_refused_for_codes_that_make
 fn a_jpeg_that_is_cut_anywhere_is_refused_or_gives_its_size() {
     for Packed { bytes, size, .. } in fixtures("jpegs.bin").iter().step_by(7) {
         for end in (0..bytes.len()).step_by(3) {
-            if let Ok(image) = decode(&bytes[..end], "cut", &Limits::default()) {
+            if let Ok(image) = decode(&bytes[..end], "cut", &Limits::default())
+                && *size != (0, 0)
+            {
                 assert_eq!(image.dimensions(), *size);
             }
         }

@@ -190,7 +190,8 @@ impl Checkpoint {
             return Err(damaged(path, format!("is not of the form {FORMAT}; give a checkpoint of this program")));
         }
         let parsed = SafeTensors::deserialize(&bytes).map_err(|_| broken("is truncated or damaged"))?;
-        if metadata.get("digest") != Some(&digest(&parsed, &metadata)) {
+        // A fuzzer, which cannot guess a digest, sees what comes after.
+        if !cfg!(fuzzing) && metadata.get("digest") != Some(&digest(&parsed, &metadata)) {
             return Err(broken("was altered after it was written"));
         }
         let position = metadata.get("position").and_then(|text| serde_json::from_str(text).ok());

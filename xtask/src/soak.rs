@@ -1,6 +1,7 @@
 //! `cargo xtask soak …`: campaigns of the program against what goes wrong on real machines. Each is bounded, prints one line, and
 //! fails if anything is lost.
 
+mod fuzz;
 mod kill;
 mod subject;
 mod threads;
@@ -12,6 +13,9 @@ Campaigns of the program against what goes wrong on real machines. Each prints o
 
 Usage: cargo xtask soak CAMPAIGN [OPTIONS]
 
+  fuzz [--parser P] [--seconds S] [--inputs N] [--python FILE]
+                                 gives every parser, or one, inputs made by libFuzzer, for 60 s or S each, N at most: no panic, memory
+                                 in bounds; what is read of a JPEG is what Pillow makes of it, where python3, or FILE, has Pillow
   kill [--rounds N] [--seed S]   kill -9 while training, evaluating and packing, N times each (200); then the same command again:
                                  it must end as if it had never been killed, to the bit
   threads                        trains with 1 to 64 threads: the same bits from all
@@ -33,7 +37,15 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
             value.parse().map_err(|_| format!("{name} {value}: use a whole number"))
         }
     };
+    let text = |name: &str| {
+        options.iter().position(|&option| option == name).map(|at| options.get(at + 1).copied().unwrap_or_default())
+    };
     match campaign {
+        "fuzz" => {
+            let bounds =
+                fuzz::Bounds { seconds: number("--seconds", 60)?, inputs: number("--inputs", i32::MAX as u64)? };
+            fuzz::run(text("--parser"), &bounds, text("--python"))
+        }
         "kill" => kill::run(number("--rounds", 200)?, number("--seed", 1)?),
         "threads" => threads::run(),
         _ => {

@@ -7,6 +7,10 @@ mod tag {
     pub(super) const PHOTOMETRIC: u16 = 262;
     pub(super) const PLANAR: u16 = 284;
     pub(super) const EXTRA_SAMPLES: u16 = 338;
+    /// Those of the format itself, from the kind of image to the range of its colors.
+    pub(super) const READ: std::ops::RangeInclusive<usize> = 254..=532;
+    /// Those of them that say who or what made the image.
+    pub(super) const TEXTS: [usize; 11] = [269, 270, 271, 272, 285, 305, 306, 315, 316, 333, 337];
 }
 
 /// The first numbers of the entries of a file's first directory, classic or big.
@@ -38,11 +42,34 @@ impl<'a> Directory<'a> {
         usize::try_from(number).ok()
     }
 
+    /// Where the entries are.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        let size = if self.big { 20 } else { 12 };
+        let all = (0..self.count).map(move |index| self.entries.saturating_add(size * index));
+        all.take_while(|&at| at < self.bytes.len())
+    }
+
+    /// Whether an entry that the decoder reads states more numbers than the file has bytes for. Texts are not read.
+    fn states_too_much(&self) -> bool {
+        self.places().any(|at| {
+            let is_read = |tag| tag::READ.contains(&tag) && !tag::TEXTS.contains(&tag);
+            let read = self.number(at, 2).is_some_and(is_read);
+            let width = match self.number(at + 2, 2) {
+                Some(1 | 2 | 6 | 7) => 1,
+                Some(3 | 8) => 2,
+                Some(4 | 9 | 11 | 13) => 4,
+                Some(5 | 10 | 12 | 16..=18) => 8,
+                _ => 0,
+            };
+            let count = self.number(at + 4, if self.big { 8 } else { 4 }).unwrap_or(0);
+            read && count.saturating_mul(width) > self.bytes.len()
+        })
+    }
+
     /// The first of a tag's numbers of 16 bits; 0 without the tag.
     fn first(&self, tag: u16) -> usize {
-        let (size, inline) = if self.big { (20, 8) } else { (12, 4) };
-        let entry = (0..self.count).map(|index| self.entries.saturating_add(size * index));
-        let entry = entry.take_while(|&at| at < self.bytes.len()).find(|&at| self.number(at, 2) == Some(tag.into()));
+        let inline = if self.big { 8 } else { 4 };
+        let entry = self.places().find(|&at| self.number(at, 2) == Some(tag.into()));
         let value = entry.and_then(|at| {
             let (count, place) = (self.number(at + 4, inline)?, at + 4 + inline);
             let place = if 2 * count.min(8) > inline { self.number(place, inline)? } else { place };
@@ -55,6 +82,9 @@ impl<'a> Directory<'a> {
 /// Why a file is refused, if it is.
 pub(super) fn refusal(bytes: &[u8]) -> Option<&'static str> {
     let directory = Directory::open(bytes)?;
+    if directory.states_too_much() {
+        return Some("it is a TIFF whose directory states more than the file holds");
+    }
     let wide = directory.first(tag::BITS_PER_SAMPLE) > 8;
     match (directory.first(tag::COMPRESSION), directory.first(tag::PHOTOMETRIC)) {
         (6 | 7, _) => Some("it is a TIFF with JPEG inside"),

@@ -61,6 +61,11 @@ impl Bits {
         Ok(marker)
     }
 
+    /// Bytes of data, from the beginning on.
+    pub(super) fn data_bytes(&self) -> usize {
+        self.available / 8
+    }
+
     /// Leaves no data.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();

@@ -19,6 +19,11 @@ impl<'a> Cursor<'a> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
+    /// Bytes of the file before here.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     /// Goes on by so many bytes, which may be beyond the end.
     pub(super) fn skip(&mut self, bytes: usize) {
         self.at = self.at.saturating_add(bytes);

@@ -39,6 +39,12 @@ impl Entry {
         self.0 >> 16
     }
 
+    /// Bits of the code, and of the coefficient after it.
+    pub(super) fn lengths(self) -> (usize, usize) {
+        let coefficient = self.mask().count_ones();
+        (((self.0 & 255) - coefficient) as usize, coefficient as usize)
+    }
+
     #[inline(always)]
     pub(super) fn run(self) -> usize {
         (self.0 >> 8 & 255) as usize

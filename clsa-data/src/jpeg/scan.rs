@@ -35,13 +35,13 @@ pub(super) trait Sink {
 }
 
 /// The Huffman tables of a scan, each made once.
-struct CodeTables {
+pub(super) struct CodeTables {
     dc: [Option<Box<Codes>>; 4],
     ac: [Option<Box<Codes>>; 4],
 }
 
 impl CodeTables {
-    fn new(tables: &Tables, parts: &[Part]) -> Result<Self, Refusal> {
+    pub(super) fn new(tables: &Tables, parts: &[Part]) -> Result<Self, Refusal> {
         let mut made = Self { dc: Default::default(), ac: Default::default() };
         for part in parts {
             let (dc, ac) = (tables.dc(part.dc)?, tables.ac(part.ac)?);
@@ -59,13 +59,13 @@ impl CodeTables {
 }
 
 /// A component of the scan.
-struct Component<'a> {
+pub(super) struct Component<'a> {
     index: usize,
-    dc: &'a Codes,
-    ac: &'a Codes,
+    pub(super) dc: &'a Codes,
+    pub(super) ac: &'a Codes,
     /// Blocks side by side, and above each other, in a unit of the scan.
-    across: usize,
-    down: usize,
+    pub(super) across: usize,
+    pub(super) down: usize,
     /// First coefficient of the block before.
     prediction: i16,
 }
@@ -80,6 +80,15 @@ pub(super) fn read<'a, S: Sink>(
     sink: &mut S,
 ) -> Result<(Cursor<'a>, Option<u8>), Refusal> {
     let codes = CodeTables::new(tables, parts)?;
+    let mut components = components(frame, &codes, parts);
+    let units = units(frame, parts)?;
+    let mut segments = Segments::new(data)?;
+    read_units(units, tables.restart_interval, &mut components, &mut segments, sink)?;
+    Ok(segments.end())
+}
+
+/// The components of a scan, with their codes.
+pub(super) fn components<'a>(frame: &Frame, codes: &'a CodeTables, parts: &[Part]) -> Vec<Component<'a>> {
     let alone = parts.len() == 1;
     let components = parts.iter().filter_map(|part| {
         let component = &frame.components[part.component];
@@ -88,11 +97,7 @@ pub(super) fn read<'a, S: Sink>(
         let ac = codes.ac[usize::from(part.ac)].as_deref()?;
         Some(Component { index: part.component, dc, ac, across, down, prediction: 0 })
     });
-    let mut components: Vec<_> = components.collect();
-    let units = units(frame, parts)?;
-    let mut segments = Segments::new(data)?;
-    read_units(units, tables.restart_interval, &mut components, &mut segments, sink)?;
-    Ok(segments.end())
+    components.collect()
 }
 
 /// Units of a scan of the components `parts`, side by side and above each other.
@@ -197,6 +202,11 @@ impl<'a> Segments<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the file ends behind these bits, without a marker.
+    pub(super) fn is_last(&self) -> bool {
+        self.marker.is_none()
     }
 
     /// The place behind the data and the code of the marker that was read there, or `None` if the file has ended.

@@ -1,0 +1,28 @@
+//! What evaluations keep.
+
+use crate::file::with_file;
+use clsa_eval::evaluation::Evaluation;
+use clsa_eval::features::{FeatureFile, FeatureRows};
+
+/// The name that [`FeatureFile`] gives to the features of "fuzz".
+const FEATURES: &str = "93850b707585e404.safetensors";
+
+/// Features of two images, of three values each.
+pub fn features(data: &[u8]) {
+    with_file(FEATURES, data, |path| {
+        let folder = path.parent().expect("it is in a folder");
+        if let Ok(file) = FeatureFile::open_if_made(folder, "fuzz", [2, 3]) {
+            let file = file.expect("its name is that of these features");
+            assert_eq!(file.rows(0..2).expect("it was whole").len(), 6);
+        }
+    });
+}
+
+pub fn evaluation(data: &[u8]) {
+    with_file("eval.json", data, |path| {
+        if let Ok(evaluation) = Evaluation::read(path) {
+            evaluation.write(path).expect("it can be written");
+            Evaluation::read(path).expect("what was written is read");
+        }
+    });
+}
