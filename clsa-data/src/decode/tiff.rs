@@ -9,10 +9,9 @@ mod tag {
     pub(super) const EXTRA_SAMPLES: u16 = 338;
 }
 
-/// The first numbers of the entries of a file's first directory, classic or big.
+/// The first numbers of the entries of a file's first directory.
 struct Directory<'a> {
     bytes: &'a [u8],
-    big: bool,
     big_endian: bool,
     entries: usize,
     count: usize,
@@ -21,12 +20,10 @@ struct Directory<'a> {
 impl<'a> Directory<'a> {
     fn open(bytes: &'a [u8]) -> Option<Self> {
         let big_endian = bytes.starts_with(b"MM");
-        let mut directory = Self { bytes, big: false, big_endian, entries: 0, count: 0 };
-        directory.big = directory.number(2, 2)? == 43;
-        let (at, length) = if directory.big { (directory.number(8, 8)?, 8) } else { (directory.number(4, 4)?, 2) };
-        let count = directory.number(at, length)?;
-        directory.entries = at.checked_add(length)?;
-        directory.count = count.min(1 << 16);
+        let mut directory = Self { bytes, big_endian, entries: 0, count: 0 };
+        let at = directory.number(4, 4)?;
+        directory.count = directory.number(at, 2)?;
+        directory.entries = at.checked_add(2)?;
         Some(directory)
     }
 
@@ -40,12 +37,11 @@ impl<'a> Directory<'a> {
 
     /// The first of a tag's numbers of 16 bits; 0 without the tag.
     fn first(&self, tag: u16) -> usize {
-        let (size, inline) = if self.big { (20, 8) } else { (12, 4) };
-        let entry = (0..self.count).map(|index| self.entries.saturating_add(size * index));
+        let entry = (0..self.count).map(|index| self.entries.saturating_add(12 * index));
         let entry = entry.take_while(|&at| at < self.bytes.len()).find(|&at| self.number(at, 2) == Some(tag.into()));
         let value = entry.and_then(|at| {
-            let (count, place) = (self.number(at + 4, inline)?, at + 4 + inline);
-            let place = if 2 * count.min(8) > inline { self.number(place, inline)? } else { place };
+            let (count, place) = (self.number(at + 4, 4)?, at + 8);
+            let place = if count > 2 { self.number(place, 4)? } else { place };
             self.number(place, 2)
         });
         value.unwrap_or(0)
@@ -68,5 +64,10 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<&'static str> {
 
 /// Whether a file of any name begins as a TIFF does.
 pub(super) fn is(bytes: &[u8]) -> bool {
-    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|&sign| bytes.starts_with(sign))
+    bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*")
+}
+
+/// Whether a file begins as one with 64-bit offsets does.
+pub(super) fn is_big(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+")
 }
