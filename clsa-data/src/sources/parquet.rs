@@ -5,6 +5,10 @@ mod columns;
 #[cfg(feature = "parquet")]
 mod images;
 #[cfg(feature = "parquet")]
+mod page_header;
+#[cfg(feature = "parquet")]
+mod pages;
+#[cfg(feature = "parquet")]
 mod schema;
 
 use super::spec::{Argument, Spec};
