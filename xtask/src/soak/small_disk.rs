@@ -18,6 +18,9 @@ const OPTIONS: &str = "size=64m";
 /// What the file system gives at the least.
 const PAGE: u64 = 4096;
 
+/// What a command may take at the most, on a slow machine too.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// A small file system.
 pub struct SmallDisk {
     folder: PathBuf,
@@ -183,6 +186,3 @@ impl SmallDisk {
         }
     }
 }
-
-/// What a command may take at the most, on a slow machine too.
-const LONGEST: Duration = Duration::from_secs(300);
