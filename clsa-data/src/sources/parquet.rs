@@ -3,6 +3,8 @@
 #[cfg(feature = "parquet")]
 mod columns;
 #[cfg(feature = "parquet")]
+mod delta;
+#[cfg(feature = "parquet")]
 mod images;
 #[cfg(feature = "parquet")]
 mod page_header;

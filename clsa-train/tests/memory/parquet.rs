@@ -205,9 +205,13 @@ fn parquet_files_that_state_more_than_they_hold_are_refused() {
         let length = most as u32;
         hostile.push((format!("length {most}"), Stated { length, ..STATED }));
     }
-    let counted = [&[0x80, 1, 4][..], &varint(1 << 40), &zigzag(4)].concat();
     for encoding in [6, 7] {
-        hostile.push((format!("lengths by {encoding}"), Stated { encoding, images: counted.clone(), ..STATED }));
+        for (count, page_values) in [(1u64 << 40, 2), (i32::MAX as u64, i32::MAX)] {
+            // A block of 128 in four parts of so many values.
+            let images = [&[0x80, 1, 4][..], &varint(count), &zigzag(4), &[0; 99]].concat();
+            let what = format!("{count} lengths by {encoding}");
+            hostile.push((what, Stated { encoding, images, page_values, values: page_values.into(), ..STATED }));
+        }
     }
     for (codec, labels) in [(2, gzipped(UNPACKED)), (4, by_brotli(UNPACKED))] {
         for unpacked in [16, 1 << 20, UNPACKED as i32] {

@@ -55,11 +55,13 @@ pub(super) struct Table {
 impl Table {
     fn column_reader(&self, group: usize, column: usize) -> Result<ColumnReader, String> {
         let description = self.reader.metadata().file_metadata().schema_descr().column(column);
-        pages::check(&self.file, self.reader.metadata().row_group(group).column(column))
+        let metadata = self.reader.metadata().row_group(group);
+        pages::check(&self.file, metadata.column(column))
             .map_err(|reason| format!("row group {group} cannot be read: {reason}"))?;
         let pages = self.reader.get_row_group(group).and_then(|group| group.get_column_page_reader(column));
         let pages = pages.map_err(|error| format!("row group {group} cannot be read: {error}"))?;
-        let pages = CheckedPages::new(pages, description.max_def_level() > 0);
+        let pages =
+            CheckedPages::new(pages, description.max_def_level() > 0, u64::try_from(metadata.num_rows()).unwrap_or(0));
         Ok(get_column_reader(description, Box::new(pages)))
     }
 }

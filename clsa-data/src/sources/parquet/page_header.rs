@@ -2,6 +2,11 @@
 
 use std::io::{self, Error, ErrorKind, Read};
 
+/// The struct itself, and that in it which is about a page of version 2; others count as [`OTHER`].
+const TOP: i64 = 0;
+const VERSION_2: i64 = 8;
+const OTHER: i64 = -1;
+
 /// Structs in structs; the format needs four.
 const MOST_DEPTH: u32 = 16;
 
@@ -12,6 +17,10 @@ pub(super) struct PageHeader {
     pub unpacked: i64,
     /// Bytes of the page in the file, behind its header.
     pub packed: i64,
+    /// Bytes at the beginning of a page of version 2 that are not packed.
+    pub levels: i64,
+    /// Whether the rest of a page of version 2 is not packed either.
+    pub is_plain: bool,
 }
 
 impl PageHeader {
@@ -21,17 +30,20 @@ impl PageHeader {
     /// The reader ends within the header, or that is no struct.
     pub(super) fn read(reader: &mut impl Read) -> io::Result<Self> {
         let mut header = Self::default();
-        fields(reader, 0, &mut |number, value| match number {
-            2 => header.unpacked = value,
-            3 => header.packed = value,
+        fields(reader, TOP, 0, &mut |of, number, value| match (of, number) {
+            (TOP, 2) => header.unpacked = value,
+            (TOP, 3) => header.packed = value,
+            (VERSION_2, 5 | 6) => header.levels = header.levels.saturating_add(value),
+            (VERSION_2, 7) => header.is_plain = value == 0,
             _ => {}
         })?;
         Ok(header)
     }
 }
 
-/// Reads the fields of a struct, and calls `whole` with the number and value of those that are whole numbers.
-fn fields(reader: &mut impl Read, depth: u32, whole: &mut dyn FnMut(i64, i64)) -> io::Result<()> {
+/// Reads the fields of a struct, and calls `whole` with the struct, and the number and value of those fields that are whole numbers,
+/// true (1) or false (0).
+fn fields(reader: &mut impl Read, of: i64, depth: u32, whole: &mut dyn FnMut(i64, i64, i64)) -> io::Result<()> {
     if depth > MOST_DEPTH {
         return Err(damaged());
     }
@@ -41,14 +53,20 @@ fn fields(reader: &mut impl Read, depth: u32, whole: &mut dyn FnMut(i64, i64)) -
         if head == 0 {
             return Ok(());
         }
-        number = match head >> 4 {
+        let next = match head >> 4 {
             0 => zigzag(reader)?,
-            step => number.wrapping_add(step.into()),
+            step => number.saturating_add(step.into()),
         };
+        // Each field once: of two, nobody knows which another reader takes.
+        if next <= number {
+            return Err(damaged());
+        }
+        number = next;
         match head & 15 {
             // The value of a field that is true or false is its kind.
-            1 | 2 => {}
-            4..=6 => whole(number, zigzag(reader)?),
+            kind @ (1 | 2) => whole(of, number, (kind == 1).into()),
+            4..=6 => whole(of, number, zigzag(reader)?),
+            12 => fields(reader, if of == TOP { number } else { OTHER }, depth + 1, whole)?,
             kind => skip(reader, kind, depth)?,
         }
     }
@@ -78,7 +96,7 @@ fn skip(reader: &mut impl Read, kind: u8, depth: u32) -> io::Result<()> {
                 element(reader, kinds & 15, depth)
             })
         }
-        12 => fields(reader, depth + 1, &mut |_, _| {}),
+        12 => fields(reader, OTHER, depth + 1, &mut |_, _, _| {}),
         _ => Err(damaged()),
     }
 }
@@ -143,7 +161,8 @@ mod tests {
             9,
         ];
         let mut rest = &bytes[..];
-        assert_eq!(PageHeader::read(&mut rest).unwrap(), PageHeader { unpacked: 65536, packed: 100 });
+        let expected = PageHeader { unpacked: 65536, packed: 100, ..PageHeader::default() };
+        assert_eq!(PageHeader::read(&mut rest).unwrap(), expected);
         assert_eq!(rest, [9]);
         for cut in 0..bytes.len() - 2 {
             assert!(PageHeader::read(&mut &bytes[..cut]).is_err(), "{cut}");
@@ -151,10 +170,26 @@ mod tests {
     }
 
     #[test]
-    fn endless_and_deep_headers_are_refused() {
-        for bytes in
-            [&[0x1c; 1000][..], &[0x19; 1000], &[0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], &[0x15; 1], &[0xff; 40]]
-        {
+    fn what_is_not_packed_of_a_page_of_version_2_is_told() {
+        // 2: 8, 3: 6, 8: a struct of 5: 3, 6: 1 and, in the second, 7: false.
+        let read =
+            |end: &[u8]| PageHeader::read(&mut &[&[0x25, 16, 0x15, 12, 0x5c, 0x55, 6, 0x15, 2], end].concat()[..]);
+        let expected = PageHeader { unpacked: 8, packed: 6, levels: 4, is_plain: false };
+        assert_eq!(read(&[0, 0]).unwrap(), expected);
+        assert_eq!(read(&[0x11, 0, 0]).unwrap(), expected);
+        assert_eq!(read(&[0x12, 0, 0]).unwrap(), PageHeader { is_plain: true, ..expected });
+    }
+
+    #[test]
+    fn endless_and_deep_headers_and_repeated_fields_are_refused() {
+        for bytes in [
+            &[0x25, 2, 0x05, 4, 4, 0][..],
+            &[0x1c; 1000],
+            &[0x19; 1000],
+            &[0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+            &[0x15; 1],
+            &[0xff; 40],
+        ] {
             assert!(PageHeader::read(&mut &bytes[..]).is_err());
         }
     }

@@ -10,6 +10,7 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::columns::SharedFile;
+use super::delta::Lengths;
 use super::page_header::PageHeader;
 
 /// Bytes that the pages of a column may have when they are unpacked: this, and [`MOST_UNPACKED_RATIO`] times their bytes in the
@@ -31,11 +32,10 @@ pub(super) fn check(file: &SharedFile, column: &ColumnChunkMetaData) -> Result<(
     while at < end {
         reader.seek(SeekFrom::Start(at)).map_err(failed)?;
         let mut rest = (&mut reader).take(end - at);
-        let PageHeader { unpacked, packed } =
+        let header =
             PageHeader::read(&mut rest).map_err(|error| format!("the header of a page is damaged: {error}"))?;
-        let (Ok(unpacked), Ok(packed)) = (u64::try_from(unpacked), u64::try_from(packed)) else {
-            return Err("a page states a negative size".into());
-        };
+        let size = |stated| u64::try_from(stated).map_err(|_| "a page states a negative size".to_owned());
+        let (unpacked, packed, levels) = (size(header.unpacked)?, size(header.packed)?, size(header.levels)?);
         if packed > rest.limit() {
             return Err("a page ends behind its column".into());
         }
@@ -46,39 +46,49 @@ pub(super) fn check(file: &SharedFile, column: &ColumnChunkMetaData) -> Result<(
             return Err(format!("{reason}, far more than those of images do"));
         }
         at = end - rest.limit() + packed;
-        // These two are unpacked to their end, whatever their page states.
-        let page = rest.take(packed);
+        if header.is_plain || levels > packed {
+            continue;
+        }
+        // Two of the codecs are unpacked to their end, whatever their page states.
+        let most = unpacked.saturating_sub(levels);
+        reader.seek_relative(i64::try_from(levels).unwrap_or(i64::MAX)).map_err(failed)?;
+        let page = (&mut reader).take(packed - levels);
         let really = match column.compression() {
-            Compression::GZIP(_) => io::copy(&mut MultiGzDecoder::new(page).take(unpacked + 1), &mut io::sink()),
-            Compression::BROTLI(_) => {
-                io::copy(&mut brotli::Decompressor::new(page, 4096).take(unpacked + 1), &mut io::sink())
-            }
-            _ => Ok(unpacked),
+            Compression::GZIP(_) => count(MultiGzDecoder::new(page), most),
+            Compression::BROTLI(_) => count(brotli::Decompressor::new(page, 4096), most),
+            _ => Ok(0),
         };
-        if really.is_ok_and(|really| really > unpacked) {
+        if really.is_ok_and(|really| really > most) {
             return Err(format!("a page unpacks to more than the {unpacked} bytes that it states"));
         }
     }
     Ok(())
 }
 
-/// Pages whose numbers of values are those that their bytes can hold.
+/// The bytes that a reader gives, counted to one more than `most`.
+fn count(reader: impl Read, most: u64) -> io::Result<u64> {
+    io::copy(&mut reader.take(most.saturating_add(1)), &mut io::sink())
+}
+
+/// Pages whose numbers of values are those that their bytes and their row group can hold.
 pub(super) struct CheckedPages {
     pages: Box<dyn PageReader>,
     /// Whether the values have definition levels before them.
     has_levels: bool,
+    /// Rows of the row group.
+    rows: u64,
 }
 
 impl CheckedPages {
-    pub(super) fn new(pages: Box<dyn PageReader>, has_levels: bool) -> Self {
-        Self { pages, has_levels }
+    pub(super) fn new(pages: Box<dyn PageReader>, has_levels: bool, rows: u64) -> Self {
+        Self { pages, has_levels, rows }
     }
 
-    fn check(&self, page: &Page) -> ParquetResult<()> {
-        let refuse = |reason: &str| Err(ParquetError::General(reason.to_owned()));
+    /// Checks what the decoders take memory for as it is stated; an error is a reason.
+    fn check(&self, page: &Page) -> Result<(), &'static str> {
         let (buf, encoding, values, start) = match page {
             Page::DictionaryPage { buf, num_values, .. } if *num_values as usize > buf.len() => {
-                return refuse("a dictionary states more values than it has bytes");
+                return Err("a dictionary states more values than it has bytes");
             }
             Page::DictionaryPage { .. } => return Ok(()),
             Page::DataPage { buf, num_values, encoding, .. } => {
@@ -89,35 +99,31 @@ impl CheckedPages {
                 (buf, encoding, *num_values, *def_levels_byte_len as usize + *rep_levels_byte_len as usize)
             }
         };
+        let values = u64::from(values);
+        if values > self.rows {
+            return Err("a page states more values than its row group has rows");
+        }
+        let bytes = buf.get(start..).unwrap_or_default();
         match encoding {
+            Encoding::DELTA_LENGTH_BYTE_ARRAY => check_lengths(bytes, values).map(drop),
             Encoding::DELTA_BYTE_ARRAY => {
-                refuse("it is encoded as DELTA_BYTE_ARRAY, which is not read; write the file with the encoding PLAIN")
-            }
-            Encoding::DELTA_LENGTH_BYTE_ARRAY
-                if buf.get(start..).and_then(delta_count).is_none_or(|count| count > values.into()) =>
-            {
-                refuse("a page holds more lengths than it states")
+                // Lengths of what each value has in common with the one before, which is written out again for it.
+                let common = check_lengths(bytes, values)?;
+                check_lengths(&bytes[common.end..], values)?;
+                let most = MOST_UNPACKED + MOST_UNPACKED_RATIO * bytes.len() as u64;
+                if common.sum > most {
+                    Err("the values of a page have far more in common than images do")
+                } else {
+                    Ok(())
+                }
             }
             _ => Ok(()),
         }
     }
 }
 
-/// The number of values that DELTA_BINARY_PACKED states: its third number.
-fn delta_count(bytes: &[u8]) -> Option<u64> {
-    let mut bytes = bytes.iter();
-    let mut number = || {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *bytes.next()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    };
-    number().and_then(|_| number()).and_then(|_| number())
+fn check_lengths(bytes: &[u8], values: u64) -> Result<Lengths, &'static str> {
+    Lengths::read(bytes, values).ok_or("the lengths in a page are damaged, or more than it states")
 }
 
 impl Iterator for CheckedPages {
@@ -131,8 +137,8 @@ impl Iterator for CheckedPages {
 impl PageReader for CheckedPages {
     fn get_next_page(&mut self) -> ParquetResult<Option<Page>> {
         let page = self.pages.get_next_page()?;
-        page.as_ref().map_or(Ok(()), |page| self.check(page))?;
-        Ok(page)
+        let checked = page.as_ref().map_or(Ok(()), |page| self.check(page));
+        checked.map(|()| page).map_err(|reason| ParquetError::General(reason.to_owned()))
     }
 
     fn peek_next_page(&mut self) -> ParquetResult<Option<PageMetadata>> {
