@@ -77,15 +77,17 @@ pub(super) struct CheckedPages {
     has_levels: bool,
     /// Rows of the row group.
     rows: u64,
+    /// Bytes that values had in common with those before them, and bytes of the pages with these.
+    common: (u64, u64),
 }
 
 impl CheckedPages {
     pub(super) fn new(pages: Box<dyn PageReader>, has_levels: bool, rows: u64) -> Self {
-        Self { pages, has_levels, rows }
+        Self { pages, has_levels, rows, common: (0, 0) }
     }
 
     /// Checks what the decoders take memory for as it is stated; an error is a reason.
-    fn check(&self, page: &Page) -> Result<(), &'static str> {
+    fn check(&mut self, page: &Page) -> Result<(), &'static str> {
         let (buf, encoding, values, start) = match page {
             Page::DictionaryPage { buf, num_values, .. } if *num_values as usize > buf.len() => {
                 return Err("a dictionary states more values than it has bytes");
@@ -110,9 +112,10 @@ impl CheckedPages {
                 // Lengths of what each value has in common with the one before, which is written out again for it.
                 let common = check_lengths(bytes, values)?;
                 check_lengths(&bytes[common.end..], values)?;
-                let most = MOST_UNPACKED + MOST_UNPACKED_RATIO * bytes.len() as u64;
-                if common.sum > most {
-                    Err("the values of a page have far more in common than images do")
+                self.common.0 = self.common.0.saturating_add(common.sum);
+                self.common.1 += bytes.len() as u64;
+                if self.common.0 > MOST_UNPACKED + MOST_UNPACKED_RATIO * self.common.1 {
+                    Err("the values of pages have far more in common than images do")
                 } else {
                     Ok(())
                 }
