@@ -73,8 +73,12 @@ fn open<'a>(
     name: &str,
     limits: &Limits,
 ) -> Result<(impl ImageDecoder + 'a, Orientation), SampleError> {
-    if bytes.fill_buf().map_err(|error| decode_error(name, error))?.is_empty() {
+    let start = bytes.fill_buf().map_err(|error| decode_error(name, error))?;
+    if start.is_empty() {
         return Err(decode_error(name, "the file is empty"));
+    }
+    if tiff::is_big(start) {
+        return Err(decode_error(name, "it is a BigTIFF, which is not read; save it as a TIFF"));
     }
     let mut reader = ImageReader::new(bytes).with_guessed_format().map_err(|error| decode_error(name, error))?;
     let Some(format) = reader.format() else {

@@ -2,6 +2,7 @@
 
 mod encode;
 mod options;
+mod part;
 mod shard;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::shard_index::CLASSES_FILE;
 use crate::source::Splits;
 use encode::encode;
 pub use options::{PackOptions, PackReport};
+use part::Part;
 use shard::Shard;
 
 /// Samples that are encoded in parallel before they are written in order, for each thread.
@@ -24,11 +26,12 @@ const CHUNK_PER_THREAD: usize = 32;
 
 /// Writes every split of a source as shards `train-000000.tar` … and `test-000000.tar` … with their indexes and
 /// `classes.txt` to the folder `out`, which must not exist or be empty; `wds:OUT` then names them. The folder appears
-/// when all of it is written; until then it is `OUT.part`. Bad samples are left out and reported. Calls
-/// `progress(done, of)` with numbers of samples, from the calling thread.
+/// when all of it is written; until then it is `OUT.part`, which is locked: what a killed packing has left there is removed.
+/// Bad samples are left out and reported. Calls `progress(done, of)` with numbers of samples, from the calling thread.
 ///
 /// # Errors
-/// [`DataError`] if an option is out of range, no sample is good, or `out` cannot be written.
+/// [`DataError`] if an option is out of range, no sample is good, another packing is writing `OUT.part` or it holds other files,
+/// or `out` cannot be written.
 ///
 /// # Examples
 /// ```
@@ -55,44 +58,41 @@ pub fn pack(
     options.check()?;
     // Without a separator at its end, so that `OUT.part` is beside it.
     let out: &Path = &out.components().collect::<PathBuf>();
-    let part = part_path(out);
-    check_output(out, &part, splits)?;
+    check_output(out, splits)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
         .map_err(|error| DataError::Config { field: "threads", reason: error.to_string() })?;
-    std::fs::create_dir_all(&part).map_err(DataError::write(&part))?;
-    let packed = write_shards(splits, &part, options, &pool, progress).and_then(|report| {
+    let part = Part::begin(out)?;
+    let packed = write_shards(splits, &part.path, options, &pool, progress).and_then(|report| {
         if report.samples == 0 {
             let reason = report.bad.first().map_or("it has no samples", String::as_str);
             return Err(Fault::Empty.at(out, format!("was not written, because no image is good: {reason}")));
         }
-        std::fs::rename(&part, out).map_err(DataError::write(out))?;
+        std::fs::rename(&part.path, out).map_err(DataError::write(out))?;
         Ok(report)
     });
     match packed {
         Ok(mut report) => {
             report.shards.iter_mut().for_each(|shard| *shard = out.join(shard.file_name().unwrap_or_default()));
+            report.took_over = part.took_over.then_some(part.path);
             Ok(report)
         }
         Err(error) => {
             // What failed is what the user should hear of, not that its remains cannot be deleted.
-            let _ = std::fs::remove_dir_all(&part);
+            let _ = std::fs::remove_dir_all(&part.path);
             Err(error)
         }
     }
 }
 
-/// Fails if shards of these splits cannot be written to `out`, or what is at `out` or `part` would be lost.
-fn check_output(out: &Path, part: &Path, splits: &Splits) -> Result<(), DataError> {
+/// Fails if shards of these splits cannot be written to `out`, or what is there would be lost.
+fn check_output(out: &Path, splits: &Splits) -> Result<(), DataError> {
     if out.file_name().is_none() || out.is_symlink() || out.is_file() {
         return Err(Fault::Output.at(out, "is not a new folder; name one"));
     }
     if out.exists() && std::fs::read_dir(out).map_err(DataError::write(out))?.next().is_some() {
         return Err(Fault::Output.at(out, "is not empty; shards are written to a new or empty folder"));
-    }
-    if part.exists() {
-        return Err(Fault::Output.at(part, "is left from packing that was interrupted; delete it first"));
     }
     if let Some(class) = splits.train.class_names().iter().find(|class| class.contains(['\n', '\r'])) {
         return Err(Fault::Labels.at(out, format!("cannot name the class {class:?}, which has a line break")));
@@ -154,11 +154,4 @@ fn write_shards(
         }
     }
     Ok(report)
-}
-
-/// The name of the folder until it is whole.
-fn part_path(path: &Path) -> PathBuf {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    part.into()
 }

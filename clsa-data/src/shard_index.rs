@@ -25,7 +25,7 @@ use crate::error::{DataError, Fault};
 use crate::pattern;
 use crate::printable::printable_path;
 use crate::split::Split;
-use crate::text::read_text;
+use crate::text::{read_at_most, read_text};
 use format::ShardIndex;
 use labels::names_digest;
 use scan::scan;
@@ -80,13 +80,14 @@ fn read_index(shard: &Path, classes: &[String]) -> Result<Option<ShardIndex>, Da
     if !path.is_file() {
         return Ok(None);
     }
-    let bytes = std::fs::read(&path).map_err(DataError::read(&path))?;
+    let mut file = File::open(shard).map_err(DataError::read(shard))?;
+    let metadata = file.metadata().map_err(DataError::read(shard))?;
+    // A sample takes 1024 bytes of the shard, and what the index has of its name and labels hardly more than the shard.
+    let bytes = read_at_most(&path, metadata.len().saturating_mul(4).saturating_add(1 << 20))?;
     if ShardIndex::is_old(&bytes) {
         return Ok(None);
     }
     let index = ShardIndex::from_bytes(&bytes).map_err(|reason| Fault::Index.at(&path, reason))?;
-    let mut file = File::open(shard).map_err(DataError::read(shard))?;
-    let metadata = file.metadata().map_err(DataError::read(shard))?;
     if metadata.len() != index.size {
         let (size, expected) = (metadata.len(), index.size);
         let reason =

@@ -1,13 +1,29 @@
 //! Text files that others wrote: UTF-8 with or without a byte order mark, or UTF-16 with one.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use crate::error::{DataError, Fault};
 
-/// Reads a text file.
+/// Most bytes of a list of names.
+const MAX_LIST: u64 = 16 << 20;
+
+/// Reads a list of names.
 pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
+    let bytes = read_at_most(path, MAX_LIST)?;
     decode_text(&bytes).map_err(|reason| Fault::Unsupported.at(path, reason))
+}
+
+/// Reads a file that others wrote, which has no reason to have more than `most` bytes.
+pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(DataError::read(path))?;
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(DataError::read(path))?;
+    if bytes.len() as u64 > most {
+        return Err(Fault::Unsupported.at(path, format!("has more than the {most} bytes that are read of such a file")));
+    }
+    Ok(bytes)
 }
 
 /// The text of these bytes, without the byte order mark that they may begin with; an error is a reason.

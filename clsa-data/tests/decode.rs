@@ -62,6 +62,20 @@ fn a_tiff_is_turned_by_its_orientation_as_pillow_turns_it() {
 }
 
 #[test]
+fn a_big_tiff_is_refused_by_its_name() {
+    for sign in [b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"] {
+        let bytes = [&sign[..], &[0; 32]].concat();
+        let reasons = [
+            decode(&bytes, "big.tif", &Limits::default()).unwrap_err().to_string(),
+            dimensions(&bytes, "big.tif", &Limits::default()).unwrap_err().to_string(),
+        ];
+        for reason in reasons {
+            assert_eq!(reason, "big.tif: cannot be decoded: it is a BigTIFF, which is not read; save it as a TIFF");
+        }
+    }
+}
+
+#[test]
 fn a_tiff_of_which_the_decoder_would_make_other_colors_than_pillow_is_refused() {
     for (name, why) in [("cmyk.tiff", "in CMYK"), ("jpeg.tiff", "with JPEG inside")] {
         let error = decode(&file(name), name, &Limits::default()).unwrap_err().to_string();

@@ -8,26 +8,33 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clsa_data::{Label, Source, Split};
-use parquet::basic::{Compression, ConvertedType, Type};
+use parquet::basic::{BrotliLevel, Compression, ConvertedType, Encoding, GzipLevel, Type, ZstdLevel};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 use png::png;
 use tempfile::TempDir;
 
 const SCHEMA: &str = "message schema { optional group image { optional binary bytes; optional binary path (UTF8); } optional int64 label; }";
 
+/// Bytes of an image and a label.
+type Row = (Option<Vec<u8>>, Option<i64>);
+
 /// Writes rows of image bytes (or none) and label (or none), `group` rows to a row group.
-fn write(path: &Path, rows: &[(Option<Vec<u8>>, Option<i64>)], group: usize, names: Option<&str>) {
+fn write(path: &Path, rows: &[Row], group: usize, names: Option<&str>) {
     let metadata = names.map(|names| {
         let value = format!("{{\"info\":{{\"features\":{{\"label\":{{\"names\":{names}}}}}}}}}");
         vec![KeyValue::new("huggingface".to_string(), value)]
     });
-    let properties =
-        WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(metadata).build();
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(metadata);
+    write_with(path, rows, group, properties.build());
+}
+
+/// The same with other properties.
+fn write_with(path: &Path, rows: &[Row], group: usize, properties: WriterProperties) {
     let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
     let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::new(properties)).unwrap();
     for rows in rows.chunks(group) {
@@ -56,6 +63,41 @@ fn source(root: &TempDir) -> Source {
 
 fn refusal(root: &TempDir) -> String {
     source(root).open(Split::Train).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn images_are_read_in_every_compression_encoding_and_version_of_pages() {
+    let root = TempDir::new().unwrap();
+    let rows: Vec<Row> = (0..60u8).map(|at| ((at % 7 > 0).then(|| png(at)), Some(i64::from(at)))).collect();
+    let compressions = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(ZstdLevel::default()),
+    ];
+    for compression in compressions {
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            let plain = [Encoding::PLAIN, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY].map(Some);
+            for encoding in plain.into_iter().chain([None]) {
+                let mut properties =
+                    WriterProperties::builder().set_compression(compression).set_writer_version(version);
+                properties = properties.set_data_page_size_limit(500).set_write_batch_size(3);
+                if let Some(encoding) = encoding {
+                    let column = ColumnPath::from(vec!["image".to_string(), "bytes".to_string()]);
+                    properties = properties.set_dictionary_enabled(false).set_column_encoding(column, encoding);
+                }
+                write_with(&root.path().join("train.parquet"), &rows, 25, properties.build());
+                let train = source(&root).open(Split::Train).unwrap();
+                for at in 0..60 {
+                    let red = train.image(at).map(|image| image.get_pixel(0, 0).0[0]).ok();
+                    assert_eq!(red, (at % 7 > 0).then_some(at as u8), "{compression:?} {version:?} {encoding:?} {at}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

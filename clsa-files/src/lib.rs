@@ -11,7 +11,7 @@ pub const UNFINISHED_PREFIX: &str = ".writing-";
 /// A file that is being written and takes its name when it is committed. Dropped before that, it leaves nothing.
 #[derive(Debug)]
 pub struct WholeFile {
-    file: NamedTempFile,
+    file: NamedTempFile<File>,
     path: PathBuf,
 }
 
@@ -21,11 +21,9 @@ impl WholeFile {
     /// # Errors
     /// The folder does not exist or cannot be written.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        // Readable as any new file is (the umask applies), not only by its owner as temporary files are.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.prefix(UNFINISHED_PREFIX).tempfile_in(folder_of(path))?;
+        // Made here, and not by the crate: with the permissions of any new file, and errors that do not tell its name.
+        let make = |path: &Path| File::options().read(true).write(true).create_new(true).open(path);
+        let file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).make_in(folder_of(path), make)?;
         // While this process lives, nobody takes the file for abandoned. Where files cannot be locked, nobody ever does.
         let _ = file.as_file().lock();
         Ok(Self { file, path: path.to_owned() })
@@ -48,17 +46,17 @@ impl WholeFile {
 
 impl Write for WholeFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.file.as_file_mut().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.as_file_mut().flush()
     }
 }
 
 impl Seek for WholeFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+        self.file.as_file_mut().seek(to)
     }
 }
 
@@ -157,6 +155,13 @@ mod tests {
     fn a_bare_name_is_in_the_current_folder() {
         assert_eq!(folder_of(Path::new("views.png")), Path::new("."));
         assert_eq!(folder_of(Path::new("out/views.png")), Path::new("out"));
+    }
+
+    #[test]
+    fn an_error_does_not_tell_the_name_that_the_file_has_until_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write_whole(&folder.path().join("none/a"), b"").unwrap_err();
+        assert!(error.kind() == ErrorKind::NotFound && !error.to_string().contains(UNFINISHED_PREFIX), "{error}");
     }
 
     #[cfg(unix)]

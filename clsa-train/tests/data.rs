@@ -95,6 +95,22 @@ fn pack_writes_shards_that_are_a_source_of_smaller_images() {
 }
 
 #[test]
+fn what_a_killed_packing_left_is_taken_over_with_a_note() {
+    let root = TempDir::new().unwrap();
+    let (out, part) = (root.path().join("shards"), root.path().join("shards.part"));
+    fs::create_dir(&part).unwrap();
+    fs::write(part.join("train-000000.tar"), "half").unwrap();
+    let source = folder(root.path());
+    // A separator at the end changes nothing.
+    let assert = data(&["pack", &source, &format!("{}/", out.display())]).assert().success();
+    let note = format!("note: {}: what a packing that was killed had left there was removed", part.display());
+    assert!(stderr(&assert).contains(&note), "{}", stderr(&assert));
+    assert!(out.join("train-000000.tar.idx").exists() && !part.exists());
+    fs::remove_dir_all(&out).unwrap();
+    assert!(!stderr(&data(&["pack", &source, out.to_str().unwrap()]).assert().success()).contains("note:"));
+}
+
+#[test]
 fn index_writes_what_pack_writes() {
     let root = TempDir::new().unwrap();
     let out = root.path().join("shards");

@@ -133,6 +133,29 @@ fn a_weight_file_is_evaluated_on_named_data() {
 }
 
 #[test]
+fn a_head_of_another_method_is_named_once_and_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let encoder = Encoder::new(&model(), Compute::default(), 7, &Device::Cpu).unwrap();
+    let backbone = encoder.state_dict().unwrap().into_iter().filter(|(name, _)| !name.starts_with("fc."));
+    let mut tensors: HashMap<String, Tensor> = backbone.map(|(name, t)| (format!("backbone.{name}"), t)).collect();
+    for name in ["projector.0.weight", "projector.3.weight"] {
+        let tensor = Tensor::zeros((8, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+        tensors.insert(name.to_owned(), tensor);
+    }
+    std::fs::write(folder.path().join("other.safetensors"), safetensors::serialize(&tensors, None).unwrap()).unwrap();
+    let args = ["--weights", "other.safetensors", "--data", DATA, "--protocol", "knn"];
+    let (code, _, stderr) = eval(folder.path(), &args);
+    let note = "note: other.safetensors: its head (projector.0.weight and the like) is none of CLSA's and is left out";
+    assert_eq!((code, stderr.matches(note).count()), (0, 1), "{stderr}");
+    let mut convert = Command::cargo_bin("clsa").unwrap();
+    let output = convert.current_dir(&folder).args(["convert", "other.safetensors", "out.pth"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains(note), "{output:?}");
+    run(&folder.path().join("runs/one"), &model());
+    let (code, _, stderr) = eval(folder.path(), &["--protocol", "knn"]);
+    assert!(code == 0 && !stderr.contains("is left out"), "its own head is none of another method: {stderr}");
+}
+
+#[test]
 fn finetune_and_retrieval_write_figures_and_a_picture_and_features_are_reused_or_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     run(&folder.path().join("runs/one"), &model());

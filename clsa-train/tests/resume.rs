@@ -9,17 +9,25 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, stderr};
 
-/// A run that goes on until it is stopped.
-fn endless(arguments: &[&str], stderr: Stdio) -> Child {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin("clsa"));
-    command.args(arguments).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
+/// A process that ends with the test, whatever that finds.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-fn begin(out: &Path, more: &[&str]) -> Child {
+fn start(arguments: &[&str], stderr: Stdio) -> Running {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("clsa"));
+    Running(command.args(arguments).stdout(Stdio::null()).stderr(stderr).spawn().unwrap())
+}
+
+/// A run that goes on until it is stopped.
+fn endless(out: &Path) -> Running {
     let out = out.display().to_string();
-    let mut arguments = [&["pretrain"], &TINY[..], &["--out", &out, "--epochs", "100000"]].concat();
-    arguments.extend_from_slice(more);
-    endless(&arguments, Stdio::null())
+    start(&[&["pretrain"], &TINY[..], &["--out", &out, "--epochs", "100000"]].concat(), Stdio::null())
 }
 
 /// Waits until a run has recorded so many steps.
@@ -33,13 +41,13 @@ fn wait_for_steps(run: &Path, steps: usize) {
     }
 }
 
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap().success());
+fn signal(run: &Running, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &run.0.id().to_string()]).status().unwrap().success());
 }
 
-fn stop(mut child: Child) {
-    signal(&child, "TERM");
-    assert!(child.wait().unwrap().success());
+fn stop(mut run: Running) {
+    signal(&run, "TERM");
+    assert!(run.0.wait().unwrap().success());
 }
 
 fn resume(run: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
@@ -50,12 +58,15 @@ fn resume(run: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
 fn a_run_that_is_being_written_is_refused_to_a_second_process() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
-    let child = begin(&run, &[]);
+    let first = endless(&run);
     wait_for_steps(&run, 6);
-    let holder = format!("process {}", child.id());
-    refused(resume(&run, &[]), 2, &["--resume", &run.display().to_string(), "in use by", &holder]);
+    let holder = format!("process {}", first.0.id());
+    // What is not refused goes on for ever.
+    let mut second = clsa();
+    second.timeout(Duration::from_secs(60)).arg("pretrain").arg("--resume").arg(&run);
+    refused(second.assert(), 2, &["--resume", &run.display().to_string(), "in use by", &holder]);
     refused(pretrain(&run, &[]), 2, &["--out", "in use by", &holder]);
-    stop(child);
+    stop(first);
     let assert = resume(&run, &["--epochs", "1"]).success();
     assert!(stderr(&assert).contains("resuming"), "the lock ends with its process");
 }
@@ -63,12 +74,12 @@ fn a_run_that_is_being_written_is_refused_to_a_second_process() {
 #[test]
 fn runs_that_begin_in_the_same_second_have_folders_of_their_own() {
     let folder = TempDir::new().unwrap();
-    let start = |seed: &str| {
+    let begin = |seed: &str| {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("clsa"));
         command.current_dir(&folder).arg("pretrain").args(TINY).args(["--epochs", "1", "--seed", seed]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
-    let started: Vec<_> = ["1", "2", "3"].into_iter().map(start).collect();
+    let started: Vec<_> = ["1", "2", "3"].into_iter().map(begin).collect();
     for mut child in started {
         assert!(child.wait().unwrap().success());
     }
@@ -229,23 +240,23 @@ fn a_signal_that_was_ignored_when_the_run_began_stays_ignored() {
         let mut command = Command::new("env");
         command.args(["--default-signal=HUP,INT", "sh", "-c", &script]).arg(program).arg("pretrain").args(TINY);
         command.arg("--out").arg(&run).args(["--epochs", "100000"]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         wait_for_steps(&run, 3);
         signal(&child, name);
         let steps = records(&run, "step").len();
         if ignoring == "true" {
             let start = Instant::now();
-            while child.try_wait().unwrap().is_none() {
+            while child.0.try_wait().unwrap().is_none() {
                 assert!(
                     start.elapsed() < Duration::from_secs(60),
                     "not ignored, the signal ends the run after its step"
                 );
                 std::thread::sleep(Duration::from_millis(10));
             }
-            assert!(child.wait().unwrap().success());
+            assert!(child.0.wait().unwrap().success());
         } else {
             wait_for_steps(&run, steps + 20);
-            assert!(child.try_wait().unwrap().is_none());
+            assert!(child.0.try_wait().unwrap().is_none());
             stop(child);
         }
     }
@@ -261,7 +272,7 @@ fn training_goes_on_where_its_log_is_full_or_has_no_reader() {
         let run = folder.path().join(name);
         let out = run.display().to_string();
         let arguments = [&["pretrain"], &TINY[..], &["--out", &out]].concat();
-        assert!(endless(&arguments, log).wait().unwrap().success());
+        assert!(start(&arguments, log).0.wait().unwrap().success());
         assert!(checkpoint(&run, 8).exists());
     }
 }

@@ -1,8 +1,12 @@
 //! `cargo xtask soak …`: campaigns of the program against what goes wrong on real machines. Each is bounded, prints one line, and
 //! fails if anything is lost.
 
+mod chance;
+mod disk;
+mod folder;
 mod fuzz;
 mod kill;
+mod small_disk;
 mod subject;
 mod threads;
 
@@ -18,6 +22,9 @@ Usage: cargo xtask soak CAMPAIGN [OPTIONS]
                                  in bounds; what is read of a JPEG is what Pillow makes of it, where python3, or FILE, has Pillow
   kill [--rounds N] [--seed S]   kill -9 while training, evaluating and packing, N times each (200); then the same command again:
                                  it must end as if it had never been killed, to the bit
+  disk [--rounds N] [--seed S]   a small disk that is full at a random moment while training, evaluating, packing and indexing, N
+                                 times each (100), and has room again: the program says so in one sentence, whatever has its name is
+                                 whole, and the next attempt ends as if the disk had always had room (Linux; root, or user namespaces)
   threads                        trains with 1 to 64 threads: the same bits from all
 
 Example: cargo xtask soak kill --rounds 50
@@ -47,6 +54,7 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
             fuzz::run(text("--parser"), &bounds, text("--python"))
         }
         "kill" => kill::run(number("--rounds", 200)?, number("--seed", 1)?),
+        "disk" => disk::run(number("--rounds", 100)?, number("--seed", 1)?),
         "threads" => threads::run(),
         _ => {
             crate::show(HELP);

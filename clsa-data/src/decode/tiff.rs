@@ -13,10 +13,9 @@ mod tag {
     pub(super) const TEXTS: [usize; 11] = [269, 270, 271, 272, 285, 305, 306, 315, 316, 333, 337];
 }
 
-/// The first numbers of the entries of a file's first directory, classic or big.
+/// The first numbers of the entries of a file's first directory.
 struct Directory<'a> {
     bytes: &'a [u8],
-    big: bool,
     big_endian: bool,
     entries: usize,
     count: usize,
@@ -25,12 +24,10 @@ struct Directory<'a> {
 impl<'a> Directory<'a> {
     fn open(bytes: &'a [u8]) -> Option<Self> {
         let big_endian = bytes.starts_with(b"MM");
-        let mut directory = Self { bytes, big: false, big_endian, entries: 0, count: 0 };
-        directory.big = directory.number(2, 2)? == 43;
-        let (at, length) = if directory.big { (directory.number(8, 8)?, 8) } else { (directory.number(4, 4)?, 2) };
-        let count = directory.number(at, length)?;
-        directory.entries = at.checked_add(length)?;
-        directory.count = count.min(1 << 16);
+        let mut directory = Self { bytes, big_endian, entries: 0, count: 0 };
+        let at = directory.number(4, 4)?;
+        directory.count = directory.number(at, 2)?;
+        directory.entries = at.checked_add(2)?;
         Some(directory)
     }
 
@@ -44,8 +41,7 @@ impl<'a> Directory<'a> {
 
     /// Where the entries are.
     fn places(&self) -> impl Iterator<Item = usize> {
-        let size = if self.big { 20 } else { 12 };
-        let all = (0..self.count).map(move |index| self.entries.saturating_add(size * index));
+        let all = (0..self.count).map(|index| self.entries.saturating_add(12 * index));
         all.take_while(|&at| at < self.bytes.len())
     }
 
@@ -61,18 +57,17 @@ impl<'a> Directory<'a> {
                 Some(5 | 10 | 12 | 16..=18) => 8,
                 _ => 0,
             };
-            let count = self.number(at + 4, if self.big { 8 } else { 4 }).unwrap_or(0);
+            let count = self.number(at + 4, 4).unwrap_or(0);
             read && count.saturating_mul(width) > self.bytes.len()
         })
     }
 
     /// The first of a tag's numbers of 16 bits; 0 without the tag.
     fn first(&self, tag: u16) -> usize {
-        let inline = if self.big { 8 } else { 4 };
         let entry = self.places().find(|&at| self.number(at, 2) == Some(tag.into()));
         let value = entry.and_then(|at| {
-            let (count, place) = (self.number(at + 4, inline)?, at + 4 + inline);
-            let place = if 2 * count.min(8) > inline { self.number(place, inline)? } else { place };
+            let (count, place) = (self.number(at + 4, 4)?, at + 8);
+            let place = if count > 2 { self.number(place, 4)? } else { place };
             self.number(place, 2)
         });
         value.unwrap_or(0)
@@ -98,5 +93,10 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<&'static str> {
 
 /// Whether a file of any name begins as a TIFF does.
 pub(super) fn is(bytes: &[u8]) -> bool {
-    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|&sign| bytes.starts_with(sign))
+    bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*")
+}
+
+/// Whether a file begins as one with 64-bit offsets does.
+pub(super) fn is_big(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+")
 }

@@ -39,6 +39,8 @@ pub struct PackReport {
     pub bytes: u64,
     /// Samples that were left out, each with its reason in one sentence that names it.
     pub bad: Vec<String>,
+    /// The folder `OUT.part`, where what a killed packing had left in it was removed before.
+    pub took_over: Option<PathBuf>,
 }
 
 impl PackOptions {

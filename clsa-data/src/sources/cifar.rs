@@ -152,8 +152,12 @@ fn read_archive(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, D
         if magic == [0x1f, 0x8b] { Box::new(GzDecoder::new(open()?)) } else { Box::new(open()?) };
     let mut files = HashMap::new();
     let broken = |error: std::io::Error| Fault::Damaged.at(path, format!("is not a whole tar archive: {error}"));
-    for entry in tar::Archive::new(reader).entries().map_err(broken)? {
+    // Names as they stand in the headers: those that are wanted are short, and long ones need not be read.
+    for entry in tar::Archive::new(reader).entries().map_err(broken)?.raw(true) {
         let entry = entry.map_err(broken)?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
         let name = entry.path().map_err(broken)?.file_name().map(|name| name.to_string_lossy().into_owned());
         if let Some(name) = name.filter(|name| is_wanted(name, split)) {
             let size = entry.size();

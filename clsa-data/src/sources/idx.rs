@@ -1,7 +1,7 @@
 //! `idx:PATH`: a folder with the MNIST family's files, gzipped or not.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ pub(super) static SPEC: Spec = Spec {
     open: Some(|path, split, limits| Ok(Arc::new(open(Path::new(path), split, limits)?))),
 };
 
-/// The largest file of the family (EMNIST by class) has 548 MB.
-const MAX_FILE: u64 = 4 << 30;
+/// Most bytes that a file may have, unpacked; the largest of the family (EMNIST by class) has 548 MB.
+const MAX_FILE: u64 = 1 << 30;
 
 /// Opens a split; the classes are the numbers up to the largest label of the training split.
 fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError> {
@@ -35,7 +35,7 @@ fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError
     }
     let image_file = find(folder, split, "images")?;
     let label_file = find(folder, split, "labels")?;
-    let images = read(&image_file)?;
+    let mut images = read(&image_file)?;
     let (shape, pixels) = parse_idx(&images).map_err(|reason| Fault::Damaged.at(&image_file, reason))?;
     let &[count, height, width] = shape.as_slice() else {
         return Err(Fault::Layout.at(image_file, format!("has {} dimensions, not 3", shape.len())));
@@ -47,6 +47,7 @@ fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError
         let most = limits.max_pixels;
         return Err(Fault::Unsupported.at(image_file, format!("has images of {width}x{height}, above {most} pixels")));
     }
+    let header = images.len() - pixels.len();
     let labels = read_labels(&label_file)?;
     if labels.len() != count as usize {
         return Err(Fault::Labels.at(label_file, format!("has {} labels for {count} images", labels.len())));
@@ -58,10 +59,11 @@ fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError
         let label = labels[at];
         return Err(Fault::Labels.at(label_file, format!("label {at} is {label}, a class not trained on")));
     }
+    images.drain(..header);
     Ok(Planes {
         classes: (0..classes).map(|class| class.to_string()).collect(),
         labels,
-        pixels: pixels.to_vec(),
+        pixels: images,
         channels: 1,
         width,
         height,
@@ -98,18 +100,24 @@ fn find(folder: &Path, split: Split, what: &str) -> Result<PathBuf, DataError> {
     }
 }
 
+/// The bytes of a file, gzipped or not, at most those that its header states.
 fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    let broken = |error: std::io::Error| Fault::Damaged.at(path, format!("cannot be read to its end: {error}"));
+    let broken = |error: io::Error| Fault::Damaged.at(path, format!("cannot be read to its end: {error}"));
     let file = BufReader::new(File::open(path).map_err(DataError::read(path))?);
+    let is_packed = path.extension().is_some_and(|extension| extension == "gz");
+    let mut reader: Box<dyn Read> = if is_packed { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
     let mut bytes = Vec::new();
-    if path.extension().is_some_and(|extension| extension == "gz") {
-        GzDecoder::new(file).take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(broken)?;
-    } else {
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(broken)?;
+    let mut more = |most, bytes: &mut Vec<u8>| (&mut reader).take(most).read_to_end(bytes).map_err(broken);
+    more(4, &mut bytes)?;
+    let dimensions = bytes.get(3).copied().unwrap_or(0);
+    more(4 * u64::from(dimensions), &mut bytes)?;
+    let stated =
+        shape(&bytes[4.min(bytes.len())..]).into_iter().fold(1u64, |all, size| all.saturating_mul(size.into()));
+    if stated > MAX_FILE {
+        return Err(Fault::Unsupported.at(path, format!("states {stated} values, above the limit of {MAX_FILE}")));
     }
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Fault::Unsupported.at(path, format!("has more than {MAX_FILE} bytes")));
-    }
+    // One more shows that the file is longer.
+    more(stated + 1, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -139,11 +147,15 @@ pub fn parse_idx(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), String> {
         return Err("ends within its header".into());
     }
     let (sizes, values) = rest.split_at(header);
-    let shape: Vec<u32> =
-        sizes.chunks_exact(4).map(|size| u32::from_be_bytes([size[0], size[1], size[2], size[3]])).collect();
+    let shape = shape(sizes);
     let expected = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size.into()));
     if expected != Some(values.len() as u64) {
         return Err(format!("states the dimensions {shape:?} but has {} values", values.len()));
     }
     Ok((shape, values))
+}
+
+/// The dimensions in a header.
+fn shape(sizes: &[u8]) -> Vec<u32> {
+    sizes.chunks_exact(4).map(|size| u32::from_be_bytes([size[0], size[1], size[2], size[3]])).collect()
 }

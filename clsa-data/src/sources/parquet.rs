@@ -3,7 +3,13 @@
 #[cfg(feature = "parquet")]
 mod columns;
 #[cfg(feature = "parquet")]
+mod delta;
+#[cfg(feature = "parquet")]
 mod images;
+#[cfg(feature = "parquet")]
+mod page_header;
+#[cfg(feature = "parquet")]
+mod pages;
 #[cfg(feature = "parquet")]
 mod schema;
 

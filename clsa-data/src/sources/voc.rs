@@ -10,7 +10,7 @@ use crate::image_files::{ImageFiles, Labels};
 use crate::label::{Labeling, Presence};
 use crate::listing::Listing;
 use crate::split::Split;
-use crate::text::{decode_xml, read_text};
+use crate::text::{decode_xml, read_at_most, read_text};
 
 pub(super) static SPEC: Spec = Spec {
     name: "voc2007",
@@ -45,6 +45,9 @@ const CLASSES: [&str; 20] = [
     "tvmonitor",
 ];
 
+/// Most bytes of an annotation; the largest of the data set have some kilobytes.
+const MAX_ANNOTATION: u64 = 1 << 20;
+
 /// Opens `trainval` or `test`.
 fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataError> {
     let candidates = [path.to_path_buf(), path.join("VOC2007"), path.join("VOCdevkit").join("VOC2007")];
@@ -66,7 +69,7 @@ fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
             return Err(Fault::Damaged.at(list, format!("names `{id}`, which is no name of an image")));
         }
         let annotation: PathBuf = root.join("Annotations").join(format!("{id}.xml"));
-        let xml = std::fs::read(&annotation).map_err(DataError::read(&annotation))?;
+        let xml = read_at_most(&annotation, MAX_ANNOTATION)?;
         let presence = decode_xml(&xml).and_then(|xml| parse_annotation(&xml));
         labels.push(presence.map_err(|reason| Fault::Damaged.at(&annotation, reason))?.into());
         listing.push(format!("{id}.jpg"))?;

@@ -1,7 +1,9 @@
 //! Packing any source to shards.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use clsa_data::pack::{PackOptions, pack};
@@ -120,15 +122,65 @@ fn packing_where_no_image_is_good_writes_nothing_and_names_one() {
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
 }
 
+/// Names and contents of the files in a folder.
+fn files(folder: &Path) -> Vec<(OsString, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let mut files: Vec<_> = entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect();
+    files.sort();
+    files
+}
+
 #[test]
-fn what_an_interrupted_packing_left_is_named_and_not_touched() {
+fn what_a_killed_packing_left_is_taken_over() {
     let (_root, from) = folder_source();
-    let out = TempDir::new().unwrap();
-    fs::create_dir(out.path().join("shards.part")).unwrap();
-    let to = out.path().join("shards");
-    let error = pack(&splits(&from), &to, &PackOptions::default(), &|_, _| ()).unwrap_err().to_string();
-    assert!(error.contains("shards.part") && error.contains("interrupted"), "{error}");
-    assert!(!to.exists());
+    let root = TempDir::new().unwrap();
+    let pack = |out: &Path| pack(&splits(&from), out, &PackOptions::default(), &|_, _| ()).unwrap();
+    let (undisturbed, out) = (root.path().join("undisturbed"), root.path().join("shards"));
+    assert_eq!(pack(&undisturbed).took_over, None);
+    let part = root.path().join("shards.part");
+    fs::create_dir(&part).unwrap();
+    for name in ["classes.txt", "train-000000.tar", "train-000007.tar", "test-000003.tar.idx", ".writing-aB3xYz"] {
+        fs::write(part.join(name), "half").unwrap();
+    }
+    assert_eq!(pack(&out).took_over.as_ref(), Some(&part));
+    assert!(!part.exists());
+    let names = |folder: &Path| files(folder).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(&out), names(&undisturbed));
+    let shard = |folder: &Path| fs::read(folder.join("train-000000.tar")).unwrap();
+    assert_eq!(shard(&out), shard(&undisturbed));
+}
+
+#[test]
+fn a_folder_that_another_packing_is_writing_is_refused() {
+    let (_root, from) = folder_source();
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("shards");
+    let second = Cell::new(None);
+    let first = pack(&splits(&from), &out, &PackOptions::default(), &|_, _| {
+        second.set(Some(pack(&splits(&from), &out, &PackOptions::default(), &|_, _| ()).unwrap_err()));
+    });
+    assert_eq!(first.unwrap().samples, 36);
+    let error = second.take().unwrap();
+    assert!(error.is_request() && error.to_string().contains("shards.part: is being written"), "{error}");
+    assert!(!root.path().join("shards.part").exists());
+}
+
+#[test]
+fn a_folder_named_like_an_unfinished_one_keeps_what_no_packing_has_written() {
+    let (_root, from) = folder_source();
+    for name in ["notes.txt", "train-1.tar.gz", "train-.tar", "photos-000000.tar", "sub/train-000000.tar"] {
+        let root = TempDir::new().unwrap();
+        let part = root.path().join("shards.part");
+        let (shard, file) = (part.join("train-000000.tar"), part.join(name));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&shard, "a shard").unwrap();
+        fs::write(&file, "a file").unwrap();
+        let out = root.path().join("shards");
+        let error = pack(&splits(&from), &out, &PackOptions::default(), &|_, _| ()).unwrap_err();
+        let holds = format!("shards.part: holds {}", name.split('/').next().unwrap());
+        assert!(error.is_request() && error.to_string().contains(&holds), "{error}");
+        assert!(shard.exists() && file.exists() && !out.exists());
+    }
 }
 
 #[test]

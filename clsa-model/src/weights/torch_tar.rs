@@ -78,7 +78,8 @@ fn members(file: &File) -> Result<HashMap<String, u64>, WeightFileError> {
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;
     let mut members = HashMap::new();
-    for entry in tar::Archive::new(file).entries_with_seek()? {
+    // Names as they stand in the headers: the three that are needed are short, and long ones need not be read.
+    for entry in tar::Archive::new(file).entries_with_seek()?.raw(true) {
         let entry = entry?;
         members.insert(entry.path()?.to_string_lossy().into_owned(), entry.raw_file_position());
     }

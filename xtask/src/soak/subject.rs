@@ -4,6 +4,10 @@ use crate::{cargo, code, program, target};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What is packed.
+pub const IMAGES: &str = "procedural:classes=4,train=512,test=64,side=32";
 
 /// 16 steps in two epochs, with a checkpoint after every third step.
 const SETTINGS: [&str; 10] = [
@@ -48,6 +52,49 @@ pub fn pretrain(run: &Path) -> Command {
         command.args(["--set", setting]);
     }
     command
+}
+
+/// The command that goes on with a run, or begins it again where it has no checkpoint and so nothing to lose.
+pub fn go_on(run: &Path) -> Command {
+    if checkpoints(run).is_empty() {
+        let _ = fs::remove_dir_all(run);
+        return pretrain(run);
+    }
+    let mut command = clsa(&["pretrain", "--resume"]);
+    command.arg(run);
+    command
+}
+
+/// The command that evaluates a run, and writes `eval.json` and the folder `features` to another one.
+pub fn evaluate(run: &Path, out: &Path) -> Command {
+    let mut command = clsa(&["eval", "--protocol", "knn,linear-features", "--k", "3", "--run"]);
+    command.arg(run).arg("--cache").arg(out).arg("--out").arg(out.join("eval.json"));
+    command
+}
+
+/// The command that packs images to a folder.
+pub fn pack(out: &Path) -> Command {
+    let mut command = clsa(&["data", "pack", "--shard-size", "1", IMAGES]);
+    command.arg(out);
+    command
+}
+
+/// A run's checkpoints, by step.
+pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().filter_map(Result::ok);
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("step-"));
+    let mut found: Vec<_> = named.map(|entry| entry.path()).collect();
+    found.sort();
+    found
+}
+
+/// Runs a command to its end, and returns how long it took.
+pub fn timed(command: &mut Command) -> Result<Duration, String> {
+    let start = Instant::now();
+    match code(command)? {
+        0 => Ok(start.elapsed()),
+        code => Err(format!("{command:?} ended with code {code}")),
+    }
 }
 
 /// The digest in a run's last checkpoint, over all tensors, the configuration and the position.

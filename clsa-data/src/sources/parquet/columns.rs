@@ -4,12 +4,16 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use parquet::column::reader::ColumnReader;
+use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::data_type::ByteArray;
+use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+
+use super::pages::{self, CheckedPages};
 
 /// A file that several threads read at once: it is opened anew for each read, because the handles that `File` gives
 /// for one share its position.
+#[derive(Clone)]
 pub(super) struct SharedFile {
     pub path: PathBuf,
     pub len: u64,
@@ -29,6 +33,10 @@ impl ChunkReader for SharedFile {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        // The memory for them is taken before the file is read.
+        if start.checked_add(length as u64).is_none_or(|end| end > self.len) {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} are not in the file")));
+        }
         File::open(&self.path)?.get_bytes(start, length)
     }
 }
@@ -38,15 +46,24 @@ pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, String>) -> Result<R, 
     crate::guard::guarded(work).unwrap_or_else(|| Err("is damaged: the reader panicked".into()))
 }
 
-fn column_reader(
-    reader: &SerializedFileReader<SharedFile>,
-    group: usize,
-    column: usize,
-) -> Result<ColumnReader, String> {
-    reader
-        .get_row_group(group)
-        .and_then(|group| group.get_column_reader(column))
-        .map_err(|error| format!("row group {group} cannot be read: {error}"))
+/// A file and its reader.
+pub(super) struct Table {
+    pub file: SharedFile,
+    pub reader: SerializedFileReader<SharedFile>,
+}
+
+impl Table {
+    fn column_reader(&self, group: usize, column: usize) -> Result<ColumnReader, String> {
+        let description = self.reader.metadata().file_metadata().schema_descr().column(column);
+        let metadata = self.reader.metadata().row_group(group);
+        pages::check(&self.file, metadata.column(column))
+            .map_err(|reason| format!("row group {group} cannot be read: {reason}"))?;
+        let pages = self.reader.get_row_group(group).and_then(|group| group.get_column_page_reader(column));
+        let pages = pages.map_err(|error| format!("row group {group} cannot be read: {error}"))?;
+        let pages =
+            CheckedPages::new(pages, description.max_def_level() > 0, u64::try_from(metadata.num_rows()).unwrap_or(0));
+        Ok(get_column_reader(description, Box::new(pages)))
+    }
 }
 
 /// Values of a column with nulls put back where the definition levels say so.
@@ -60,13 +77,13 @@ fn spread<V: Clone>(values: Vec<V>, levels: &[i16], full: i16) -> Vec<Option<V>>
 
 /// The bytes of all images of a row group of `rows` rows; an error is a reason.
 pub(super) fn read_images(
-    reader: &SerializedFileReader<SharedFile>,
+    table: &Table,
     group: usize,
     column: usize,
     rows: usize,
 ) -> Result<Vec<Option<ByteArray>>, String> {
-    let full = reader.metadata().file_metadata().schema_descr().column(column).max_def_level();
-    let ColumnReader::ByteArrayColumnReader(mut typed) = column_reader(reader, group, column)? else {
+    let full = table.reader.metadata().file_metadata().schema_descr().column(column).max_def_level();
+    let ColumnReader::ByteArrayColumnReader(mut typed) = table.column_reader(group, column)? else {
         return Err("the column of images does not hold bytes".into());
     };
     let (mut values, mut levels) = (Vec::new(), Vec::new());
@@ -80,16 +97,11 @@ pub(super) fn read_images(
 }
 
 /// The labels of all rows of a row group, -1 where a row has none; an error is a reason.
-pub(super) fn read_labels(
-    reader: &SerializedFileReader<SharedFile>,
-    group: usize,
-    column: usize,
-    rows: usize,
-) -> Result<Vec<i64>, String> {
-    let full = reader.metadata().file_metadata().schema_descr().column(column).max_def_level();
+pub(super) fn read_labels(table: &Table, group: usize, column: usize, rows: usize) -> Result<Vec<i64>, String> {
+    let full = table.reader.metadata().file_metadata().schema_descr().column(column).max_def_level();
     let failed = |error| format!("row group {group} cannot be read: {error}");
     let (mut values, mut levels) = (Vec::<i64>::new(), Vec::new());
-    match column_reader(reader, group, column)? {
+    match table.column_reader(group, column)? {
         ColumnReader::Int64ColumnReader(mut typed) => {
             while typed.read_records(rows, Some(&mut levels), None, &mut values).map_err(failed)?.0 > 0 {}
         }

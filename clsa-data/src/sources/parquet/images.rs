@@ -4,14 +4,13 @@
 //! [`LoaderConfig::shuffle_buffer`](crate::LoaderConfig::shuffle_buffer) is set, so that samples come by row groups.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image::RgbImage;
 use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::columns::{SharedFile, guarded, read_images, read_labels};
+use super::columns::{SharedFile, Table, guarded, read_images, read_labels};
 use super::schema::{Asked, Columns};
 use crate::dataset::{Dataset, Encoded};
 use crate::decode::{Limits, decode, dimensions};
@@ -36,17 +35,10 @@ struct Group {
 /// Images of a row group; `None` where the row has none. An error is a reason.
 type Images = Arc<OnceLock<Result<Vec<Option<ByteArray>>, String>>>;
 
-/// One file.
-struct Table {
-    path: PathBuf,
-    reader: SerializedFileReader<SharedFile>,
-    /// Number of the column of images.
-    images: usize,
-}
-
 /// A split of a data set in parquet files.
 pub(super) struct ParquetImages {
-    files: Vec<Table>,
+    /// The files, each with the number of its column of images.
+    files: Vec<(Table, usize)>,
     groups: Vec<Group>,
     /// For each row group, the number of samples up to its end.
     ends: Vec<usize>,
@@ -77,19 +69,25 @@ impl ParquetImages {
             let damaged = |reason: String| Fault::Damaged.at(&path, reason);
             let len = std::fs::metadata(&path).map_err(DataError::read(&path))?.len();
             let file = SharedFile { path: path.clone(), len };
-            let reader = guarded(|| SerializedFileReader::new(file).map_err(|error| error.to_string()))
+            let reader = guarded(|| SerializedFileReader::new(file.clone()).map_err(|error| error.to_string()))
                 .map_err(|reason| damaged(format!("is not a whole parquet file: {reason}")))?;
-            let columns = Columns::of(reader.metadata().file_metadata(), &asked)
+            let table = Table { file, reader };
+            let columns = Columns::of(table.reader.metadata().file_metadata(), &asked)
                 .map_err(|reason| Fault::Layout.at(&path, reason))?;
             if *labeled.get_or_insert(columns.label.is_some()) != columns.label.is_some() {
-                let first = printable_path(&this.files[0].path);
+                let first = printable_path(&this.files[0].0.file.path);
                 return Err(Fault::Labels.at(path, format!("is labeled otherwise than {first}")));
             }
-            for group in 0..reader.num_row_groups() {
-                let metadata = reader.metadata().row_group(group);
+            let mut left = len;
+            for group in 0..table.reader.num_row_groups() {
+                let metadata = table.reader.metadata().row_group(group);
                 let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
+                // An image takes a byte at the least, and what is kept of each row is taken as it states.
+                left = left.checked_sub(rows as u64).ok_or_else(|| {
+                    damaged(format!("row group {group} states {rows} rows, more than there are bytes in the file"))
+                })?;
                 if let Some(column) = columns.label {
-                    this.labels.extend(guarded(|| read_labels(&reader, group, column, rows)).map_err(damaged)?);
+                    this.labels.extend(guarded(|| read_labels(&table, group, column, rows)).map_err(damaged)?);
                 }
                 samples += rows;
                 this.ends.push(samples);
@@ -100,7 +98,7 @@ impl ParquetImages {
                 this.classes = columns.classes;
                 this.notes.extend(columns.note);
             }
-            this.files.push(Table { path, reader, images: columns.image });
+            this.files.push((table, columns.image));
         }
         if samples == 0 {
             return Err(Fault::Empty.at(pattern, "has no rows"));
@@ -164,9 +162,9 @@ impl ParquetImages {
         let Group { file, group, .. } = self.groups[group];
         // Whoever comes first reads, outside the lock of the cache; others who want the same row group wait.
         images.get_or_init(|| {
-            let Table { reader, images, .. } = &self.files[file];
-            let rows = usize::try_from(reader.metadata().row_group(group).num_rows()).unwrap_or(0);
-            guarded(|| read_images(reader, group, *images, rows))
+            let (table, images) = &self.files[file];
+            let rows = usize::try_from(table.reader.metadata().row_group(group).num_rows()).unwrap_or(0);
+            guarded(|| read_images(table, group, *images, rows))
         });
         images
     }
@@ -222,7 +220,7 @@ impl Dataset for ParquetImages {
     fn name(&self, index: usize) -> String {
         let (group, row) = self.locate(index);
         let Group { file, group, .. } = self.groups[group];
-        format!("{}#group {group}, row {row}", printable_path(&self.files[file].path))
+        format!("{}#group {group}, row {row}", printable_path(&self.files[file].0.file.path))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {

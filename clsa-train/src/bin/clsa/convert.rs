@@ -1,8 +1,9 @@
 //! `clsa convert`.
 
 use crate::failure::{Failure, request};
+use crate::foreign_head;
 use crate::output;
-use crate::streams::{put, say};
+use crate::streams::put;
 use anyhow::Context;
 use clap::ValueEnum;
 use clsa_model::ModelConfig;
@@ -62,16 +63,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let named = || input.display().to_string();
     let weights = weights::read(&input)?;
     let tensors = match args.encoder {
-        Part::Query => weights.tensors,
+        Part::Query => &weights.tensors,
         Part::Key => {
-            weights.key.ok_or_else(|| request(format!("{}: has no key encoder; leave --encoder key out", named())))?
+            let missing = || request(format!("{}: has no key encoder; leave --encoder key out", named()));
+            weights.key.as_ref().ok_or_else(missing)?
         }
     };
-    let config = weights::check(&tensors).with_context(named)?;
-    if let [first, ..] = &weights.left_out[..] {
-        say!("note: {}: its head ({} and the like) is none of CLSA's and is left out", named(), first.escape_debug());
-    }
-    weights::write(&args.output, &tensors, format)?;
+    let config = weights::check(tensors).with_context(named)?;
+    foreign_head::note(&input, &weights);
+    weights::write(&args.output, tensors, format)?;
     put!("{}: {} for {}", args.output.display(), describe(&config), format.reader())
 }
 

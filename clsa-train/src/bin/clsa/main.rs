@@ -9,6 +9,7 @@ mod device;
 mod doctor;
 mod eval;
 mod failure;
+mod foreign_head;
 mod output;
 mod pretrain;
 mod progress;

@@ -2,6 +2,7 @@
 
 use super::Args;
 use crate::failure::{Failure, request};
+use crate::foreign_head;
 use candle_core::{DType, Device, Tensor};
 use clsa_augment::CenterCrop;
 use clsa_eval::evaluation::Evaluation;
@@ -113,16 +114,17 @@ impl Subject {
 
     pub fn trained(&self, device: &Device) -> Result<Encoder, Failure> {
         let encoder = self.untrained(device)?;
-        let tensors = weights::read(&self.weights)?.tensors;
-        if let Some(name) = first_not_finite(&tensors)? {
+        let file = weights::read(&self.weights)?;
+        if let Some(name) = first_not_finite(&file.tensors)? {
             return Err(request(format!(
                 "{}: {name} holds a value that is infinite or not a number: the weights are damaged or training diverged",
                 self.weights.display()
             )));
         }
-        encoder.load_backbone(&tensors).map_err(|error| {
-            request(format!("{}: {}", self.weights.display(), misfit(&self.model, &tensors, &error.to_string())))
+        encoder.load_backbone(&file.tensors).map_err(|error| {
+            request(format!("{}: {}", self.weights.display(), misfit(&self.model, &file.tensors, &error.to_string())))
         })?;
+        foreign_head::note(&self.weights, &file);
         Ok(encoder)
     }
 
