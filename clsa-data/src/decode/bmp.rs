@@ -97,10 +97,7 @@ pub(super) fn is(bytes: &[u8]) -> bool {
 /// The file in the plain form; none where the decoder reads it as Pillow does, or Pillow does not read it.
 pub(super) fn plain(bytes: &[u8], max_pixels: u64) -> Option<Vec<u8>> {
     let header = Header::read(bytes)?;
-    let fields = match header.masks {
-        None => [0x7c00, 0x3e0, 0x1f],
-        Some(masks) => masks,
-    };
+    let fields = header.masks.unwrap_or([0x7c00, 0x3e0, 0x1f]);
     let narrow = match (header.bits, fields) {
         (16, [0x7c00, 0x3e0, 0x1f]) => Some([31, 31, 31]),
         (16, [0xf800, 0x7e0, 0x1f]) => Some([31, 63, 31]),
