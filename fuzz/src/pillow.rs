@@ -3,7 +3,7 @@
 use clsa_data::image::RgbImage;
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// The variable that names a Python with Pillow.
 const PYTHON: &str = "CLSA_FUZZ_PYTHON";
@@ -14,23 +14,20 @@ thread_local! {
 
 /// A process that answers questions.
 pub struct Pillow {
-    questions: ChildStdin,
-    answers: ChildStdout,
-    _process: Child,
+    process: Child,
 }
 
 impl Pillow {
     /// Starts it where the environment names a Python.
     fn start() -> Option<Self> {
         let python = std::env::var_os(PYTHON)?;
-        let mut process = Command::new(python)
+        let process = Command::new(python)
             .args(["-c", include_str!("pillow.py")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("CLSA_FUZZ_PYTHON names a program");
-        let (questions, answers) = (process.stdin.take()?, process.stdout.take()?);
-        Some(Self { questions, answers, _process: process })
+        Some(Self { process })
     }
 
     /// Checks that an image is what Pillow makes of these bytes, where it takes them for an image.
@@ -39,12 +36,14 @@ impl Pillow {
     /// Pillow cannot decode the bytes, or makes another image of them.
     pub fn compare(bytes: &[u8], image: &RgbImage) {
         PILLOW.with_borrow_mut(|pillow| {
-            let Some(pillow) = pillow else { return };
+            let Some(Pillow { process }) = pillow else { return };
+            let (questions, answers) = (process.stdin.as_mut(), process.stdout.as_mut());
+            let (questions, answers) = (questions.expect("it is piped"), answers.expect("it is piped"));
             let length = u32::try_from(bytes.len()).expect("inputs are small");
             let question = [&length.to_le_bytes(), bytes].concat();
-            pillow.questions.write_all(&question).and_then(|()| pillow.questions.flush()).expect("Pillow listens");
+            questions.write_all(&question).and_then(|()| questions.flush()).expect("Pillow listens");
             let mut answer = [0; 12];
-            pillow.answers.read_exact(&mut answer).expect("Pillow answers");
+            answers.read_exact(&mut answer).expect("Pillow answers");
             let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| answer[at + byte]));
             // Pillow's own reader of headers, before libjpeg's, knows fewer markers.
             if (number(0), number(8)) == (0, 1) {
