@@ -12,13 +12,14 @@ pub(crate) mod remarks;
 pub(crate) mod scan;
 mod seal;
 
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use clsa_files::write_whole;
+use clsa_files::{remove_abandoned, write_whole};
 use rayon::prelude::*;
 
 use crate::error::{DataError, Fault};
@@ -142,7 +143,8 @@ pub struct IndexReport {
 }
 
 /// Writes the index of every shard that the pattern of a source `wds:PATTERN` names, in all its splits, whether it has
-/// one already or not. Calls `progress(done, of)` after each shard, from any thread.
+/// one already or not, and removes what a killed process has left of one. Calls `progress(done, of)` after each shard, from any
+/// thread.
 ///
 /// # Errors
 /// [`DataError`] if the pattern names no shards, one is not whole, or an index cannot be written.
@@ -161,6 +163,12 @@ pub fn write_indexes(pattern: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Res
         Ok(test) => shards.extend(test),
         Err(DataError::NoSplit(_)) => {}
         Err(error) => return Err(error),
+    }
+    // A name alone is in the folder that the process works in.
+    let folder_of = |shard: &PathBuf| Path::new(".").join(shard.parent().unwrap_or(Path::new("")));
+    let folders: BTreeSet<_> = shards.iter().map(folder_of).collect();
+    for folder in folders {
+        remove_abandoned(&folder).map_err(DataError::write(&folder))?;
     }
     let classes = class_names(&shards)?;
     let done = AtomicU64::new(0);

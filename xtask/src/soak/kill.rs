@@ -4,12 +4,12 @@ use super::chance::Chance;
 use super::folder::{contents, no_leftovers};
 use super::subject::{self, IMAGES, clsa};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Runs the campaign: so many kills while training, evaluating and packing each.
+/// Runs the campaign: so many kills while training, evaluating, packing and indexing each.
 pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
     let folder = subject::prepare("kill")?;
     let mut chance = Chance::new(seed);
@@ -36,11 +36,29 @@ pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
         let command = if out.exists() { clsa(&["data", "info", IMAGES]) } else { subject::pack(&out) };
         (command, Vec::new())
     })?;
+    let packed = folder.join("packed");
+    subject::timed(&mut subject::pack(&packed))?;
+    let indexings = repeat(rounds, &mut chance, &folder, |out| {
+        let shards = link_shards(&packed, out);
+        (clsa(&["data", "index", &format!("wds:{}", shards.display())]), Vec::new())
+    })?;
     crate::show(&format!(
-        "kill: {kills} kills in {runs} runs, {evaluations} in evaluations, {packs} while packing; nothing lost, the same bits at the \
-         end\n"
+        "kill: {kills} kills in {runs} runs, {evaluations} in evaluations, {packs} while packing, {indexings} while indexing; nothing \
+         lost, the same bits at the end\n"
     ));
     Ok(0)
+}
+
+/// A folder in `out` with the shards of another one, without their indexes.
+fn link_shards(packed: &Path, out: &Path) -> PathBuf {
+    let shards = out.join("shards");
+    let _ = fs::create_dir(&shards);
+    for entry in fs::read_dir(packed).into_iter().flatten().filter_map(Result::ok) {
+        if entry.path().extension().is_some_and(|end| end == "tar") {
+            let _ = fs::hard_link(entry.path(), shards.join(entry.file_name()));
+        }
+    }
+    shards
 }
 
 /// Trains to the end, killed at random moments, and returns how often.
