@@ -3,7 +3,7 @@
 use clsa_data::{Limits, SampleError, decode};
 use std::path::Path;
 
-/// A file that Pillow decodes.
+/// A file that Pillow decodes, or refuses if its kind says so; then size and CRC are 0.
 pub struct Packed {
     pub kind: String,
     pub bytes: Vec<u8>,
@@ -23,7 +23,7 @@ impl Packed {
     }
 }
 
-/// The files of a fixture that `fixtures/make_jpegs.py` or `fixtures/make_pngs.py` makes.
+/// The files of a fixture, in the form that `fixtures/packed.py` says.
 pub fn fixtures(name: &str) -> Vec<Packed> {
     let packed = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap();
     let mut rest = &packed[..];
