@@ -2,6 +2,7 @@
 
 use crate::arch::{Arch, Family};
 use crate::error::{ModelError, Result};
+use crate::head::HeadConfig;
 use serde::{Deserialize, Serialize};
 
 /// The first layers of the network.
@@ -36,6 +37,9 @@ pub struct ModelConfig {
     pub stem: Stem,
     /// Size of the embedding that the projection head gives (paper: 128), from 1 to 65536.
     pub dim: usize,
+    /// The layers between the features and the embedding.
+    #[serde(skip_serializing_if = "is_default")]
+    pub head: HeadConfig,
     /// Start each residual branch at zero (the last batch norm of each block has weight 0; Goyal et al. 2017).
     pub zero_init_residual: bool,
 }
@@ -43,7 +47,14 @@ pub struct ModelConfig {
 impl Default for ModelConfig {
     /// The paper's encoder: ResNet-50 with a 128-dimensional embedding.
     fn default() -> Self {
-        Self { arch: Arch::Resnet50, width: 1.0, stem: Stem::Imagenet, dim: 128, zero_init_residual: false }
+        Self {
+            arch: Arch::Resnet50,
+            width: 1.0,
+            stem: Stem::Imagenet,
+            dim: 128,
+            head: HeadConfig::default(),
+            zero_init_residual: false,
+        }
     }
 }
 
@@ -79,6 +90,11 @@ impl ModelConfig {
                 expected: "use a size between 1 and 65536".to_owned(),
             });
         }
-        Ok(())
+        self.head.validate()
     }
+}
+
+/// The paper's head is left out, so that the files of runs that have it stay what they were.
+fn is_default(head: &HeadConfig) -> bool {
+    *head == HeadConfig::default()
 }

@@ -5,10 +5,15 @@ use crate::backbone::resnet::ResNet;
 use crate::backbone::{Architecture, Backbone, Builder};
 use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::head::HeadConfig;
 
 impl Architecture for ModelConfig {
     fn embedding_dim(&self) -> usize {
         self.dim
+    }
+
+    fn head(&self) -> HeadConfig {
+        self.head
     }
 
     fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {

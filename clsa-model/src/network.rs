@@ -24,7 +24,7 @@ impl Network {
             return Err(ModelError::StateDict(format!("{name} is of the backbone and named as the head's")));
         }
         let features = last(backbone.stages())?.channels;
-        let head = Head::new(&mut builder, features, architecture.embedding_dim())?;
+        let head = Head::new(&mut builder, architecture.head(), features, architecture.embedding_dim())?;
         let (parameters, statistics) = builder.into_parts();
         Ok(Self { backbone, head, parameters: parameters.into(), statistics })
     }

@@ -117,9 +117,9 @@ fn heads_of_other_methods_are_left_out_and_named() {
         ("module.backbone.", &[("module.head.mlp.0.weight", &[9, 32]), ("module.head.last_layer.weight_g", &[5, 1])]),
         ("backbone.", &[("projector.0.weight", &[9, 32]), ("classifier.bias", &[5])]),
         ("module.", &[("module.projection_head.0.weight", &[9, 32]), ("module.prototypes.weight", &[5, 9])]),
-        // SimSiam's, and one of MoCo's form with another width.
+        // SimSiam's, and some of MoCo's form that do not fit together.
         ("module.encoder.", &[("module.encoder.fc.0.weight", &[32, 32]), ("module.encoder.fc.1.bias", &[32])]),
-        ("", &[("fc.0.weight", &[64, 32]), ("fc.0.bias", &[64]), ("fc.2.weight", &[8, 64]), ("fc.2.bias", &[8])]),
+        ("", &[("fc.0.weight", &[64, 32]), ("fc.0.bias", &[64]), ("fc.2.weight", &[8, 60]), ("fc.2.bias", &[8])]),
         ("", &[("fc.0.weight", &[32, 32]), ("fc.2.weight", &[8, 32])]),
         ("", &[("fc.weight", &[5, 31]), ("fc.bias", &[5])]),
     ];

@@ -17,7 +17,11 @@ use clsa_run::Config;
 pub fn build(config: &Config, device: &Device, communicator: Box<dyn Communicator>) -> Result<Clsa> {
     let (method, seed) = (&config.method, config.train.seed);
     tune(device, config.compute.tune)?;
-    let pair = MomentumPair::new(&config.model, config.compute.encoders(), method.momentum, seed, device)?;
+    let mut pair = MomentumPair::new(&config.model, config.compute.encoders(), method.momentum, seed, device)?;
+    pair.query.set_feature_stage(config.knn.stage.clone()).map_err(|error| TrainError::Unfit {
+        key: format!("knn.stage = {}", config.knn.stage),
+        reason: error.to_string(),
+    })?;
     let dtype = config.compute.bank_dtype();
     let bank = MemoryBank::random(method.bank, config.model.dim, seed, dtype, device)
         .map_err(|source| TrainError::Bank { keys: method.bank, source })?;

@@ -10,7 +10,9 @@ use crate::setup::build;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
-use clsa_run::{Checkpoint, Config, KnnRecord, LockedRun, MetricsWriter, Position, Record, StepRecord, cosine};
+use clsa_run::{
+    Checkpoint, Config, KnnRecord, LockedRun, Metrics, MetricsWriter, Position, Record, StepRecord, cosine,
+};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -26,6 +28,8 @@ pub enum End {
         /// Percent, of the trained encoder.
         after: Option<f64>,
     },
+    /// The epochs up to `train.stop_epoch` are done, and others are left. The first rank wrote this checkpoint; others have none.
+    Paused(Option<PathBuf>),
     /// It was asked to stop. The first rank wrote this checkpoint; others have none.
     Stopped(Option<PathBuf>),
 }
@@ -85,6 +89,8 @@ struct Output {
     run: LockedRun,
     metrics: MetricsWriter,
     monitor: Option<KnnMonitor>,
+    /// Whether the evaluation of the checkpoint that the run goes on from is still to be made, because it was killed before.
+    evaluation_is_due: bool,
     /// The step that the run has gone back to, until a checkpoint takes the place of those after it.
     gone_back_to: Option<u64>,
 }
@@ -128,19 +134,24 @@ impl Trainer {
         let output = match run {
             Some(run) => {
                 let monitor = match &data.test {
-                    Some(test) if config.knn.every > 0 => Some(KnnMonitor::new(&config, data.train, test.clone())?),
+                    Some(test) if config.knn.is_on() => Some(KnnMonitor::new(&config, data.train, test.clone())?),
                     _ => None,
                 };
                 run.write_config(&config)?;
                 let metrics = MetricsWriter::open(run.folder(), position.step)?;
-                Some(Output { run, metrics, monitor, gone_back_to: checkpoint.map(|_| position.step) })
+                let ends_an_epoch = position.step > 0 && position.batch == 0;
+                let evaluation_is_due = ends_an_epoch
+                    && config.knn.is_due(position.epoch)
+                    && Metrics::read(&run.folder().metrics_file())?.knn.iter().all(|knn| knn.step != position.step);
+                let gone_back_to = checkpoint.map(|_| position.step);
+                Some(Output { run, metrics, monitor, evaluation_is_due, gone_back_to })
             }
             None => None,
         };
         Ok(Self { config, device, clsa, loader, views, skipped, position, output })
     }
 
-    /// Trains to the end, or until `stop` is set: then the step is finished and a checkpoint written.
+    /// Trains to the end or to `train.stop_epoch`, or until `stop` is set: then the step is finished and a checkpoint written.
     ///
     /// # Errors
     /// A loss that is not finite, more bad images than allowed, or a disk that is full. The checkpoints stay.
@@ -150,22 +161,25 @@ impl Trainer {
         {
             observer.warning(note);
         }
-        let epochs = self.config.train.epochs;
+        let (epochs, last) = (self.config.train.epochs, self.config.train.last_epoch());
         let before = if self.position.step == 0 { self.evaluate(observer)? } else { None };
-        let mut after = None;
-        while self.position.epoch < epochs {
+        let (mut after, mut saved) = (None, None);
+        if self.output.as_ref().is_some_and(|output| output.evaluation_is_due) {
+            after = self.evaluate(observer)?;
+        }
+        while self.position.epoch < last {
             if self.epoch(stop, observer)? {
                 return Ok(End::Stopped(self.checkpoint()?));
             }
             let done = self.position.epoch;
-            if done.is_multiple_of(self.config.checkpoint.every) || done == epochs {
-                self.checkpoint()?;
+            if done.is_multiple_of(self.config.checkpoint.every) || done == last {
+                saved = self.checkpoint()?;
             }
-            if done == epochs || (self.config.knn.every > 0 && done.is_multiple_of(self.config.knn.every)) {
+            if done == last || self.config.knn.is_due(done) {
                 after = self.evaluate(observer)?;
             }
         }
-        Ok(End::Finished { before, after })
+        if last < epochs { Ok(End::Paused(saved)) } else { Ok(End::Finished { before, after }) }
     }
 
     /// The rest of an epoch. Returns whether the run was asked to stop before its end.
@@ -226,7 +240,7 @@ impl Trainer {
         drop(source);
         self.position.epoch += 1;
         self.position.batch = 0;
-        Ok(stop.load(Ordering::Relaxed) && self.position.epoch < self.config.train.epochs)
+        Ok(stop.load(Ordering::Relaxed) && self.position.epoch < self.config.train.last_epoch())
     }
 
     fn checkpoint(&mut self) -> Result<Option<PathBuf>> {

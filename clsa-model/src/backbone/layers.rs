@@ -50,6 +50,16 @@ impl BatchNorm {
     pub const EPS: f64 = 1e-5;
     pub const MOMENTUM: f64 = 0.1;
 
+    /// Makes the parameters of a norm over `channels`, whose weight starts at `weight`.
+    pub fn new(builder: &mut Builder, name: &str, channels: usize, weight: f64) -> Result<Self> {
+        Ok(Self {
+            weight: builder.parameter(format!("{name}.weight"), &[channels], Init::Const(weight))?,
+            bias: builder.parameter(format!("{name}.bias"), &[channels], Init::Const(0.0))?,
+            running_mean: builder.running_statistic(format!("{name}.running_mean"), channels, 0.0)?,
+            running_var: builder.running_statistic(format!("{name}.running_var"), channels, 1.0)?,
+        })
+    }
+
     /// Values per channel in each of `groups` groups of a batch (N, C, H, W), whose statistics are taken in training.
     pub fn values_per_group(groups: usize, [n, c, h, w]: [usize; 4]) -> Result<usize> {
         check_groups(groups, n)?;
@@ -132,12 +142,7 @@ impl ConvBn {
         valid("c_out", c_out, c_out > 0, "use at least one channel")?;
         let init = Init::Randn { mean: 0.0, stdev: (2.0 / (c_out * kernel * kernel) as f64).sqrt() };
         let weight = builder.parameter(format!("{conv}.weight"), &[c_out, c_in, kernel, kernel], init)?;
-        let bn = BatchNorm {
-            weight: builder.parameter(format!("{norm}.weight"), &[c_out], Init::Const(norm_weight))?,
-            bias: builder.parameter(format!("{norm}.bias"), &[c_out], Init::Const(0.0))?,
-            running_mean: builder.running_statistic(format!("{norm}.running_mean"), c_out, 0.0)?,
-            running_var: builder.running_statistic(format!("{norm}.running_var"), c_out, 1.0)?,
-        };
+        let bn = BatchNorm::new(builder, norm, c_out, norm_weight)?;
         Ok(Self { conv: Convolution { weight, c_in, c_out, kernel, stride, padding: kernel / 2 }, bn })
     }
 }

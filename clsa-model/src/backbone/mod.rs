@@ -80,6 +80,7 @@ pub use ops::{Activation, CandlePass, Mode, Ops};
 pub(crate) use layers::{BatchNorm, Convolution, check_groups, check_residual};
 
 use crate::error::Result;
+use crate::head::HeadConfig;
 use candle_core::Tensor;
 use std::fmt;
 
@@ -109,6 +110,11 @@ pub trait Backbone: fmt::Debug + Send + Sync {
 pub trait Architecture: fmt::Debug + Send + Sync {
     /// Size of the embedding that the projection head gives.
     fn embedding_dim(&self) -> usize;
+
+    /// The layers from the features to the embedding.
+    fn head(&self) -> HeadConfig {
+        HeadConfig::default()
+    }
 
     /// Whether the backbone calls [`Ops::candle`], so that only the portable engine can compute it.
     fn needs_candle(&self) -> bool {

@@ -6,6 +6,7 @@ use crate::backbone::{Architecture, Builder, Mode, Stage};
 use crate::compute::{Compute, EngineKind, Precision};
 use crate::engine::{self, Engine, PassEnd};
 use crate::error::{ModelError, Result};
+use crate::feature_stage::FeatureStage;
 use crate::network::Network;
 use crate::parameters::{Parameter, RunningStatistic};
 use crate::pass::Pass;
@@ -44,6 +45,7 @@ pub struct Encoder {
     network: Network,
     batches: AtomicU64,
     engine: Box<dyn Engine>,
+    feature_stage: FeatureStage,
 }
 
 impl Encoder {
@@ -68,7 +70,8 @@ impl Encoder {
         };
         let network = Network::new(architecture.as_ref(), Builder::new(seed, dtype, device))?;
         let engine = engine::open(compute, device, architecture.needs_candle(), &network)?;
-        Ok(Self { architecture, compute, device: device.clone(), network, batches: AtomicU64::new(0), engine })
+        let (device, batches, feature_stage) = (device.clone(), AtomicU64::new(0), FeatureStage::Backbone);
+        Ok(Self { architecture, compute, device, network, batches, engine, feature_stage })
     }
 
     /// Another encoder of the same architecture, computed in the same way on the same device, with equal parameters and
@@ -77,8 +80,9 @@ impl Encoder {
     /// # Errors
     /// A tensor operation fails.
     pub fn twin(&self) -> Result<Self> {
-        let twin = Self::build(Arc::clone(&self.architecture), self.compute, 0, &self.device)?;
+        let mut twin = Self::build(Arc::clone(&self.architecture), self.compute, 0, &self.device)?;
         twin.copy_from(self)?;
+        twin.feature_stage.clone_from(&self.feature_stage);
         Ok(twin)
     }
 
@@ -102,9 +106,45 @@ impl Encoder {
         self.network.stages()
     }
 
-    /// Size of the pooled features of the last stage, which the projection head sees: 2048 for ResNet-50.
+    /// Where [`Self::features`] are taken.
+    pub fn feature_stage(&self) -> &FeatureStage {
+        &self.feature_stage
+    }
+
+    /// Says where [`Self::features`] are taken from now on; at first it is the backbone's last stage. Training is as before.
+    ///
+    /// # Errors
+    /// There is no such stage.
+    pub fn set_feature_stage(&mut self, stage: FeatureStage) -> Result<()> {
+        if let FeatureStage::Stage(name) = &stage
+            && self.stages().iter().all(|known| known.name != *name)
+        {
+            let names: Vec<&str> = self.stages().iter().map(|stage| stage.name.as_str()).collect();
+            return Err(ModelError::Config {
+                field: "stage",
+                value: name.clone(),
+                expected: format!("use backbone, embedding, {}", names.join(" or ")),
+            });
+        }
+        self.feature_stage = stage;
+        Ok(())
+    }
+
+    /// Size of [`Self::features`]. Those of the last stage, which the projection head sees, are 2048 for ResNet-50.
     pub fn feature_dim(&self) -> usize {
-        self.network.stages()[self.network.last_stage()].channels
+        match self.backbone_stage() {
+            Some(stage) => self.stages()[stage].channels,
+            None => self.embedding_dim(),
+        }
+    }
+
+    /// Number of the stage whose features are taken; none for the embedding.
+    fn backbone_stage(&self) -> Option<usize> {
+        match &self.feature_stage {
+            FeatureStage::Backbone => Some(self.network.last_stage()),
+            FeatureStage::Embedding => None,
+            FeatureStage::Stage(name) => self.stages().iter().position(|stage| stage.name == *name),
+        }
     }
 
     /// Size of the embedding.
@@ -162,16 +202,19 @@ impl Encoder {
         self.engine.embed(&self.network, images, mode)
     }
 
-    /// Images (N, 3, H, W) to the pooled features (N, C) of the last stage in evaluation mode, with batch norm folded into
-    /// the convolutions: what a linear probe sees.
+    /// Images (N, 3, H, W) to features (N, C) in evaluation mode, with batch norm folded into the convolutions: what a linear
+    /// probe sees. Taken at [`Self::feature_stage`], the pooled features of the backbone's last stage if nothing else was said.
     ///
     /// # Errors
     /// The images have another shape.
     pub fn features(&self, images: &Tensor) -> Result<Tensor> {
-        self.features_at(images, self.network.last_stage())
+        match self.backbone_stage() {
+            Some(stage) => self.features_at(images, stage),
+            None => self.embed(images, Mode::Eval),
+        }
     }
 
-    /// As [`Self::features`], of stage number `stage` of [`Self::stages`].
+    /// As [`Self::features`], the pooled features of stage number `stage` of [`Self::stages`].
     ///
     /// # Errors
     /// The images have another shape, or there is no such stage.

@@ -1,17 +1,18 @@
-//! The engine of the CPU kernels: the backbone on a tape, the head in kernels of its own.
+//! The engine of the CPU kernels: the backbone on a tape, the head in kernels of its own, or in Candle's operations where it has
+//! batch norm.
 
 use super::{Engine, PassEnd};
-use crate::backbone::Mode;
+use crate::backbone::{CandlePass, Mode};
 use crate::compute::EngineKind;
 use crate::cpu::Cpu;
 use crate::error::Result;
 use crate::gradients::Gradients;
-use crate::head::HeadPass;
+use crate::head::{HeadGraph, HeadPass};
 use crate::kernels::{Element, InstructionSet};
 use crate::network::Network;
 use crate::pass::{Pass, Recorded};
 use crate::tape::Tape;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// CPU kernels on activations of type `E`. Their memory is kept between passes.
 pub(super) struct CpuEngine<E> {
@@ -42,7 +43,7 @@ impl<E: Element> Engine for CpuEngine<E> {
         match end {
             PassEnd::Features => Ok(Pass::new(features, TapePass { tape, head: None })),
             PassEnd::Embedding => {
-                let head = network.head.pass(&features)?;
+                let head = RecordedHead::new(network, &features, self.bn_splits)?;
                 Ok(Pass::new(head.embedding()?, TapePass { tape, head: Some(head) }))
             }
         }
@@ -54,14 +55,49 @@ impl<E: Element> Engine for CpuEngine<E> {
 
     fn embed(&self, network: &Network, images: &Tensor, mode: Mode) -> Result<Tensor> {
         let features = self.features(network, images, mode, network.last_stage())?;
-        network.head.pass(&features)?.embedding()
+        if network.head.has_norm() {
+            network.head.forward(&features, CandlePass::new(mode, DType::F32, false), self.bn_splits)
+        } else {
+            network.head.pass(&features)?.embedding()
+        }
     }
 }
 
 /// The backbone's tape, and the head's pass where the pass does not end before it.
 struct TapePass<E: Element> {
     tape: Tape<Cpu<E>>,
-    head: Option<HeadPass>,
+    head: Option<RecordedHead>,
+}
+
+enum RecordedHead {
+    Kernels(HeadPass),
+    Graph(HeadGraph),
+}
+
+impl RecordedHead {
+    fn new(network: &Network, features: &Tensor, bn_splits: usize) -> Result<Self> {
+        let Network { head, parameters, .. } = network;
+        if head.has_norm() {
+            let pass = CandlePass::new(Mode::Train, DType::F32, true);
+            HeadGraph::new(head, features, pass, bn_splits, parameters).map(Self::Graph)
+        } else {
+            head.pass(features).map(Self::Kernels)
+        }
+    }
+
+    fn embedding(&self) -> Result<Tensor> {
+        match self {
+            Self::Kernels(pass) => pass.embedding(),
+            Self::Graph(graph) => Ok(graph.embedding()),
+        }
+    }
+
+    fn backward(self, gradient: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        match self {
+            Self::Kernels(pass) => pass.backward(gradient, gradients),
+            Self::Graph(graph) => graph.backward(gradient, gradients),
+        }
+    }
 }
 
 impl<E: Element> Recorded for TapePass<E> {

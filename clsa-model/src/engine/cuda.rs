@@ -1,19 +1,17 @@
 //! The engine of the GPU's kernels: the backbone on a tape, the head in Candle's operations.
 
-use super::portable::graph_backward;
 use super::{Engine, PassEnd};
-use crate::backbone::Mode;
+use crate::backbone::{CandlePass, Mode};
 use crate::compute::EngineKind;
 use crate::cuda::Cuda;
 use crate::error::Result;
 use crate::gradients::Gradients;
+use crate::head::HeadGraph;
 use crate::network::Network;
-use crate::parameters::Parameter;
 use crate::pass::{Pass, Recorded};
 use crate::tape::Tape;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use clsa_cuda::{Gpu, Ops};
-use std::sync::Arc;
 
 /// Whether the kernels can compute a network: they read and write channels in eights, but for the three of an image.
 pub(crate) fn can_compute(network: &Network) -> bool {
@@ -50,10 +48,9 @@ impl<G: Gpu> Engine for CudaEngine<G> {
         match end {
             PassEnd::Features => Ok(Pass::new(features, TapePass { tape, head: None })),
             PassEnd::Embedding => {
-                let features = Var::from_tensor(&features)?;
-                let graph = network.head.forward(features.as_tensor(), true)?;
-                let head = HeadGraph { features, graph, parameters: Arc::clone(&network.parameters) };
-                Ok(Pass::new(head.graph.detach(), TapePass { tape, head: Some(head) }))
+                let pass = CandlePass::new(Mode::Train, DType::F32, true);
+                let head = HeadGraph::new(&network.head, &features, pass, self.bn_splits, &network.parameters)?;
+                Ok(Pass::new(head.embedding(), TapePass { tape, head: Some(head) }))
             }
         }
     }
@@ -63,7 +60,8 @@ impl<G: Gpu> Engine for CudaEngine<G> {
     }
 
     fn embed(&self, network: &Network, images: &Tensor, mode: Mode) -> Result<Tensor> {
-        network.head.forward(&self.features(network, images, mode, network.last_stage())?, false)
+        let features = self.features(network, images, mode, network.last_stage())?;
+        network.head.forward(&features, CandlePass::new(mode, DType::F32, false), self.bn_splits)
     }
 }
 
@@ -71,14 +69,6 @@ impl<G: Gpu> Engine for CudaEngine<G> {
 struct TapePass<G: Gpu> {
     tape: Tape<Cuda<G>>,
     head: Option<HeadGraph>,
-}
-
-/// Candle's graph from the features to the embedding.
-struct HeadGraph {
-    /// Where the graph begins.
-    features: Var,
-    graph: Tensor,
-    parameters: Arc<[Parameter]>,
 }
 
 impl<G: Gpu> Recorded for TapePass<G> {
@@ -89,14 +79,5 @@ impl<G: Gpu> Recorded for TapePass<G> {
             None => gradient.clone(),
         };
         tape.backward(&features, gradients)
-    }
-}
-
-impl HeadGraph {
-    /// The gradient of the features; those of the head's parameters are added to `gradients`.
-    fn backward(self, gradient: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let mut store = graph_backward(self.graph, gradient, &self.parameters, gradients)?;
-        let features = store.remove(&self.features);
-        Ok(features.map_or_else(|| self.features.zeros_like(), Ok)?)
     }
 }

@@ -29,8 +29,12 @@ impl PortableEngine {
         Self { dtype, bn_splits: compute.bn_splits }
     }
 
+    fn pass(&self, mode: Mode, track: bool) -> CandlePass {
+        CandlePass::new(mode, self.dtype, track)
+    }
+
     fn ops(&self, mode: Mode, track: bool) -> Portable {
-        Portable { pass: CandlePass::new(mode, self.dtype, track), bn_splits: self.bn_splits }
+        Portable { pass: self.pass(mode, track), bn_splits: self.bn_splits }
     }
 }
 
@@ -43,7 +47,7 @@ impl Engine for PortableEngine {
         let features = network.features(&mut self.ops(Mode::Train, true), images, network.last_stage())?;
         let graph = match end {
             PassEnd::Features => features,
-            PassEnd::Embedding => network.head.forward(&features, true)?,
+            PassEnd::Embedding => network.head.forward(&features, self.pass(Mode::Train, true), self.bn_splits)?,
         };
         Ok(Pass::new(graph.detach(), GraphPass { graph, parameters: Arc::clone(&network.parameters) }))
     }
@@ -54,7 +58,8 @@ impl Engine for PortableEngine {
     }
 
     fn embed(&self, network: &Network, images: &Tensor, mode: Mode) -> Result<Tensor> {
-        network.head.forward(&self.features(network, images, mode, network.last_stage())?, false)
+        let features = self.features(network, images, mode, network.last_stage())?;
+        network.head.forward(&features, self.pass(mode, false), self.bn_splits)
     }
 }
 
@@ -71,7 +76,7 @@ impl Recorded for GraphPass {
 }
 
 /// Takes the gradient of a graph's result back by Candle and adds the parameters' gradients; those of other variables are left.
-pub(super) fn graph_backward(
+pub(crate) fn graph_backward(
     graph: Tensor,
     gradient: &Tensor,
     parameters: &[Parameter],

@@ -1,33 +1,34 @@
-//! The projection head of MoCo v2 and CLSA: `Linear(d, d) -> ReLU -> Linear(d, dim)`, then L2 normalization.
+//! The projection head: features to embeddings of unit length. That of MoCo v2 and CLSA is `Linear(d, d) -> ReLU ->
+//! Linear(d, dim)`; [`HeadConfig`] has the others.
 //!
 //! A state dictionary tells it from the backbone by the beginning of its names, [`PREFIX`].
 
+mod config;
+mod graph;
+mod infer;
 mod pass;
 
+pub use config::{HeadConfig, MlpConfig};
+pub(crate) use graph::HeadGraph;
+pub(crate) use infer::{embedding_dim, infer, is_of_this_project};
 pub(crate) use pass::HeadPass;
 
-use crate::backbone::Builder;
+use crate::backbone::{BatchNorm, Builder, CandlePass, Mode};
 use crate::error::Result;
 use crate::parameters::Parameter;
-use crate::portable::relu;
+use crate::portable::{batch_norm, relu};
 use candle_core::{D, Tensor};
 use candle_nn::{Init, Module};
 
-/// What the names of a head's tensors begin with: `fc.0` and `fc.2` of a projection head, [`LINEAR_WEIGHT`] and
-/// [`LINEAR_BIAS`] of a classifier. Every other tensor is the backbone's.
+/// What the names of a head's tensors begin with: `fc.0` and `fc.2` of the paper's projection head (the places of the layers in
+/// torch's `Sequential`), [`LINEAR_WEIGHT`] and [`LINEAR_BIAS`] of one linear layer. Every other tensor is the backbone's.
 pub const PREFIX: &str = "fc.";
 
-/// The weight of a classifier, or of MoCo v1's head of one linear layer: (classes, features).
+/// The weight of a classifier, (classes, features), or of a head of one linear layer, (dim, features).
 pub const LINEAR_WEIGHT: &str = "fc.weight";
 
-/// The bias of a classifier, (classes).
+/// The bias of a classifier, (classes), or of a head of one linear layer, (dim).
 pub const LINEAR_BIAS: &str = "fc.bias";
-
-/// The weight of the projection head's last layer: (dim, features).
-pub(crate) const PROJECTION_WEIGHT: &str = "fc.2.weight";
-
-const HIDDEN: &str = "fc.0";
-const OUTPUT: &str = "fc.2";
 
 /// Whether a tensor of a state dictionary belongs to the head.
 ///
@@ -64,35 +65,92 @@ impl Linear {
         })
     }
 
-    /// In Candle's operations; with `track`, its `backward` reaches the parameters.
-    fn forward(&self, x: &Tensor, track: bool) -> Result<Tensor> {
-        let take = |p: &Parameter| if track { p.var.as_tensor().clone() } else { p.var.as_detached_tensor() };
-        Ok(candle_nn::Linear::new(take(&self.weight), Some(take(&self.bias))).forward(x)?)
+    /// In Candle's operations; where the pass is tracked, its `backward` reaches the parameters.
+    fn forward(&self, x: &Tensor, pass: &CandlePass) -> Result<Tensor> {
+        let [weight, bias] = [&self.weight, &self.bias].map(|parameter| pass.take(&parameter.var));
+        Ok(candle_nn::Linear::new(weight, Some(bias)).forward(x)?)
     }
 }
 
-/// The projection head's parameters.
+/// A hidden layer: linear, batch norm if there is one, ReLU.
+#[derive(Clone, Debug)]
+struct Hidden {
+    linear: Linear,
+    norm: Option<BatchNorm>,
+}
+
+impl Hidden {
+    /// In Candle's operations, from rows (N, inputs) to rows (N, outputs).
+    fn forward(&self, x: &Tensor, pass: &CandlePass, bn_splits: usize) -> Result<Tensor> {
+        let x = self.linear.forward(x, pass)?;
+        let Some(norm) = &self.norm else { return Ok(relu(&x)?) };
+        let [weight, bias] = [&norm.weight, &norm.bias].map(|parameter| pass.take(&parameter.var));
+        match pass.mode {
+            Mode::Train => {
+                let affine = Tensor::stack(&[weight, bias], 0)?;
+                let (rows, width) = x.dims2()?;
+                let x = x.reshape((rows, width, 1, 1))?;
+                Ok(batch_norm(&x, &affine, None, true, norm, bn_splits)?.reshape((rows, width))?)
+            }
+            Mode::Eval => {
+                let std = (norm.running_var.var.as_detached_tensor() + BatchNorm::EPS)?.sqrt()?;
+                let centered = x.broadcast_sub(&norm.running_mean.var.as_detached_tensor())?;
+                Ok(relu(&centered.broadcast_mul(&(weight / std)?)?.broadcast_add(&bias)?)?)
+            }
+        }
+    }
+}
+
+/// The projection head's layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
-    hidden: Linear,
+    hidden: Vec<Hidden>,
     output: Linear,
 }
 
 impl Head {
-    pub fn new(builder: &mut Builder, features: usize, dim: usize) -> Result<Self> {
-        Ok(Self {
-            hidden: Linear::new(builder, HIDDEN, features, features)?,
-            output: Linear::new(builder, OUTPUT, features, dim)?,
-        })
+    /// A head from `features` to `dim` components.
+    pub fn new(builder: &mut Builder, config: HeadConfig, features: usize, dim: usize) -> Result<Self> {
+        let mlp = match config {
+            HeadConfig::Linear => {
+                let name = PREFIX.trim_end_matches('.');
+                return Ok(Self { hidden: Vec::new(), output: Linear::new(builder, name, features, dim)? });
+            }
+            HeadConfig::Mlp(mlp) => mlp,
+        };
+        let width = if mlp.hidden == 0 { features } else { mlp.hidden };
+        let name = |layer: usize, part: usize| format!("{PREFIX}{}", layer * mlp.modules() + part);
+        let mut hidden = Vec::new();
+        let mut inputs = features;
+        for layer in 0..mlp.layers - 1 {
+            let linear = Linear::new(builder, &name(layer, 0), inputs, width)?;
+            let norm = mlp.batch_norm.then(|| BatchNorm::new(builder, &name(layer, 1), width, 1.0)).transpose()?;
+            hidden.push(Hidden { linear, norm });
+            inputs = width;
+        }
+        Ok(Self { hidden, output: Linear::new(builder, &name(mlp.layers - 1, 0), inputs, dim)? })
     }
 
-    /// Features (N, d) to embeddings (N, dim) of unit length, in Candle's operations on any device.
-    pub fn forward(&self, features: &Tensor, track: bool) -> Result<Tensor> {
-        let hidden = relu(&self.hidden.forward(features, track)?)?;
-        normalize(&self.output.forward(&hidden, track)?)
+    /// Whether it has batch norm, so that it is computed in Candle's operations on every engine.
+    pub fn has_norm(&self) -> bool {
+        self.hidden.iter().any(|hidden| hidden.norm.is_some())
     }
 
-    /// As `forward`, for f32 features on the CPU, in this crate's kernels and with its own backward pass.
+    /// Features (N, d) to embeddings (N, dim) of unit length, in Candle's operations on any device. Batch norm is over
+    /// `bn_splits` groups of the batch in training.
+    ///
+    /// # Errors
+    /// The batch is too small for batch norm, or a tensor operation fails.
+    pub fn forward(&self, features: &Tensor, pass: CandlePass, bn_splits: usize) -> Result<Tensor> {
+        let mut x = features.clone();
+        for hidden in &self.hidden {
+            x = hidden.forward(&x, &pass, bn_splits)?;
+        }
+        normalize(&self.output.forward(&x, &pass)?)
+    }
+
+    /// As `forward`, for f32 features on the CPU and a head without batch norm, in this crate's kernels and with its own
+    /// backward pass.
     pub fn pass(&self, features: &Tensor) -> Result<HeadPass> {
         HeadPass::new(self, features)
     }

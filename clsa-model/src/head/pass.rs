@@ -1,4 +1,4 @@
-//! A pass of the projection head in this crate's kernels, with its backward pass.
+//! A pass of a projection head without batch norm in this crate's kernels, with its backward pass.
 
 use super::{Head, Linear, SHORTEST};
 use crate::error::Result;
@@ -10,8 +10,8 @@ use candle_core::{Device, Tensor};
 /// A pass of the head, with what the backward pass needs.
 pub(crate) struct HeadPass {
     head: Head,
-    features: Vec<f32>,
-    hidden: Vec<f32>,
+    /// What each layer has read: the features, then the hidden layers' outputs.
+    inputs: Vec<Vec<f32>>,
     lengths: Vec<f32>,
     embedding: Vec<f32>,
 }
@@ -20,15 +20,18 @@ impl HeadPass {
     /// Takes features (N, d) in f32 on the CPU.
     pub(super) fn new(head: &Head, features: &Tensor) -> Result<Self> {
         let rows = features.dim(0)?;
-        let features = features.flatten_all()?.to_vec1::<f32>()?;
-        let mut hidden = head.hidden.apply(&features, rows)?;
-        for x in &mut hidden {
-            // NaN stays NaN.
-            if *x < 0.0 {
-                *x = 0.0;
+        let mut inputs = vec![features.flatten_all()?.to_vec1::<f32>()?];
+        for hidden in &head.hidden {
+            let mut output = hidden.linear.apply(&inputs[inputs.len() - 1], rows)?;
+            for x in &mut output {
+                // NaN stays NaN.
+                if *x < 0.0 {
+                    *x = 0.0;
+                }
             }
+            inputs.push(output);
         }
-        let mut embedding = head.output.apply(&hidden, rows)?;
+        let mut embedding = head.output.apply(&inputs[inputs.len() - 1], rows)?;
         let dim = embedding.len() / rows;
         let mut lengths = Vec::with_capacity(rows);
         for row in embedding.chunks_exact_mut(dim) {
@@ -37,7 +40,7 @@ impl HeadPass {
             row.iter_mut().for_each(|x| *x /= length);
             lengths.push(length);
         }
-        Ok(Self { head: head.clone(), features, hidden, lengths, embedding })
+        Ok(Self { head: head.clone(), inputs, lengths, embedding })
     }
 
     /// The embeddings (N, dim).
@@ -59,9 +62,14 @@ impl HeadPass {
             let along = if length > SHORTEST { along } else { 0.0 };
             g.iter_mut().zip(e).for_each(|(g, e)| *g = (*g - e * along) / length);
         }
-        let mut hidden = self.head.output.backward(&self.hidden, &output, gradients)?;
-        hidden.iter_mut().zip(&self.hidden).for_each(|(g, &h)| *g = if h > 0.0 { *g } else { 0.0 });
-        let features = self.head.hidden.backward(&self.features, &hidden, gradients)?;
+        let mut layers = self.inputs.iter().rev();
+        let mut input = layers.next().expect("the features at least");
+        let mut features = self.head.output.backward(input, &output, gradients)?;
+        for hidden in self.head.hidden.iter().rev() {
+            features.iter_mut().zip(input).for_each(|(g, &x)| *g = if x > 0.0 { *g } else { 0.0 });
+            input = layers.next().expect("an input for each layer");
+            features = hidden.linear.backward(input, &features, gradients)?;
+        }
         let width = features.len() / rows;
         Ok(Tensor::from_vec(features, (rows, width), &Device::Cpu)?)
     }

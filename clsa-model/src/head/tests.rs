@@ -1,13 +1,17 @@
 //! The head's layers in Candle's operations against sums in f64.
 
 use super::{Linear, normalize};
-use crate::backbone::Builder;
+use crate::backbone::{Builder, CandlePass, Mode};
 use crate::parameters::Parameter;
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
 fn values(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+fn pass(track: bool) -> CandlePass {
+    CandlePass::new(Mode::Train, DType::F32, track)
 }
 
 /// The largest difference over the largest value.
@@ -31,7 +35,7 @@ proptest! {
         let of = |p: &Parameter| f64s(&p.var.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         let (x, dy) = (values(rows * inputs, seed), values(rows * outputs, seed + 1));
         let images = candle_core::Var::from_vec(x.clone(), (rows, inputs), &Device::Cpu).unwrap();
-        let y = linear.forward(images.as_tensor(), true).unwrap();
+        let y = linear.forward(images.as_tensor(), &pass(true)).unwrap();
         let upstream = Tensor::from_vec(dy.clone(), (rows, outputs), &Device::Cpu).unwrap();
         let store = (&y * upstream).unwrap().sum_all().unwrap().backward().unwrap();
 
@@ -52,7 +56,7 @@ proptest! {
         prop_assert!(difference(store.get(&linear.weight.var).unwrap(), &dw) < 1e-5, "weight gradient");
         prop_assert!(difference(store.get(&linear.bias.var).unwrap(), &db) < 1e-5, "bias gradient");
         // Without the graph the values are the same.
-        let untracked = linear.forward(&images.as_detached_tensor(), false).unwrap();
+        let untracked = linear.forward(&images.as_detached_tensor(), &pass(false)).unwrap();
         prop_assert!(!untracked.track_op());
         prop_assert_eq!(
             untracked.flatten_all().unwrap().to_vec1::<f32>().unwrap(),

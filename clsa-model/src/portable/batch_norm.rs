@@ -8,7 +8,7 @@ use candle_core::{Tensor, Var};
 
 /// `relu?(batch_norm(x) + residual?)` with the statistics of each of `splits` groups of the batch; the running statistics
 /// move to their mean. `affine` is (2, C): scale and shift. Of the activations, argument and value are kept.
-pub(super) fn batch_norm(
+pub(crate) fn batch_norm(
     x: &Tensor,
     affine: &Tensor,
     residual: Option<&Tensor>,

@@ -12,7 +12,7 @@ mod phases;
 
 use crate::backbone::{Activation, BatchNorm, CandlePass, ConvBn, Mode, Ops, check_residual};
 use crate::error::Result;
-use batch_norm::batch_norm;
+pub(crate) use batch_norm::batch_norm;
 use candle_core::{DType, Tensor};
 use conv::conv2d;
 use max_pool::max_pool;

@@ -26,10 +26,6 @@ const NAMES: [&str; 17] = [
     "prototypes",
 ];
 
-/// The tensors of a projection head of this project, and of a classifier.
-const PROJECTION: [&str; 4] = ["fc.0.bias", "fc.0.weight", "fc.2.bias", "fc.2.weight"];
-const LINEAR: [&str; 2] = [head::LINEAR_BIAS, head::LINEAR_WEIGHT];
-
 /// Whether a tensor that is not under the backbone's prefix belongs to a head.
 pub(super) fn is_beside(name: &str) -> bool {
     let mut parts: Vec<&str> = name.split('.').collect();
@@ -39,9 +35,9 @@ pub(super) fn is_beside(name: &str) -> bool {
 
 /// Those of an encoder's names (torchvision's) that are of a head of another method.
 pub(super) fn within<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    let mut own: Vec<&str> = names.iter().copied().filter(|name| head::owns(name)).collect();
-    own.sort_unstable();
-    let is_own = own == PROJECTION || own == LINEAR;
+    let own: Vec<&str> =
+        names.iter().copied().filter(|name| head::owns(name) && !name.ends_with("num_batches_tracked")).collect();
+    let is_own = head::is_of_this_project(&own);
     let foreign = |name: &str| {
         let first = name.split('.').next().unwrap_or_default();
         if head::owns(name) { !is_own } else { name.contains('.') && first != "bn" && NAMES.contains(&first) }
@@ -58,19 +54,7 @@ pub(super) fn remove_unfit(tensors: &mut HashMap<String, Tensor>) -> Vec<String>
     }
     let backbone = tensors.iter().filter(|(name, _)| !head::owns(name)).map(|(n, t)| (n.clone(), t.clone())).collect();
     let Ok(config) = infer_config(&backbone) else { return Vec::new() };
-    let features = config.feature_dim();
-    let dims = |name: &str| tensors.get(name).map_or(&[][..], Tensor::dims);
-    let layer = |name: &str| (dims(&format!("{name}.weight")).to_vec(), dims(&format!("{name}.bias")).to_vec());
-    let fits = |name: &str| {
-        let (weight, bias) = layer(name);
-        weight.len() == 2 && weight[1] == features && bias == weight[..1]
-    };
-    let fit = if tensors.contains_key(head::LINEAR_WEIGHT) {
-        fits("fc")
-    } else {
-        fits("fc.0") && dims("fc.0.bias") == [features] && fits("fc.2") && infer_config(tensors).is_ok()
-    };
-    if fit {
+    if head::infer(tensors, config.feature_dim()).is_ok() {
         return Vec::new();
     }
     names.sort();

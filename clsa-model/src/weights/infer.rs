@@ -4,17 +4,17 @@ use crate::arch::{Arch, Family};
 use crate::backbone::resnet_shape::{Block, Branch, ResNetShape};
 use crate::config::{ModelConfig, Stem};
 use crate::error::{ModelError, Result};
-use crate::head::PROJECTION_WEIGHT;
+use crate::head;
 use candle_core::Tensor;
 use std::collections::HashMap;
 
 /// The configuration of the network whose weights these are (torchvision's names): architecture, width and stem from
-/// the convolutions, `dim` from the projection head `fc.2` (the default, 128, where there is none). Initialization is
-/// left at its default.
+/// the convolutions, head and `dim` from the tensors `fc.*` (the defaults where there are none; a classifier of one linear
+/// layer is a linear head with a component for each class). Initialization is left at its default.
 ///
 /// # Errors
-/// Lists the convolutions that are missing or have another shape than the nearest network's; or the blocks are those of
-/// no network that this crate has.
+/// Lists the convolutions, or the head's tensors, that are missing or have another shape than the nearest network's; or the
+/// blocks are those of no network that this crate has.
 pub fn infer_config(tensors: &HashMap<String, Tensor>) -> Result<ModelConfig> {
     let dims = |name: &str| tensors.get(name).map(Tensor::dims);
     let stem_dims = dims("conv1.weight").ok_or_else(|| unfit(without_stem(tensors)))?;
@@ -34,19 +34,14 @@ pub fn infer_config(tensors: &HashMap<String, Tensor>) -> Result<ModelConfig> {
         let blocks = shape.blocks.map(|b| b.to_string()).join("-");
         unfit(format!("no known network has {blocks} {kind} in its four stages"))
     })?;
-    let dim = match dims(PROJECTION_WEIGHT) {
-        Some(&[dim, _]) => dim,
-        Some(other) => return Err(unfit(format!("{PROJECTION_WEIGHT} has shape {other:?} instead of two dimensions"))),
-        None => ModelConfig::default().dim,
+    let backbone = ModelConfig { arch, width: base_width as f64 / 64.0, stem, ..ModelConfig::default() };
+    backbone.validate()?;
+    let config = match head::infer(tensors, backbone.feature_dim()) {
+        Ok(None) => backbone,
+        Ok(Some((head, dim))) => ModelConfig { head, dim, ..backbone },
+        Err(differences) => return Err(unfit(differences.join("; "))),
     };
-    let config = ModelConfig { arch, width: base_width as f64 / 64.0, stem, dim, ..ModelConfig::default() };
     config.validate()?;
-    if let Some(&[_, inputs]) = dims(PROJECTION_WEIGHT)
-        && inputs != config.feature_dim()
-    {
-        let (found, features) = ([dim, inputs], config.feature_dim());
-        return Err(unfit(format!("{PROJECTION_WEIGHT} has shape {found:?} instead of [{dim}, {features}]")));
-    }
     check_convolutions(shape, base_width, tensors)?;
     Ok(config)
 }

@@ -17,8 +17,8 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct WeightFile {
     /// The network's tensors, in MoCo's, CLSA's and this project's checkpoints those of the query encoder, by
-    /// torchvision's names: the backbone, and of a head whatever the file has (`fc.0` and `fc.2` for a projection head,
-    /// `fc` for a classifier or MoCo v1's linear head).
+    /// torchvision's names: the backbone, and the head that the file has (`fc.0` and `fc.2` for the paper's, `fc` for a
+    /// classifier or MoCo v1's linear head).
     pub tensors: HashMap<String, Tensor>,
     /// The key encoder of a checkpoint, by the same names.
     pub key: Option<HashMap<String, Tensor>>,
@@ -163,10 +163,7 @@ fn check_companions(
     if !differences.is_empty() {
         return fail(format!("has a key encoder that differs from its query encoder: {}", differences.join("; ")));
     }
-    let width = [head::PROJECTION_WEIGHT, head::LINEAR_WEIGHT]
-        .iter()
-        .find_map(|name| query.get(*name)?.dims().first().copied());
-    match (bank.map(|bank| bank.dims()[1]), width) {
+    match (bank.map(|bank| bank.dims()[1]), head::embedding_dim(query)) {
         (Some(bank), Some(width)) if bank != width => {
             fail(format!("has a memory bank of keys of {bank} components, but its embeddings have {width}"))
         }

@@ -12,9 +12,10 @@ pub struct Preset {
 
 impl Preset {
     /// All presets, the smallest first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self { name: "demo", toml: include_str!("../../presets/demo.toml") },
         Self { name: "cifar10", toml: include_str!("../../presets/cifar10.toml") },
+        Self { name: "moco-cifar10", toml: include_str!("../../presets/moco-cifar10.toml") },
         Self { name: "imagenet-single-200", toml: include_str!("../../presets/imagenet-single-200.toml") },
         Self { name: "imagenet-single-800", toml: include_str!("../../presets/imagenet-single-800.toml") },
         Self { name: "imagenet-multi-200", toml: include_str!("../../presets/imagenet-multi-200.toml") },

@@ -15,7 +15,7 @@ impl Config {
         self.views.validate().map_err(|error| ConfigError::Views(error.within("views")))?;
         let Self { method, optim, train, compute, data, eval, checkpoint, knn, .. } = self;
         let batch = train.batch_size;
-        let monitored = knn.every > 0;
+        let monitored = knn.is_on();
         let fraction = "use a number from 0 to 1";
         let one = "use at least 1";
         let neighbors = "use at least 1 neighbor and 1 image of each split";
@@ -28,6 +28,12 @@ impl Config {
             rule(!self.views.weak.is_empty(), "views.weak", "[]", "name at least one weak view"),
             rule(batch > 0, "train.batch_size", batch, one),
             rule(train.epochs > 0, "train.epochs", train.epochs, one),
+            rule(
+                train.stop_epoch <= train.epochs,
+                "train.stop_epoch",
+                train.stop_epoch,
+                "use an epoch up to train.epochs, or 0 for all of them",
+            ),
             rule(method.bank >= batch, "method.bank", method.bank, &bank),
             within(0.0..=1.0, "method.momentum", method.momentum, fraction),
             positive("method.temperature", method.temperature),

@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 use clsa_augment::ViewPlan;
-use clsa_model::{Backend, Compute, ModelConfig, Precision};
+use clsa_model::{Backend, Compute, FeatureStage, ModelConfig, Precision};
 use serde::{Deserialize, Serialize};
 
 /// Everything that decides a run's result, but for the data themselves.
@@ -55,6 +55,17 @@ pub struct ComputeConfig {
     /// Whether a GPU times cuDNN's plans for every convolution and takes the fastest. Bits may then differ from run to run.
     #[serde(skip_serializing_if = "is_off")]
     pub tune: bool,
+}
+
+/// Left out where it is 0, for the reason of [`is_off`].
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde gives a reference
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Left out where it is the default, for the reason of [`is_off`].
+fn is_backbone(stage: &FeatureStage) -> bool {
+    *stage == FeatureStage::Backbone
 }
 
 /// Left out where it is off, so that the files of runs that do not use it stay what they were.
@@ -164,17 +175,27 @@ impl Default for OptimConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Passes over the data.
+    /// Passes over the data, which the schedule of the learning rate is for.
     pub epochs: u64,
+    /// The epoch after which the run stops, to be gone on with at another time; 0: the last.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stop_epoch: u64,
     /// Images per step and rank.
     pub batch_size: usize,
     /// Seed of weights, order and views.
     pub seed: u64,
 }
 
+impl TrainConfig {
+    /// The epoch after which this run ends or stops.
+    pub fn last_epoch(&self) -> u64 {
+        if self.stop_epoch == 0 { self.epochs } else { self.stop_epoch.min(self.epochs) }
+    }
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { epochs: 200, batch_size: 256, seed: 0 }
+        Self { epochs: 200, stop_epoch: 0, batch_size: 256, seed: 0 }
     }
 }
 
@@ -230,12 +251,18 @@ impl Default for EvalConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MonitorConfig {
-    /// Epochs between evaluations; 0 for none at all.
+    /// Epochs between evaluations; 0 for none but those of `at`.
     pub every: u64,
+    /// Further epochs after which there is one, such as those of a published curve.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<u64>,
     /// Neighbors.
     pub k: usize,
     /// Temperature of the votes.
     pub temperature: f64,
+    /// Where in the query encoder features are taken: `backbone`, `embedding`, or a stage such as `layer3`.
+    #[serde(skip_serializing_if = "is_backbone")]
+    pub stage: FeatureStage,
     /// Training images in the subset.
     pub train_samples: usize,
     /// Test images in the subset.
@@ -244,7 +271,27 @@ pub struct MonitorConfig {
 
 impl Default for MonitorConfig {
     fn default() -> Self {
-        Self { every: 10, k: 200, temperature: 0.07, train_samples: 10_000, test_samples: 2_000 }
+        Self {
+            every: 10,
+            at: Vec::new(),
+            k: 200,
+            temperature: 0.07,
+            stage: FeatureStage::Backbone,
+            train_samples: 10_000,
+            test_samples: 2_000,
+        }
+    }
+}
+
+impl MonitorConfig {
+    /// Whether there is any evaluation.
+    pub fn is_on(&self) -> bool {
+        self.every > 0 || !self.at.is_empty()
+    }
+
+    /// Whether there is one after `done` epochs.
+    pub fn is_due(&self, done: u64) -> bool {
+        (self.every > 0 && done.is_multiple_of(self.every)) || self.at.contains(&done)
     }
 }
 

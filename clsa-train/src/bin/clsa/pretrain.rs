@@ -37,6 +37,9 @@ pub struct Args {
     /// Passes over the data
     #[arg(long)]
     epochs: Option<u64>,
+    /// Stops after this epoch of the schedule; --resume with a later one goes on, with 0 to the end
+    #[arg(long, value_name = "EPOCH")]
+    until_epoch: Option<u64>,
     /// Images per step
     #[arg(long)]
     batch_size: Option<usize>,
@@ -92,6 +95,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
             if !args.other_images {
                 check_images(run.folder(), &images)?;
             }
+            let (at, last, epochs) = (checkpoint.position.epoch, config.train.last_epoch(), config.train.epochs);
+            if at >= last && last < epochs {
+                return Err(request(format!(
+                    "--resume {}: the run is at epoch {at} and stops after epoch {last}; add --until-epoch with a later one, or with 0 \
+                     for all {epochs}",
+                    run.folder().path().display()
+                )));
+            }
             say!("resuming {} at step {}", checkpoint.path.display(), checkpoint.position.step);
             say_what_is_replaced(run.folder(), checkpoint.position.step)?;
             (run, Some(checkpoint))
@@ -121,6 +132,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         train.batch_size,
     );
     let communicator = Box::new(SingleProcess);
+    let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
     let trainer = TrainerConfig { config, run: Some(run), data, device, threads, communicator };
     let trainer = Trainer::new(trainer, checkpoint.as_ref())?;
     images.write(&folder)?;
@@ -139,6 +151,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
             }
             say!("the run is in {path}");
             say!("evaluate it with: {} eval --run {path}", program());
+        }
+        End::Paused(checkpoint) => {
+            if let Some(checkpoint) = checkpoint {
+                say!("epoch {last} of {epochs} is done; checkpoint {}", checkpoint.display());
+            }
+            say!("continue with: {} pretrain --resume {path} --until-epoch 0", program());
         }
         End::Stopped(checkpoint) => {
             if let Some(checkpoint) = checkpoint {
@@ -260,6 +278,7 @@ fn named_by_option(error: ConfigError) -> Failure {
 fn overrides(args: &Args) -> Vec<String> {
     let named = [
         args.epochs.map(|v| format!("train.epochs={v}")),
+        args.until_epoch.map(|v| format!("train.stop_epoch={v}")),
         args.batch_size.map(|v| format!("train.batch_size={v}")),
         args.seed.map(|v| format!("train.seed={v}")),
     ];
@@ -272,7 +291,7 @@ fn open(config: &Config) -> Result<Datasets, DataError> {
     // A source without a test split or labels trains all the same, without the k-NN monitor.
     let labeled = |data: &Arc<dyn Dataset>| has_classes(data.as_ref());
     let test = test.ok().filter(labeled).filter(|_| labeled(&train));
-    if test.is_none() && config.knn.every > 0 {
+    if test.is_none() && config.knn.is_on() {
         say!("note: {} has no labeled test images, so there is no k-NN accuracy", config.data.source);
     }
     Ok(Datasets { train, test })
