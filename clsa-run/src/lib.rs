@@ -6,6 +6,7 @@ mod data_identity;
 mod folder;
 mod locked_run;
 mod metrics;
+mod recipe;
 mod schedule;
 mod tensorboard;
 
@@ -19,5 +20,6 @@ pub use data_identity::{DataIdentity, hash_names_and_labels};
 pub use folder::{RunError, RunFolder};
 pub use locked_run::{LockedRun, Resumption};
 pub use metrics::{KnnRecord, Metrics, MetricsError, MetricsWriter, Record, StepRecord};
+pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeMeasure};
 pub use schedule::cosine;
 pub use tensorboard::{EventFile, EventImage};

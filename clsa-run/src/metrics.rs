@@ -185,9 +185,9 @@ impl MetricsWriter {
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         if whole < bytes.len() {
             // A line that was cut off by a crash is no record; one that lacks only its end is.
-            match step_of(&bytes[whole..]) {
-                Some(_) => bytes.push(b'\n'),
-                None => bytes.truncate(whole),
+            match serde_json::from_slice::<Record>(&bytes[whole..]) {
+                Ok(_) => bytes.push(b'\n'),
+                Err(_) => bytes.truncate(whole),
             }
             clsa_files::write_whole(&path, &bytes).map_err(MetricsError::io(&path))?;
         }
@@ -308,6 +308,16 @@ mod tests {
         assert_eq!((metrics.steps.len(), metrics.cut_off), (1, true));
         let metrics = read(&format!("{STEP}\n{}", step(2, 1.0))).unwrap();
         assert_eq!((metrics.steps.len(), metrics.cut_off), (2, false), "a whole last line without its end counts");
+    }
+
+    #[test]
+    fn a_run_goes_on_after_a_last_line_that_is_no_record_whole_as_it_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::at(folder.path());
+        fs::write(run.metrics_file(), format!("{STEP}\n{{\"step\": 2, \"loss\": 1.0}}")).unwrap();
+        drop(MetricsWriter::open(&run, 2).unwrap());
+        assert_eq!(losses(&run).len(), 1);
+        assert_eq!(fs::read_to_string(run.metrics_file()).unwrap(), format!("{STEP}\n"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{EncoderKind, Figures};
 use crate::EvalError;
 use clsa_augment::CenterCrop;
+use clsa_model::FeatureStage;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -20,6 +21,7 @@ use std::path::Path;
 /// let evaluation = Evaluation {
 ///     weights: "encoder.safetensors".into(),
 ///     encoder_sha256: "0".repeat(64),
+///     stage: Default::default(),
 ///     data: "imagefolder:cats".into(),
 ///     data_sha256: "1".repeat(64),
 ///     classes: vec!["cat".into(), "dog".into()],
@@ -47,6 +49,9 @@ pub struct Evaluation {
     pub weights: String,
     /// [`encoder_hash`](crate::hashes::encoder_hash) of the trained encoder.
     pub encoder_sha256: String,
+    /// Where in the encoders features are taken.
+    #[serde(default, skip_serializing_if = "is_backbone")]
+    pub stage: FeatureStage,
     /// The data set, as it was named.
     pub data: String,
     /// Hash of its content, by which another evaluation is seen to be of the same images:
@@ -64,6 +69,11 @@ pub struct Evaluation {
     pub chance: Option<Chance>,
     /// One entry for each protocol.
     pub protocols: Vec<ProtocolResult>,
+}
+
+/// Left out where features are taken as in most evaluations.
+fn is_backbone(stage: &FeatureStage) -> bool {
+    *stage == FeatureStage::Backbone
 }
 
 /// Expected accuracy of naming classes at random, percent.

@@ -1,10 +1,11 @@
 //! Evaluations as tables of plain text.
 
 use super::{Evaluation, Measure};
+use clsa_model::FeatureStage;
 use std::fmt::Display;
 
 impl Evaluation {
-    /// The figures, one table for each measure.
+    /// The figures, one table for each measure; before them, where features are taken, if that is not the backbone's last stage.
     pub fn table(&self) -> String {
         let mut tables: Vec<(Measure, String)> = Vec::new();
         for protocol in &self.protocols {
@@ -28,7 +29,11 @@ impl Evaluation {
         if let (Some(chance), Some((_, table))) = (self.chance, accuracies) {
             *table += &line("chance", "", &format!("{:.1}", chance.top1), "", &format!("{:.1}", chance.top5));
         }
-        tables.into_iter().map(|(_, table)| table).collect::<Vec<_>>().join("\n")
+        let stage = match &self.stage {
+            FeatureStage::Backbone => String::new(),
+            stage => format!("features: {stage}\n"),
+        };
+        stage + &tables.into_iter().map(|(_, table)| table).collect::<Vec<_>>().join("\n")
     }
 
     /// The main figure of each class, one table for each protocol, one column for each encoder.
@@ -60,6 +65,6 @@ impl Evaluation {
 }
 
 fn line(protocol: &str, encoder: impl Display, first: &str, interval: &str, second: &str) -> String {
-    let line = format!("{protocol:<17}{encoder:<12}{first:>13}  {interval:<16}{second:>8}");
+    let line = format!("{protocol:<20}{encoder:<12}{first:>13}  {interval:<16}{second:>8}");
     line.trim_end().to_owned() + "\n"
 }

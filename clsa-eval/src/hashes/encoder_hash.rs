@@ -2,11 +2,12 @@
 
 use crate::EvalError;
 use candle_core::DType;
-use clsa_model::Encoder;
+use clsa_model::{Encoder, FeatureStage, head};
 use sha2::{Digest, Sha256};
 
-/// SHA-256 over names, shapes and values of the backbone's parameters and running statistics, as 64 hexadecimal
-/// digits.
+/// SHA-256 over names, shapes and values of the parameters and running statistics that the encoder's features depend on, as 64
+/// hexadecimal digits: those of the backbone, and where the features are the embedding those of the head too. A stage before the
+/// last is a part of the hash by its name.
 ///
 /// # Errors
 /// A tensor operation fails.
@@ -25,9 +26,14 @@ use sha2::{Digest, Sha256};
 /// ```
 pub fn encoder_hash(encoder: &Encoder) -> Result<String, EvalError> {
     let mut tensors: Vec<_> = encoder.state_dict()?.into_iter().collect();
-    tensors.retain(|(name, _)| !clsa_model::head::owns(name) && !name.ends_with("num_batches_tracked"));
+    let with_head = *encoder.feature_stage() == FeatureStage::Embedding;
+    let counts = |name: &str| (with_head || !head::owns(name)) && !name.ends_with("num_batches_tracked");
+    tensors.retain(|(name, _)| counts(name));
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let mut hash = Sha256::new();
+    if let FeatureStage::Stage(name) = encoder.feature_stage() {
+        hash.update(name);
+    }
     for (name, tensor) in tensors {
         hash.update(format!("{name}{:?}", tensor.dims()));
         let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;

@@ -28,6 +28,51 @@ impl Default for KnnConfig {
     }
 }
 
+/// Settings of k-NN that publications use, by name.
+const NAMED: [(&str, KnnConfig); 3] = [
+    // Wu et al. 2018, instance discrimination.
+    ("instance-discrimination", KnnConfig { k: 200, temperature: 0.07 }),
+    // MoCo's notebook for CIFAR-10, and after it SimSiam's and lightly's benchmarks.
+    ("moco", KnnConfig { k: 200, temperature: 0.1 }),
+    // Caron et al. 2021, DINO.
+    ("dino", KnnConfig { k: 20, temperature: 0.07 }),
+];
+
+impl KnnConfig {
+    /// The settings of a publication: `instance-discrimination` (Wu et al. 2018; k 200, T 0.07), `moco` (its notebook for CIFAR-10;
+    /// k 200, T 0.1) or `dino` (Caron et al. 2021; k 20, T 0.07).
+    ///
+    /// # Examples
+    /// ```
+    /// use clsa_eval::protocols::KnnConfig;
+    ///
+    /// assert_eq!(KnnConfig::named("dino"), Some(KnnConfig { k: 20, temperature: 0.07 }));
+    /// assert_eq!(KnnConfig::named("unheard-of"), None);
+    /// ```
+    pub fn named(name: &str) -> Option<Self> {
+        NAMED.iter().find(|(known, _)| *known == name).map(|(_, config)| *config)
+    }
+
+    /// What settings of [`Knn`] ask for: those that were given, then those of the publication that is named, then defaults.
+    fn of(settings: &Settings) -> Result<Self, EvalError> {
+        let named = settings.text("knn")?.map(|name| {
+            let names: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
+            Self::named(name).ok_or_else(|| EvalError::setting("knn", name, format!("use {}", names.join(", "))))
+        });
+        let defaults = Self::default();
+        let (given_k, given_t) = (settings.given("k"), settings.given("temperature"));
+        let mut config = Self {
+            k: settings.count("k")?.map_or(defaults.k, |k| k as usize),
+            temperature: settings.number("temperature")?.unwrap_or(defaults.temperature),
+        };
+        if let Some(named) = named.transpose()? {
+            config.k = if given_k.is_some() { config.k } else { named.k };
+            config.temperature = if given_t.is_some() { config.temperature } else { named.temperature };
+        }
+        Ok(config)
+    }
+}
+
 /// What [`knn`] gives.
 #[derive(Clone, Debug)]
 pub struct KnnResult {
@@ -116,6 +161,12 @@ impl Protocol for Knn {
     fn settings(&self) -> &[Setting] {
         &[
             Setting {
+                name: "knn",
+                kind: SettingKind::Text,
+                placeholder: "NAME",
+                about: "k and temperature of a publication: instance-discrimination (200, 0.07), moco (200, 0.1) or dino (20, 0.07)",
+            },
+            Setting {
                 name: "k",
                 kind: SettingKind::Count,
                 placeholder: "K",
@@ -130,6 +181,10 @@ impl Protocol for Knn {
         ]
     }
 
+    fn check_settings(&self, settings: &Settings) -> Result<(), EvalError> {
+        KnnConfig::of(settings).map(|_| ())
+    }
+
     fn check_data(&self, data: &EvalData, settings: &Settings) -> Result<(), EvalError> {
         let images = data.train().len();
         match settings.given("k") {
@@ -142,12 +197,9 @@ impl Protocol for Knn {
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {
-        let (defaults, settings) = (KnnConfig::default(), bench.settings());
-        let config = KnnConfig {
-            k: settings.count("k")?.map_or(defaults.k, |k| k as usize),
-            temperature: settings.number("temperature")?.unwrap_or(defaults.temperature),
-        };
-        let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
+        let config = KnnConfig::of(bench.settings())?;
+        let variant = Some(format!("k={} T={}", config.k, config.temperature));
+        let mut outcome = Outcome { variant, settings: json!(config), ..Outcome::default() };
         for set in bench.labeled_features()? {
             let result = knn(set.train, set.test, &config)?;
             if result.k < config.k && outcome.results.is_empty() {

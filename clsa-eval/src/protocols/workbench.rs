@@ -125,6 +125,7 @@ impl<'a> Workbench<'a> {
         Evaluation {
             weights: weights.to_owned(),
             encoder_sha256: self.encoders[0].sha256.clone(),
+            stage: self.encoders[0].encoder.feature_stage().clone(),
             data: data.to_owned(),
             data_sha256: joined_hash([Some(&self.train_sha256), self.test_sha256.as_ref()].into_iter().flatten()),
             classes: self.data.train().class_names().to_vec(),

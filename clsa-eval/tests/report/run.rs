@@ -5,7 +5,7 @@ use clsa_augment::CenterCrop;
 use clsa_data::Presence;
 use clsa_eval::evaluation::{Chance, EncoderKind, EncoderResult, Evaluation, Figures, ProtocolResult};
 use clsa_eval::metrics::{Accuracy, AveragePrecision, Predictions, SameClassShare};
-use clsa_model::{Compute, Encoder};
+use clsa_model::{Compute, Encoder, FeatureStage};
 use clsa_run::Config;
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -89,6 +89,7 @@ pub fn evaluate(folder: &Path) {
     let evaluation = Evaluation {
         weights: "checkpoints/step-00000015.safetensors".to_owned(),
         encoder_sha256: "0".repeat(64),
+        stage: FeatureStage::Backbone,
         data: "procedural".to_owned(),
         data_sha256: "1".repeat(64),
         classes: vec!["circle".into(), "stripes".into(), HOSTILE.into(), "a class with a rather long name".into()],
@@ -116,6 +117,7 @@ pub fn evaluate_elsewhere(folder: &Path) {
         voc07(EncoderKind::Chance, [0.5, 0.4, 0.6, 0.3, 0.4, 0.5]),
     ];
     let voc07 = Evaluation {
+        stage: FeatureStage::Backbone,
         data: "voc2007:VOCdevkit".to_owned(),
         data_sha256: "2".repeat(64),
         classes: vec!["aeroplane".into(), "bicycle".into()],
@@ -134,6 +136,7 @@ pub fn evaluate_elsewhere(folder: &Path) {
     let retrieved = serde_json::json!([{ "query": 77_777, "neighbours": [1, 2] }]);
     let retrieval = Evaluation {
         weights: "checkpoints/step-00000010.safetensors".to_owned(),
+        stage: FeatureStage::Backbone,
         data: "flat:photographs".to_owned(),
         data_sha256: "3".repeat(64),
         classes: Vec::new(),

@@ -16,6 +16,7 @@ use clsa_eval::evaluation::Evaluation;
 use clsa_eval::protocols::{
     DEFAULT_PROTOCOLS, EvalData, PROTOCOLS, Protocol, Workbench, WorkbenchConfig, check, named,
 };
+use clsa_model::FeatureStage;
 use console::Console;
 use settings::{SettingOptions, named_as_options};
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use subject::Subject;
 #[command(after_help = "Examples:
   clsa eval
   clsa eval --run runs/demo --protocol knn --k 200
+  clsa eval --run runs/demo --protocol knn --knn moco --stage embedding
   clsa eval --run runs/demo --protocol linear --lr 1,3,10,30
   clsa eval --run runs/demo --protocol finetune --labels 10%
   clsa eval --run runs/demo --protocol voc07 --data voc2007:/data/VOCdevkit
@@ -48,6 +50,10 @@ pub struct Args {
     /// The images, as KIND:PATH, such as imagefolder:/data/imagenet [default: those of the run]
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
+    /// Where in the encoders features are taken: backbone (its last stage), embedding (after the projection head) or a stage, such as
+    /// layer3 [default: backbone]
+    #[arg(long, value_name = "STAGE")]
+    stage: Option<String>,
     #[command(flatten)]
     settings: SettingOptions,
     /// Print the figures of each class too; eval.json has them always
@@ -83,6 +89,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let subject = Subject::of(&args)?;
     for protocol in &protocols {
         protocol.check_settings(&subject.settings).map_err(named_as_options)?;
+    }
+    if let Some(protocol) = protocols.iter().find(|protocol| protocol.trains_backbone())
+        && subject.stage != FeatureStage::Backbone
+    {
+        let (stage, name) = (&subject.stage, protocol.name());
+        return Err(request(format!("--stage {stage}: {name} trains the whole backbone; leave one of the two out")));
     }
     output::check("--out", &subject.out)?;
     for folder in [&subject.cache, &subject.cache.join("features")] {

@@ -15,6 +15,7 @@ mod pretrain;
 mod progress;
 mod replay;
 mod report;
+mod reproduce;
 mod signals;
 mod streams;
 mod view_grid;
@@ -42,6 +43,7 @@ enum Command {
     Views(views::Args),
     Data(data::Args),
     Convert(convert::Args),
+    Reproduce(reproduce::Args),
     Replay(replay::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Command::Views(args) => views::run(args),
         Command::Data(args) => data::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Reproduce(args) => reproduce::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -8,7 +8,7 @@ use clsa_augment::CenterCrop;
 use clsa_eval::evaluation::Evaluation;
 use clsa_eval::hashes::joined_hash;
 use clsa_eval::protocols::{SettingValue, Settings};
-use clsa_model::{Compute, Encoder, ModelConfig, Stem, weights};
+use clsa_model::{Compute, Encoder, FeatureStage, ModelConfig, ModelError, Stem, head, weights};
 use clsa_run::RunFolder;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ const MOST_PIXELS: u32 = 16_384;
 pub struct Subject {
     pub weights: PathBuf,
     pub model: ModelConfig,
+    /// Where in the encoders features are taken.
+    pub stage: FeatureStage,
     /// Seed of the untrained encoder.
     seed: u64,
     pub data: String,
@@ -64,11 +66,13 @@ impl Subject {
         transform.normalize = config.views.key.normalize;
         let own = &config.data.source;
         let other = args.data.as_ref().filter(|data| *data != own);
-        let out = other
-            .map_or_else(|| run.evaluation_file(), |data| run.path().join(format!("eval-{}.json", short_name(data))));
+        let parts = [other.map(|data| short_name(data)), stage_name(args)];
+        let name: String = parts.into_iter().flatten().map(|part| format!("-{part}")).collect();
+        let out = if name.is_empty() { run.evaluation_file() } else { run.path().join(format!("eval{name}.json")) };
         Ok(Self {
             weights: run.newest_checkpoint()?,
             model: config.model.clone(),
+            stage: stage(args),
             seed: config.train.seed,
             data: args.data.clone().unwrap_or_else(|| own.clone()),
             transform,
@@ -88,11 +92,15 @@ impl Subject {
         Ok(Self {
             weights: file.to_owned(),
             model,
+            stage: stage(args),
             seed: 0,
             data: args.data.clone().ok_or_else(|| request("--data: name the images to evaluate on"))?,
             transform: transform(&settings, resize, crop)?,
             settings,
-            out: args.out.clone().unwrap_or_else(|| format!("{name}.eval.json").into()),
+            out: args.out.clone().unwrap_or_else(|| match stage_name(args) {
+                Some(stage) => format!("{name}.{stage}.eval.json").into(),
+                None => format!("{name}.eval.json").into(),
+            }),
             cache: args.cache.clone().unwrap_or_else(|| format!("{name}.eval").into()),
             from_run: false,
         })
@@ -121,7 +129,17 @@ impl Subject {
                 self.weights.display()
             )));
         }
-        encoder.load_backbone(&file.tensors).map_err(|error| {
+        let loaded = match self.stage {
+            FeatureStage::Embedding if !file.tensors.keys().any(|name| head::owns(name)) => {
+                let named = self.weights.display();
+                return Err(request(format!(
+                    "--stage embedding: {named} has no projection head; use backbone or a stage"
+                )));
+            }
+            FeatureStage::Embedding => encoder.load_state_dict(&file.tensors),
+            FeatureStage::Backbone | FeatureStage::Stage(_) => encoder.load_backbone(&file.tensors),
+        };
+        loaded.map_err(|error| {
             request(format!("{}: {}", self.weights.display(), misfit(&self.model, &file.tensors, &error.to_string())))
         })?;
         foreign_head::note(&self.weights, &file);
@@ -129,8 +147,24 @@ impl Subject {
     }
 
     pub fn untrained(&self, device: &Device) -> Result<Encoder, Failure> {
-        Ok(Encoder::new(&self.model, Compute::default(), self.seed, device)?)
+        let mut encoder = Encoder::new(&self.model, Compute::default(), self.seed, device)?;
+        encoder.set_feature_stage(self.stage.clone()).map_err(|error| match error {
+            ModelError::Config { value, expected, .. } => request(format!("--stage {value}: {expected}")),
+            error => error.into(),
+        })?;
+        Ok(encoder)
     }
+}
+
+/// Where features are taken.
+fn stage(args: &Args) -> FeatureStage {
+    args.stage.clone().map_or(FeatureStage::Backbone, FeatureStage::from)
+}
+
+/// The stage as a part of a file's name; none for the backbone's last.
+fn stage_name(args: &Args) -> Option<String> {
+    let stage = stage(args);
+    (stage != FeatureStage::Backbone).then(|| short_name(&stage.to_string()))
 }
 
 /// The name of the first tensor that holds a value which is infinite or not a number.

@@ -1,0 +1,237 @@
+//! Recipes: presets of others' experiments, with the figures that these have published.
+
+use crate::config::{ComputeConfig, Config};
+use crate::metrics::Metrics;
+
+/// A preset that repeats an experiment of others, and what they found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Recipe {
+    /// Name of the recipe and of its preset.
+    pub name: &'static str,
+    /// The images that it is meant for.
+    pub images: &'static str,
+    /// What the figures measure.
+    pub measure: RecipeMeasure,
+    /// Who published the figures, and where; or what the recipe is compared with.
+    pub source: &'static str,
+    /// The figures, by epoch; none for an experiment of this project.
+    pub figures: &'static [PublishedFigure],
+}
+
+/// What a recipe's figures measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecipeMeasure {
+    /// The run's own k-NN evaluations, with the settings of its table `[knn]`.
+    Knn,
+    /// The protocol `linear` on the trained encoder.
+    Linear,
+}
+
+/// A figure that was published.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PublishedFigure {
+    /// Epochs finished before it was measured.
+    pub epoch: u64,
+    /// Top-1 accuracy, percent.
+    pub top1: f64,
+    /// How far another training may be from it and count as the same, points. The publications name none; these are the spread that
+    /// is seen between seeds, and a little more.
+    pub band: f64,
+}
+
+/// A figure beside the one that was published.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison {
+    /// What was published.
+    pub published: PublishedFigure,
+    /// What the run has, percent.
+    pub top1: f64,
+}
+
+const fn figure(epoch: u64, top1: f64, band: f64) -> PublishedFigure {
+    PublishedFigure { epoch, top1, band }
+}
+
+const PAPER: &str = "Wang and Qi 2021 (arXiv 2104.07713), table 1: linear evaluation on ImageNet";
+
+impl Recipe {
+    /// All recipes, the smallest first.
+    pub const ALL: [Self; 8] = [
+        Self {
+            name: "moco-cifar10",
+            images: "CIFAR-10",
+            measure: RecipeMeasure::Knn,
+            source: "the log in the notebook of MoCo's authors, \
+                     colab.research.google.com/github/facebookresearch/moco/blob/colab-notebook/colab/moco_cifar10_demo.ipynb",
+            figures: &[
+                figure(1, 31.98, 1.5),
+                figure(5, 37.95, 1.5),
+                figure(10, 48.03, 1.5),
+                figure(20, 61.38, 1.5),
+                figure(30, 67.05, 1.5),
+                figure(50, 73.30, 1.5),
+                figure(100, 78.06, 1.5),
+                figure(200, 82.58, 1.5),
+            ],
+        },
+        Self {
+            name: "clsa-cifar10",
+            images: "CIFAR-10",
+            measure: RecipeMeasure::Knn,
+            source: "none: moco-cifar10 with a strong view and DDM, to be held against it",
+            figures: &[],
+        },
+        Self {
+            name: "naive-cifar10",
+            images: "CIFAR-10",
+            measure: RecipeMeasure::Knn,
+            source: "none: moco-cifar10 with a strong view in InfoNCE, to be held against it",
+            figures: &[],
+        },
+        Self {
+            name: "imagenet-mocov2-200",
+            images: "ImageNet",
+            measure: RecipeMeasure::Linear,
+            source: PAPER,
+            figures: &[figure(200, 67.5, 1.0)],
+        },
+        Self {
+            name: "imagenet-single-200",
+            images: "ImageNet",
+            measure: RecipeMeasure::Linear,
+            source: PAPER,
+            figures: &[figure(200, 69.4, 1.0)],
+        },
+        Self {
+            name: "imagenet-single-800",
+            images: "ImageNet",
+            measure: RecipeMeasure::Linear,
+            source: PAPER,
+            figures: &[figure(800, 72.2, 1.0)],
+        },
+        Self {
+            name: "imagenet-multi-200",
+            images: "ImageNet",
+            measure: RecipeMeasure::Linear,
+            source: PAPER,
+            figures: &[figure(200, 73.3, 1.0)],
+        },
+        Self {
+            name: "imagenet-multi-800",
+            images: "ImageNet",
+            measure: RecipeMeasure::Linear,
+            source: PAPER,
+            figures: &[figure(800, 76.2, 1.0)],
+        },
+    ];
+
+    /// The recipe of this name.
+    ///
+    /// # Examples
+    /// ```
+    /// use clsa_run::{Config, Recipe};
+    ///
+    /// let moco = Recipe::named("moco-cifar10").expect("a recipe of this crate");
+    /// assert_eq!(moco.figures[3].epoch, 20);
+    /// let config = Config::load(moco.name, &["train.seed=3".to_owned()])?;
+    /// assert_eq!(Recipe::of(&config), Some(moco), "a seed is free");
+    /// let other = Config::load(moco.name, &["optim.lr=0.03".to_owned()])?;
+    /// assert_eq!(Recipe::of(&other), None);
+    /// # Ok::<(), clsa_run::ConfigError>(())
+    /// ```
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|recipe| recipe.name == name)
+    }
+
+    /// The recipe that a run of this configuration follows. What has no part in the result is free, and so are the seed, the
+    /// arithmetic of the encoders, and when the run is stopped and evaluated.
+    pub fn of(config: &Config) -> Option<Self> {
+        Self::ALL.into_iter().find(|recipe| recipe.config().is_some_and(|own| own.with_free_keys_of(config) == *config))
+    }
+
+    fn config(&self) -> Option<Config> {
+        Config::load(self.name, &[]).ok()
+    }
+
+    /// The figures of a run beside the published ones, as far as both are there; of a recipe that is measured by
+    /// [`RecipeMeasure::Knn`].
+    pub fn compare(&self, metrics: &Metrics) -> Vec<Comparison> {
+        let comparison = |published: &PublishedFigure| {
+            let own = metrics.knn.iter().rfind(|knn| knn.epoch == published.epoch)?;
+            Some(Comparison { published: *published, top1: own.top1 })
+        };
+        self.figures.iter().filter_map(comparison).collect()
+    }
+}
+
+impl Comparison {
+    /// How much more the run has, points.
+    pub fn difference(&self) -> f64 {
+        self.top1 - self.published.top1
+    }
+
+    /// Whether the run's figure is in the band.
+    pub fn is_inside(&self) -> bool {
+        self.difference().abs() <= self.published.band
+    }
+}
+
+impl Config {
+    /// This configuration with the keys of another that a recipe leaves free.
+    fn with_free_keys_of(mut self, other: &Self) -> Self {
+        self.data = other.data.clone();
+        self.checkpoint = other.checkpoint.clone();
+        (self.train.seed, self.train.stop_epoch) = (other.train.seed, other.train.stop_epoch);
+        self.compute = ComputeConfig {
+            backend: other.compute.backend,
+            precision: other.compute.precision,
+            tune: other.compute.tune,
+            ..self.compute
+        };
+        (self.knn.every, self.knn.at) = (other.knn.every, other.knn.at.clone());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::KnnRecord;
+
+    #[test]
+    fn every_recipe_has_a_preset_that_trains_as_long_as_its_last_figure_asks() {
+        for recipe in Recipe::ALL {
+            let config = recipe.config().unwrap_or_else(|| panic!("{} is no preset", recipe.name));
+            assert_eq!(Recipe::of(&config), Some(recipe));
+            if let Some(last) = recipe.figures.last() {
+                assert_eq!(last.epoch, config.train.epochs, "{}", recipe.name);
+            }
+            let evaluated = |figure: &PublishedFigure| config.knn.is_due(figure.epoch);
+            assert!(recipe.measure == RecipeMeasure::Linear || recipe.figures.iter().all(evaluated), "{}", recipe.name);
+        }
+    }
+
+    #[test]
+    fn a_run_is_of_a_recipe_whatever_its_seed_and_place_and_of_none_with_another_method() {
+        let load = |change: &str| Config::load("moco-cifar10", &[change.to_owned()]).unwrap();
+        for free in
+            ["train.seed=9", "train.stop_epoch=10", "data.source=flat:x", "compute.precision=bf16", "knn.every=1"]
+        {
+            assert_eq!(Recipe::of(&load(free)).map(|recipe| recipe.name), Some("moco-cifar10"), "{free}");
+        }
+        for own in ["method.temperature=0.2", "train.epochs=100", "knn.k=20", "compute.bn_splits=4", "model.head=mlp"] {
+            assert_eq!(Recipe::of(&load(own)), None, "{own}");
+        }
+    }
+
+    #[test]
+    fn a_figure_at_the_edge_of_the_band_is_inside_and_beyond_it_is_not() {
+        let recipe = Recipe::named("moco-cifar10").unwrap();
+        let knn = |epoch, top1| KnnRecord { step: 97 * epoch, epoch, top1, top5: 99.0 };
+        let metrics =
+            Metrics { knn: vec![knn(0, 20.0), knn(1, 33.4), knn(5, 39.5), knn(7, 1.0)], ..Metrics::default() };
+        let found: Vec<_> = recipe.compare(&metrics).iter().map(|c| (c.published.epoch, c.is_inside())).collect();
+        assert_eq!(found, [(1, true), (5, false)]);
+    }
+}

@@ -1,0 +1,179 @@
+//! `clsa reproduce`.
+
+mod table;
+
+use crate::failure::{Failure, request};
+use crate::streams::{put, say};
+use crate::{eval, pretrain, program};
+use anyhow::anyhow;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Command, FromArgMatches};
+use clsa_eval::evaluation::{EncoderKind, Evaluation};
+use clsa_run::{Comparison, LockedRun, Metrics, Recipe, RecipeMeasure, RunFolder};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Repeat an experiment that others have published, and compare.
+///
+/// Trains the preset of that name in runs/NAME-SEED, or goes on with it there, evaluates as the publication does, and prints each
+/// figure beside the published one. Ends with exit code 1 where one is outside its band.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  clsa reproduce moco-cifar10 --data imagefolder:/data/cifar10 --until-epoch 20
+  clsa reproduce moco-cifar10 --until-epoch 0
+  clsa reproduce imagenet-single-200 --data imagefolder:/data/imagenet --device cuda --precision bf16
+  clsa reproduce --table")]
+pub struct Args {
+    /// The experiment
+    #[arg(required_unless_present = "table", value_parser = names())]
+    name: Option<String>,
+    /// Where its images are, as KIND:PATH [default: those of the run, where it is there]
+    #[arg(long, value_name = "SOURCE")]
+    data: Option<String>,
+    /// Stops after this epoch of the schedule; the same command with a later one goes on, with 0 to the end
+    #[arg(long, value_name = "EPOCH", default_value_t = 0, hide_default_value = true)]
+    until_epoch: u64,
+    /// Seed of weights, order and views, below 2^63
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: u64,
+    /// Arithmetic of the encoders: f32 or bf16
+    #[arg(long, value_parser = ["f32", "bf16"], default_value = "f32")]
+    precision: String,
+    /// The run's folder [default: runs/NAME-SEED]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Threads that compute [default: one for each core]
+    #[arg(long)]
+    threads: Option<String>,
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Writes a page with the figures of all runs that follow an experiment, in place of training [default: docs/RESULTS.md]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/RESULTS.md", conflicts_with = "name")]
+    table: Option<PathBuf>,
+    /// With --table: the folder of the runs
+    #[arg(long, value_name = "FOLDER", default_value = "runs", requires = "table")]
+    runs: PathBuf,
+}
+
+/// The names of the recipes, each with its images.
+fn names() -> PossibleValuesParser {
+    Recipe::ALL.map(|recipe| PossibleValue::new(recipe.name).help(recipe.images)).into()
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    if let Some(file) = &args.table {
+        return table::write(&args.runs, file);
+    }
+    let name = args.name.as_deref().unwrap_or_default();
+    let recipe = Recipe::named(name).ok_or_else(|| request(format!("{name}: there is no such experiment")))?;
+    let folder = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{}", args.seed)));
+    train(&args, &recipe, &folder)?;
+    let run = RunFolder::open(&folder)?;
+    if recipe.measure == RecipeMeasure::Linear && is_trained(&folder)? {
+        let linear = ["--protocol", "linear", "--device", &args.device].map(OsString::from);
+        eval::run(parsed("eval", &linear, &[("--run", folder.as_os_str().into())])?)?;
+    }
+    report(&recipe, &run)
+}
+
+/// Begins the run or goes on with it, up to the epoch that was asked for.
+fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
+    let mut options: Vec<(&str, OsString)> =
+        vec![("--until-epoch", args.until_epoch.to_string().into()), ("--device", args.device.clone().into())];
+    options.extend(args.data.iter().map(|data| ("--data", data.into())));
+    options.extend(args.threads.iter().map(|threads| ("--threads", threads.into())));
+    if RunFolder::at(folder).config_file().is_file() {
+        let config = RunFolder::open(folder)?.config()?;
+        if Recipe::of(&config) != Some(*recipe) {
+            return Err(request(format!(
+                "--out {}: the run there does not follow {}; name another folder",
+                folder.display(),
+                recipe.name
+            )));
+        }
+        let wanted = if args.until_epoch == 0 { config.train.epochs } else { args.until_epoch };
+        if epochs_done(folder)? >= wanted {
+            say!("{} has {wanted} epochs already", folder.display());
+            return Ok(());
+        }
+        options.push(("--resume", folder.into()));
+    } else {
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent)?;
+        }
+        options.push(("--preset", recipe.name.into()));
+        options.push(("--seed", args.seed.to_string().into()));
+        options.push(("--set", format!("compute.precision={}", args.precision).into()));
+        options.push(("--out", folder.into()));
+    }
+    pretrain::run(parsed("pretrain", &[], &options)?)
+}
+
+/// Epochs that the newest checkpoint of a run has behind it.
+fn epochs_done(folder: &Path) -> Result<u64, Failure> {
+    Ok(LockedRun::resume(folder)?.checkpoint.position.epoch)
+}
+
+fn is_trained(folder: &Path) -> Result<bool, Failure> {
+    Ok(epochs_done(folder)? == RunFolder::open(folder)?.config()?.train.epochs)
+}
+
+/// Prints each figure that there is; fails where one is outside its band.
+fn report(recipe: &Recipe, run: &RunFolder) -> Result<(), Failure> {
+    let comparisons = comparisons(recipe, run)?;
+    for comparison in &comparisons {
+        let Comparison { published, top1, .. } = comparison;
+        let verdict = if comparison.is_inside() { "inside" } else { "outside" };
+        put!(
+            "epoch {}: {top1:.1}, published {:.1}, band ±{:.1}: {verdict}",
+            published.epoch,
+            published.top1,
+            published.band
+        )?;
+    }
+    if recipe.figures.is_empty() {
+        for knn in Metrics::read(&run.metrics_file())?.knn {
+            put!("epoch {}: {:.1}, none published", knn.epoch, knn.top1)?;
+        }
+    } else if comparisons.is_empty() {
+        let first = recipe.figures[0].epoch;
+        say!("note: the first published figure is of epoch {first}, which this run has not reached");
+    }
+    let outside = comparisons.iter().filter(|comparison| !comparison.is_inside()).count();
+    if outside > 0 {
+        let text = format!("{outside} of {} figures are outside their band", comparisons.len());
+        return Err(anyhow!("{}: {text}; `{} report` shows the run", run.path().display(), program()).into());
+    }
+    Ok(())
+}
+
+/// The figures of a run beside the published ones, as far as both are there.
+fn comparisons(recipe: &Recipe, run: &RunFolder) -> Result<Vec<Comparison>, Failure> {
+    match recipe.measure {
+        RecipeMeasure::Knn => Ok(recipe.compare(&Metrics::read(&run.metrics_file())?)),
+        RecipeMeasure::Linear => {
+            let file = run.evaluation_file();
+            let last = recipe.figures.last();
+            let evaluation = if file.is_file() { Some(Evaluation::read(&file)?) } else { None };
+            let linear = evaluation.iter().flat_map(|evaluation| &evaluation.protocols).find(|p| p.name() == "linear");
+            let trained = linear.and_then(|p| p.results.iter().find(|result| result.encoder == EncoderKind::Trained));
+            let top1 = trained.and_then(|result| result.figures.main()).map(|figure| figure.value);
+            Ok(last.zip(top1).map(|(published, top1)| Comparison { published: *published, top1 }).into_iter().collect())
+        }
+    }
+}
+
+/// The arguments of another command of this program.
+fn parsed<A: clap::Args + FromArgMatches>(
+    command: &'static str,
+    words: &[OsString],
+    options: &[(&str, OsString)],
+) -> Result<A, Failure> {
+    let options = options.iter().flat_map(|(name, value)| [OsString::from(name), value.clone()]);
+    let arguments = [OsString::from(command)].into_iter().chain(words.iter().cloned()).chain(options);
+    let matches = A::augment_args(Command::new(command)).try_get_matches_from(arguments);
+    let parsed = matches.and_then(|matches| A::from_arg_matches(&matches));
+    parsed.map_err(|error| request(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")))
+}

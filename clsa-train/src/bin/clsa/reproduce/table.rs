@@ -1,0 +1,140 @@
+//! The page of all runs that follow a recipe.
+
+use super::comparisons;
+use crate::failure::{Failure, request};
+use crate::output;
+use crate::streams::say;
+use anyhow::Context;
+use clsa_model::Precision;
+use clsa_run::{Config, KnnRecord, Metrics, Recipe, RecipeMeasure, RunFolder};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A run that follows a recipe.
+struct RecipeRun {
+    config: Config,
+    knn: Vec<KnnRecord>,
+    run: RunFolder,
+}
+
+/// Writes the page from the runs in a folder.
+pub fn write(runs: &Path, file: &Path) -> Result<(), Failure> {
+    output::check("--table", file)?;
+    let found = found(runs)?;
+    if found.is_empty() {
+        return Err(request(format!("--runs {}: no run in this folder follows an experiment", runs.display())));
+    }
+    let page = page(&found)?;
+    clsa_files::write_whole(file, page.as_bytes()).with_context(|| file.display().to_string())?;
+    say!("written: {}", file.display());
+    Ok(())
+}
+
+/// The runs by recipe, in the order of the table of recipes, then by seed.
+fn found(runs: &Path) -> Result<Vec<(Recipe, Vec<RecipeRun>)>, Failure> {
+    let entries = std::fs::read_dir(runs).map_err(|error| request(format!("--runs {}: {error}", runs.display())))?;
+    let mut all = Vec::new();
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let run = RunFolder::at(&path);
+        if !run.config_file().is_file() {
+            continue;
+        }
+        let config = run.config()?;
+        if let Some(recipe) = Recipe::of(&config) {
+            let knn = Metrics::read(&run.metrics_file())?.knn;
+            all.push((recipe, RecipeRun { config, knn, run }));
+        }
+    }
+    all.sort_by_key(|(_, run)| (run.config.train.seed, run.run.path().to_owned()));
+    let mut by_recipe: Vec<_> = Recipe::ALL.map(|recipe| (recipe, Vec::new())).into();
+    for (recipe, run) in all {
+        if let Some((_, runs)) = by_recipe.iter_mut().find(|(known, _)| *known == recipe) {
+            runs.push(run);
+        }
+    }
+    by_recipe.retain(|(_, runs)| !runs.is_empty());
+    Ok(by_recipe)
+}
+
+fn page(found: &[(Recipe, Vec<RecipeRun>)]) -> Result<String, Failure> {
+    let mut page = String::from(
+        "# Results beside published ones\n\n\
+         Written by `cargo xtask reproduce --table` from the runs that follow an experiment of others: the same settings but for the \
+         seed. Top-1 accuracy in percent, with the difference to the published figure, and whether that is in the band.\n",
+    );
+    for (recipe, runs) in found {
+        page += &format!("\n## {}\n\n", recipe.name);
+        page += &match recipe.measure {
+            RecipeMeasure::Knn => {
+                let knn = &runs[0].config.knn;
+                format!(
+                    "{}; k-NN with k = {} and T = {} on the {}, of all training images for all test images.",
+                    recipe.images, knn.k, knn.temperature, knn.stage
+                )
+            }
+            RecipeMeasure::Linear => format!("{}; a linear classifier on the frozen backbone.", recipe.images),
+        };
+        page += &format!(" Published: {}.\n\n", recipe.source);
+        page += &table(recipe, runs)?;
+        page += "\nCommands:\n\n```sh\n";
+        for run in runs {
+            page += &command(recipe, run);
+        }
+        page += "```\n";
+    }
+    Ok(page)
+}
+
+/// Rows are epochs, columns runs.
+fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
+    let mut head = "| epoch | published |".to_owned();
+    let mut line = "|--:|--:|".to_owned();
+    for run in runs {
+        let precision = match run.config.compute.precision {
+            Precision::F32 => "",
+            Precision::F64 => ", f64",
+            Precision::Bf16 => ", bf16",
+        };
+        head += &format!(" seed {}{precision} |", run.config.train.seed);
+        line += "--:|";
+    }
+    let mut epochs: BTreeSet<u64> = recipe.figures.iter().map(|figure| figure.epoch).collect();
+    if recipe.measure == RecipeMeasure::Knn {
+        epochs.extend(runs.iter().flat_map(|run| &run.knn).map(|knn| knn.epoch));
+    }
+    let mut rows = format!("{head}\n{line}\n");
+    for epoch in epochs {
+        let published = recipe.figures.iter().find(|figure| figure.epoch == epoch);
+        let text = published.map_or(String::new(), |figure| format!("{:.2} ± {:.1}", figure.top1, figure.band));
+        rows += &format!("| {epoch} | {text} |");
+        for run in runs {
+            let compared = comparisons(recipe, &run.run)?.into_iter().find(|c| c.published.epoch == epoch);
+            let own = run.knn.iter().rfind(|knn| knn.epoch == epoch).filter(|_| recipe.measure == RecipeMeasure::Knn);
+            rows += &match (compared, own) {
+                (Some(compared), _) => {
+                    let verdict = if compared.is_inside() { "inside" } else { "outside" };
+                    format!(" {:.1} ({:+.1}, {verdict}) |", compared.top1, compared.difference())
+                }
+                (None, Some(knn)) => format!(" {:.1} |", knn.top1),
+                (None, None) => " |".to_owned(),
+            };
+        }
+        rows += "\n";
+    }
+    Ok(rows)
+}
+
+/// The command that repeats a run.
+fn command(recipe: &Recipe, run: &RecipeRun) -> String {
+    let kind = run.config.data.source.split_once(':').map_or("", |(kind, _)| kind);
+    let seed = match run.config.train.seed {
+        0 => String::new(),
+        seed => format!(" --seed {seed}"),
+    };
+    let precision = if run.config.compute.precision == Precision::Bf16 { " --precision bf16" } else { "" };
+    let until = match run.config.train.stop_epoch {
+        0 => String::new(),
+        epoch => format!(" --until-epoch {epoch}"),
+    };
+    format!("cargo xtask reproduce {} --data {kind}:PATH{seed}{precision}{until}\n", recipe.name)
+}
