@@ -8,7 +8,7 @@ mod pixels;
 mod raw_pixels;
 mod rows;
 
-pub use extract::{extract, extract_into};
+pub use extract::{extract, extract_into, extract_stage};
 pub use file::{FeatureFile, center_crops_key};
 pub use five_crops::{TEST_CROPS, TRAIN_CROPS, extract_crops_into};
 pub(crate) use labels::all_labels;

@@ -3,10 +3,12 @@
 mod accuracy;
 mod average_precision;
 mod estimate;
+mod label_free;
 mod same_class;
 
 pub(crate) use accuracy::rank;
 pub use accuracy::{Accuracy, ClassAccuracy, Predictions};
 pub use average_precision::{AveragePrecision, ClassPrecision, Precisions, average_precision};
 pub use estimate::Estimate;
+pub use label_free::label_free;
 pub use same_class::SameClassShare;

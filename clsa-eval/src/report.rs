@@ -10,6 +10,7 @@ mod curves;
 mod data_sets;
 mod embedding;
 mod html;
+mod label_free;
 mod maps;
 mod measure_section;
 mod neighbors;

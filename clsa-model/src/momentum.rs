@@ -44,16 +44,20 @@ impl MomentumPair {
     where
         A: Architecture + Clone + 'static,
     {
-        if !(0.0..=1.0).contains(&momentum) {
-            return Err(ModelError::Config {
-                field: "momentum",
-                value: momentum.to_string(),
-                expected: "use a number from 0 to 1".to_owned(),
-            });
-        }
+        check(momentum)?;
         let query = Encoder::new(architecture, compute, seed, device)?;
         let key = query.twin()?;
         Ok(Self { query, key, momentum })
+    }
+
+    /// Sets m, for schedules that change it.
+    ///
+    /// # Errors
+    /// It is not within 0..=1.
+    pub fn set_momentum(&mut self, momentum: f64) -> Result<()> {
+        check(momentum)?;
+        self.momentum = momentum;
+        Ok(())
     }
 
     /// `ξ ← m·ξ + (1-m)·θ`, in place; parameters only, each encoder keeps its own running statistics.
@@ -65,4 +69,15 @@ impl MomentumPair {
         let pairs: Vec<_> = pairs.map(|(key, query)| (&key.var, &query.var)).collect();
         moving_averages(&pairs, self.momentum)
     }
+}
+
+fn check(momentum: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&momentum) {
+        return Ok(());
+    }
+    Err(ModelError::Config {
+        field: "momentum",
+        value: momentum.to_string(),
+        expected: "use a number from 0 to 1".to_owned(),
+    })
 }

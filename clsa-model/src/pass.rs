@@ -8,6 +8,7 @@ use candle_core::Tensor;
 #[must_use = "a pass holds its activations until `backward` is called or it is dropped"]
 pub struct Pass {
     embedding: Tensor,
+    features: Tensor,
     recorded: Box<dyn Recorded>,
 }
 
@@ -18,14 +19,21 @@ pub(crate) trait Recorded: Send + Sync {
 }
 
 impl Pass {
-    pub(crate) fn new(embedding: Tensor, recorded: impl Recorded + 'static) -> Self {
-        Self { embedding, recorded: Box::new(recorded) }
+    /// `features` are what the head has seen.
+    pub(crate) fn new(embedding: Tensor, features: Tensor, recorded: impl Recorded + 'static) -> Self {
+        Self { embedding, features, recorded: Box::new(recorded) }
     }
 
     /// The embedding (N, dim), rows of unit length, without graph; of
     /// [`forward_features`](crate::Encoder::forward_features), the features (N, C).
     pub fn embedding(&self) -> &Tensor {
         &self.embedding
+    }
+
+    /// The pooled features (N, C) of the backbone's last stage in this pass, without graph: for a classifier that is trained beside the
+    /// encoder without touching it.
+    pub fn features(&self) -> &Tensor {
+        &self.features
     }
 
     /// Propagates the gradient of the embedding (N, dim) back through the encoder and adds the parameters' gradients to

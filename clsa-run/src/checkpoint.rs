@@ -8,7 +8,7 @@ use crate::config::Config;
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::MemoryBank;
 use clsa_model::Encoder;
-use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, QUERY};
+use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, PROBE, QUERY};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -29,6 +29,8 @@ pub struct TrainingState<'a> {
     pub velocities: &'a [Var],
     /// The memory bank.
     pub bank: &'a MemoryBank,
+    /// The variables of the online probe, by name; none where there is no probe.
+    pub probe: &'a [(String, Var)],
 }
 
 /// Where a run stands: the next batch is number `batch` of `epoch`.
@@ -240,6 +242,20 @@ impl Checkpoint {
             let saved = saved.ok_or_else(|| damaged(&self.path, format!("lacks {OPTIMIZER}{}", parameter.name)))?;
             velocity.set(&saved.to_device(velocity.device())?)?;
         }
+        // A run may go on with a probe that it did not have before.
+        for (name, var) in state.probe {
+            match self.tensors.get(&format!("{PROBE}{name}")) {
+                Some(saved) if saved.dims() == var.dims() => var.set(&saved.to_device(var.device())?)?,
+                Some(saved) => {
+                    let (got, expected) = (saved.dims(), var.dims());
+                    return Err(damaged(
+                        &self.path,
+                        format!("holds {PROBE}{name} of {got:?} where it is {expected:?} here"),
+                    ));
+                }
+                None => {}
+            }
+        }
         let rows = self.tensors.get(BANK).ok_or_else(|| damaged(&self.path, format!("lacks {BANK}")))?;
         let now = state.bank.rows();
         if rows.dims() != now.dims() {
@@ -265,6 +281,7 @@ impl TrainingState<'_> {
         for (parameter, velocity) in self.query.parameters().iter().zip(self.velocities) {
             tensors.insert(format!("{OPTIMIZER}{}", parameter.name), velocity.as_detached_tensor());
         }
+        tensors.extend(self.probe.iter().map(|(name, var)| (format!("{PROBE}{name}"), var.as_detached_tensor())));
         tensors.insert(BANK.to_owned(), self.bank.rows().clone());
         Ok(tensors)
     }

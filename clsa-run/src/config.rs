@@ -11,7 +11,7 @@ pub use error::ConfigError;
 pub use presets::Preset;
 pub use tables::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, DataConfig, EvalConfig, MethodConfig, MonitorConfig,
-    OptimConfig, StrongLoss, TrainConfig,
+    OptimConfig, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 
 use serde::Deserialize;

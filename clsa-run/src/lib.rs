@@ -4,6 +4,7 @@ mod checkpoint;
 mod config;
 mod data_identity;
 mod folder;
+mod label_free;
 mod locked_run;
 mod metrics;
 mod recipe;
@@ -14,12 +15,13 @@ pub use candle_core;
 pub use checkpoint::{Checkpoint, CheckpointError, Position, TrainingState};
 pub use config::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, MethodConfig,
-    MonitorConfig, OptimConfig, Preset, StrongLoss, TrainConfig,
+    MonitorConfig, OptimConfig, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 pub use data_identity::{DataIdentity, hash_names_and_labels};
 pub use folder::{RunError, RunFolder};
+pub use label_free::{LabelFree, Verdict};
 pub use locked_run::{LockedRun, Resumption};
-pub use metrics::{KnnRecord, Metrics, MetricsError, MetricsWriter, Record, StepRecord};
+pub use metrics::{KnnRecord, LabelFreeRecord, Metrics, MetricsError, MetricsWriter, ProbeRecord, Record, StepRecord};
 pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeMeasure};
-pub use schedule::cosine;
+pub use schedule::{Progress, cosine};
 pub use tensorboard::{EventFile, EventImage};

@@ -1,6 +1,7 @@
 //! What a run records: `metrics.jsonl`, one object a line, and the same scalars as TensorBoard events.
 
 use crate::folder::RunFolder;
+use crate::label_free::LabelFree;
 use crate::tensorboard::EventFile;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -17,6 +18,10 @@ pub enum Record {
     Step(StepRecord),
     /// A k-NN evaluation.
     Knn(KnnRecord),
+    /// An evaluation without labels.
+    LabelFree(LabelFreeRecord),
+    /// An evaluation of the online probe.
+    Probe(ProbeRecord),
     /// A record of another version of this crate, which is passed over.
     #[serde(other, skip_serializing)]
     Unknown,
@@ -48,6 +53,31 @@ pub struct StepRecord {
 /// A k-NN evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KnnRecord {
+    /// Steps taken before it.
+    pub step: u64,
+    /// Epochs finished before it.
+    pub epoch: u64,
+    /// Accuracy, percent.
+    pub top1: f64,
+    /// Accuracy among the five best classes, percent.
+    pub top5: f64,
+}
+
+/// An evaluation without labels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabelFreeRecord {
+    /// Steps taken before it.
+    pub step: u64,
+    /// Epochs finished before it.
+    pub epoch: u64,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: LabelFree,
+}
+
+/// An evaluation of the online probe.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeRecord {
     /// Steps taken before it.
     pub step: u64,
     /// Epochs finished before it.
@@ -105,6 +135,10 @@ pub struct Metrics {
     pub steps: Vec<StepRecord>,
     /// The k-NN evaluations.
     pub knn: Vec<KnnRecord>,
+    /// The evaluations without labels.
+    pub label_free: Vec<LabelFreeRecord>,
+    /// The evaluations of the online probe.
+    pub probe: Vec<ProbeRecord>,
     /// Whether the last line was cut off, as a killed run leaves it; it is passed over.
     pub cut_off: bool,
 }
@@ -133,6 +167,8 @@ impl Metrics {
                     metrics.steps.push(step);
                 }
                 Ok(Record::Knn(knn)) => metrics.knn.push(knn),
+                Ok(Record::LabelFree(label_free)) => metrics.label_free.push(label_free),
+                Ok(Record::Probe(probe)) => metrics.probe.push(probe),
                 Ok(Record::Unknown) => {}
                 Err(_) if !line.ends_with(b"\n") => metrics.cut_off = true,
                 Err(_) if line.trim_ascii().is_empty() => {}
@@ -152,6 +188,12 @@ impl Metrics {
         }
         while self.knn.last().is_some_and(|last| last.step >= step) {
             self.knn.pop();
+        }
+        while self.label_free.last().is_some_and(|last| last.step >= step) {
+            self.label_free.pop();
+        }
+        while self.probe.last().is_some_and(|last| last.step >= step) {
+            self.probe.pop();
         }
     }
 }
@@ -219,6 +261,17 @@ impl MetricsWriter {
                 ],
             ),
             Record::Knn(at) => (at.step, vec![("knn/top1", at.top1), ("knn/top5", at.top5)]),
+            Record::Probe(at) => (at.step, vec![("probe/top1", at.top1), ("probe/top5", at.top5)]),
+            Record::LabelFree(LabelFreeRecord { step, figures, .. }) => (
+                *step,
+                vec![
+                    ("label_free/effective_rank", figures.effective_rank),
+                    ("label_free/alignment", figures.alignment),
+                    ("label_free/uniformity", figures.uniformity),
+                    ("label_free/own_view_retrieval", figures.own_view_retrieval),
+                    ("label_free/spread", figures.spread),
+                ],
+            ),
             Record::Unknown => return Ok(()),
         };
         let events = self.events()?;

@@ -57,7 +57,7 @@ const PAPER: &str = "Wang and Qi 2021 (arXiv 2104.07713), table 1: linear evalua
 
 impl Recipe {
     /// All recipes, the smallest first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self {
             name: "moco-cifar10",
             images: "CIFAR-10",
@@ -88,6 +88,21 @@ impl Recipe {
             measure: RecipeMeasure::Knn,
             source: "none: moco-cifar10 with a strong view in InfoNCE, to be held against it",
             figures: &[],
+        },
+        Self {
+            name: "lightly-moco-cifar10",
+            images: "CIFAR-10",
+            measure: RecipeMeasure::Knn,
+            source: "lightly's benchmark of February 2022, \
+                     github.com/lightly-ai/lightly/blob/master/docs/source/getting_started/benchmarks/cifar10_benchmark.py",
+            figures: &[figure(200, 83.8, 1.5)],
+        },
+        Self {
+            name: "mocov2plus-cifar10",
+            images: "CIFAR-10",
+            measure: RecipeMeasure::Linear,
+            source: "solo-learn's table, github.com/vturrisi/solo-learn#cifar-10, whose linear classifier was trained beside the encoder",
+            figures: &[figure(1000, 92.94, 1.0)],
         },
         Self {
             name: "imagenet-mocov2-200",
@@ -182,6 +197,7 @@ impl Config {
     fn with_free_keys_of(mut self, other: &Self) -> Self {
         self.data = other.data.clone();
         self.checkpoint = other.checkpoint.clone();
+        self.probe = other.probe.clone();
         (self.train.seed, self.train.stop_epoch) = (other.train.seed, other.train.stop_epoch);
         self.compute = ComputeConfig {
             backend: other.compute.backend,

@@ -43,6 +43,8 @@ pub struct Clsa {
     pub optimizer: MomentumSgd,
     /// The gradients of the last step.
     pub gradients: Gradients,
+    /// The backbone's features (N, C) of the last step's first weak view, without graph: for a classifier that is trained beside.
+    pub features: Option<Tensor>,
     /// Steps taken, which is also the stream of ShuffleBN.
     pub steps: u64,
     /// The other ranks.
@@ -69,7 +71,18 @@ impl Clsa {
             ..ClsaLoss::default()
         };
         let gradients = Gradients::new(pair.query.parameters().len());
-        Self { pair, bank, optimizer, gradients, steps: 0, communicator, loss, method: method.clone(), seed }
+        Self {
+            pair,
+            bank,
+            optimizer,
+            gradients,
+            features: None,
+            steps: 0,
+            communicator,
+            loss,
+            method: method.clone(),
+            seed,
+        }
     }
 
     /// One step on a batch: loss, gradients, bank and update. A GPU is waited for once, before the update.
@@ -82,6 +95,7 @@ impl Clsa {
         let first_weak = views.weak.first().ok_or(TrainError::NoWeakView)?;
         // Queries: every view is its own pass with its own batch statistics, weak views first, in order.
         let mut queries = self.queries("weak", &views.weak)?;
+        self.features = queries.first().map(|query| query.pass.features().clone());
         queries.extend(self.queries("strong", &views.strong)?);
         let (weak, all): (Vec<usize>, usize) = ((0..views.weak.len()).collect(), queries.len());
         let strong: Vec<usize> = (weak.len()..all).collect();
@@ -118,13 +132,14 @@ impl Clsa {
         Ok(report)
     }
 
-    /// What a checkpoint holds.
+    /// What a checkpoint holds, but for what is trained beside.
     pub fn state(&self) -> TrainingState<'_> {
         TrainingState {
             query: &self.pair.query,
             key: &self.pair.key,
             velocities: self.optimizer.velocity(),
             bank: &self.bank,
+            probe: &[],
         }
     }
 

@@ -74,7 +74,7 @@ impl KnnMonitor {
 }
 
 /// Decodes the samples `indices` and leaves out those that cannot be.
-fn leave_out_bad(
+pub(crate) fn leave_out_bad(
     data: &dyn Dataset,
     indices: &mut Vec<usize>,
     max_bad_fraction: f64,
@@ -82,7 +82,7 @@ fn leave_out_bad(
 ) -> Result<()> {
     let bad: Vec<_> = indices.par_iter().filter_map(|&index| Some((index, data.image(index).err()?))).collect();
     for (_, reason) in &bad {
-        warn(&format!("left out of the k-NN monitor: {reason}"));
+        warn(&format!("left out of the evaluations during training: {reason}"));
     }
     if bad.len() as f64 > max_bad_fraction * indices.len() as f64 {
         return Err(TrainError::TooManyBad { bad: bad.len(), images: indices.len(), limit: 100.0 * max_bad_fraction });
@@ -92,7 +92,7 @@ fn leave_out_bad(
 }
 
 /// Samples drawn by the seed, in the order of the data set.
-fn subset(data: &dyn Dataset, samples: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn subset(data: &dyn Dataset, samples: usize, seed: u64) -> Vec<usize> {
     let mut indices = random_subset(data.len(), samples, seed);
     indices.sort_unstable();
     indices

@@ -145,6 +145,7 @@ pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajecto
         alpha: config.alpha,
         symmetric: false,
         strong_loss: StrongLoss::Ddm,
+        ..MethodConfig::default()
     };
     let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, config.wd)?;
     let mut clsa = Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 0);

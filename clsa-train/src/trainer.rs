@@ -3,15 +3,18 @@
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::feed::Fed;
+use crate::label_free_monitor::LabelFreeMonitor;
 use crate::make_views::MakeViews;
 use crate::method::Clsa;
 use crate::monitor::KnnMonitor;
+use crate::probe_monitor::ProbeMonitor;
 use crate::setup::build;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
 use clsa_run::{
-    Checkpoint, Config, KnnRecord, LockedRun, Metrics, MetricsWriter, Position, Record, StepRecord, cosine,
+    Checkpoint, Config, KnnRecord, LabelFreeRecord, LockedRun, Metrics, MetricsWriter, OptimConfig, Position,
+    ProbeRecord, Progress, Record, StepRecord, TrainingState,
 };
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +43,8 @@ pub struct Datasets {
     pub train: Arc<dyn Dataset>,
     /// Images to test the k-NN monitor on; none where the source has no test split or no labels.
     pub test: Option<Arc<dyn Dataset>>,
+    /// Images, labeled or not, whose views the label-free monitor looks at; where there are none but those to train on, these.
+    pub held_out: Option<Arc<dyn Dataset>>,
 }
 
 /// What a run is made of.
@@ -66,6 +71,16 @@ pub trait Observer {
     /// The k-NN monitor has evaluated the query encoder.
     fn knn(&mut self, record: &KnnRecord);
 
+    /// The label-free monitor has evaluated the query encoder.
+    fn label_free(&mut self, record: &LabelFreeRecord) {
+        let _ = record;
+    }
+
+    /// The online probe was evaluated.
+    fn probe(&mut self, record: &ProbeRecord) {
+        let _ = record;
+    }
+
     /// Something is not as it should be, but the run goes on: one sentence.
     fn warning(&mut self, text: &str);
 }
@@ -89,6 +104,8 @@ struct Output {
     run: LockedRun,
     metrics: MetricsWriter,
     monitor: Option<KnnMonitor>,
+    label_free: Option<LabelFreeMonitor>,
+    probe: Option<ProbeMonitor>,
     /// Whether the evaluation of the checkpoint that the run goes on from is still to be made, because it was killed before.
     evaluation_is_due: bool,
     /// The step that the run has gone back to, until a checkpoint takes the place of those after it.
@@ -127,12 +144,17 @@ impl Trainer {
             let _ = sender.send(format!("sample skipped: {}", bad.reason));
         });
         let position = checkpoint.map_or(Position::default(), |c| c.position);
+        let probe = (run.is_some() && config.probe.lr > 0.0)
+            .then(|| ProbeMonitor::new(&config, &clsa.pair.query, data.train.as_ref(), data.test.clone()))
+            .transpose()?;
         if let Some(checkpoint) = checkpoint {
-            clsa.bank = checkpoint.restore(clsa.state())?;
+            clsa.bank = checkpoint.restore(state(&clsa, probe.as_ref()))?;
             clsa.steps = position.step;
         }
         let output = match run {
             Some(run) => {
+                let held_out = data.held_out.unwrap_or_else(|| data.train.clone());
+                let label_free = config.knn.is_on().then(|| LabelFreeMonitor::new(&config, held_out));
                 let monitor = match &data.test {
                     Some(test) if config.knn.is_on() => Some(KnnMonitor::new(&config, data.train, test.clone())?),
                     _ => None,
@@ -140,11 +162,13 @@ impl Trainer {
                 run.write_config(&config)?;
                 let metrics = MetricsWriter::open(run.folder(), position.step)?;
                 let ends_an_epoch = position.step > 0 && position.batch == 0;
+                let recorded = Metrics::read(&run.folder().metrics_file())?;
                 let evaluation_is_due = ends_an_epoch
                     && config.knn.is_due(position.epoch)
-                    && Metrics::read(&run.folder().metrics_file())?.knn.iter().all(|knn| knn.step != position.step);
+                    && recorded.knn.iter().all(|record| record.step != position.step)
+                    && recorded.label_free.iter().all(|record| record.step != position.step);
                 let gone_back_to = checkpoint.map(|_| position.step);
-                Some(Output { run, metrics, monitor, evaluation_is_due, gone_back_to })
+                Some(Output { run, metrics, monitor, label_free, probe, evaluation_is_due, gone_back_to })
             }
             None => None,
         };
@@ -185,9 +209,8 @@ impl Trainer {
     /// The rest of an epoch. Returns whether the run was asked to stop before its end.
     fn epoch(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool> {
         let epoch = self.position.epoch;
-        let lr = cosine(self.config.optim.lr, epoch, self.config.train.epochs);
-        let batches = self.loader.batches_per_epoch();
-        let steps = self.config.train.epochs * batches as u64;
+        let (batches, epochs) = (self.loader.batches_per_epoch(), self.config.train.epochs);
+        let steps = epochs * batches as u64;
         let (plan, feed) = (self.views.plan(), self.views.feed());
         let mut source =
             self.loader.epoch(epoch, self.position.batch).map(|batch| -> Result<Fed> { Ok(feed.begin(plan, batch?)?) });
@@ -202,11 +225,20 @@ impl Trainer {
                 ahead = source.next();
             }
             let samples = fed.batch.samples.len();
+            let labels = fed.batch.labels.clone();
             let views = feed.views(plan, &fed, &self.device)?;
             let data_wait_s = fed.batch.wait.as_secs_f64();
             // The memory of the batch goes back to the loader, unless the GPU may still copy from it.
             let copied = feed.is_ahead().then_some(fed);
+            let part = self.position.batch as f64 / batches as f64;
+            let at = Progress { epoch, part, epochs };
+            let lr = self.config.optim.lr_at(at);
+            self.clsa.pair.set_momentum(self.config.method.momentum_at(at))?;
             let report = self.clsa.step(&views, lr).map_err(|e| at_step(e, self.position.step + 1, lr))?;
+            if let Some((probe, features)) = self.probe().zip(self.clsa.features.as_ref()) {
+                let schedule = OptimConfig { lr: self.config.probe.lr, final_lr: 0.0, ..self.config.optim.clone() };
+                probe.step(features, &labels, schedule.lr_at(at))?;
+            }
             drop(copied);
             let images_per_s = samples as f64 / start.elapsed().as_secs_f64();
             self.position.step += 1;
@@ -243,15 +275,33 @@ impl Trainer {
         Ok(stop.load(Ordering::Relaxed) && self.position.epoch < self.config.train.last_epoch())
     }
 
+    fn probe(&self) -> Option<&ProbeMonitor> {
+        self.output.as_ref()?.probe.as_ref()
+    }
+
     fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
         save(&mut self.output, &self.clsa, &self.config, self.position)
     }
 
-    /// The k-NN accuracy of the query encoder, percent, recorded and shown.
+    /// What the monitors find of the query encoder, recorded and shown; returns its k-NN accuracy, percent.
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<Option<f64>> {
-        let Some(Output { metrics, monitor: Some(monitor), .. }) = &mut self.output else { return Ok(None) };
-        let result = monitor.evaluate(&self.clsa.pair.query, &mut |warning| observer.warning(warning))?;
-        let Position { step, epoch, .. } = self.position;
+        let Some(Output { metrics, monitor, label_free, probe, .. }) = &mut self.output else { return Ok(None) };
+        let (query, Position { step, epoch, .. }) = (&self.clsa.pair.query, self.position);
+        if let Some(label_free) = label_free {
+            let figures = label_free.evaluate(query, &mut |warning| observer.warning(warning))?;
+            let record = LabelFreeRecord { step, epoch, figures };
+            metrics.write(&Record::LabelFree(record))?;
+            observer.label_free(&record);
+        }
+        if let Some(probe) = probe
+            && let Some((top1, top5)) = probe.evaluate(query, &mut |warning| observer.warning(warning))?
+        {
+            let record = ProbeRecord { step, epoch, top1, top5 };
+            metrics.write(&Record::Probe(record))?;
+            observer.probe(&record);
+        }
+        let Some(monitor) = monitor else { return Ok(None) };
+        let result = monitor.evaluate(query, &mut |warning| observer.warning(warning))?;
         let record = KnnRecord { step, epoch, top1: result.top1, top5: result.top5 };
         metrics.write(&Record::Knn(record))?;
         observer.knn(&record);
@@ -259,10 +309,15 @@ impl Trainer {
     }
 }
 
+/// What a checkpoint holds.
+fn state<'a>(clsa: &'a Clsa, probe: Option<&'a ProbeMonitor>) -> TrainingState<'a> {
+    TrainingState { probe: probe.map_or(&[], ProbeMonitor::variables), ..clsa.state() }
+}
+
 fn save(output: &mut Option<Output>, clsa: &Clsa, config: &Config, position: Position) -> Result<Option<PathBuf>> {
-    let Some(Output { run, metrics, gone_back_to, .. }) = output else { return Ok(None) };
+    let Some(Output { run, metrics, probe, gone_back_to, .. }) = output else { return Ok(None) };
     let folder = run.folder();
-    let path = Checkpoint::save(&folder.checkpoints(), clsa.state(), config, position)?;
+    let path = Checkpoint::save(&folder.checkpoints(), state(clsa, probe.as_ref()), config, position)?;
     folder.prune_checkpoints(gone_back_to.take(), position.step, config.checkpoint.keep)?;
     metrics.settle()?;
     Ok(Some(path))

@@ -327,7 +327,7 @@ fn train(gpu: &Device, precision: &str, folder: &Path, checkpoint: Option<&Path>
     ];
     let config = Config::load("demo", &changes.map(str::to_owned)).unwrap();
     let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
-    let data = Datasets { train: splits.train, test: None };
+    let data = Datasets { train: splits.train, test: None, held_out: None };
     let (run, checkpoint) = match checkpoint.map(|path| LockedRun::resume(path).unwrap()) {
         Some(Resumption { run, checkpoint, .. }) => (run, Some(checkpoint)),
         None => (LockedRun::begin(folder).unwrap(), None),

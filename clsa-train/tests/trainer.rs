@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use clsa_data::{Limits, Source};
-use clsa_run::{Config, KnnRecord, LockedRun, Record, StepRecord};
+use clsa_run::{Config, KnnRecord, LabelFreeRecord, LockedRun, Record, StepRecord};
 use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -30,6 +30,7 @@ fn config(ranks: usize) -> Config {
 struct Recorded {
     steps: Vec<StepRecord>,
     knn: Vec<KnnRecord>,
+    label_free: Vec<LabelFreeRecord>,
 }
 
 impl Observer for Recorded {
@@ -42,6 +43,10 @@ impl Observer for Recorded {
         self.knn.push(*record);
     }
 
+    fn label_free(&mut self, record: &LabelFreeRecord) {
+        self.label_free.push(*record);
+    }
+
     fn warning(&mut self, text: &str) {
         panic!("{text}");
     }
@@ -49,7 +54,8 @@ impl Observer for Recorded {
 
 fn train(folder: &Path, config: Config, communicator: Box<dyn Communicator>) -> (End, Recorded) {
     let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
-    let data = Datasets { train: splits.train, test: splits.test.ok() };
+    let (train, test) = (splits.train, splits.test.ok());
+    let data = Datasets { train, held_out: test.clone(), test };
     let run = communicator.is_first().then(|| LockedRun::begin(folder).unwrap());
     let trainer = TrainerConfig { config, run, data, device: Device::Cpu, threads: 1, communicator };
     let mut recorded = Recorded::default();
@@ -63,7 +69,8 @@ fn an_observer_sees_what_the_metrics_record() {
     let run = folder.path().join("run");
     let (end, recorded) = train(&run, config(1), Box::new(SingleProcess));
     let steps = recorded.steps.iter().map(|step| Record::Step(*step));
-    let observed = steps.chain(recorded.knn.iter().map(|knn| Record::Knn(*knn)));
+    let knn = recorded.knn.iter().map(|knn| Record::Knn(*knn));
+    let observed = steps.chain(knn).chain(recorded.label_free.iter().map(|record| Record::LabelFree(*record)));
     let mut observed: Vec<String> = observed.map(|record| serde_json::to_string(&record).unwrap()).collect();
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let mut recorded: Vec<&str> = text.lines().collect();

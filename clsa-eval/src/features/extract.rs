@@ -51,6 +51,29 @@ pub fn extract(
     Ok(Features { values, dim, labels })
 }
 
+/// As [`extract`], of the backbone's stage of this number, whatever stage the encoder is set to.
+///
+/// # Errors
+/// As [`extract`], or there is no such stage.
+pub fn extract_stage(
+    encoder: &Encoder,
+    stage: usize,
+    dataset: &dyn Dataset,
+    indices: &[usize],
+    transform: &CenterCrop,
+    batch_size: usize,
+) -> Result<Features, EvalError> {
+    let labels = labels(dataset, indices)?;
+    let dim = encoder.stages().get(stage).map_or(0, |stage| stage.channels);
+    let mut values = Vec::with_capacity(indices.len() * dim);
+    let extractor = Extractor { encoder, stage: Some(stage) };
+    extractor.center_crops(dataset, indices, transform, batch_size, &mut |rows| {
+        values.extend_from_slice(rows);
+        Ok(())
+    })?;
+    Ok(Features { values, dim, labels })
+}
+
 /// As [`extract`], of samples with or without labels: `sink` is given the features of each batch, in order.
 ///
 /// # Errors
@@ -63,12 +86,13 @@ pub fn extract_into(
     batch_size: usize,
     sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let crops = Crops {
-        side: transform.crop,
-        count: 1,
-        write: &|augmenter, image, out| transform.write(augmenter, image, Layout::ChannelsLast, out),
-    };
-    extract_crops(encoder, dataset, indices, &crops, batch_size, sink)
+    Extractor { encoder, stage: None }.center_crops(dataset, indices, transform, batch_size, sink)
+}
+
+/// An encoder, and the number of the stage whose features are taken, where it is not the one that the encoder is set to.
+pub(super) struct Extractor<'a> {
+    pub encoder: &'a Encoder,
+    pub stage: Option<usize>,
 }
 
 /// How an image is cut: `count` squares of `side` pixels, channels last, written one after the other.
@@ -78,35 +102,60 @@ pub(super) struct Crops<'a> {
     pub write: Write<'a>,
 }
 
-/// The features of each crop of each sample, in this order.
-pub(super) fn extract_crops(
-    encoder: &Encoder,
-    dataset: &dyn Dataset,
-    indices: &[usize],
-    crops: &Crops,
-    batch_size: usize,
-    sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
-) -> Result<(), EvalError> {
-    EvalError::at_least_one("batch_size", batch_size as u64)?;
-    let side = crops.side as usize;
-    let values = 3 * side * side;
-    std::thread::scope(|scope| {
-        // The next batch is decoded while the encoder works on this one.
-        let (sender, batches) = sync_channel(1);
-        scope.spawn(move || {
-            for batch in indices.chunks(batch_size.div_ceil(crops.count)) {
-                if sender.send(pixels(dataset, batch, crops.count * values, crops.write)).is_err() {
-                    return;
+impl Extractor<'_> {
+    fn center_crops(
+        &self,
+        dataset: &dyn Dataset,
+        indices: &[usize],
+        transform: &CenterCrop,
+        batch_size: usize,
+        sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let crops = Crops {
+            side: transform.crop,
+            count: 1,
+            write: &|augmenter, image, out| transform.write(augmenter, image, Layout::ChannelsLast, out),
+        };
+        self.crops(dataset, indices, &crops, batch_size, sink)
+    }
+
+    /// The features of each crop of each sample, in this order.
+    pub fn crops(
+        &self,
+        dataset: &dyn Dataset,
+        indices: &[usize],
+        crops: &Crops,
+        batch_size: usize,
+        sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        EvalError::at_least_one("batch_size", batch_size as u64)?;
+        let side = crops.side as usize;
+        let values = 3 * side * side;
+        std::thread::scope(|scope| {
+            // The next batch is decoded while the encoder works on this one.
+            let (sender, batches) = sync_channel(1);
+            scope.spawn(move || {
+                for batch in indices.chunks(batch_size.div_ceil(crops.count)) {
+                    if sender.send(pixels(dataset, batch, crops.count * values, crops.write)).is_err() {
+                        return;
+                    }
                 }
+            });
+            for batch in batches {
+                let pixels = batch?;
+                let count = pixels.len() / values.max(1);
+                let images = Tensor::from_vec(pixels, (count, side, side, 3), self.encoder.device())?;
+                let features = self.features(&images.permute((0, 3, 1, 2))?)?.to_dtype(DType::F32)?;
+                sink(&features.flatten_all()?.to_vec1::<f32>()?)?;
             }
-        });
-        for batch in batches {
-            let pixels = batch?;
-            let count = pixels.len() / values.max(1);
-            let images = Tensor::from_vec(pixels, (count, side, side, 3), encoder.device())?.permute((0, 3, 1, 2))?;
-            let features = encoder.features(&images)?.to_dtype(DType::F32)?;
-            sink(&features.flatten_all()?.to_vec1::<f32>()?)?;
-        }
-        Ok(())
-    })
+            Ok(())
+        })
+    }
+
+    fn features(&self, images: &Tensor) -> Result<Tensor, EvalError> {
+        Ok(match self.stage {
+            Some(stage) => self.encoder.features_at(images, stage)?,
+            None => self.encoder.features(images)?,
+        })
+    }
 }

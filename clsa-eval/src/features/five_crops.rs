@@ -1,6 +1,6 @@
 //! Five or ten crops of each image, by which VOC's images are classified.
 
-use super::extract::{Crops, extract_crops};
+use super::extract::{Crops, Extractor};
 use crate::EvalError;
 use clsa_augment::{AugmentError, Augmenter, CenterCrop, Crop, Layout, Op};
 use clsa_data::Dataset;
@@ -31,7 +31,7 @@ pub fn extract_crops_into(
     };
     let crops = Crops { side: transform.crop, count: crops, write: &write };
     let indices: Vec<usize> = (0..dataset.len()).collect();
-    extract_crops(encoder, dataset, &indices, &crops, batch_size, sink)
+    Extractor { encoder, stage: None }.crops(dataset, &indices, &crops, batch_size, sink)
 }
 
 fn write_crops(

@@ -22,8 +22,18 @@ impl Predictions {
     }
 
     /// Samples whose first class is right, percent.
-    pub(crate) fn top1(&self, labels: &[u32]) -> f64 {
-        let right = self.ranked.iter().zip(labels).filter(|(ranked, label)| ranked[0] == **label).count();
+    pub fn top1(&self, labels: &[u32]) -> f64 {
+        self.right_among(1, labels)
+    }
+
+    /// Samples of whose first five classes one is right, percent.
+    pub fn top5(&self, labels: &[u32]) -> f64 {
+        self.right_among(5, labels)
+    }
+
+    fn right_among(&self, first: usize, labels: &[u32]) -> f64 {
+        let rows = self.ranked.iter().zip(labels);
+        let right = rows.filter(|(ranked, label)| ranked.iter().take(first).any(|class| class == *label)).count();
         100.0 * right as f64 / labels.len() as f64
     }
 }

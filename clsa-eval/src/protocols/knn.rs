@@ -134,11 +134,8 @@ pub fn knn<'a>(
             rank(&votes, |class| voted[class])
         })
         .collect();
-    let share = |among: usize| {
-        let hits = ranked.iter().zip(test.labels).filter(|(r, label)| r.iter().take(among).any(|c| c == *label));
-        100.0 * hits.count() as f64 / test.labels.len() as f64
-    };
-    Ok(KnnResult { top1: share(1), top5: share(5), k, predictions: Predictions { ranked } })
+    let predictions = Predictions { ranked };
+    Ok(KnnResult { top1: predictions.top1(test.labels), top5: predictions.top5(test.labels), k, predictions })
 }
 
 /// The protocol `knn`.

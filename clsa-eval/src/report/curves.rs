@@ -2,7 +2,7 @@
 
 use super::plot::{Curves, Series};
 use super::reported_run::ReportedRun;
-use clsa_run::StepRecord;
+use clsa_run::{LabelFree, StepRecord};
 
 /// Points of a curve; longer records are averaged.
 const POINTS: usize = 300;
@@ -74,7 +74,8 @@ pub(super) fn learning_rate(runs: &[ReportedRun]) -> Curves {
     Curves { y_label: "learning rate", series, from_zero: true, level: None }
 }
 
-/// k-NN accuracy during training: top-1, and top-5 for a single run with more than five classes; chance as a level.
+/// k-NN accuracy during training: top-1, and for a single run top-5, where it has more than five classes, and the accuracy of the online
+/// probe, where it has one; chance as a level.
 pub(super) fn knn(runs: &[ReportedRun]) -> Curves {
     let mut series: Vec<Series> = Vec::new();
     for (color, run) in runs.iter().enumerate() {
@@ -88,9 +89,36 @@ pub(super) fn knn(runs: &[ReportedRun]) -> Curves {
             series.push(Series { name: "top-5".to_owned(), points, color: 1, marked: true });
         }
     }
+    if let [run] = runs
+        && !run.metrics.probe.is_empty()
+    {
+        let points = run.metrics.probe.iter().map(|probe| (probe.step as f64, probe.top1)).collect();
+        series.push(Series { name: "online linear probe".to_owned(), points, color: 2, marked: true });
+    }
     let classes: Vec<usize> = runs.iter().map(|run| run.classes().len()).collect();
     let level = (classes[0] > 0 && classes.iter().all(|&n| n == classes[0])).then(|| 100.0 / classes[0] as f64);
     Curves { y_label: "accuracy, %", series, from_zero: true, level }
+}
+
+/// Images whose own second view is the nearest, percent.
+pub(super) fn own_view_retrieval(runs: &[ReportedRun]) -> Curves {
+    let series = label_free(runs, |figures| figures.own_view_retrieval);
+    Curves { y_label: "found, %", series, from_zero: true, level: None }
+}
+
+/// Directions that embeddings use.
+pub(super) fn effective_rank(runs: &[ReportedRun]) -> Curves {
+    let series = label_free(runs, |figures| figures.effective_rank);
+    Curves { y_label: "effective rank", series, from_zero: true, level: None }
+}
+
+/// A curve of the label-free evaluations for each run.
+fn label_free(runs: &[ReportedRun], value: impl Fn(&LabelFree) -> f64) -> Vec<Series> {
+    let series = runs.iter().enumerate().map(|(color, run)| {
+        let points = run.metrics.label_free.iter().map(|record| (record.step as f64, value(&record.figures))).collect();
+        Series { name: run.name.clone(), points, color, marked: true }
+    });
+    series.collect()
 }
 
 pub(super) fn images_per_second(runs: &[ReportedRun]) -> Curves {

@@ -5,7 +5,9 @@ use super::commands::Commands;
 use super::html::command_text;
 use super::palette::dark_rules;
 use super::reported_run::ReportedRun;
-use super::{classes, configuration, data_sets, maps, neighbors, results, summary, throughput, training, views};
+use super::{
+    classes, configuration, data_sets, label_free, maps, neighbors, results, summary, throughput, training, views,
+};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -18,11 +20,12 @@ pub(super) fn page(runs: &[ReportedRun], commands: &Commands) -> String {
     let title = names.join(" · ");
     let compared = runs.len() > 1;
     let sets = data_sets::by_data(runs);
-    let sections: [(&str, &str, Markup); 10] = [
+    let sections: [(&str, &str, Markup); 11] = [
         ("results", "Results", results::section(runs, &sets, commands)),
         ("summary", if compared { "The runs" } else { "The run" }, summary::section(runs, commands)),
         ("loss", "Loss and learning rate", training::loss_section(runs)),
         ("knn", "k-NN during training", training::knn_section(runs, commands)),
+        ("label-free", "Without labels", label_free::section(runs, commands)),
         ("map", "Map of the features", each(runs, |run| part(&run.embedding, |made| maps::section(made, run)))),
         ("neighbors", "Nearest neighbors", each(runs, |run| part(&run.embedding, neighbors::section))),
         ("classes", "Classes", classes::section(&sets, compared, commands)),

@@ -40,11 +40,26 @@ fn a_run_gives_a_page_with_every_section_that_loads_nothing() {
     whole(&run, 7);
     let (page, missing) = page(&run);
     assert_eq!(missing, "");
-    for id in
-        ["results", "summary", "loss", "knn", "map", "neighbors", "classes", "views", "throughput", "configuration"]
-    {
+    for id in [
+        "results",
+        "summary",
+        "loss",
+        "knn",
+        "label-free",
+        "map",
+        "neighbors",
+        "classes",
+        "views",
+        "throughput",
+        "configuration",
+    ] {
         assert!(page.contains(&format!("<section id=\"{id}\"")), "{id}");
     }
+    let without_labels = section(&page, "label-free");
+    assert!(
+        without_labels.contains("learning: effective rank 8 to 40, own-view retrieval 8 to 40 %."),
+        "{without_labels}"
+    );
     assert!(!page.contains("class=\"missing\""));
     assert!(!page.contains("<script") && !page.contains(HOSTILE) && page.contains("&lt;script&gt;alert("));
     let loaded = page.split(" src=\"").skip(1).chain(page.split(" href=\"").skip(1));

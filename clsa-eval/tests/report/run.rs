@@ -34,7 +34,7 @@ pub fn configure(folder: &Path, seed: u64) {
     std::fs::write(folder.join("config.toml"), config(seed).to_toml()).unwrap();
 }
 
-/// Writes 15 steps and two k-NN evaluations.
+/// Writes 15 steps, two k-NN evaluations and two without labels.
 pub fn record(folder: &Path) {
     let mut lines = String::from("{\"kind\":\"knn\",\"step\":0,\"epoch\":0,\"top1\":30.0,\"top5\":100.0}\n");
     for step in 1..=15 {
@@ -49,6 +49,14 @@ pub fn record(folder: &Path) {
         .unwrap();
     }
     lines += "{\"kind\":\"knn\",\"step\":15,\"epoch\":3,\"top1\":55.0,\"top5\":100.0}\n";
+    for (step, epoch, rank) in [(0, 0, 8.0), (15, 3, 40.0)] {
+        writeln!(
+            lines,
+            "{{\"kind\":\"label_free\",\"step\":{step},\"epoch\":{epoch},\"images\":1000,\"effective_rank\":{rank:?},\
+             \"alignment\":0.5,\"uniformity\":-2.0,\"own_view_retrieval\":{rank:?},\"spread\":0.5}}"
+        )
+        .unwrap();
+    }
     std::fs::write(folder.join("metrics.jsonl"), lines).unwrap();
 }
 

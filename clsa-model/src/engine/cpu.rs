@@ -41,10 +41,10 @@ impl<E: Element> Engine for CpuEngine<E> {
             Ok((network.features(&mut tape, images, network.last_stage())?, tape))
         })?;
         match end {
-            PassEnd::Features => Ok(Pass::new(features, TapePass { tape, head: None })),
+            PassEnd::Features => Ok(Pass::new(features.clone(), features, TapePass { tape, head: None })),
             PassEnd::Embedding => {
                 let head = RecordedHead::new(network, &features, self.bn_splits)?;
-                Ok(Pass::new(head.embedding()?, TapePass { tape, head: Some(head) }))
+                Ok(Pass::new(head.embedding()?, features, TapePass { tape, head: Some(head) }))
             }
         }
     }

@@ -46,11 +46,11 @@ impl<G: Gpu> Engine for CudaEngine<G> {
         let mut tape = self.tape(Mode::Train, true);
         let features = network.features(&mut tape, images, network.last_stage())?;
         match end {
-            PassEnd::Features => Ok(Pass::new(features, TapePass { tape, head: None })),
+            PassEnd::Features => Ok(Pass::new(features.clone(), features, TapePass { tape, head: None })),
             PassEnd::Embedding => {
                 let pass = CandlePass::new(Mode::Train, DType::F32, true);
                 let head = HeadGraph::new(&network.head, &features, pass, self.bn_splits, &network.parameters)?;
-                Ok(Pass::new(head.embedding(), TapePass { tape, head: Some(head) }))
+                Ok(Pass::new(head.embedding(), features, TapePass { tape, head: Some(head) }))
             }
         }
     }

@@ -45,11 +45,12 @@ impl Engine for PortableEngine {
 
     fn record(&self, network: &Network, images: &Tensor, end: PassEnd) -> Result<Pass> {
         let features = network.features(&mut self.ops(Mode::Train, true), images, network.last_stage())?;
+        let detached = features.detach();
         let graph = match end {
             PassEnd::Features => features,
             PassEnd::Embedding => network.head.forward(&features, self.pass(Mode::Train, true), self.bn_splits)?,
         };
-        Ok(Pass::new(graph.detach(), GraphPass { graph, parameters: Arc::clone(&network.parameters) }))
+        Ok(Pass::new(graph.detach(), detached, GraphPass { graph, parameters: Arc::clone(&network.parameters) }))
     }
 
     fn features(&self, network: &Network, images: &Tensor, mode: Mode, stage: usize) -> Result<Tensor> {

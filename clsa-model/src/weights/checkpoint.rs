@@ -16,5 +16,8 @@ pub const KEY: &str = "key.";
 /// What the names of the optimizer's tensors begin with; they are ignored.
 pub const OPTIMIZER: &str = "optimizer.";
 
+/// What the names of the online probe's tensors begin with; they are ignored.
+pub const PROBE: &str = "probe.";
+
 /// The memory bank, (K, dim).
 pub const BANK: &str = "bank.rows";

@@ -89,7 +89,7 @@ impl Roles {
         } else if name.plain == checkpoint::BANK {
             self.bank = Some(Bank { stored: stored(), transposed: false });
         } else {
-            return name.plain.starts_with(checkpoint::OPTIMIZER);
+            return [checkpoint::OPTIMIZER, checkpoint::PROBE].iter().any(|part| name.plain.starts_with(part));
         }
         true
     }

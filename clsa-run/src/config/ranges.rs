@@ -36,12 +36,22 @@ impl Config {
             ),
             rule(method.bank >= batch, "method.bank", method.bank, &bank),
             within(0.0..=1.0, "method.momentum", method.momentum, fraction),
+            method
+                .final_momentum
+                .map_or(Ok(()), |momentum| within(0.0..=1.0, "method.final_momentum", momentum, fraction)),
             positive("method.temperature", method.temperature),
             positive("method.ddm_temperature", method.ddm_temperature),
             not_negative("method.alpha", method.alpha),
             not_negative("optim.lr", optim.lr),
             not_negative("optim.momentum", optim.momentum),
             not_negative("optim.weight_decay", optim.weight_decay),
+            rule(
+                optim.warmup_epochs < train.epochs,
+                "optim.warmup_epochs",
+                optim.warmup_epochs,
+                "use fewer epochs than train.epochs",
+            ),
+            not_negative("optim.final_lr", optim.final_lr),
             rule(
                 compute.bn_splits > 0 && batch.is_multiple_of(compute.bn_splits),
                 "compute.bn_splits",
@@ -63,6 +73,7 @@ impl Config {
             rule(!monitored || knn.train_samples > 0, "knn.train_samples", knn.train_samples, neighbors),
             rule(!monitored || knn.test_samples > 0, "knn.test_samples", knn.test_samples, neighbors),
             positive("knn.temperature", knn.temperature),
+            not_negative("probe.lr", self.probe.lr),
         ];
         rules.into_iter().collect()
     }

@@ -33,6 +33,9 @@ pub struct Config {
     /// The k-NN monitor.
     #[serde(default)]
     pub knn: MonitorConfig,
+    /// The online linear probe.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probe: ProbeConfig,
     /// When checkpoints are written.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
@@ -53,25 +56,13 @@ pub struct ComputeConfig {
     /// Numbers that the memory bank is kept in: `f32` (the paper) or `bf16`.
     pub bank: BankPrecision,
     /// Whether a GPU times cuDNN's plans for every convolution and takes the fastest. Bits may then differ from run to run.
-    #[serde(skip_serializing_if = "is_off")]
+    #[serde(skip_serializing_if = "is_default")]
     pub tune: bool,
 }
 
-/// Left out where it is 0, for the reason of [`is_off`].
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde gives a reference
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-/// Left out where it is the default, for the reason of [`is_off`].
-fn is_backbone(stage: &FeatureStage) -> bool {
-    *stage == FeatureStage::Backbone
-}
-
-/// Left out where it is off, so that the files of runs that do not use it stay what they were.
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde gives a reference
-fn is_off(switch: &bool) -> bool {
-    !switch
+/// Left out where it is the default, so that the files of runs that do not use it stay what they were.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Numbers that the memory bank is kept in.
@@ -127,6 +118,9 @@ pub struct MethodConfig {
     pub bank: usize,
     /// Momentum m of the key encoder.
     pub momentum: f64,
+    /// Momentum that it ends with, from `momentum` along half a cosine (MoCo v3: 1); none to keep `momentum`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub final_momentum: Option<f64>,
     /// Temperature τ of InfoNCE.
     pub temperature: f64,
     /// Temperature τ₂ of DDM.
@@ -144,6 +138,7 @@ impl Default for MethodConfig {
         Self {
             bank: 65_536,
             momentum: 0.999,
+            final_momentum: None,
             temperature: 0.2,
             ddm_temperature: 0.2,
             alpha: 1.0,
@@ -153,7 +148,18 @@ impl Default for MethodConfig {
     }
 }
 
-/// Momentum SGD with a cosine schedule per epoch.
+/// When the learning rate changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// With each epoch (the paper).
+    #[default]
+    Epoch,
+    /// With each step.
+    Step,
+}
+
+/// Momentum SGD with a cosine schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimConfig {
@@ -163,11 +169,20 @@ pub struct OptimConfig {
     pub momentum: f64,
     /// Weight decay, on every parameter.
     pub weight_decay: f64,
+    /// Epochs in which the learning rate rises from 0 to `lr`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub warmup_epochs: u64,
+    /// Learning rate that the cosine ends at.
+    #[serde(skip_serializing_if = "is_default")]
+    pub final_lr: f64,
+    /// Whether the learning rate changes with each `epoch` or each `step`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub schedule: Schedule,
 }
 
 impl Default for OptimConfig {
     fn default() -> Self {
-        Self { lr: 0.03, momentum: 0.9, weight_decay: 1e-4 }
+        Self { lr: 0.03, momentum: 0.9, weight_decay: 1e-4, warmup_epochs: 0, final_lr: 0.0, schedule: Schedule::Epoch }
     }
 }
 
@@ -178,7 +193,7 @@ pub struct TrainConfig {
     /// Passes over the data, which the schedule of the learning rate is for.
     pub epochs: u64,
     /// The epoch after which the run stops, to be gone on with at another time; 0: the last.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub stop_epoch: u64,
     /// Images per step and rank.
     pub batch_size: usize,
@@ -254,14 +269,14 @@ pub struct MonitorConfig {
     /// Epochs between evaluations; 0 for none but those of `at`.
     pub every: u64,
     /// Further epochs after which there is one, such as those of a published curve.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "is_default")]
     pub at: Vec<u64>,
     /// Neighbors.
     pub k: usize,
     /// Temperature of the votes.
     pub temperature: f64,
     /// Where in the query encoder features are taken: `backbone`, `embedding`, or a stage such as `layer3`.
-    #[serde(skip_serializing_if = "is_backbone")]
+    #[serde(skip_serializing_if = "is_default")]
     pub stage: FeatureStage,
     /// Training images in the subset.
     pub train_samples: usize,
@@ -293,6 +308,15 @@ impl MonitorConfig {
     pub fn is_due(&self, done: u64) -> bool {
         (self.every > 0 && done.is_multiple_of(self.every)) || self.at.contains(&done)
     }
+}
+
+/// A linear classifier that is trained beside the query encoder, on the features of the first weak view, which it does not touch; by
+/// SGD with momentum 0.9 and the schedule of the encoder. Evaluated with the k-NN monitor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeConfig {
+    /// Learning rate; 0 for no probe. 0.1 is a good one for features of a ResNet.
+    pub lr: f64,
 }
 
 /// When checkpoints are written and how many stay.

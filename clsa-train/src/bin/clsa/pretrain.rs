@@ -8,8 +8,8 @@ use crate::signals;
 use crate::streams::say;
 use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
 use clsa_run::{
-    CheckpointError, Config, ConfigError, DataIdentity, KnnRecord, LockedRun, Preset, Resumption, RunError, RunFolder,
-    StepRecord,
+    CheckpointError, Config, ConfigError, DataIdentity, KnnRecord, LabelFree, LabelFreeRecord, LockedRun, Metrics,
+    Preset, ProbeRecord, Resumption, RunError, RunFolder, StepRecord, Verdict,
 };
 use clsa_train::{Datasets, End, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, check_data, has_classes};
 use std::path::PathBuf;
@@ -140,6 +140,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut shown = ShownRun(Progress::new("step", "steps"));
     let end = trainer.run(&stop, &mut shown).map_err(|error| advised(error, &folder))?;
     drop(shown);
+    if let Some(verdict) = Verdict::of(&Metrics::read(&folder.metrics_file())?.label_free) {
+        say!("{verdict}");
+    }
     match end {
         End::Finished { before, after } => {
             match (before, after) {
@@ -182,6 +185,18 @@ impl Observer for ShownRun {
 
     fn knn(&mut self, record: &KnnRecord) {
         self.0.line(&format!("epoch {}: k-NN accuracy {:.1} %", record.epoch, record.top1));
+    }
+
+    fn probe(&mut self, record: &ProbeRecord) {
+        self.0.line(&format!("epoch {}: linear probe accuracy {:.1} %", record.epoch, record.top1));
+    }
+
+    fn label_free(&mut self, record: &LabelFreeRecord) {
+        let LabelFree { effective_rank, own_view_retrieval, .. } = record.figures;
+        self.0.line(&format!(
+            "epoch {}: effective rank {effective_rank:.1}, own-view retrieval {own_view_retrieval:.1} %",
+            record.epoch
+        ));
     }
 
     fn warning(&mut self, text: &str) {
@@ -290,9 +305,10 @@ fn open(config: &Config) -> Result<Datasets, DataError> {
     let Splits { train, test } = source.open_splits(Limits::default())?;
     // A source without a test split or labels trains all the same, without the k-NN monitor.
     let labeled = |data: &Arc<dyn Dataset>| has_classes(data.as_ref());
-    let test = test.ok().filter(labeled).filter(|_| labeled(&train));
+    let held_out = test.ok();
+    let test = held_out.clone().filter(labeled).filter(|_| labeled(&train));
     if test.is_none() && config.knn.is_on() {
         say!("note: {} has no labeled test images, so there is no k-NN accuracy", config.data.source);
     }
-    Ok(Datasets { train, test })
+    Ok(Datasets { train, test, held_out })
 }

@@ -1,0 +1,79 @@
+//! A linear classifier that is trained beside an encoder.
+
+use crate::EvalError;
+use crate::features::Features;
+use crate::metrics::Predictions;
+use crate::sgd_classifier::{SgdClassifier, Targets};
+use candle_core::{DType, Device, Tensor, Var};
+use clsa_data::Label;
+use clsa_model::SgdUpdate;
+
+/// A linear classifier that learns from an encoder's features while the encoder is trained, without touching it: how good a
+/// representation is can be seen at any time, at the price of one small matrix product a step.
+///
+/// # Examples
+/// ```
+/// use clsa_eval::OnlineProbe;
+/// use clsa_eval::candle_core::{Device, Tensor};
+/// use clsa_eval::clsa_data::Label;
+/// use clsa_eval::features::Features;
+///
+/// let probe = OnlineProbe::new(2, 3, 0, &Device::Cpu)?;
+/// let features = Tensor::new(&[[1f32, 0.0, 0.2], [0.0, 1.0, 0.1]], &Device::Cpu)?;
+/// for _ in 0..50 {
+///     probe.step(&features, &[Label::Class(0), Label::Class(1)], 0.5)?;
+/// }
+/// let test = Features { values: vec![0.9, 0.1, 0.0, 0.2, 0.8, 0.3], dim: 3, labels: vec![0, 1] };
+/// assert_eq!(probe.predict(&test)?.top1(&test.labels), 100.0);
+/// # Ok::<(), clsa_eval::EvalError>(())
+/// ```
+pub struct OnlineProbe {
+    classifier: SgdClassifier,
+    classes: usize,
+    device: Device,
+}
+
+impl OnlineProbe {
+    /// Momentum of SGD.
+    const MOMENTUM: f64 = 0.9;
+
+    /// For features of `dim` values; weights from N(0, 0.01), drawn from the seed, biases 0.
+    ///
+    /// # Errors
+    /// A tensor cannot be allocated.
+    pub fn new(classes: usize, dim: usize, seed: u64, device: &Device) -> Result<Self, EvalError> {
+        let classifier = SgdClassifier::new(classes, dim, seed, device)?;
+        Ok(Self { classifier, classes, device: device.clone() })
+    }
+
+    /// One step of SGD with momentum 0.9 on features (N, dim) whose images have these labels, with cross-entropy. Returns the mean loss
+    /// before it.
+    ///
+    /// # Errors
+    /// A label is no class, or one beyond those of the probe; or a tensor operation fails.
+    pub fn step(&self, features: &Tensor, labels: &[Label], lr: f64) -> Result<f64, EvalError> {
+        let known = labels.iter().filter_map(Label::class).filter(|&class| (class as usize) < self.classes).count();
+        if known < labels.len() {
+            return Err(EvalError::Size { what: "the labeled part of the batch", got: known, expected: labels.len() });
+        }
+        let features = features.to_dtype(DType::F32)?;
+        let loss = self.classifier.loss(&features, Targets::Classes(labels))?;
+        let update = SgdUpdate { lr, momentum: Self::MOMENTUM, weight_decay: 0.0 };
+        self.classifier.update(&features, &loss, &update)?;
+        Ok(loss.value)
+    }
+
+    /// The ranked classes of each row.
+    ///
+    /// # Errors
+    /// The rows are of another size.
+    pub fn predict(&self, features: &Features) -> Result<Predictions, EvalError> {
+        let rows = Tensor::from_slice(&features.values, (features.len(), features.dim), &self.device)?;
+        Ok(Predictions::from_scores(&self.classifier.scores(&rows)?, self.classes))
+    }
+
+    /// Everything that changes, by name, for checkpoints.
+    pub fn variables(&self) -> Vec<(String, Var)> {
+        self.classifier.variables("")
+    }
+}

@@ -1,0 +1,171 @@
+//! What embeddings say of a run without labels: figures, and the verdict that follows from them.
+
+use crate::metrics::LabelFreeRecord;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Figures of the embeddings (unit vectors of `d` components) of two views of each of some images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabelFree {
+    /// Images.
+    pub images: usize,
+    /// RankMe (Garrido et al. 2023): the exponential of the entropy of the singular values, from 1 (all embeddings are parallel) to
+    /// `d`.
+    pub effective_rank: f64,
+    /// Mean squared distance of the two views of an image, from 0 to 4 (Wang and Isola 2020).
+    pub alignment: f64,
+    /// Logarithm of the mean of `exp(-2 · squared distance)` over pairs of images, at most 0, the lower the more evenly they are
+    /// spread (Wang and Isola 2020).
+    pub uniformity: f64,
+    /// Images whose first view has the second one of the same image as its nearest, percent.
+    pub own_view_retrieval: f64,
+    /// Mean standard deviation of a component times the square root of `d`: 1 where embeddings are spread evenly over the sphere, 0
+    /// where they are all the same (Chen and He 2021).
+    pub spread: f64,
+}
+
+impl LabelFree {
+    /// Fewer images than these say nothing of retrieval.
+    const FEW: usize = 100;
+
+    /// Whether embeddings are so alike that nothing can be told from them.
+    pub fn is_collapsed(&self) -> bool {
+        let by_chance = 100.0 / self.images.max(1) as f64;
+        let finds_nothing = self.images >= Self::FEW && self.own_view_retrieval <= 2.0 * by_chance;
+        self.effective_rank < 1.5 || self.spread < 0.02 || finds_nothing
+    }
+}
+
+/// What the figures of a run say together.
+///
+/// # Examples
+/// ```
+/// use clsa_run::{LabelFree, LabelFreeRecord, Verdict};
+///
+/// let figures = LabelFree {
+///     images: 1000,
+///     effective_rank: 41.0,
+///     alignment: 0.9,
+///     uniformity: -2.0,
+///     own_view_retrieval: 12.0,
+///     spread: 0.8,
+/// };
+/// let before = LabelFreeRecord { step: 0, epoch: 0, figures };
+/// let figures = LabelFree { effective_rank: 118.0, own_view_retrieval: 71.0, ..figures };
+/// let after = LabelFreeRecord { step: 970, epoch: 10, figures };
+/// let verdict = Verdict::of(&[before, after]).expect("there are two");
+/// assert_eq!(verdict.to_string(), "learning: effective rank 41 to 118, own-view retrieval 12 to 71 %");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Views of an image are found better than at first.
+    Learning {
+        /// The first figures.
+        from: LabelFree,
+        /// The last figures.
+        to: LabelFree,
+    },
+    /// They are not.
+    NotLearning {
+        /// The first figures.
+        from: LabelFree,
+        /// The last figures.
+        to: LabelFree,
+    },
+    /// All images have nearly the same embedding.
+    Collapsed {
+        /// The epoch since which it has been so.
+        since: u64,
+    },
+}
+
+impl Verdict {
+    /// The verdict on records in the order of training; none before there are two.
+    pub fn of(records: &[LabelFreeRecord]) -> Option<Self> {
+        let [first, .., last] = records else { return None };
+        let collapsed = records.iter().rev().take_while(|record| record.figures.is_collapsed()).last();
+        let (from, to) = (first.figures, last.figures);
+        Some(match collapsed {
+            Some(since) => Self::Collapsed { since: since.epoch },
+            None if to.own_view_retrieval > from.own_view_retrieval => Self::Learning { from, to },
+            None => Self::NotLearning { from, to },
+        })
+    }
+
+    /// Whether something is wrong with the run.
+    pub fn is_bad(&self) -> bool {
+        match self {
+            Self::Learning { .. } => false,
+            Self::NotLearning { .. } | Self::Collapsed { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, from, to) = match self {
+            Self::Collapsed { since: 0 } => return f.write_str("collapsed since the beginning"),
+            Self::Collapsed { since } => return write!(f, "collapsed since epoch {since}"),
+            Self::Learning { from, to } => ("learning", from, to),
+            Self::NotLearning { from, to } => ("not learning so far", from, to),
+        };
+        write!(
+            f,
+            "{word}: effective rank {:.0} to {:.0}, own-view retrieval {:.0} to {:.0} %",
+            from.effective_rank, to.effective_rank, from.own_view_retrieval, to.own_view_retrieval
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(epoch: u64, effective_rank: f64, own_view_retrieval: f64) -> LabelFreeRecord {
+        let figures = LabelFree {
+            images: 1000,
+            effective_rank,
+            alignment: 1.0,
+            uniformity: -2.0,
+            own_view_retrieval,
+            spread: 0.5,
+        };
+        LabelFreeRecord { step: 10 * epoch, epoch, figures }
+    }
+
+    fn verdict(records: &[LabelFreeRecord]) -> String {
+        Verdict::of(records).map_or("none".to_owned(), |verdict| verdict.to_string())
+    }
+
+    #[test]
+    fn a_collapse_is_told_with_the_epoch_since_which_it_lasts() {
+        let (sound, gone) = (|epoch| record(epoch, 40.0, 30.0), |epoch| record(epoch, 1.1, 0.1));
+        assert_eq!(verdict(&[sound(0), sound(1), gone(3), gone(5)]), "collapsed since epoch 3");
+        assert_eq!(
+            verdict(&[sound(0), gone(3), sound(5)]),
+            "not learning so far: effective rank 40 to 40, own-view retrieval 30 to 30 %"
+        );
+        assert_eq!(verdict(&[gone(0), gone(1)]), "collapsed since the beginning");
+        assert!(Verdict::of(&[gone(0), gone(1)]).unwrap().is_bad());
+    }
+
+    #[test]
+    fn each_of_rank_spread_and_retrieval_tells_a_collapse_alone() {
+        let sound = record(0, 40.0, 30.0).figures;
+        assert!(!sound.is_collapsed());
+        assert!(LabelFree { effective_rank: 1.2, ..sound }.is_collapsed());
+        assert!(LabelFree { spread: 0.01, ..sound }.is_collapsed());
+        assert!(LabelFree { own_view_retrieval: 0.2, ..sound }.is_collapsed());
+        assert!(
+            !LabelFree { own_view_retrieval: 12.5, images: 16, ..sound }.is_collapsed(),
+            "too few images to say so"
+        );
+    }
+
+    #[test]
+    fn a_single_evaluation_gives_no_verdict() {
+        assert_eq!(verdict(&[record(0, 40.0, 30.0)]), "none");
+        assert_eq!(verdict(&[]), "none");
+    }
+}
