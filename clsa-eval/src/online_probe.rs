@@ -77,3 +77,36 @@ impl OnlineProbe {
         self.classifier.variables("")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_that_can_be_told_apart_are_and_the_loss_falls() {
+        let probe = OnlineProbe::new(3, 4, 1, &Device::Cpu).unwrap();
+        let row = |class: usize, noise: usize| {
+            (0..4).map(move |at| if at == class { 1.0 } else { 0.1 * ((noise * 7 + at * 3) % 5) as f32 })
+        };
+        let values: Vec<f32> = (0..30).flat_map(|i| row(i % 3, i)).collect();
+        let features = Tensor::from_vec(values, (30, 4), &Device::Cpu).unwrap();
+        let labels: Vec<Label> = (0..30).map(|i| Label::Class(i % 3)).collect();
+        let losses: Vec<f64> = (0..60).map(|_| probe.step(&features, &labels, 0.3).unwrap()).collect();
+        assert!((losses[0] - 3f64.ln()).abs() < 0.05 && losses[59] < 0.3 * losses[0], "{losses:?}");
+        let test: Vec<f32> = (30..60).flat_map(|i| row(i % 3, i)).collect();
+        let test = Features { values: test, dim: 4, labels: (30..60).map(|i| i % 3).collect() };
+        assert_eq!(probe.predict(&test).unwrap().top1(&test.labels), 100.0);
+    }
+
+    #[test]
+    fn labels_beyond_the_classes_are_refused() {
+        let probe = OnlineProbe::new(2, 1, 0, &Device::Cpu).unwrap();
+        let features = Tensor::new(&[[1f32], [2.0]], &Device::Cpu).unwrap();
+        for wrong in [Label::Class(2), Label::None] {
+            assert!(matches!(
+                probe.step(&features, &[Label::Class(0), wrong], 0.1),
+                Err(EvalError::Size { got: 1, .. })
+            ));
+        }
+    }
+}

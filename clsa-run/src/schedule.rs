@@ -11,12 +11,12 @@ use std::f64::consts::PI;
 /// assert!(clsa_run::cosine(0.03, 199, 200) < 1e-5);
 /// ```
 pub fn cosine(lr: f64, epoch: u64, epochs: u64) -> f64 {
-    between(lr, 0.0, epoch as f64 / epochs as f64)
+    between(lr, 0.0, epoch as f64, epochs as f64)
 }
 
-/// From `first` to `last` along half a cosine, `done` from 0 to 1.
-fn between(first: f64, last: f64, done: f64) -> f64 {
-    (first - last) * 0.5 * (1.0 + (PI * done).cos()) + last
+/// From `first` to `last` along half a cosine, `done` from 0 to `all`.
+fn between(first: f64, last: f64, done: f64, all: f64) -> f64 {
+    (first - last) * 0.5 * (1.0 + (PI * done / all).cos()) + last
 }
 
 /// Where in a training a step is.
@@ -55,7 +55,7 @@ impl OptimConfig {
             return self.lr * done / warmup as f64;
         }
         let done = (epoch - warmup) as f64 + if by_step { part } else { 0.0 };
-        between(self.lr, self.final_lr, done / (epochs - warmup).max(1) as f64)
+        between(self.lr, self.final_lr, done, (epochs - warmup).max(1) as f64)
     }
 }
 
@@ -74,7 +74,7 @@ impl MethodConfig {
     pub fn momentum_at(&self, at: Progress) -> f64 {
         match self.final_momentum {
             None => self.momentum,
-            Some(last) => between(self.momentum, last, (at.epoch as f64 + at.part) / at.epochs as f64),
+            Some(last) => between(self.momentum, last, at.epoch as f64 + at.part, at.epochs as f64),
         }
     }
 }

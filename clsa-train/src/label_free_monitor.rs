@@ -53,7 +53,7 @@ impl LabelFreeMonitor {
     pub fn evaluate(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<LabelFree> {
         match self.figures(encoder) {
             Err(EvalError::Sample(_)) if self.on_error == OnError::Skip => {
-                leave_out_bad(&*self.images, &mut self.indices, self.max_bad_fraction, warn)?;
+                leave_out_bad("label-free monitor", &*self.images, &mut self.indices, self.max_bad_fraction, warn)?;
                 Ok(self.figures(encoder)?)
             }
             result => Ok(result?),

@@ -50,8 +50,8 @@ impl KnnMonitor {
     pub fn evaluate(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<KnnResult> {
         match self.accuracy(encoder) {
             Err(TrainError::Eval(error)) if self.skips(&error) => {
-                leave_out_bad(&*self.train, &mut self.train_indices, self.max_bad_fraction, warn)?;
-                leave_out_bad(&*self.test, &mut self.test_indices, self.max_bad_fraction, warn)?;
+                leave_out_bad("k-NN monitor", &*self.train, &mut self.train_indices, self.max_bad_fraction, warn)?;
+                leave_out_bad("k-NN monitor", &*self.test, &mut self.test_indices, self.max_bad_fraction, warn)?;
                 self.accuracy(encoder)
             }
             result => result,
@@ -73,8 +73,9 @@ impl KnnMonitor {
     }
 }
 
-/// Decodes the samples `indices` and leaves out those that cannot be.
+/// Decodes the samples `indices` and leaves out those that cannot be; `monitor` is for the warnings.
 pub(crate) fn leave_out_bad(
+    monitor: &str,
     data: &dyn Dataset,
     indices: &mut Vec<usize>,
     max_bad_fraction: f64,
@@ -82,7 +83,7 @@ pub(crate) fn leave_out_bad(
 ) -> Result<()> {
     let bad: Vec<_> = indices.par_iter().filter_map(|&index| Some((index, data.image(index).err()?))).collect();
     for (_, reason) in &bad {
-        warn(&format!("left out of the evaluations during training: {reason}"));
+        warn(&format!("left out of the {monitor}: {reason}"));
     }
     if bad.len() as f64 > max_bad_fraction * indices.len() as f64 {
         return Err(TrainError::TooManyBad { bad: bad.len(), images: indices.len(), limit: 100.0 * max_bad_fraction });

@@ -80,7 +80,7 @@ impl ProbeMonitor {
         let Some(test) = self.test.clone() else { return Ok(None) };
         let features = match self.features(encoder, test.as_ref()) {
             Err(EvalError::Sample(_)) if self.on_error == OnError::Skip => {
-                leave_out_bad(test.as_ref(), &mut self.indices, self.max_bad_fraction, warn)?;
+                leave_out_bad("online probe", test.as_ref(), &mut self.indices, self.max_bad_fraction, warn)?;
                 self.features(encoder, test.as_ref())?
             }
             features => features?,

@@ -88,7 +88,7 @@ fn without_options_the_newest_run_is_evaluated_beside_its_baselines() {
     assert_eq!((evaluation.train_samples, evaluation.test_samples, evaluation.chance.unwrap().top1), (80, 40, 25.0));
     assert_eq!(evaluation.encoder_sha256.len(), 64);
     let names: Vec<_> = evaluation.protocols.iter().map(|p| p.protocol.as_str()).collect();
-    assert_eq!(names, ["knn", "linear-features"]);
+    assert_eq!(names, ["knn k=20 T=0.07", "linear-features"]);
     for protocol in &evaluation.protocols {
         assert_eq!(protocol.results.len(), 3);
         for result in &protocol.results {
@@ -102,7 +102,7 @@ fn without_options_the_newest_run_is_evaluated_beside_its_baselines() {
     let (code, _, stderr) = eval(folder.path(), &["--protocol", "linear", "--epochs", "1", "--lr", "0.1"]);
     assert_eq!(code, 0, "{stderr}");
     let names: Vec<_> = Evaluation::read(&path).unwrap().protocols.into_iter().map(|p| p.protocol).collect();
-    assert_eq!(names, ["linear", "knn", "linear-features"], "the other protocols stay");
+    assert_eq!(names, ["linear", "knn k=20 T=0.07", "linear-features"], "the other protocols stay");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn finetune_and_retrieval_write_figures_and_a_picture_and_features_are_reused_or
     assert_ne!(std::fs::read(&features[0]).unwrap(), bytes);
     let names: Vec<_> =
         Evaluation::read(&at.join("eval.json")).unwrap().protocols.into_iter().map(|p| p.protocol).collect();
-    assert_eq!(names, ["knn", "finetune 50%", "retrieval"]);
+    assert_eq!(names, ["knn k=20 T=0.07", "finetune 50%", "retrieval"]);
 }
 
 #[test]
@@ -301,4 +301,50 @@ fn the_command_evaluates_a_data_set_of_vocs_form_and_reports_its_progress() {
         figure(EncoderKind::Trained),
         figure(EncoderKind::Chance)
     );
+}
+
+#[test]
+fn features_of_another_stage_have_figures_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("runs/one");
+    run(&one, &model());
+    let stages = [("embedding", "eval-embedding.json", 128), ("layer2", "eval-layer2.json", 16)];
+    let mut hashes = Vec::new();
+    for (stage, file, dim) in stages {
+        let (code, stdout, stderr) = eval(folder.path(), &["--protocol", "knn", "--knn", "moco", "--stage", stage]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.starts_with(&format!("features: {stage}\n")) && stdout.contains("knn k=200 T=0.1 "), "{stdout}");
+        let evaluation = Evaluation::read(&one.join(file)).unwrap();
+        assert_eq!(evaluation.stage.to_string(), stage);
+        hashes.push(evaluation.encoder_sha256);
+        let sizes = walk(&one.join("features")).into_iter().map(|path| std::fs::read(path).unwrap());
+        assert!(
+            sizes.into_iter().any(|bytes| String::from_utf8_lossy(&bytes[8..600]).contains(&format!("[80,{dim}]")))
+        );
+    }
+    assert!(!one.join("eval.json").exists(), "the usual evaluation is not touched");
+    let (code, _, stderr) = eval(folder.path(), &["--protocol", "knn", "--knn", "dino", "--k", "7"]);
+    assert_eq!(code, 0, "{stderr}");
+    let usual = Evaluation::read(&one.join("eval.json")).unwrap();
+    assert_eq!(usual.protocols[0].protocol, "knn k=7 T=0.07", "what is given counts before what is named");
+    assert!(!hashes.contains(&usual.encoder_sha256) && hashes[0] != hashes[1]);
+
+    refused(folder.path(), &["--stage", "layer9"], "--stage layer9: use backbone, embedding, layer1");
+    refused(
+        folder.path(),
+        &["--protocol", "knn", "--knn", "unheard-of"],
+        "--knn unheard-of: use instance-discrimination",
+    );
+    refused(folder.path(), &["--protocol", "finetune", "--stage", "layer2"], "finetune trains the whole backbone");
+    let backbone = folder.path().join("backbone.safetensors");
+    let weights: HashMap<String, Tensor> = Encoder::new(&model(), Compute::default(), 7, &Device::Cpu)
+        .unwrap()
+        .state_dict()
+        .unwrap()
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("fc."))
+        .collect();
+    candle_core::safetensors::save(&weights, &backbone).unwrap();
+    let args = ["--weights", "backbone.safetensors", "--data", DATA, "--protocol", "knn", "--stage", "embedding"];
+    refused(folder.path(), &args, "has no projection head; use backbone or a stage");
 }

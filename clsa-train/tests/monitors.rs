@@ -1,0 +1,192 @@
+//! What is measured while a run trains: without labels, by an online probe, and at which epochs.
+
+mod tiny;
+
+use candle_core::{Device, Tensor};
+use clsa_augment::View;
+use clsa_data::{Limits, Source};
+use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use clsa_run::{Checkpoint, Config, RunFolder};
+use clsa_train::LabelFreeMonitor;
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+use tiny::{checkpoint, clsa, pretrain, records, refused, stderr};
+
+fn resume(run: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    clsa().arg("pretrain").arg("--resume").arg(run).args(more).assert()
+}
+
+fn steps_of(run: &Path, kind: &str) -> Vec<u64> {
+    records(run, kind).iter().map(|record| record["step"].as_u64().unwrap()).collect()
+}
+
+/// The tensors of a checkpoint file, by name.
+fn tensors(path: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+fn bits(tensor: &Tensor) -> Vec<u32> {
+    let values = tensor.to_dtype(candle_core::DType::F32).unwrap().flatten_all().unwrap();
+    values.to_vec1::<f32>().unwrap().iter().map(|value| value.to_bits()).collect()
+}
+
+/// Whether all tensors of `a` whose names begin with none of `but` are those of `b` to the bit.
+fn same(a: &Path, b: &Path, but: &[&str]) {
+    let (a, b) = (tensors(a), tensors(b));
+    for (name, tensor) in a.iter().filter(|(name, _)| !but.iter().any(|prefix| name.starts_with(prefix))) {
+        assert_eq!(bits(tensor), bits(&b[name]), "{name}");
+    }
+}
+
+#[test]
+fn a_run_stops_after_the_epoch_asked_for_and_goes_on_to_the_same_bits() {
+    let folder = TempDir::new().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    pretrain(&whole, &["--epochs", "3"]).success();
+    let first = stderr(&pretrain(&parts, &["--epochs", "3", "--until-epoch", "1"]).success());
+    assert!(first.contains("epoch 1 of 3 is done; checkpoint") && first.contains("--until-epoch 0"), "{first}");
+    assert_eq!(steps_of(&parts, "step"), [1, 2, 3, 4]);
+    assert_eq!(steps_of(&parts, "knn"), [0, 4]);
+    refused(resume(&parts, &[]), 2, &["is at epoch 1 and stops after epoch 1", "--until-epoch", "0 for all 3"]);
+    refused(resume(&parts, &["--until-epoch", "4"]), 2, &["train.stop_epoch = 4", "use an epoch up to train.epochs"]);
+    resume(&parts, &["--until-epoch", "2"]).success();
+    resume(&parts, &["--until-epoch", "0"]).success();
+    same(&checkpoint(&whole, 12), &checkpoint(&parts, 12), &[]);
+    assert_eq!(records(&whole, "knn"), records(&parts, "knn"));
+    assert_eq!(records(&whole, "label_free"), records(&parts, "label_free"));
+}
+
+#[test]
+fn epochs_of_a_published_curve_are_evaluated_beside_the_regular_ones() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let knn = "knn={every=0, at=[1,3], k=5, train_samples=64, test_samples=16}";
+    pretrain(&run, &["--epochs", "4", "--set", knn]).success();
+    assert_eq!(steps_of(&run, "knn"), [0, 4, 12, 16], "and the untrained and the last");
+}
+
+#[test]
+fn an_evaluation_that_a_kill_has_prevented_is_made_when_the_run_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs", "3", "--until-epoch", "2"]).success();
+    let before = records(&run, "knn");
+    let metrics = run.join("metrics.jsonl");
+    let text = fs::read_to_string(&metrics).unwrap();
+    let kept: String =
+        text.lines().filter(|line| !line.contains("\"step\":8,\"epoch\":2")).map(|l| format!("{l}\n")).collect();
+    assert!(kept.len() < text.len());
+    fs::write(&metrics, kept).unwrap();
+    resume(&run, &["--until-epoch", "0"]).success();
+    assert_eq!(steps_of(&run, "knn"), [0, 4, 8, 12]);
+    assert_eq!(steps_of(&run, "label_free"), [0, 4, 8, 12]);
+    assert_eq!(records(&run, "knn")[2], before[2]);
+}
+
+#[test]
+fn a_folder_of_images_without_labels_gets_a_verdict() {
+    let folder = TempDir::new().unwrap();
+    let (images, run) = (folder.path().join("images"), folder.path().join("run"));
+    fs::create_dir(&images).unwrap();
+    for number in 0..40u32 {
+        let picture = image::RgbImage::from_fn(24, 24, |x, y| {
+            let wave = |k: u32| (((x * (number % 7 + 1) + y * (number % 5 + 1) + k * number) * 9) % 256) as u8;
+            image::Rgb([wave(1), wave(3), (number * 6) as u8])
+        });
+        picture.save(images.join(format!("{number}.png"))).unwrap();
+    }
+    let log = stderr(&pretrain(&run, &["--data", &format!("flat:{}", images.display())]).success());
+    assert!(records(&run, "knn").is_empty());
+    assert_eq!(steps_of(&run, "label_free"), [0, 2, 4]);
+    let verdict = log.lines().find(|line| line.contains("effective rank") && line.contains(" to "));
+    assert!(verdict.is_some_and(|line| line.contains("learning")) || log.contains("collapsed"), "{log}");
+    let last = &records(&run, "label_free")[2];
+    assert_eq!(last["images"], 40);
+    for figure in ["effective_rank", "alignment", "uniformity", "own_view_retrieval", "spread"] {
+        assert!(last[figure].as_f64().unwrap().is_finite(), "{figure}");
+    }
+}
+
+#[test]
+fn an_encoder_made_to_collapse_is_recognized() {
+    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
+    let encoder = Encoder::new(&model, Compute::default(), 1, &Device::Cpu).unwrap();
+    let source: Source = "procedural:classes=4,train=16,test=200,side=16".parse().unwrap();
+    let images = source.open_splits(Limits::default()).unwrap().test.unwrap();
+    let view = "views={key={size=16}, weak=[{size=16}]}".to_owned();
+    let config = Config::load("demo", &[view]).unwrap();
+    assert_eq!(config.views.key, View { size: 16, ..View::default() });
+    let mut monitor = LabelFreeMonitor::new(&config, images);
+    let before = monitor.evaluate(&encoder, &mut |_| {}).unwrap();
+    assert!(!before.is_collapsed() && before.images == 200, "{before:?}");
+    assert_eq!(monitor.evaluate(&encoder, &mut |_| {}).unwrap(), before, "views are the same each time");
+    for parameter in encoder.parameters().iter().filter(|parameter| parameter.name == "fc.2.weight") {
+        parameter.var.set(&parameter.var.zeros_like().unwrap()).unwrap();
+    }
+    let after = monitor.evaluate(&encoder, &mut |_| {}).unwrap();
+    assert!(after.is_collapsed() && after.effective_rank < 1.01 && after.spread < 1e-3, "{after:?}");
+    assert_eq!(after.own_view_retrieval, 0.0);
+}
+
+#[test]
+fn an_online_probe_touches_nothing_and_goes_on_to_the_same_bits() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let probe = ["--epochs", "4", "--set", "probe.lr=0.5"];
+    pretrain(&path("without"), &["--epochs", "4"]).success();
+    let log = stderr(&pretrain(&path("with"), &probe).success());
+    assert!(log.contains("epoch 4: linear probe accuracy"), "{log}");
+    same(&checkpoint(&path("without"), 16), &checkpoint(&path("with"), 16), &[]);
+    let probes = records(&path("with"), "probe");
+    assert_eq!(steps_of(&path("with"), "probe"), [0, 4, 8, 12, 16]);
+    let weights = tensors(&checkpoint(&path("with"), 16));
+    let moved = weights["probe.fc.bias"].abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(moved > 1e-3, "the bias starts at 0 and has learned: {moved}");
+
+    pretrain(&path("parts"), &[&probe[..], &["--until-epoch", "2"]].concat()).success();
+    resume(&path("parts"), &["--until-epoch", "0"]).success();
+    same(&checkpoint(&path("with"), 16), &checkpoint(&path("parts"), 16), &[]);
+    assert_eq!(probes, records(&path("parts"), "probe"));
+    // The checkpoint is one for every reader, and a run may begin or end a probe on the way.
+    Checkpoint::load(&checkpoint(&path("with"), 16)).unwrap();
+    clsa().arg("eval").arg("--run").arg(path("with")).args(["--protocol", "knn", "--k", "3"]).assert().success();
+    pretrain(&path("later"), &["--epochs", "2", "--until-epoch", "1"]).success();
+    resume(&path("later"), &["--until-epoch", "0", "--set", "probe.lr=0.5"]).success();
+    assert_eq!(steps_of(&path("later"), "probe"), [8]);
+}
+
+#[test]
+fn a_probe_of_images_without_classes_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    for number in 0..20u8 {
+        image::RgbImage::from_pixel(20, 20, image::Rgb([number * 9, 80, 200]))
+            .save(images.join(format!("{number}.png")))
+            .unwrap();
+    }
+    let run = folder.path().join("run");
+    let source = format!("flat:{}", images.display());
+    refused(
+        pretrain(&run, &["--data", &source, "--set", "probe.lr=0.1"]),
+        2,
+        &["probe.lr = 0.1", "no classes", "use 0"],
+    );
+    assert!(!run.exists());
+}
+
+#[test]
+fn the_learning_rate_warms_up_by_step_and_the_keys_momentum_grows() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let optim = "optim={lr=0.08, warmup_epochs=1, schedule='step', final_lr=0.01}";
+    pretrain(&run, &["--epochs", "2", "--set", optim, "--set", "method.final_momentum=1.0"]).success();
+    let lr: Vec<f64> = records(&run, "step").iter().map(|record| record["lr"].as_f64().unwrap()).collect();
+    let expected = [0.0, 0.02, 0.04, 0.06, 0.08];
+    assert!(lr.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-12), "{lr:?}");
+    assert!((lr[6] - 0.045).abs() < 1e-12 && lr[7] > 0.01, "{lr:?}");
+    let config = RunFolder::at(&run).config().unwrap();
+    assert_eq!(config.method.final_momentum, Some(1.0));
+}
