@@ -2,11 +2,13 @@
 
 mod accuracy;
 mod average_precision;
+mod corrupted_accuracy;
 mod estimate;
 mod same_class;
 
 pub(crate) use accuracy::rank;
 pub use accuracy::{Accuracy, ClassAccuracy, Predictions};
 pub use average_precision::{AveragePrecision, ClassPrecision, Precisions, average_precision};
+pub use corrupted_accuracy::{CorruptedAccuracy, CorruptionAccuracy, CorruptionHits};
 pub use estimate::Estimate;
 pub use same_class::SameClassShare;

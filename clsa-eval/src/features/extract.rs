@@ -66,7 +66,7 @@ pub fn extract_into(
     let crops = Crops {
         side: transform.crop,
         count: 1,
-        write: &|augmenter, image, out| transform.write(augmenter, image, Layout::ChannelsLast, out),
+        write: &|augmenter, _, image, out| transform.write(augmenter, image, Layout::ChannelsLast, out),
     };
     extract_crops(encoder, dataset, indices, &crops, batch_size, sink)
 }

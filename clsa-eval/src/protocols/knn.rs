@@ -4,10 +4,10 @@ use super::data::EvalData;
 use super::protocol::{LabelKind, Needs, Outcome, Protocol};
 use super::settings::{Setting, SettingKind, SettingValue, Settings};
 use super::workbench::Workbench;
-use crate::EvalError;
 use crate::features::{Labeled, check_labeled};
 use crate::metrics::{Predictions, rank};
 use crate::nearest::nearest;
+use crate::{EvalError, Observer};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,6 +25,24 @@ pub struct KnnConfig {
 impl Default for KnnConfig {
     fn default() -> Self {
         Self { k: 200, temperature: 0.07 }
+    }
+}
+
+impl KnnConfig {
+    /// From the settings of protocols.
+    pub(super) fn of(settings: &Settings) -> Result<Self, EvalError> {
+        let defaults = Self::default();
+        Ok(Self {
+            k: settings.count("k")?.map_or(defaults.k, |k| k as usize),
+            temperature: settings.number("temperature")?.unwrap_or(defaults.temperature),
+        })
+    }
+
+    /// Says where fewer neighbors voted than were asked for.
+    pub(super) fn note_fewer(&self, k: usize, observer: &dyn Observer) {
+        if k < self.k {
+            observer.note(&format!("k is {k}, the number of training images, not {}", self.k));
+        }
     }
 }
 
@@ -142,17 +160,12 @@ impl Protocol for Knn {
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {
-        let (defaults, settings) = (KnnConfig::default(), bench.settings());
-        let config = KnnConfig {
-            k: settings.count("k")?.map_or(defaults.k, |k| k as usize),
-            temperature: settings.number("temperature")?.unwrap_or(defaults.temperature),
-        };
+        let config = KnnConfig::of(bench.settings())?;
         let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
         for set in bench.labeled_features()? {
             let result = knn(set.train, set.test, &config)?;
-            if result.k < config.k && outcome.results.is_empty() {
-                let note = format!("k is {}, the number of training images, not {}", result.k, config.k);
-                bench.observer().note(&note);
+            if outcome.results.is_empty() {
+                config.note_fewer(result.k, bench.observer());
             }
             let details = json!({ "k": result.k });
             outcome.results.push(bench.accuracy(set.kind, details, &result.predictions, set.test.labels));
