@@ -9,7 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum AugmentError {
     /// The image has no pixels.
-    #[error("the image is {width}x{height} and has no pixels to make a view of")]
+    #[error("the image is {width}x{height} and has no pixels to work on")]
     EmptyImage {
         /// Width of the image in pixels.
         width: u32,
@@ -84,6 +84,14 @@ pub enum AugmentError {
         /// All that there are, with their arguments.
         known: String,
     },
+    /// The name of a corruption names none that exists.
+    #[error("there is no corruption called {name:?}; the corruptions are {known}")]
+    UnknownCorruption {
+        /// The name given.
+        name: String,
+        /// All that there are.
+        known: String,
+    },
     /// A field of a [`ViewPlan`](crate::ViewPlan), [`CenterCrop`](crate::CenterCrop) or a part of them is out of range.
     #[error("{field} is {value}, but it must be {needs}")]
     Setting {
@@ -105,6 +113,7 @@ impl AugmentError {
             | Self::Size { .. }
             | Self::Argument { .. }
             | Self::UnknownOperation { .. }
+            | Self::UnknownCorruption { .. }
             | Self::Setting { .. } => true,
             Self::Buffer { .. } | Self::Buffers { .. } => false,
         }
@@ -132,7 +141,8 @@ impl AugmentError {
             | Self::Buffer { .. }
             | Self::Buffers { .. }
             | Self::Argument { .. }
-            | Self::UnknownOperation { .. }) => other,
+            | Self::UnknownOperation { .. }
+            | Self::UnknownCorruption { .. }) => other,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `eval.json`: what was evaluated, how, and the figures.
 
+mod corruption_table;
 mod encoder_kind;
 mod figures;
 mod measure;

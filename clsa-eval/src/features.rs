@@ -1,5 +1,6 @@
 //! Features of images: vectors in memory or on disk, made by the backbone of an encoder or from bare pixels.
 
+mod corrupted;
 mod extract;
 mod file;
 mod five_crops;
@@ -8,6 +9,7 @@ mod pixels;
 mod raw_pixels;
 mod rows;
 
+pub use corrupted::CorruptedImages;
 pub use extract::{extract, extract_into, extract_stage};
 pub use file::{FeatureFile, center_crops_key};
 pub use five_crops::{TEST_CROPS, TRAIN_CROPS, extract_crops_into};
@@ -15,4 +17,4 @@ pub(crate) use labels::all_labels;
 pub use labels::{check_labels, check_presences, labels, presences};
 pub use raw_pixels::{raw_pixels, raw_pixels_into};
 pub use rows::{FeatureRows, Features, Labeled};
-pub(crate) use rows::{check_labeled, finite_rows};
+pub(crate) use rows::{check_labeled, check_training_rows, finite_rows};

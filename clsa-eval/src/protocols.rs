@@ -1,10 +1,11 @@
 //! Protocols: ways to say what an encoder's features are worth.
 //!
 //! Each is a function on features or images ([`knn()`], [`logistic_regression()`], [`linear()`], [`finetune()`], [`voc07()`],
-//! [`retrieval()`]), and a [`Protocol`] that runs it on a [`Workbench`] for the trained encoder and what it is compared
+//! [`corruptions()`], [`retrieval()`]), and a [`Protocol`] that runs it on a [`Workbench`] for the trained encoder and what it is compared
 //! with. [`PROTOCOLS`] lists the protocols of this crate; one of your own is a further implementation of the trait.
 
 mod checks;
+mod corruptions;
 mod data;
 mod feature_set;
 mod finetune;
@@ -25,8 +26,11 @@ mod workbench;
 mod workbench_cache;
 
 pub use crate::choice::Tried;
-pub use crate::logistic_regression::{LogisticRegressionConfig, LogisticRegressionResult, logistic_regression};
+pub use crate::logistic_regression::{
+    LogisticClassifier, LogisticRegressionConfig, LogisticRegressionResult, logistic_regression,
+};
 pub use checks::check;
+pub use corruptions::{Corruptions, CorruptionsResult, corruptions};
 pub use data::{EvalData, SplitLabels};
 pub use feature_set::{FeatureSet, LabeledFeatures};
 pub use finetune::{Finetune, FinetuneConfig, FinetuneResult, finetune};
@@ -34,7 +38,7 @@ pub use knn::{Knn, KnnConfig, KnnResult, knn};
 pub use label_subset::LabelSubset;
 pub use linear::{Linear, LinearConfig, LinearResult, linear};
 pub use linear_features::LinearFeatures;
-pub use protocol::{LabelKind, Needs, Outcome, Picture, Protocol};
+pub use protocol::{LabelKind, Needs, Outcome, Picture, Protocol, Variant};
 pub use retrieval::{Retrieval, RetrievalConfig, retrieval, same_class_share};
 pub use retrieval_picture::retrieval_picture;
 pub use retrieved::Retrieved;

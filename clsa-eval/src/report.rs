@@ -6,6 +6,7 @@
 mod classes;
 mod commands;
 mod configuration;
+mod corruptions;
 mod curves;
 mod data_sets;
 mod embedding;

@@ -231,6 +231,30 @@ fn wrong_requests_end_with_one_sentence_and_code_2() {
 }
 
 #[test]
+fn corrupted_images_give_a_row_for_each_classifier_and_a_table_by_corruption() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("good"), &model());
+    let arguments = ["--run", "good", "--protocol", "knn,corruptions", "--corruption-images", "20", "--threads", "2"];
+    let (code, stdout, stderr) = eval(folder.path(), &arguments);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("corruptions, trained: 1200/1200 images"), "{stderr}");
+    for text in
+        ["corrupted %", "corruptions knn", "corruptions linear-features", "by severity of trained", "shot_noise"]
+    {
+        assert!(stdout.contains(text), "{text}: {stdout}");
+    }
+    let path = folder.path().join("good/eval.json");
+    let evaluation = Evaluation::read(&path).unwrap();
+    let names: Vec<_> = evaluation.protocols.iter().map(|p| p.protocol.as_str()).collect();
+    assert_eq!(names, ["knn", "corruptions knn", "corruptions linear-features"]);
+    // The run's k, as for knn.
+    assert_eq!(evaluation.protocols[1].settings["k"], 20);
+    // Both stay beside what is evaluated later.
+    let (code, _, stderr) = eval(folder.path(), &["--run", "good", "--protocol", "linear-features"]);
+    assert_eq!((code, Evaluation::read(&path).unwrap().protocols.len()), (0, 4), "{stderr}");
+}
+
+#[test]
 fn help_shows_an_example_and_every_protocol_with_its_settings() {
     let folder = tempfile::tempdir().unwrap();
     let (code, stdout, _) = eval(folder.path(), &["--help"]);

@@ -1,7 +1,7 @@
 //! The figures of one encoder by one protocol.
 
 use super::Measure;
-use crate::metrics::{Accuracy, AveragePrecision, Estimate, SameClassShare};
+use crate::metrics::{Accuracy, AveragePrecision, CorruptedAccuracy, Estimate, SameClassShare};
 use serde::{Deserialize, Serialize};
 
 /// What a protocol found: figures of one [`Measure`].
@@ -13,6 +13,8 @@ pub enum Figures {
     Accuracy(Accuracy),
     /// Of protocols that score every class.
     AveragePrecision(AveragePrecision),
+    /// Of protocols that name one class of corrupted images.
+    CorruptedAccuracy(CorruptedAccuracy),
     /// Of protocols that look for neighbors.
     SameClassShare(SameClassShare),
     /// Of protocols from outside this crate.
@@ -46,6 +48,7 @@ impl Figures {
         match self {
             Self::Accuracy(_) => Measure::Accuracy,
             Self::AveragePrecision(_) => Measure::AveragePrecision,
+            Self::CorruptedAccuracy(_) => Measure::CorruptedAccuracy,
             Self::SameClassShare(_) => Measure::SameClassShare,
             Self::Custom(custom) => Measure::Custom(custom.measure.clone()),
         }
@@ -56,6 +59,7 @@ impl Figures {
         match self {
             Self::Accuracy(accuracy) => Some(accuracy.top1),
             Self::AveragePrecision(precision) => Some(precision.mean),
+            Self::CorruptedAccuracy(accuracy) => Some(accuracy.corrupted),
             Self::SameClassShare(same) => same.share,
             Self::Custom(custom) => Some(custom.figure),
         }
@@ -66,6 +70,7 @@ impl Figures {
         match self {
             Self::Accuracy(accuracy) => Some(accuracy.top5),
             Self::AveragePrecision(precision) => Some(precision.mean_11_point),
+            Self::CorruptedAccuracy(accuracy) => Some(accuracy.clean),
             Self::SameClassShare(_) | Self::Custom(_) => None,
         }
     }
@@ -79,7 +84,7 @@ impl Figures {
             Self::AveragePrecision(precision) => {
                 precision.per_class.iter().map(|c| ClassFigure { class: c.class, value: c.area }).collect()
             }
-            Self::SameClassShare(_) => Vec::new(),
+            Self::CorruptedAccuracy(_) | Self::SameClassShare(_) => Vec::new(),
             Self::Custom(custom) => custom.per_class.clone(),
         }
     }
@@ -88,7 +93,7 @@ impl Figures {
     pub fn accuracy(&self) -> Option<&Accuracy> {
         match self {
             Self::Accuracy(accuracy) => Some(accuracy),
-            Self::AveragePrecision(_) | Self::SameClassShare(_) | Self::Custom(_) => None,
+            Self::AveragePrecision(_) | Self::CorruptedAccuracy(_) | Self::SameClassShare(_) | Self::Custom(_) => None,
         }
     }
 }

@@ -8,6 +8,8 @@ pub enum Measure {
     Accuracy,
     /// Mean over classes of the average precision, by area and by eleven points.
     AveragePrecision,
+    /// Test images whose class is named first under common corruptions, and as they are.
+    CorruptedAccuracy,
     /// How often the nearest training images are of the test image's class.
     SameClassShare,
     /// What a protocol from outside this crate measures, by its name.
@@ -20,6 +22,7 @@ impl Measure {
         match self {
             Self::Accuracy => "Top-1 accuracy",
             Self::AveragePrecision => "Mean average precision",
+            Self::CorruptedAccuracy => "Top-1 accuracy on corrupted images",
             Self::SameClassShare => "Share of the nearest neighbors that are of the image's class",
             Self::Custom(name) => name,
         }
@@ -30,7 +33,7 @@ impl Measure {
         match self {
             Self::Accuracy => "Top-1 accuracy",
             Self::AveragePrecision => "Average precision",
-            Self::SameClassShare => self.name(),
+            Self::CorruptedAccuracy | Self::SameClassShare => self.name(),
             Self::Custom(name) => name,
         }
     }
@@ -40,6 +43,7 @@ impl Measure {
         match self {
             Self::Accuracy => Some("top-5"),
             Self::AveragePrecision => Some("11-point"),
+            Self::CorruptedAccuracy => Some("clean"),
             Self::SameClassShare | Self::Custom(_) => None,
         }
     }
@@ -49,6 +53,7 @@ impl Measure {
         match self {
             Self::Accuracy => "top-1 %".to_owned(),
             Self::AveragePrecision => "mAP %".to_owned(),
+            Self::CorruptedAccuracy => "corrupted %".to_owned(),
             Self::SameClassShare => "same class %".to_owned(),
             Self::Custom(name) => format!("{name} %"),
         }
@@ -59,6 +64,7 @@ impl Measure {
         match self {
             Self::Accuracy => "top-5 %",
             Self::AveragePrecision => "11-point",
+            Self::CorruptedAccuracy => "clean %",
             Self::SameClassShare | Self::Custom(_) => "",
         }
     }

@@ -97,13 +97,13 @@ impl Chance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProtocolResult {
     /// [`Protocol::name`](crate::protocols::Protocol::name), and after a space the variant where there are several: `finetune`
-    /// says with which labels, as in `finetune 10%`.
+    /// says with which labels, as in `finetune 10%`, and `corruptions` by which classifier.
     pub protocol: String,
     /// The settings that were given or defaults.
     pub settings: serde_json::Value,
     /// Figures of the trained encoder and what it is compared with.
     pub results: Vec<EncoderResult>,
-    /// Seconds that the protocol took, without extracting features that it shares with others.
+    /// Seconds that the protocol took, without extracting features that it shares with others. Variants of one run have the same.
     pub wall_time_s: f64,
 }
 

@@ -1,13 +1,14 @@
 //! Evaluations as tables of plain text.
 
-use super::{Evaluation, Measure};
+use super::{Chance, Evaluation, Measure};
 use clsa_model::FeatureStage;
-use std::fmt::Display;
 
 impl Evaluation {
     /// The figures, one table for each measure; before them, where features are taken, if that is not the backbone's last stage.
     pub fn table(&self) -> String {
         let mut tables: Vec<(Measure, String)> = Vec::new();
+        let longest = self.protocols.iter().map(|protocol| protocol.protocol.chars().count()).max();
+        let width = longest.unwrap_or(0).max(16) + 1;
         for protocol in &self.protocols {
             let mut name = protocol.protocol.as_str();
             for result in &protocol.results {
@@ -15,19 +16,27 @@ impl Evaluation {
                 let measure = result.figures.measure();
                 let at = tables.iter().position(|(present, _)| *present == measure).unwrap_or_else(|| {
                     let heading = measure.heading();
-                    let heading = line("protocol", "encoder", &heading, "95 %", measure.second_heading());
+                    let heading = line(["protocol", "encoder"], width, [&heading, "95 %", measure.second_heading()]);
                     tables.push((measure, heading));
                     tables.len() - 1
                 });
                 let interval = format!("{:.1} to {:.1}", main.low, main.high);
                 let second = result.figures.second().map_or(String::new(), |figure| format!("{:.1}", figure.value));
-                tables[at].1 += &line(name, result.encoder, &format!("{:.1}", main.value), &interval, &second);
+                tables[at].1 +=
+                    &line([name, result.encoder.name()], width, [&format!("{:.1}", main.value), &interval, &second]);
                 name = "";
             }
         }
-        let accuracies = tables.iter_mut().find(|(measure, _)| *measure == Measure::Accuracy);
-        if let (Some(chance), Some((_, table))) = (self.chance, accuracies) {
-            *table += &line("chance", "", &format!("{:.1}", chance.top1), "", &format!("{:.1}", chance.top5));
+        for (measure, table) in &mut tables {
+            let of_second = |chance: Chance| match measure {
+                Measure::Accuracy => Some(chance.top5),
+                Measure::CorruptedAccuracy => Some(chance.top1),
+                Measure::AveragePrecision | Measure::SameClassShare | Measure::Custom(_) => None,
+            };
+            if let Some((chance, second)) = self.chance.and_then(|chance| Some((chance, of_second(chance)?))) {
+                let figures = [chance.top1, second].map(|figure| format!("{figure:.1}"));
+                *table += &line(["chance", ""], width, [&figures[0], "", &figures[1]]);
+            }
         }
         let stage = match &self.stage {
             FeatureStage::Backbone => String::new(),
@@ -64,7 +73,8 @@ impl Evaluation {
     }
 }
 
-fn line(protocol: &str, encoder: impl Display, first: &str, interval: &str, second: &str) -> String {
-    let line = format!("{protocol:<20}{encoder:<12}{first:>13}  {interval:<16}{second:>8}");
+/// A line whose first column has `width` characters.
+fn line([protocol, encoder]: [&str; 2], width: usize, [first, interval, second]: [&str; 3]) -> String {
+    let line = format!("{protocol:<width$}{encoder:<12}{first:>13}  {interval:<16}{second:>8}");
     line.trim_end().to_owned() + "\n"
 }

@@ -114,7 +114,7 @@ impl Extractor<'_> {
         let crops = Crops {
             side: transform.crop,
             count: 1,
-            write: &|augmenter, image, out| transform.write(augmenter, image, Layout::ChannelsLast, out),
+            write: &|augmenter, _, image, out| transform.write(augmenter, image, Layout::ChannelsLast, out),
         };
         self.crops(dataset, indices, &crops, batch_size, sink)
     }

@@ -26,7 +26,7 @@ pub fn extract_crops_into(
     batch_size: usize,
     sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let write = |augmenter: &mut Augmenter, image: &RgbImage, out: &mut [f32]| {
+    let write = |augmenter: &mut Augmenter, _: usize, image: &RgbImage, out: &mut [f32]| {
         write_crops(augmenter, image, transform, crops, out)
     };
     let crops = Crops { side: transform.crop, count: crops, write: &write };

@@ -6,8 +6,9 @@ use clsa_data::Dataset;
 use image::RgbImage;
 use rayon::prelude::*;
 
-/// Writes the numbers of an image.
-pub(super) type Write<'a> = &'a (dyn Fn(&mut Augmenter, &RgbImage, &mut [f32]) -> Result<(), AugmentError> + Sync);
+/// Writes the numbers of the sample of this index, whose image is given.
+pub(super) type Write<'a> =
+    &'a (dyn Fn(&mut Augmenter, usize, &RgbImage, &mut [f32]) -> Result<(), AugmentError> + Sync);
 
 /// Decodes and transforms samples, each to `values` numbers.
 pub(super) fn pixels(
@@ -20,7 +21,8 @@ pub(super) fn pixels(
     // A crop of no pixels is an error of the transform itself.
     out.par_chunks_mut(values.max(1)).zip(indices).try_for_each_init(Augmenter::new, |augmenter, (out, &index)| {
         let image = dataset.image(index)?;
-        write(augmenter, &image, out).map_err(|source| EvalError::Transform { sample: dataset.name(index), source })
+        write(augmenter, index, &image, out)
+            .map_err(|source| EvalError::Transform { sample: dataset.name(index), source })
     })?;
     Ok(out)
 }

@@ -37,7 +37,7 @@ pub fn raw_pixels_into(
     sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
     let dim = 3 * side as usize * side as usize;
-    let write = |augmenter: &mut Augmenter, image: &RgbImage, out: &mut [f32]| {
+    let write = |augmenter: &mut Augmenter, _: usize, image: &RgbImage, out: &mut [f32]| {
         let crop = Crop { x: 0, y: 0, width: image.width(), height: image.height() };
         let resize = Op::CropResize { crop, width: side, height: side };
         augmenter.apply_into(image, &[resize], &Normalize::IMAGENET, Layout::ChannelsFirst, out)

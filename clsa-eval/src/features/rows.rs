@@ -121,18 +121,28 @@ pub(crate) fn finite_rows(
 /// Checks that features of two splits can be learned from and tested on, but for their values; gives the number of
 /// classes.
 pub(crate) fn check_labeled(train: Labeled, test: Labeled) -> Result<usize, EvalError> {
-    for (split, part) in [("training", train), ("test", test)] {
-        if part.labels.is_empty() || part.rows.dim() == 0 {
-            return Err(EvalError::Empty(split));
-        }
-        if part.rows.len() != part.labels.len() {
-            let (got, expected) = (part.rows.len(), part.labels.len());
-            return Err(EvalError::Size { what: "the features", got, expected });
-        }
-    }
+    check_sizes("training", train)?;
+    check_sizes("test", test)?;
     if train.rows.dim() != test.rows.dim() {
         let (got, expected) = (test.rows.dim(), train.rows.dim());
         return Err(EvalError::Size { what: "a test feature", got, expected });
     }
     check_classes(train.labels, test.labels)
+}
+
+/// Checks that features can be learned from, but for their values; gives the number of classes.
+pub(crate) fn check_training_rows(train: Labeled) -> Result<usize, EvalError> {
+    check_sizes("training", train)?;
+    check_classes(train.labels, &[])
+}
+
+fn check_sizes(split: &'static str, part: Labeled) -> Result<(), EvalError> {
+    if part.labels.is_empty() || part.rows.dim() == 0 {
+        return Err(EvalError::Empty(split));
+    }
+    if part.rows.len() != part.labels.len() {
+        let (got, expected) = (part.rows.len(), part.labels.len());
+        return Err(EvalError::Size { what: "the features", got, expected });
+    }
+    Ok(())
 }

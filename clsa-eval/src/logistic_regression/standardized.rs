@@ -12,6 +12,13 @@ pub(super) struct Standardized {
     /// (rows, dim).
     rows: Tensor,
     pub labels: Vec<u32>,
+    /// By which they were standardized.
+    pub standard: Standard,
+}
+
+/// Mean and spread of the training features.
+#[derive(Clone, Debug)]
+pub(super) struct Standard {
     mean: Vec<f64>,
     /// One over the standard deviation; 0 for a feature that never changes.
     scale: Vec<f64>,
@@ -45,10 +52,11 @@ impl Standardized {
             let variance = *s / n as f64;
             *s = if usable(variance, m) { variance.sqrt().recip() } else { 0.0 };
         });
-        standardize(&mut values, &mean, &scale);
+        let standard = Standard { mean, scale };
+        standard.apply(&mut values);
         let rows = Tensor::from_vec(values, (n, dim), &Device::Cpu)?;
         let labels = order.iter().map(|&row| features.labels[row as usize]).collect();
-        Ok(Self { rows, labels, mean, scale })
+        Ok(Self { rows, labels, standard })
     }
 
     /// Some of the rows and their classes.
@@ -59,7 +67,14 @@ impl Standardized {
     /// The fit of the first `count` rows.
     pub fn problem(&self, count: usize, classes: usize) -> Result<Problem<'_>, EvalError> {
         let (rows, labels) = self.part(0..count)?;
-        Ok(Problem { dim: self.mean.len(), rows, labels, classes })
+        Ok(Problem { dim: self.standard.dim(), rows, labels, classes })
+    }
+}
+
+impl Standard {
+    /// Length of a feature.
+    pub fn dim(&self) -> usize {
+        self.mean.len()
     }
 
     /// Logits of other features by the same mean and variance, row-major.
@@ -67,16 +82,17 @@ impl Standardized {
         let mut scores = Vec::with_capacity(features.len() * classes);
         for start in (0..features.len()).step_by(BLOCK) {
             let mut block = finite_rows("test", features, start, BLOCK)?;
-            standardize(&mut block, &self.mean, &self.scale);
+            self.apply(&mut block);
             let rows = Tensor::from_vec(block, ((), features.dim()), &Device::Cpu)?;
             scores.extend(logits(&rows, weights, classes)?);
         }
         Ok(scores)
     }
-}
 
-fn standardize(values: &mut [f32], mean: &[f64], scale: &[f64]) {
-    values.par_chunks_exact_mut(mean.len()).for_each(|row| {
-        row.iter_mut().zip(mean.iter().zip(scale)).for_each(|(x, (m, s))| *x = ((f64::from(*x) - m) * s) as f32);
-    });
+    fn apply(&self, values: &mut [f32]) {
+        let Self { mean, scale } = self;
+        values.par_chunks_exact_mut(mean.len()).for_each(|row| {
+            row.iter_mut().zip(mean.iter().zip(scale)).for_each(|(x, (m, s))| *x = ((f64::from(*x) - m) * s) as f32);
+        });
+    }
 }

@@ -4,10 +4,10 @@ use super::data::EvalData;
 use super::protocol::{LabelKind, Needs, Outcome, Protocol};
 use super::settings::{Setting, SettingKind, SettingValue, Settings};
 use super::workbench::Workbench;
-use crate::EvalError;
 use crate::features::{Labeled, check_labeled};
 use crate::metrics::{Predictions, rank};
 use crate::nearest::nearest;
+use crate::{EvalError, Observer};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -54,7 +54,7 @@ impl KnnConfig {
     }
 
     /// What settings of [`Knn`] ask for: those that were given, then those of the publication that is named, then defaults.
-    fn of(settings: &Settings) -> Result<Self, EvalError> {
+    pub(super) fn of(settings: &Settings) -> Result<Self, EvalError> {
         let named = settings.text("knn")?.map(|name| {
             let names: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
             Self::named(name).ok_or_else(|| EvalError::setting("knn", name, format!("use {}", names.join(", "))))
@@ -70,6 +70,13 @@ impl KnnConfig {
             config.temperature = if given_t.is_some() { config.temperature } else { named.temperature };
         }
         Ok(config)
+    }
+
+    /// Says where fewer neighbors voted than were asked for.
+    pub(super) fn note_fewer(&self, k: usize, observer: &dyn Observer) {
+        if k < self.k {
+            observer.note(&format!("k is {k}, the number of training images, not {}", self.k));
+        }
     }
 }
 
@@ -199,9 +206,8 @@ impl Protocol for Knn {
         let mut outcome = Outcome { variant, settings: json!(config), ..Outcome::default() };
         for set in bench.labeled_features()? {
             let result = knn(set.train, set.test, &config)?;
-            if result.k < config.k && outcome.results.is_empty() {
-                let note = format!("k is {}, the number of training images, not {}", result.k, config.k);
-                bench.observer().note(&note);
+            if outcome.results.is_empty() {
+                config.note_fewer(result.k, bench.observer());
             }
             let details = json!({ "k": result.k });
             outcome.results.push(bench.accuracy(set.kind, details, &result.predictions, set.test.labels));

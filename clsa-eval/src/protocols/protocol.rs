@@ -144,10 +144,23 @@ pub struct Outcome {
     pub settings: Value,
     /// Figures of each encoder.
     pub results: Vec<EncoderResult>,
+    /// Further variants that the same work gave.
+    pub further: Vec<Variant>,
     /// Pictures to be written beside the figures.
     pub pictures: Vec<Picture>,
     /// Seconds that earlier processes took for trainings that were gone on with.
     pub seconds_before_resume: f64,
+}
+
+/// A further variant of a protocol, found by the same work as the first.
+#[derive(Clone, Debug, Default)]
+pub struct Variant {
+    /// Its name, by which it stands beside the others in `eval.json`.
+    pub name: String,
+    /// The settings that were given or defaults.
+    pub settings: Value,
+    /// Figures of each encoder.
+    pub results: Vec<EncoderResult>,
 }
 
 /// A picture to be written beside the figures.

@@ -1,6 +1,6 @@
 //! A protocol run on a workbench.
 
-use super::protocol::{Outcome, Picture, Protocol};
+use super::protocol::{Outcome, Picture, Protocol, Variant};
 use super::workbench::Workbench;
 use crate::EvalError;
 use crate::evaluation::ProtocolResult;
@@ -11,6 +11,8 @@ use std::time::Instant;
 pub struct FinishedProtocol {
     /// What goes into the [`Evaluation`](crate::evaluation::Evaluation).
     pub result: ProtocolResult,
+    /// What goes there beside it, where one run of the protocol gives several variants.
+    pub further: Vec<ProtocolResult>,
     /// Pictures to be written beside it.
     pub pictures: Vec<Picture>,
 }
@@ -26,10 +28,15 @@ impl Workbench<'_> {
             self.features()?;
         }
         let start = Instant::now();
-        let Outcome { variant, settings, results, pictures, seconds_before_resume } = protocol.run(self)?;
+        let Outcome { variant, settings, results, further, pictures, seconds_before_resume } = protocol.run(self)?;
         let wall_time_s = start.elapsed().as_secs_f64() + seconds_before_resume;
         let name = protocol.name();
         let protocol = variant.map_or_else(|| name.to_owned(), |variant| format!("{name} {variant}"));
-        Ok(FinishedProtocol { result: ProtocolResult { protocol, settings, results, wall_time_s }, pictures })
+        let further = further.into_iter().map(|Variant { name: variant, settings, results }| {
+            let protocol = format!("{name} {variant}");
+            ProtocolResult { protocol, settings, results, wall_time_s }
+        });
+        let further = further.collect();
+        Ok(FinishedProtocol { result: ProtocolResult { protocol, settings, results, wall_time_s }, further, pictures })
     }
 }

@@ -99,7 +99,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// No settings but the seed of confidence intervals, held-out images, labeled images, random crops and queries.
+    /// No settings but the seed of confidence intervals, held-out images, labeled images, random crops, corruptions and queries.
     pub fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }

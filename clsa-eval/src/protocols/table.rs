@@ -1,5 +1,6 @@
 //! The table of protocols.
 
+use super::corruptions::Corruptions;
 use super::finetune::Finetune;
 use super::knn::Knn;
 use super::linear::Linear;
@@ -9,7 +10,8 @@ use super::retrieval::Retrieval;
 use super::voc07::Voc07;
 
 /// All protocols of this crate: those on frozen features first, from the quickest to the most thorough.
-pub const PROTOCOLS: [&'static dyn Protocol; 6] = [&Knn, &LinearFeatures, &Linear, &Finetune, &Voc07, &Retrieval];
+pub const PROTOCOLS: [&'static dyn Protocol; 7] =
+    [&Knn, &LinearFeatures, &Linear, &Corruptions, &Finetune, &Voc07, &Retrieval];
 
 /// The protocols that are run where none is named: quick ones, for images with one class each.
 pub const DEFAULT_PROTOCOLS: [&'static dyn Protocol; 2] = [&Knn, &LinearFeatures];

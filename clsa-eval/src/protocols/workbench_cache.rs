@@ -86,6 +86,11 @@ impl Workbench<'_> {
         state
     }
 
+    /// The side of the images whose pixels are the baseline without an encoder.
+    pub(super) fn raw_side(&self) -> u32 {
+        self.transform().crop.min(RAW_SIDE)
+    }
+
     fn center_crop_features(&self) -> Result<Vec<FeatureSet>, EvalError> {
         let mut sets = Vec::new();
         for compared in self.encoders() {
@@ -98,7 +103,7 @@ impl Workbench<'_> {
                 })
             })?);
         }
-        let side = self.transform().crop.min(RAW_SIDE);
+        let side = self.raw_side();
         sets.push(self.both_splits(EncoderKind::RawPixels, |split, images, sha256| {
             let of = format!("pixels of {side} x {side} of data {sha256}");
             let indices: Vec<usize> = (0..images.len()).collect();

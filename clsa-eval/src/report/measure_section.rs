@@ -39,7 +39,8 @@ fn lines<'a>(set: &EvaluationsOfDataSet<'a>, measure: &Measure) -> Vec<Line<'a>>
                     let (encoder, second) = (result.encoder, result.figures.second());
                     figures.extend(result.figures.main().map(|main| Cell { encoder, main, second }));
                 }
-                if let (false, Some(chance), Measure::Accuracy) = (figures.is_empty(), evaluation.chance, measure) {
+                let guessed = matches!(measure, Measure::Accuracy | Measure::CorruptedAccuracy);
+                if let (false, Some(chance), true) = (figures.is_empty(), evaluation.chance, guessed) {
                     let main = Estimate::exact(chance.top1);
                     figures.push(Cell { encoder: EncoderKind::Chance, main, second: None });
                 }
@@ -70,6 +71,9 @@ pub(super) fn measure_section(set: &EvaluationsOfDataSet, measure: &Measure, com
     let what = match (measure, second) {
         (Measure::Accuracy, Some(_)) => "; top-5 is that of the trained encoder",
         (Measure::AveragePrecision, Some(_)) => "; 11-point is the trained encoder's by the rule of VOC 2007",
+        (Measure::CorruptedAccuracy, Some(_)) => {
+            "; clean is that of the trained encoder on the same images as they are"
+        }
         (Measure::SameClassShare | Measure::Custom(_), Some(_)) | (_, None) => "",
     };
     let level = chance.map(|chance| format!(" Chance is {} %.", percent(chance))).unwrap_or_default();

@@ -6,7 +6,8 @@ use super::html::command_text;
 use super::palette::dark_rules;
 use super::reported_run::ReportedRun;
 use super::{
-    classes, configuration, data_sets, label_free, maps, neighbors, results, summary, throughput, training, views,
+    classes, configuration, corruptions, data_sets, label_free, maps, neighbors, results, summary, throughput,
+    training, views,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -20,7 +21,7 @@ pub(super) fn page(runs: &[ReportedRun], commands: &Commands) -> String {
     let title = names.join(" · ");
     let compared = runs.len() > 1;
     let sets = data_sets::by_data(runs);
-    let sections: [(&str, &str, Markup); 11] = [
+    let mut sections: Vec<(&str, &str, Markup)> = vec![
         ("results", "Results", results::section(runs, &sets, commands)),
         ("summary", if compared { "The runs" } else { "The run" }, summary::section(runs, commands)),
         ("loss", "Loss and learning rate", training::loss_section(runs)),
@@ -29,10 +30,13 @@ pub(super) fn page(runs: &[ReportedRun], commands: &Commands) -> String {
         ("map", "Map of the features", each(runs, |run| part(&run.embedding, |made| maps::section(made, run)))),
         ("neighbors", "Nearest neighbors", each(runs, |run| part(&run.embedding, neighbors::section))),
         ("classes", "Classes", classes::section(&sets, compared, commands)),
+        ("corruptions", "Corruptions", corruptions::section(&sets, compared)),
         ("views", "Views", each(runs, |run| part(&run.views, |views| views::section(views)))),
         ("throughput", "Throughput", throughput::section(runs)),
         ("configuration", "Configuration", configuration::section(runs)),
     ];
+    // Only few runs are evaluated on corrupted images.
+    sections.retain(|(id, _, content)| *id != "corruptions" || !content.0.is_empty());
     let page = html! {
         (DOCTYPE)
         html lang="en" {

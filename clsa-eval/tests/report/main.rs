@@ -14,7 +14,7 @@ use clsa_eval::report::{Report, ReportOptions};
 use clsa_eval::{EvalError, Silent};
 use clsa_model::{Compute, Encoder, weights};
 use clsa_run::RunFolder;
-use run::{HOSTILE, checkpoint, configure, evaluate, evaluate_elsewhere, record, whole};
+use run::{HOSTILE, checkpoint, configure, corrupt, evaluate, evaluate_elsewhere, record, whole};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -180,6 +180,41 @@ fn a_figure_of_an_unknown_measure_is_shown_under_its_own_name() {
     let results = section(&html, "results");
     assert!(results.contains("Purity of clusters in percent") && results.contains("61.5"));
     assert!(!results.contains("nearest neighbors"), "{results}");
+}
+
+#[test]
+fn figures_on_corrupted_images_have_their_own_table_and_a_section_by_corruption() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    whole(&run, 7);
+    assert!(!page(&run).0.contains("corruptions"), "a run without such figures has no such section");
+    corrupt(&run);
+    let (html, missing) = page(&run);
+    assert_eq!(missing, "");
+    let results = section(&html, "results");
+    let caption = "Top-1 accuracy on corrupted images in percent, with its 95 % interval for the trained encoder; clean is that of \
+                   the trained encoder on the same images as they are. Chance is 25.0 %.";
+    assert!(results.contains(caption), "{results}");
+    assert!(results.contains("corruptions knn") && results.contains("corruption images 40"), "{results}");
+    // 20 to 16 of 40 right by knn, and 21 of the clean images; the mean is that of 50 to 40 percent.
+    let by_corruption = section(&html, "corruptions");
+    let row = |name: &str, cells: &[&str]| {
+        let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
+        let row = format!("<tr><th scope=\"row\">{name}</th>{cells}</tr>");
+        assert!(by_corruption.contains(&row), "{row}: {by_corruption}");
+    };
+    row("none", &["", "", "", "", "", "52.5", "37.5", "32.5"]);
+    row("fog", &["50.0", "47.5", "45.0", "42.5", "40.0", "45.0", "30.0", "25.0"]);
+    row("mean", &["75.0", "72.5", "70.0", "67.5", "65.0", "70.0", "30.0", "25.0"]);
+    // The classes are those of clean images.
+    let classes = section(&html, "classes");
+    assert!(classes.contains("linear-features") && !classes.contains("corruptions"), "{classes}");
+
+    let other = folder.path().join("other");
+    whole(&other, 8);
+    corrupt(&other);
+    let both = report(&[&run, &other], &ReportOptions::default()).html();
+    assert!(section(&both, "corruptions").contains("Top-1 accuracy by corruptions knn of other in percent"));
 }
 
 #[test]
@@ -351,6 +386,7 @@ fn a_browser_shows_the_page_without_errors_and_without_scrolling_sideways() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     whole(&at.join("one"), 7);
+    corrupt(&at.join("one"));
     evaluate_elsewhere(&at.join("one"));
     whole(&at.join("two-with-a-rather-long-name-20260101-120000"), 8);
     configure(&at.join("bare"), 7);

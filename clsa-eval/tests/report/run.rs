@@ -1,10 +1,10 @@
 //! Runs on disk for the tests of the report.
 
 use candle_core::{Device, Tensor};
-use clsa_augment::CenterCrop;
+use clsa_augment::{CenterCrop, Corruption};
 use clsa_data::Presence;
 use clsa_eval::evaluation::{Chance, EncoderKind, EncoderResult, Evaluation, Figures, ProtocolResult};
-use clsa_eval::metrics::{Accuracy, AveragePrecision, Predictions, SameClassShare};
+use clsa_eval::metrics::{Accuracy, AveragePrecision, CorruptedAccuracy, CorruptionHits, Predictions, SameClassShare};
 use clsa_model::{Compute, Encoder, FeatureStage};
 use clsa_run::Config;
 use std::collections::HashMap;
@@ -108,6 +108,32 @@ pub fn evaluate(folder: &Path) {
         protocols: vec![protocol("knn", 25), protocol("linear-features", 31)],
     };
     evaluation.write(&folder.join("eval.json")).unwrap();
+}
+
+/// Adds figures on corrupted images to the `eval.json`.
+pub fn corrupt(folder: &Path) {
+    let path = folder.join("eval.json");
+    let mut evaluation = Evaluation::read(&path).unwrap();
+    let result = |encoder: EncoderKind, right: usize| {
+        // One image less at each severity.
+        let hits = |right: usize| (0..40).map(|image| image < right).collect::<Vec<bool>>();
+        let by_severity = std::array::from_fn(|severity| hits(right - severity));
+        let corrupted =
+            Corruption::ALL.map(|corruption| CorruptionHits { corruption, by_severity: by_severity.clone() });
+        let figures = Figures::CorruptedAccuracy(CorruptedAccuracy::of(&hits(right + 1), &corrupted, 0));
+        EncoderResult { encoder, details: serde_json::json!({ "k": 20 }), figures }
+    };
+    evaluation.protocols.extend([("knn", 20), ("linear-features", 30)].map(|(classifier, right)| ProtocolResult {
+        protocol: format!("corruptions {classifier}"),
+        settings: serde_json::json!({ "corruption_images": 40 }),
+        results: vec![
+            result(EncoderKind::Trained, right),
+            result(EncoderKind::Untrained, 14),
+            result(EncoderKind::RawPixels, 12),
+        ],
+        wall_time_s: 3.5,
+    }));
+    evaluation.write(&path).unwrap();
 }
 
 /// Writes evaluations on two other data sets: `voc07`, and `retrieval` of images without labels with its picture.

@@ -34,6 +34,7 @@ use subject::Subject;
   clsa eval --run runs/demo --protocol linear --lr 1,3,10,30
   clsa eval --run runs/demo --protocol finetune --labels 10%
   clsa eval --run runs/demo --protocol voc07 --data voc2007:/data/VOCdevkit
+  clsa eval --run runs/demo --protocol knn,corruptions --corruption-images 500
   clsa eval --run runs/demo --protocol retrieval --data flat:/data/photographs
   clsa eval --weights resnet50.pth --data imagefolder:/data/imagenet --protocol knn,linear --epochs 10")]
 pub struct Args {
@@ -59,7 +60,7 @@ pub struct Args {
     /// Print the figures of each class too; eval.json has them always
     #[arg(long)]
     per_class: bool,
-    /// Seed of confidence intervals, held-out images, labeled images, random crops and queries
+    /// Seed of confidence intervals, held-out images, labeled images, random crops, corruptions and queries
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Threads that compute [default: one for each core]
@@ -121,10 +122,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for protocol in protocols {
         let finished = bench.run(protocol).map_err(named_as_options)?;
         evaluation.protocols.push(finished.result);
+        evaluation.protocols.extend(finished.further);
         pictures.extend(finished.pictures);
     }
     let per_class = if args.per_class { evaluation.per_class_table() } else { String::new() };
-    let tables = evaluation.table() + &per_class;
+    let tables = evaluation.table() + &evaluation.corruption_table() + &per_class;
     if out.exists() {
         match Evaluation::read(&out) {
             Ok(earlier) => evaluation.keep_other_protocols(earlier),
