@@ -20,6 +20,9 @@ CHECKS = {}
 # Checks that are left out unless they are asked for.
 LONG = ["sanitizer", "step_resnet50_compiled", "step_resnet18_compiled"]
 
+# Whole trainings on CIFAR-10, by `--long`.
+RECIPES = ["moco-cifar10", "clsa-cifar10", "naive-cifar10"]
+
 
 def check(seconds):
     """Registers a check; it is stopped after so many seconds."""
@@ -206,7 +209,7 @@ def pretrained(bench, name, *arguments, device):
     bench.clsa("pretrain", *arguments, "--out", out, "--device", device)
     seconds = time.monotonic() - start
     records = [json.loads(line) for line in open(out + "/metrics.jsonl")]
-    knn = [r["top1"] for r in records if "top1" in r]
+    knn = [r["top1"] for r in records if r["kind"] == "knn"]
     steps = [r for r in records if "loss" in r]
     rates = [r["images_per_s"] for r in steps[len(steps) // 2 :]]
     return dict(knn=knn[-1] if knn else None, seconds=round(seconds, 1), loss=steps[-1]["loss"],
@@ -353,6 +356,45 @@ def step_resnet18_compiled(bench):
     return dict(peer=torch_step(bench, "resnet18", "--compile", steps=30))
 
 
+def reproduce(recipe):
+    """All epochs of a recipe; what it has measured comes back, and its weights."""
+
+    def run(bench):
+        folder = bench.unpacked("cifar")
+        images = len(glob.glob(f"{folder}/train/*/*")) if folder else 0
+        if images != 50_000:
+            raise Failed(f"the bundle has {images} training images of CIFAR-10, not 50,000; give it all by bundle-cuda --cifar")
+        out = bench.path(f"{recipe}-0")
+        command = [bench.path("clsa"), "reproduce", recipe, "--data", f"imagefolder:{folder}", "--out", out,
+                   "--device", bench.device, "--precision", "bf16"]
+        try:
+            # 1: a figure is outside its band, which is a finding.
+            output = bench.run(*command, ok=(0, 1))
+        finally:
+            kept = os.path.join(bench.out, f"{recipe}-0")
+            os.makedirs(kept, exist_ok=True)
+            for name in ("config.toml", "data.json", "metrics.jsonl"):
+                if os.path.exists(f"{out}/{name}"):
+                    shutil.copy(f"{out}/{name}", kept)
+            checkpoints = sorted(glob.glob(f"{out}/checkpoints/*.safetensors"))
+            if checkpoints:
+                bench.until = max(bench.until, time.monotonic() + 30)
+                bench.clsa("convert", checkpoints[-1], os.path.join(kept, "query.safetensors"))
+        records = [json.loads(line) for line in open(out + "/metrics.jsonl")]
+        rates = [r["images_per_s"] for r in records if r["kind"] == "step"]
+        return dict(
+            lines=[line for line in output.splitlines() if line.startswith("epoch") and "published" in line],
+            knn={r["epoch"]: r["top1"] for r in records if r["kind"] == "knn"},
+            images_per_s=round(statistics.median(rates), 1),
+        )
+
+    return run
+
+
+for recipe in RECIPES:
+    CHECKS[recipe] = (570, reproduce(recipe))
+
+
 def main():
     names = ", ".join(CHECKS)
     parser = argparse.ArgumentParser(description="Proves and measures CLSA on a GPU.", epilog=f"The checks: {names}")
@@ -361,11 +403,12 @@ def main():
     parser.add_argument("--device", default="cuda:0", help="which GPU")
     parser.add_argument("--out", default=".", help="folder for check.jsonl and the logs")
     parser.add_argument("--all", action="store_true", help=f"also those that take minutes: {', '.join(LONG)}")
+    parser.add_argument("--long", default="", help=f"whole trainings on CIFAR-10 instead: {', '.join(RECIPES)}, separated by commas")
     parser.add_argument("--quick", action="store_true", help="fewer images from end to end")
     parser.add_argument("--dry-run", action="store_true", help="list the checks and their time limits")
     args = parser.parse_args()
-    usual = [name for name in CHECKS if args.all or name not in LONG]
-    chosen = [name for name in args.only.split(",") if name] or usual
+    usual = [name for name in CHECKS if (args.all or name not in LONG) and name not in RECIPES]
+    chosen = [name for name in (args.long or args.only).split(",") if name] or usual
     skipped = args.skip.split(",")
     unknown = [name for name in chosen + [s for s in skipped if s] if name not in CHECKS]
     if unknown:
