@@ -23,6 +23,29 @@ LONG = ["sanitizer", "step_resnet50_compiled", "step_resnet18_compiled"]
 # Whole trainings on CIFAR-10, by `--long`.
 RECIPES = ["moco-cifar10", "clsa-cifar10", "naive-cifar10"]
 
+# What may decide whether DDM is better than strong views in InfoNCE: by name the settings that differ from the preset cifar10 at a
+# quarter of its width. `alpha` 0 in the first epochs is a phase of its own.
+DDM = {
+    "moco": ["views.strong=[]"],
+    "naive": ["method.strong_loss=info_nce"],
+    "clsa": [],
+    "clsa, tau2 0.1": ["method.ddm_temperature=0.1"],
+    "clsa, tau2 0.4": ["method.ddm_temperature=0.4"],
+    "clsa, alpha 0.5": ["method.alpha=0.5"],
+    "clsa, alpha 2": ["method.alpha=2.0"],
+    "clsa, bank 16384": ["method.bank=16384"],
+    "naive, bank 16384": ["method.bank=16384", "method.strong_loss=info_nce"],
+    "clsa, 2 draws": ["views.strong=[{size=32, blur=false, strong={draws=2}}]"],
+    "naive, 2 draws": ["views.strong=[{size=32, blur=false, strong={draws=2}}]", "method.strong_loss=info_nce"],
+    "clsa, 10 draws": ["views.strong=[{size=32, blur=false, strong={draws=10}}]"],
+    "naive, 10 draws": ["views.strong=[{size=32, blur=false, strong={draws=10}}]", "method.strong_loss=info_nce"],
+    "clsa, small strong": ["views.strong=[{size=16, scale=[0.08, 0.5], blur=false, strong=true}]"],
+    "naive, small strong": ["views.strong=[{size=16, scale=[0.08, 0.5], blur=false, strong=true}]",
+                            "method.strong_loss=info_nce"],
+    "clsa, extended pool": ["views.strong=[{size=32, blur=false, strong={pool='extended'}}]"],
+    "clsa, DDM from epoch 4": [],
+}
+
 
 def check(seconds):
     """Registers a check; it is stopped after so many seconds."""
@@ -391,6 +414,49 @@ def reproduce(recipe):
     return run
 
 
+@check(570)
+def ddm(bench):
+    """k-NN of every variant of DDM, one seed after the other, until the time is over."""
+    folder = bench.unpacked("cifar")
+    if folder is None:
+        raise Failed("the bundle has no data/cifar*; give it all of CIFAR-10 by bundle-cuda --cifar")
+    usual = ["--preset", "cifar10", "--data", f"imagefolder:{folder}", "--batch-size", "128", "--device", bench.device,
+             "--epochs", "12"]
+    shared = ["model.width=0.25", "compute.bn_splits=1", "checkpoint.every=12",
+              "knn={every=12, train_samples=50000, test_samples=10000, k=200, temperature=0.1}"]
+    found = {name: [] for name in DDM}
+    begun = time.monotonic()
+    longest = 0.0
+    for seed in range(1000):
+        for name, settings in DDM.items():
+            start = time.monotonic()
+            if start + 1.5 * longest > bench.until:
+                return dict(top1=found, of=spread(found), seconds=round(start - begun, 1))
+            out = bench.path("ddm")
+            shutil.rmtree(out, ignore_errors=True)
+            sets = [word for setting in shared + settings for word in ("--set", setting)]
+            begin = ["pretrain", *usual, *sets, "--seed", seed, "--out", out]
+            if name.endswith("from epoch 4"):
+                bench.clsa(*begin, "--set", "method.alpha=0.0", "--until-epoch", "3")
+                bench.clsa("pretrain", "--resume", out, "--set", "method.alpha=1.0", "--until-epoch", "0", "--device", bench.device)
+            else:
+                bench.clsa(*begin)
+            records = [json.loads(line) for line in open(out + "/metrics.jsonl")]
+            found[name].append([r["top1"] for r in records if r["kind"] == "knn"][-1])
+            longest = max(longest, time.monotonic() - start)
+            with open(os.path.join(bench.out, "ddm.json"), "w") as file:
+                json.dump(dict(top1=found, of=spread(found)), file, indent=1)
+
+
+def spread(found):
+    """Mean and standard deviation over seeds."""
+    return {
+        name: dict(mean=round(statistics.mean(top1), 2), sd=round(statistics.stdev(top1), 2) if len(top1) > 1 else None)
+        for name, top1 in found.items()
+        if top1
+    }
+
+
 for recipe in RECIPES:
     CHECKS[recipe] = (570, reproduce(recipe))
 
@@ -403,11 +469,11 @@ def main():
     parser.add_argument("--device", default="cuda:0", help="which GPU")
     parser.add_argument("--out", default=".", help="folder for check.jsonl and the logs")
     parser.add_argument("--all", action="store_true", help=f"also those that take minutes: {', '.join(LONG)}")
-    parser.add_argument("--long", default="", help=f"whole trainings on CIFAR-10 instead: {', '.join(RECIPES)}, separated by commas")
+    parser.add_argument("--long", default="", help=f"trainings on CIFAR-10 instead: {', '.join([*RECIPES, 'ddm'])}")
     parser.add_argument("--quick", action="store_true", help="fewer images from end to end")
     parser.add_argument("--dry-run", action="store_true", help="list the checks and their time limits")
     args = parser.parse_args()
-    usual = [name for name in CHECKS if (args.all or name not in LONG) and name not in RECIPES]
+    usual = [name for name in CHECKS if (args.all or name not in LONG) and name not in [*RECIPES, "ddm"]]
     chosen = [name for name in (args.long or args.only).split(",") if name] or usual
     skipped = args.skip.split(",")
     unknown = [name for name in chosen + [s for s in skipped if s] if name not in CHECKS]
