@@ -79,7 +79,7 @@ fn both_classifiers_of_every_encoder_have_every_corruption_and_severity() {
     let recorder = Recorder::default();
     let evaluation = evaluate(folder.path(), settings(), &recorder);
     let names: Vec<&str> = evaluation.protocols.iter().map(|protocol| protocol.protocol.as_str()).collect();
-    assert_eq!(names, ["knn", "corruptions knn", "corruptions linear-features"]);
+    assert_eq!(names, ["knn k=5 T=0.07", "corruptions knn", "corruptions linear-features"]);
     for protocol in &evaluation.protocols[1..] {
         assert_eq!(protocol.name(), "corruptions");
         assert_eq!((&protocol.settings["corruption_images"], &protocol.settings["seed"]), (&30.into(), &3.into()));

@@ -246,7 +246,7 @@ fn corrupted_images_give_a_row_for_each_classifier_and_a_table_by_corruption() {
     let path = folder.path().join("good/eval.json");
     let evaluation = Evaluation::read(&path).unwrap();
     let names: Vec<_> = evaluation.protocols.iter().map(|p| p.protocol.as_str()).collect();
-    assert_eq!(names, ["knn", "corruptions knn", "corruptions linear-features"]);
+    assert_eq!(names, ["knn k=20 T=0.07", "corruptions knn", "corruptions linear-features"]);
     // The run's k, as for knn.
     assert_eq!(evaluation.protocols[1].settings["k"], 20);
     // Both stay beside what is evaluated later.
