@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Pretrain an encoder with CLSA.
 ///
-/// Without arguments: the preset `demo`, which generates its own images and takes about three minutes on two cores.
+/// Without arguments: the preset `demo`, which generates its own images and takes three to six minutes on two cores.
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "Examples:
