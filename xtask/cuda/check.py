@@ -24,7 +24,7 @@ LONG = ["sanitizer", "step_resnet50_compiled", "step_resnet18_compiled"]
 RECIPES = ["moco-cifar10", "clsa-cifar10", "naive-cifar10"]
 
 # What may decide whether DDM is better than strong views in InfoNCE: by name the settings that differ from the preset cifar10 at a
-# quarter of its width. `alpha` 0 in the first epochs is a phase of its own.
+# quarter of its width.
 DDM = {
     "moco": ["views.strong=[]"],
     "naive": ["method.strong_loss=info_nce"],
@@ -45,6 +45,9 @@ DDM = {
     "clsa, extended pool": ["views.strong=[{size=32, blur=false, strong={pool='extended'}}]"],
     "clsa, DDM from epoch 4": [],
 }
+
+# Variants that begin without DDM: so many epochs, a phase of its own.
+EPOCHS_WITHOUT_DDM = {"clsa, DDM from epoch 4": 3}
 
 
 def check(seconds):
@@ -436,8 +439,8 @@ def ddm(bench):
             shutil.rmtree(out, ignore_errors=True)
             sets = [word for setting in shared + settings for word in ("--set", setting)]
             begin = ["pretrain", *usual, *sets, "--seed", seed, "--out", out]
-            if name.endswith("from epoch 4"):
-                bench.clsa(*begin, "--set", "method.alpha=0.0", "--until-epoch", "3")
+            if name in EPOCHS_WITHOUT_DDM:
+                bench.clsa(*begin, "--set", "method.alpha=0.0", "--until-epoch", EPOCHS_WITHOUT_DDM[name])
                 bench.clsa("pretrain", "--resume", out, "--set", "method.alpha=1.0", "--until-epoch", "0", "--device", bench.device)
             else:
                 bench.clsa(*begin)
