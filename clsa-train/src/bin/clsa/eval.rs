@@ -1,26 +1,26 @@
 //! `clsa eval`.
 
 pub mod console;
+mod files;
 mod settings;
-mod subject;
 
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
 use crate::output;
 use crate::streams::{put, say};
+use crate::subject::{EncoderArgs, Subject};
 use anyhow::Context;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clsa_data::{Limits, Source, Splits};
 use clsa_eval::EvalError;
 use clsa_eval::evaluation::Evaluation;
 use clsa_eval::protocols::{
-    DEFAULT_PROTOCOLS, EvalData, PROTOCOLS, Protocol, Workbench, WorkbenchConfig, check, named,
+    DEFAULT_PROTOCOLS, EvalData, PROTOCOLS, Protocol, SettingValue, Settings, Workbench, WorkbenchConfig, check, named,
 };
 use clsa_model::FeatureStage;
 use console::Console;
 use settings::{SettingOptions, named_as_options};
 use std::path::PathBuf;
-use subject::Subject;
 
 /// Evaluate a run or a weight file; without options the newest run in ./runs.
 ///
@@ -38,12 +38,8 @@ use subject::Subject;
   clsa eval --run runs/demo --protocol retrieval --data flat:/data/photographs
   clsa eval --weights resnet50.pth --data imagefolder:/data/imagenet --protocol knn,linear --epochs 10")]
 pub struct Args {
-    /// The run: its folder [default: the newest in ./runs]
-    #[arg(long, value_name = "RUN", conflicts_with = "weights")]
-    run: Option<PathBuf>,
-    /// A weight file: PyTorch (.pth, .pth.tar), safetensors, or a checkpoint
-    #[arg(long, value_name = "FILE", requires = "data")]
-    weights: Option<PathBuf>,
+    #[command(flatten)]
+    encoder: EncoderArgs,
     /// The protocols, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = protocol_names())]
     #[arg(default_values = DEFAULT_PROTOCOLS.map(|protocol| protocol.name()))]
@@ -87,9 +83,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let device = device::open(args.device)?;
     device::set_threads(args.threads)?;
     let protocols = protocols(&args.protocol);
-    let subject = Subject::of(&args)?;
+    let given = args.settings.given(args.seed);
+    let pixels = |name| -> Result<Option<u32>, Failure> {
+        Ok(given.count(name)?.map(|pixels| u32::try_from(pixels).unwrap_or(u32::MAX)))
+    };
+    let subject = Subject::of(&args.encoder, args.stage.as_deref(), [pixels("resize")?, pixels("crop")?])?;
+    let settings = settings(given, &subject);
     for protocol in &protocols {
-        protocol.check_settings(&subject.settings).map_err(named_as_options)?;
+        protocol.check_settings(&settings).map_err(named_as_options)?;
     }
     if let Some(protocol) = protocols.iter().find(|protocol| protocol.trains_backbone())
         && subject.stage != FeatureStage::Backbone
@@ -97,25 +98,31 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let (stage, name) = (&subject.stage, protocol.name());
         return Err(request(format!("--stage {stage}: {name} trains the whole backbone; leave one of the two out")));
     }
-    output::check("--out", &subject.out)?;
-    for folder in [&subject.cache, &subject.cache.join("features")] {
+    let usual = args.out.clone().unwrap_or_else(|| files::usual(&args, &subject));
+    output::check("--out", &usual)?;
+    let cache = args.cache.clone().unwrap_or_else(|| subject.cache());
+    let source = subject.source(args.data.as_deref())?;
+    let source: Source = source.parse().map_err(|error| request(format!("--data: {error}")))?;
+    for folder in [&cache, &cache.join("features")] {
         clsa_files::remove_abandoned(folder).with_context(|| folder.display().to_string())?;
     }
     let trained = subject.trained(&device)?;
-    let source: Source = subject.data.parse().map_err(|error| request(format!("--data: {error}")))?;
-    let data = open(&source, &protocols, &subject)?;
+    let data = open(&source, &protocols, &settings)?;
     let untrained = subject.untrained(&device)?;
     let config = WorkbenchConfig {
         trained: &trained,
         untrained: &untrained,
         data,
         transform: subject.transform,
-        settings: subject.settings.clone(),
-        cache: subject.cache.clone(),
+        settings,
+        cache,
     };
     let mut bench = Workbench::new(config, &Console)?;
     let mut evaluation = bench.evaluation(&subject.weights.display().to_string(), &source.to_string());
-    let out = out(&args, &subject, &evaluation);
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => files::for_evaluation(&usual, &subject, &evaluation),
+    };
     bench.set_evaluation_file(&out);
     announce(&subject, &evaluation);
     let mut pictures = Vec::new();
@@ -156,29 +163,31 @@ fn protocols(names: &[String]) -> Vec<&'static dyn Protocol> {
 }
 
 /// Opens the images, which must suit all protocols.
-fn open(source: &Source, protocols: &[&dyn Protocol], subject: &Subject) -> Result<EvalData, Failure> {
+fn open(source: &Source, protocols: &[&dyn Protocol], settings: &Settings) -> Result<EvalData, Failure> {
     let Splits { train, test } = source.open_splits(Limits::default())?;
     match test {
         Ok(test) => {
             let data = EvalData::new(train, Some(test));
-            check(protocols, &data, &subject.settings).map_err(named_as_options)?;
+            check(protocols, &data, settings).map_err(named_as_options)?;
             Ok(data)
         }
         Err(no_test) => {
             let data = EvalData::new(train, None);
-            check(protocols, &data, &subject.settings).map_err(|error| request(format!("{no_test}; {error}")))?;
+            check(protocols, &data, settings).map_err(|error| request(format!("{no_test}; {error}")))?;
             say!("note: {no_test}; the queries are training images");
             Ok(data)
         }
     }
 }
 
-/// The file of the evaluation: the usual one, or another beside it where that is of other images or weights.
-fn out(args: &Args, subject: &Subject, evaluation: &Evaluation) -> PathBuf {
-    let earlier = Evaluation::read(&subject.out);
-    let replaces =
-        args.out.is_none() && earlier.is_ok_and(|earlier| subject.would_replace_unrelated(&earlier, evaluation));
-    if replaces { subject.sibling_path(evaluation) } else { subject.out.clone() }
+/// The settings, with the run's where none are given.
+fn settings(given: Settings, subject: &Subject) -> Settings {
+    match &subject.run {
+        Some((_, config)) => given
+            .with_default("k", SettingValue::Count(config.knn.k as u64))
+            .with_default("temperature", SettingValue::Number(config.knn.temperature)),
+        None => given,
+    }
 }
 
 /// Says what is evaluated on what.

@@ -18,6 +18,7 @@ mod report;
 mod reproduce;
 mod signals;
 mod streams;
+mod subject;
 mod view_grid;
 mod views;
 

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, request};
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches};
 use clsa_eval::EvalError;
-use clsa_eval::protocols::{PROTOCOLS, Setting, SettingKind, SettingValue};
+use clsa_eval::protocols::{PROTOCOLS, Setting, SettingKind, SettingValue, Settings};
 
 /// Settings that belong to no protocol: how test images are cut for features.
 const TEST_IMAGES: [Setting; 2] = [
@@ -26,8 +26,9 @@ const TEST_IMAGES: [Setting; 2] = [
 pub struct SettingOptions(Vec<(&'static str, SettingValue)>);
 
 impl SettingOptions {
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &SettingValue)> {
-        self.0.iter().map(|(name, value)| (*name, value))
+    /// The settings as protocols read them.
+    pub fn given(&self, seed: u64) -> Settings {
+        self.0.iter().fold(Settings::new(seed), |settings, (name, value)| settings.with(name, value.clone()))
     }
 }
 

@@ -1,0 +1,183 @@
+//! The encoder that a command uses, after all defaults: the newest checkpoint of a run, or a weight file.
+
+use crate::failure::{Failure, request};
+use crate::foreign_head;
+use candle_core::{DType, Device, Tensor};
+use clsa_augment::{CenterCrop, Normalize};
+use clsa_model::{Compute, Encoder, FeatureStage, ModelConfig, ModelError, Stem, head, weights};
+use clsa_run::{Config, RunFolder};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Pixels that images may be resized to at most.
+const MOST_PIXELS: u32 = 16_384;
+
+/// The options that name an encoder.
+#[derive(clap::Args)]
+pub struct EncoderArgs {
+    /// The run: its folder [default: the newest in ./runs]
+    #[arg(long, value_name = "RUN", conflicts_with = "weights")]
+    run: Option<PathBuf>,
+    /// A weight file: PyTorch (.pth, .pth.tar), safetensors, or a checkpoint
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+}
+
+pub struct Subject {
+    /// The checkpoint or weight file.
+    pub weights: PathBuf,
+    pub model: ModelConfig,
+    /// Where in the encoders features are taken.
+    pub stage: FeatureStage,
+    /// How images are cut.
+    pub transform: CenterCrop,
+    /// The run, and its configuration; none for a weight file.
+    pub run: Option<(RunFolder, Config)>,
+}
+
+impl Subject {
+    /// What the options name. `stage` and the sides `[resize, crop]` are those that the user asks for.
+    pub fn of(args: &EncoderArgs, stage: Option<&str>, sides: [Option<u32>; 2]) -> Result<Self, Failure> {
+        let stage = stage.map_or(FeatureStage::Backbone, |name| FeatureStage::from(name.to_owned()));
+        let subject = match &args.weights {
+            Some(file) => Self::of_weights(file, stage, sides)?,
+            None => Self::of_run(args.run.as_deref(), stage, sides)?,
+        };
+        let CenterCrop { resize, crop, .. } = subject.transform;
+        if resize > MOST_PIXELS {
+            return Err(request(format!("--resize {resize}: use at most {MOST_PIXELS} pixels")));
+        }
+        if crop == 0 || crop > resize {
+            return Err(request(format!("--crop {crop}: use 1 to {resize} pixels, the resized short side (--resize)")));
+        }
+        Ok(subject)
+    }
+
+    fn of_run(run: Option<&Path>, stage: FeatureStage, [resize, crop]: [Option<u32>; 2]) -> Result<Self, Failure> {
+        let run = match run {
+            Some(folder) => RunFolder::open(folder)?,
+            None => RunFolder::newest(Path::new("runs"))?,
+        };
+        let config = run.config()?;
+        Ok(Self {
+            weights: run.newest_checkpoint()?,
+            model: config.model.clone(),
+            stage,
+            transform: CenterCrop {
+                resize: resize.unwrap_or(config.eval.resize),
+                crop: crop.unwrap_or(config.eval.crop),
+                normalize: config.views.key.normalize,
+            },
+            run: Some((run, config)),
+        })
+    }
+
+    fn of_weights(file: &Path, stage: FeatureStage, [resize, crop]: [Option<u32>; 2]) -> Result<Self, Failure> {
+        let tensors = weights::read(file)?.tensors;
+        let model = weights::infer_config(&tensors);
+        let model = model.map_err(|error| request(format!("{}: {error}", file.display())))?;
+        let usual = if model.stem == Stem::Cifar { (32, 32) } else { (256, 224) };
+        Ok(Self {
+            weights: file.to_owned(),
+            model,
+            stage,
+            transform: CenterCrop {
+                resize: resize.unwrap_or(usual.0),
+                crop: crop.unwrap_or(usual.1),
+                normalize: Normalize::IMAGENET,
+            },
+            run: None,
+        })
+    }
+
+    /// The images: those that are named, or those of the run.
+    pub fn source(&self, named: Option<&str>) -> Result<String, Failure> {
+        match (named, &self.run) {
+            (Some(source), _) => Ok(source.to_owned()),
+            (None, Some((_, config))) => Ok(config.data.source.clone()),
+            (None, None) => Err(request("--weights: add --data with the images, such as imagefolder:/data/imagenet")),
+        }
+    }
+
+    /// Where features are kept: the run, or a folder in the current one that is named after the weights.
+    pub fn cache(&self) -> PathBuf {
+        match &self.run {
+            Some((run, _)) => run.path().to_owned(),
+            None => format!("{}.eval", self.file_name()).into(),
+        }
+    }
+
+    /// The name of the weight file, without its folder.
+    pub fn file_name(&self) -> String {
+        self.weights.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The encoder with its weights.
+    pub fn trained(&self, device: &Device) -> Result<Encoder, Failure> {
+        let encoder = self.untrained(device)?;
+        let file = weights::read(&self.weights)?;
+        if let Some(name) = first_not_finite(&file.tensors)? {
+            return Err(request(format!(
+                "{}: {name} holds a value that is infinite or not a number: the weights are damaged or training diverged",
+                self.weights.display()
+            )));
+        }
+        let loaded = match self.stage {
+            FeatureStage::Embedding if !file.tensors.keys().any(|name| head::owns(name)) => {
+                let named = self.weights.display();
+                return Err(request(format!(
+                    "--stage embedding: {named} has no projection head; use backbone or a stage"
+                )));
+            }
+            FeatureStage::Embedding => encoder.load_state_dict(&file.tensors),
+            FeatureStage::Backbone | FeatureStage::Stage(_) => encoder.load_backbone(&file.tensors),
+        };
+        loaded.map_err(|error| {
+            request(format!("{}: {}", self.weights.display(), misfit(&self.model, &file.tensors, &error.to_string())))
+        })?;
+        foreign_head::note(&self.weights, &file);
+        Ok(encoder)
+    }
+
+    /// An encoder of the same shape as training begins with.
+    pub fn untrained(&self, device: &Device) -> Result<Encoder, Failure> {
+        let seed = self.run.as_ref().map_or(0, |(_, config)| config.train.seed);
+        let mut encoder = Encoder::new(&self.model, Compute::default(), seed, device)?;
+        encoder.set_feature_stage(self.stage.clone()).map_err(|error| match error {
+            ModelError::Config { value, expected, .. } => request(format!("--stage {value}: {expected}")),
+            error => error.into(),
+        })?;
+        Ok(encoder)
+    }
+}
+
+/// The name of the first tensor that holds a value which is infinite or not a number.
+fn first_not_finite(tensors: &HashMap<String, Tensor>) -> Result<Option<&String>, Failure> {
+    let mut names: Vec<&String> = tensors.keys().filter(|name| tensors[*name].dtype().is_float()).collect();
+    names.sort();
+    for name in names {
+        let sum = tensors[name].to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+        if !sum.is_finite() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Why weights do not fit a model: they are of another one, or the first of the differences.
+fn misfit(model: &ModelConfig, tensors: &HashMap<String, Tensor>, differences: &str) -> String {
+    let name = |model: &ModelConfig| {
+        let stem = if model.stem == Stem::Cifar { "3x3" } else { "7x7" };
+        format!("a {} x {} with a {stem} stem", model.arch.name(), model.width)
+    };
+    match weights::infer_config(tensors).map(|found| name(&found)) {
+        Ok(found) if found != name(model) => {
+            format!("these are weights of {found}, not of {} as config.toml says; name another run", name(model))
+        }
+        _ => {
+            let (first, others) = differences.split_once("; ").unwrap_or((differences, ""));
+            let others = others.split("; ").filter(|other| !other.is_empty()).count();
+            format!("{first}{}", if others > 0 { format!(" and {others} more differences") } else { String::new() })
+        }
+    }
+}
