@@ -7,9 +7,9 @@
 //! For the size of ImageNet and ResNet-50 set [`TRAIN`], [`TEST`] and [`DIM`] to 1,281,167, 50,000 and 2048. Its 10.5 GB of
 //! training features are written to a folder under the current one first, and removed at the end.
 
-use clsa_eval::EvalError;
-use clsa_eval::features::{FeatureFile, FeatureRows, Labeled};
+use clsa_eval::features::{FeatureFile, FeatureRows, FeatureShape, Labeled};
 use clsa_eval::protocols::{KnnConfig, knn};
+use clsa_eval::{EvalError, Silent};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::borrow::Cow;
@@ -44,7 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Uniform values, moved a little by one value for each class.
 fn synthetic(folder: &Path, seed: u64, rows: usize) -> Result<FeatureFile, EvalError> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    FeatureFile::open_or_make(folder, &format!("synthetic {seed}"), [rows, DIM], &|_| {}, |sink| {
+    let shape = FeatureShape { rows, dim: DIM, block: rows };
+    FeatureFile::open_or_make(folder, &format!("synthetic {seed}"), shape, &Silent, |_, sink| {
         for start in (0..rows).step_by(BLOCK) {
             let mut block = Vec::with_capacity(BLOCK * DIM);
             for row in start..(start + BLOCK).min(rows) {

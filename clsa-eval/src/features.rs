@@ -16,5 +16,5 @@ pub use five_crops::{TEST_CROPS, TRAIN_CROPS, extract_crops_into};
 pub(crate) use labels::all_labels;
 pub use labels::{check_labels, check_presences, labels, presences};
 pub use raw_pixels::{raw_pixels, raw_pixels_into};
-pub use rows::{FeatureRows, Features, Labeled};
+pub use rows::{FeatureRows, FeatureShape, Features, Labeled};
 pub(crate) use rows::{check_labeled, check_training_rows, finite_rows};

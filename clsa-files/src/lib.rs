@@ -36,11 +36,7 @@ impl WholeFile {
     pub fn commit(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path).map_err(|error| error.error)?;
-        // The rename itself lasts only when the folder is synced, where the system can do that.
-        match File::open(folder_of(&self.path)) {
-            Ok(folder) if cfg!(unix) => folder.sync_all(),
-            _ => Ok(()),
-        }
+        sync_folder(&self.path)
     }
 }
 
@@ -68,6 +64,24 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = WholeFile::create(path)?;
     file.write_all(bytes)?;
     file.commit()
+}
+
+/// Gives a file that has become whole under another name in the same folder its own, in the place of an earlier one.
+///
+/// # Errors
+/// There is no such file, or the name cannot be taken.
+pub fn rename_whole(unfinished: &Path, path: &Path) -> io::Result<()> {
+    File::options().read(true).write(true).open(unfinished)?.sync_all()?;
+    fs::rename(unfinished, path)?;
+    sync_folder(path)
+}
+
+/// Syncs the folder of a path, where the system can do that: a rename lasts only then.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match File::open(folder_of(path)) {
+        Ok(folder) if cfg!(unix) => folder.sync_all(),
+        _ => Ok(()),
+    }
 }
 
 /// Removes the unfinished files that killed processes have left in a folder, and returns how many there were. Those that are
@@ -149,6 +163,17 @@ mod tests {
         let mut kept = names(folder.path());
         kept.sort();
         assert_eq!(kept, [".writing-folder", "a", "writing-notes"]);
+    }
+
+    #[test]
+    fn a_file_that_grew_under_another_name_takes_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, path) = (folder.path().join("a.part"), folder.path().join("a"));
+        write_whole(&path, b"first").unwrap();
+        fs::write(&part, b"second").unwrap();
+        rename_whole(&part, &path).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"second".to_vec(), vec!["a".to_owned()]));
+        assert_eq!(rename_whole(&part, &path).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::file::with_file;
 use clsa_eval::evaluation::Evaluation;
-use clsa_eval::features::{FeatureFile, FeatureRows};
+use clsa_eval::features::{FeatureFile, FeatureRows, FeatureShape};
 
 /// The name that [`FeatureFile`] gives to the features of "fuzz".
 const FEATURES: &str = "93850b707585e404.safetensors";
@@ -11,7 +11,8 @@ const FEATURES: &str = "93850b707585e404.safetensors";
 pub fn features(data: &[u8]) {
     with_file(FEATURES, data, |path| {
         let folder = path.parent().expect("it is in a folder");
-        if let Ok(file) = FeatureFile::open_if_made(folder, "fuzz", [2, 3]) {
+        let shape = FeatureShape { rows: 2, dim: 3, block: 1 };
+        if let Ok(file) = FeatureFile::open_if_made(folder, "fuzz", shape) {
             let file = file.expect("its name is that of these features");
             assert_eq!(file.rows(0..2).expect("it was whole").len(), 6);
         }

@@ -56,7 +56,7 @@ pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(u64
         std::fs::remove_file(&part).map_err(io(&part))?;
         return Err(FetchError::Checksum { url: without_secrets(&file.url), found, expected: file.md5.clone() });
     }
-    std::fs::rename(&part, &path).map_err(io(&path))?;
+    clsa_files::rename_whole(&part, &path).map_err(io(&path))?;
     Ok(path)
 }
 
@@ -146,7 +146,6 @@ fn download(url: &str, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Resul
         done += chunk.len() as u64;
         progress(done, total);
     }
-    out.sync_all().map_err(io(part))?;
     if total > 0 && done < total {
         return Err(network(url, format!("the connection ended after {done} of {total} bytes")));
     }

@@ -40,15 +40,8 @@ pub fn extract(
     batch_size: usize,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Features, EvalError> {
-    let labels = labels(dataset, indices)?;
-    let dim = encoder.feature_dim();
-    let mut values = Vec::with_capacity(indices.len() * dim);
-    extract_into(encoder, dataset, indices, transform, batch_size, &mut |rows| {
-        values.extend_from_slice(rows);
-        progress((values.len() / dim) as u64, indices.len() as u64);
-        Ok(())
-    })?;
-    Ok(Features { values, dim, labels })
+    let extractor = Extractor { encoder, stage: None };
+    extractor.labeled_center_crops(dataset, indices, transform, batch_size, progress)
 }
 
 /// As [`extract`], of the backbone's stage of this number, whatever stage the encoder is set to.
@@ -63,15 +56,8 @@ pub fn extract_stage(
     transform: &CenterCrop,
     batch_size: usize,
 ) -> Result<Features, EvalError> {
-    let labels = labels(dataset, indices)?;
-    let dim = encoder.stages().get(stage).map_or(0, |stage| stage.channels);
-    let mut values = Vec::with_capacity(indices.len() * dim);
     let extractor = Extractor { encoder, stage: Some(stage) };
-    extractor.center_crops(dataset, indices, transform, batch_size, &mut |rows| {
-        values.extend_from_slice(rows);
-        Ok(())
-    })?;
-    Ok(Features { values, dim, labels })
+    extractor.labeled_center_crops(dataset, indices, transform, batch_size, &|_, _| {})
 }
 
 /// As [`extract`], of samples with or without labels: `sink` is given the features of each batch, in order.
@@ -103,6 +89,28 @@ pub(super) struct Crops<'a> {
 }
 
 impl Extractor<'_> {
+    fn labeled_center_crops(
+        &self,
+        dataset: &dyn Dataset,
+        indices: &[usize],
+        transform: &CenterCrop,
+        batch_size: usize,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<Features, EvalError> {
+        let labels = labels(dataset, indices)?;
+        let dim = match self.stage {
+            Some(stage) => self.encoder.stages().get(stage).map_or(0, |stage| stage.channels),
+            None => self.encoder.feature_dim(),
+        };
+        let mut values = Vec::with_capacity(indices.len() * dim);
+        self.center_crops(dataset, indices, transform, batch_size, &mut |rows| {
+            values.extend_from_slice(rows);
+            progress((values.len() / dim) as u64, indices.len() as u64);
+            Ok(())
+        })?;
+        Ok(Features { values, dim, labels })
+    }
+
     fn center_crops(
         &self,
         dataset: &dyn Dataset,

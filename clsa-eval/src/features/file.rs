@@ -3,23 +3,25 @@
 //! A file is a safetensors file. Its header is read as the crate `safetensors` reads it; it is written here, because the
 //! values come one block after the other and may be more than the memory holds, where that crate wants all of them at once.
 
-use super::rows::FeatureRows;
-use crate::EvalError;
+mod header;
+mod part;
+
+use super::rows::{FeatureRows, FeatureShape};
+use crate::{EvalError, Observer};
 use base16ct::lower::encode_string as hex;
 use clsa_augment::CenterCrop;
-use clsa_files::WholeFile;
-use safetensors::tensor::{Dtype, Metadata};
-use serde_json::{Value, json};
+use header::hash_of_values;
+use part::Part;
+use safetensors::tensor::Metadata;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Version of the file's form.
-const FORMAT: &str = "clsa-features-1";
 /// Bytes that are hashed at a time.
 const BLOCK: usize = 1 << 20;
 /// Room for the header of a file, which lists one tensor.
@@ -31,19 +33,19 @@ const MAX_HEADER: u64 = 1 << 16;
 ///
 /// # Examples
 /// ```
-/// use clsa_eval::features::{FeatureFile, FeatureRows};
+/// use clsa_eval::Silent;
+/// use clsa_eval::features::{FeatureFile, FeatureRows, FeatureShape};
 ///
 /// let folder = tempfile::tempdir()?;
-/// let panics = |error| panic!("{error}");
+/// let shape = FeatureShape { rows: 3, dim: 2, block: 1 };
 /// let open = || {
-///     FeatureFile::open_or_make(folder.path(), "three vectors", [3, 2], &panics, |sink| {
-///         sink(&[0.0, 0.1, 1.0, 1.1])?;
-///         sink(&[2.0, 2.1])
+///     FeatureFile::open_or_make(folder.path(), "three vectors", shape, &Silent, |done, sink| {
+///         (done..3).try_for_each(|row| sink(&[row as f32, 0.5]))
 ///     })
 /// };
-/// assert_eq!(open()?.rows(1..3)?.as_ref(), [1.0, 1.1, 2.0, 2.1]);
-/// assert!(FeatureFile::open_if_made(folder.path(), "three vectors", [3, 2])?.is_some());
-/// assert!(FeatureFile::open_if_made(folder.path(), "others", [3, 2])?.is_none());
+/// assert_eq!(open()?.rows(1..3)?.as_ref(), [1.0, 0.5, 2.0, 0.5]);
+/// assert!(FeatureFile::open_if_made(folder.path(), "three vectors", shape)?.is_some());
+/// assert!(FeatureFile::open_if_made(folder.path(), "others", shape)?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -65,47 +67,54 @@ pub fn center_crops_key(transform: &CenterCrop, data_sha256: &str, encoder_sha25
 
 impl FeatureFile {
     /// The features of `of` in `folder`, from the file that is named by the hash of that text. Where there is none it is
-    /// made: `make` gives all `rows` vectors of `dim` values, in order and in pieces of any size, to the function it is
-    /// called with, and the file then appears whole. A file that is damaged is reported to `warn` and made anew.
+    /// made: `make` gives the vectors in order and in pieces of any size to the function it is called with, and the file then
+    /// appears whole. Where an earlier process was interrupted, its first vectors are there already: `make` is called with their
+    /// number, a multiple of `shape.block`, and gives those that follow. A file that is damaged is a warning to `observer` and made
+    /// anew; another process that makes it is waited for.
     ///
     /// # Errors
     /// Those of `make`, or the folder cannot be written.
     pub fn open_or_make(
         folder: &Path,
         of: &str,
-        [rows, dim]: [usize; 2],
-        warn: &dyn Fn(EvalError),
-        make: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
+        shape: FeatureShape,
+        observer: &dyn Observer,
+        make: impl FnOnce(usize, &mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
     ) -> Result<Self, EvalError> {
-        match Self::open_if_made(folder, of, [rows, dim]) {
-            Ok(Some(file)) => return Ok(file),
-            Ok(None) => {}
-            Err(error) => warn(error),
-        }
         let path = path(folder, of);
         let failed = |source| EvalError::Io { path: path.clone(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let mut writer = Writer::new(&path, of, [rows, dim]).map_err(failed)?;
-        make(&mut |values| writer.push(values).map_err(failed))?;
-        if writer.values != rows * dim {
-            return Err(EvalError::Size { what: "the features", got: writer.values, expected: rows * dim });
+        match Self::open_if_made(folder, of, shape) {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => {}
+            Err(error) => {
+                observer.warning(&format!("{error}; they are made anew"));
+                std::fs::remove_file(&path).map_err(failed)?;
+            }
         }
-        let start = writer.start;
-        let file = writer.finish().and_then(|()| File::open(&path)).map_err(failed)?;
-        Ok(Self { path, file: Mutex::new(file), start, rows, dim })
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let waiting =
+            || observer.note(&format!("waiting for another process, which makes the features {}", path.display()));
+        let Some(mut part) = Part::open(&path, of, shape, &waiting).map_err(failed)? else {
+            return Self::open(&path, of, shape);
+        };
+        make(part.rows(), &mut |values| part.push(values).map_err(failed))?;
+        let start = part.finish(&path)?;
+        let file = File::open(&path).map_err(failed)?;
+        Ok(Self { path, file: Mutex::new(file), start, rows: shape.rows, dim: shape.dim })
     }
 
     /// The features of `of` in `folder`, where they were made before.
     ///
     /// # Errors
     /// The file is damaged.
-    pub fn open_if_made(folder: &Path, of: &str, shape: [usize; 2]) -> Result<Option<Self>, EvalError> {
+    pub fn open_if_made(folder: &Path, of: &str, shape: FeatureShape) -> Result<Option<Self>, EvalError> {
         let path = path(folder, of);
         if path.exists() { Self::open(&path, of, shape).map(Some) } else { Ok(None) }
     }
 
     /// Opens a file and checks that it is whole.
-    fn open(path: &Path, of: &str, [rows, dim]: [usize; 2]) -> Result<Self, EvalError> {
+    fn open(path: &Path, of: &str, shape: FeatureShape) -> Result<Self, EvalError> {
+        let FeatureShape { rows, dim, .. } = shape;
         let damaged =
             |what: String| EvalError::File { path: path.to_owned(), reason: format!("these features {what}") };
         let unreadable = |e: io::Error| damaged(format!("cannot be read ({e})"));
@@ -119,7 +128,7 @@ impl FeatureFile {
         let mut header = vec![0; length as usize];
         file.read_exact(&mut header).map_err(unreadable)?;
         let header: Metadata = serde_json::from_slice(&header).map_err(|_| damaged("are damaged".to_owned()))?;
-        let Some(sha256) = hash_of_values(&header, of, [rows, dim]) else {
+        let Some(sha256) = hash_of_values(&header, of, shape) else {
             return Err(damaged("are of something else, or damaged".to_owned()));
         };
         let start = 8 + length;
@@ -172,62 +181,90 @@ fn path(folder: &Path, of: &str) -> PathBuf {
     folder.join(format!("{}.safetensors", &hex(&Sha256::digest(of))[..16]))
 }
 
-/// A file on its way: header with a hash that is not known yet, then the values.
-struct Writer<'a> {
-    file: WholeFile,
-    of: &'a str,
-    shape: [usize; 2],
-    /// Where the values begin.
-    start: u64,
-    hash: Sha256,
-    values: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Silent;
+    use std::fs;
 
-impl<'a> Writer<'a> {
-    fn new(path: &Path, of: &'a str, shape: [usize; 2]) -> io::Result<Self> {
-        let mut file = WholeFile::create(path)?;
-        let header = header_bytes(of, shape, &"0".repeat(64));
-        file.write_all(&header)?;
-        Ok(Self { file, of, shape, start: header.len() as u64, hash: Sha256::new(), values: 0 })
+    const SHAPE: FeatureShape = FeatureShape { rows: 7, dim: 3, block: 2 };
+
+    fn row(row: usize) -> [f32; 3] {
+        [row as f32, 0.5, -1.0]
     }
 
-    fn push(&mut self, values: &[f32]) -> io::Result<()> {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.hash.update(&bytes);
-        self.values += values.len();
-        self.file.write_all(&bytes)
+    /// Makes the features up to `stop`, where the work fails, and gives the rows that were there before.
+    fn make(folder: &Path, stop: usize) -> (usize, Result<FeatureFile, EvalError>) {
+        let mut before = usize::MAX;
+        let file = FeatureFile::open_or_make(folder, "rows", SHAPE, &Silent, |done, sink| {
+            before = done;
+            (done..SHAPE.rows.min(stop)).try_for_each(|at| sink(&row(at)))?;
+            if stop < SHAPE.rows { Err(EvalError::OneClass) } else { Ok(()) }
+        });
+        (before, file)
     }
 
-    fn finish(mut self) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&header_bytes(self.of, self.shape, &hex(&self.hash.finalize())))?;
-        self.file.commit()
+    /// The bytes of all files in a folder, by name.
+    fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
     }
-}
 
-/// The hash that a header gives for the values, if these are one tensor of this shape of what `of` says.
-fn hash_of_values<'a>(header: &'a Metadata, of: &str, [rows, dim]: [usize; 2]) -> Option<&'a str> {
-    let texts = header.metadata().as_ref()?;
-    let features = header.info("features")?;
-    let is_asked_for = texts.get("format").is_some_and(|format| format == FORMAT)
-        && texts.get("of").is_some_and(|named| named == of)
-        && header.tensors().len() == 1
-        && features.dtype == Dtype::F32
-        && features.shape == [rows, dim]
-        && features.data_offsets == (0, 4 * rows * dim);
-    texts.get("sha256").map(String::as_str).filter(|_| is_asked_for)
-}
+    #[test]
+    fn features_that_were_interrupted_go_on_after_a_block_and_are_the_same_bytes() {
+        let whole = tempfile::tempdir().unwrap();
+        make(whole.path(), 7).1.unwrap();
+        for stop in 0..7 {
+            let folder = tempfile::tempdir().unwrap();
+            assert!(matches!(make(folder.path(), stop).1, Err(EvalError::OneClass)));
+            let (before, file) = make(folder.path(), 7);
+            assert_eq!(before, stop / 2 * 2);
+            assert_eq!(file.unwrap().rows(0..7).unwrap().as_ref(), (0..7).flat_map(row).collect::<Vec<_>>());
+            assert_eq!(files(folder.path()), files(whole.path()));
+        }
+    }
 
-fn header(of: &str, [rows, dim]: [usize; 2], sha256: &str) -> Value {
-    json!({
-        "__metadata__": { "format": FORMAT, "of": of, "sha256": sha256 },
-        "features": { "dtype": "F32", "shape": [rows, dim], "data_offsets": [0, 4 * rows * dim] },
-    })
-}
+    #[test]
+    fn what_a_stopped_machine_left_unwritten_is_made_again_and_so_is_another_part() {
+        let whole = tempfile::tempdir().unwrap();
+        make(whole.path(), 7).1.unwrap();
+        /// Damages the bytes of a part of six rows; the first row begins at the number given.
+        type Damage = fn(&mut Vec<u8>, usize);
+        let damages: [(Damage, usize); 3] = [
+            (|bytes, start| bytes[start + 2 * 12..start + 3 * 12].fill(0), 2),
+            (|bytes, start| bytes.truncate(start + 4 * 12 + 5), 4),
+            (|bytes, _| bytes[9] ^= 1, 0),
+        ];
+        for (damage, rows) in damages {
+            let folder = tempfile::tempdir().unwrap();
+            make(folder.path(), 6).1.unwrap_err();
+            let part = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+            let mut bytes = fs::read(&part).unwrap();
+            let start = bytes.len() - 6 * 12;
+            damage(&mut bytes, start);
+            fs::write(&part, bytes).unwrap();
+            let (before, file) = make(folder.path(), 7);
+            assert_eq!(before, rows);
+            assert_eq!(file.unwrap().rows(0..7).unwrap().as_ref(), (0..7).flat_map(row).collect::<Vec<_>>());
+            assert_eq!(files(folder.path()), files(whole.path()));
+        }
+    }
 
-/// The header as safetensors has it: its length, then JSON, filled up to whole words.
-fn header_bytes(of: &str, shape: [usize; 2], sha256: &str) -> Vec<u8> {
-    let mut json = header(of, shape, sha256).to_string();
-    json += &" ".repeat(json.len().next_multiple_of(8) - json.len());
-    [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
+    #[test]
+    fn two_that_make_the_same_features_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let file = FeatureFile::open_or_make(folder.path(), "rows", SHAPE, &Silent, |_, sink| {
+                        made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        (0..SHAPE.rows).try_for_each(|at| sink(&row(at)))
+                    });
+                    assert_eq!(file.unwrap().rows(6..7).unwrap().as_ref(), row(6));
+                });
+            }
+        });
+        assert_eq!((made.into_inner(), files(folder.path()).len()), (1, 1));
+    }
 }

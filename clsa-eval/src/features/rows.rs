@@ -56,6 +56,17 @@ impl Features {
     }
 }
 
+/// How many features there are, and how they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureShape {
+    /// Number of vectors.
+    pub rows: usize,
+    /// Length of a vector.
+    pub dim: usize,
+    /// Vectors that are made together, at least 1: what was interrupted goes on after a multiple of these.
+    pub block: usize,
+}
+
 /// Feature vectors that are read in blocks: in memory ([`Features`]) or on disk ([`super::FeatureFile`]).
 #[allow(clippy::len_without_is_empty, reason = "rows of a data set, which has at least one")]
 pub trait FeatureRows: Sync {

@@ -11,7 +11,9 @@ use super::workbench::{ComparedEncoder, Workbench};
 use crate::EvalError;
 use crate::choice::{Tried, check_choice};
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
-use crate::features::{FeatureFile, FeatureRows, TEST_CROPS, TRAIN_CROPS, extract_crops_into, finite_rows, presences};
+use crate::features::{
+    FeatureFile, FeatureRows, FeatureShape, TEST_CROPS, TRAIN_CROPS, extract_crops_into, finite_rows, presences,
+};
 use crate::metrics::AveragePrecision;
 use crate::sgd_classifier::check_training;
 use clsa_augment::CenterCrop;
@@ -129,8 +131,13 @@ impl Voc07 {
     ) -> Result<FeatureFile, EvalError> {
         let transform = Self::transform(bench)?;
         let of = format!("{crops} crops of {} of data {sha256} by {}", json!(transform), compared.sha256);
-        let shape = [images.len() * crops, compared.encoder.feature_dim()];
-        bench.cached_features((&format!("{split}, {}", compared.kind), "crops"), &of, shape, |sink| {
+        // Batches are of whole images, and all crops are made in one go.
+        let rows = images.len() * crops;
+        let shape = FeatureShape { rows, dim: compared.encoder.feature_dim(), block: rows };
+        bench.cached_features((&format!("{split}, {}", compared.kind), "crops"), &of, shape, |done, sink| {
+            if done == rows {
+                return Ok(());
+            }
             extract_crops_into(compared.encoder, images, &transform, crops, BATCH, sink)
         })
     }

@@ -4,7 +4,7 @@ use super::feature_set::{FeatureSet, LabeledFeatures};
 use super::workbench::{ComparedEncoder, Workbench};
 use crate::EvalError;
 use crate::evaluation::EncoderKind;
-use crate::features::{FeatureFile, Labeled, center_crops_key, extract_into, raw_pixels_into};
+use crate::features::{FeatureFile, FeatureShape, Labeled, center_crops_key, extract_into, raw_pixels_into};
 use clsa_data::Dataset;
 use serde::Serialize;
 use serde_json::json;
@@ -53,16 +53,15 @@ impl Workbench<'_> {
         &self,
         (work, unit): (&str, &'static str),
         of: &str,
-        [rows, dim]: [usize; 2],
-        make: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
+        shape: FeatureShape,
+        make: impl FnOnce(usize, &mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
     ) -> Result<FeatureFile, EvalError> {
         let progress = self.observer().begin(work, unit);
-        let warn = |error: EvalError| self.observer().warning(&format!("{error}; they are made anew"));
-        let mut done = 0;
-        FeatureFile::open_or_make(&self.cache.join("features"), of, [rows, dim], &warn, |sink| {
-            make(&mut |values| {
-                done += values.len() / dim;
-                progress(done as u64, rows as u64);
+        FeatureFile::open_or_make(&self.cache.join("features"), of, shape, self.observer(), |before, sink| {
+            let mut done = before;
+            make(before, &mut |values| {
+                done += values.len() / shape.dim;
+                progress(done as u64, shape.rows as u64);
                 sink(values)
             })
         })
@@ -97,9 +96,9 @@ impl Workbench<'_> {
             sets.push(self.both_splits(compared.kind, |split, images, sha256| {
                 let of = center_crops_key(self.transform(), sha256, &compared.sha256);
                 let indices: Vec<usize> = (0..images.len()).collect();
-                let shape = [indices.len(), compared.encoder.feature_dim()];
-                self.cached_features((&format!("{split}, {}", compared.kind), "images"), &of, shape, |sink| {
-                    extract_into(compared.encoder, images, &indices, self.transform(), BATCH, sink)
+                let shape = FeatureShape { rows: indices.len(), dim: compared.encoder.feature_dim(), block: BATCH };
+                self.cached_features((&format!("{split}, {}", compared.kind), "images"), &of, shape, |done, sink| {
+                    extract_into(compared.encoder, images, &indices[done..], self.transform(), BATCH, sink)
                 })
             })?);
         }
@@ -107,9 +106,9 @@ impl Workbench<'_> {
         sets.push(self.both_splits(EncoderKind::RawPixels, |split, images, sha256| {
             let of = format!("pixels of {side} x {side} of data {sha256}");
             let indices: Vec<usize> = (0..images.len()).collect();
-            let shape = [indices.len(), 3 * side as usize * side as usize];
-            self.cached_features((&format!("{split}, pixels"), "images"), &of, shape, |sink| {
-                raw_pixels_into(images, &indices, side, sink)
+            let shape = FeatureShape { rows: indices.len(), dim: 3 * side as usize * side as usize, block: BATCH };
+            self.cached_features((&format!("{split}, pixels"), "images"), &of, shape, |done, sink| {
+                raw_pixels_into(images, &indices[done..], side, sink)
             })
         })?);
         Ok(sets)

@@ -4,7 +4,7 @@ use super::Part;
 use super::projection::{Pca, pca, tsne};
 use super::queries::{Query, queries};
 use super::sampled::{Sampled, first_rows};
-use crate::features::{FeatureFile, FeatureRows, Features, center_crops_key, extract_into};
+use crate::features::{FeatureFile, FeatureRows, FeatureShape, Features, center_crops_key, extract_into};
 use crate::hashes::{data_hash, encoder_hash};
 use crate::{EvalError, random_subset};
 use candle_core::Device;
@@ -114,7 +114,8 @@ impl Extractor {
         let of = center_crops_key(&self.transform, &data_hash(data, &|_, _| {})?, &self.sha256);
         let mut values = Vec::with_capacity(indices.len() * dim);
         // A damaged file is the evaluation's to report and to replace.
-        if let Ok(Some(cached)) = FeatureFile::open_if_made(&self.cache, &of, [data.len(), dim]) {
+        let shape = FeatureShape { rows: data.len(), dim, block: BATCH };
+        if let Ok(Some(cached)) = FeatureFile::open_if_made(&self.cache, &of, shape) {
             for &index in indices {
                 values.extend_from_slice(&cached.rows(index..index + 1)?);
             }

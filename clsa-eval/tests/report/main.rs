@@ -7,7 +7,7 @@ use browser::Browser;
 use candle_core::Device;
 use clsa_augment::CenterCrop;
 use clsa_data::{Limits, Source, Split};
-use clsa_eval::features::{FeatureFile, center_crops_key};
+use clsa_eval::features::{FeatureFile, FeatureShape, center_crops_key};
 use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_eval::protocols::{EvalData, Knn, Settings, Workbench, WorkbenchConfig};
 use clsa_eval::report::{Report, ReportOptions};
@@ -297,8 +297,14 @@ fn features_that_an_evaluation_has_cached_are_used_and_change_nothing() {
         let one_hot = |class: usize| (0..dim).map(move |at| f32::from(u8::from(at == class)));
         let values: Vec<f32> = (0..data.len()).flat_map(|i| one_hot(data.label(i).class().unwrap() as usize)).collect();
         let folder = run.join("features");
-        FeatureFile::open_or_make(&folder, &of, [data.len(), dim], &|error| panic!("{error}"), |sink| sink(&values))
-            .unwrap();
+        FeatureFile::open_or_make(
+            &folder,
+            &of,
+            FeatureShape { rows: data.len(), dim, block: 1 },
+            &Silent,
+            |_, sink| sink(&values),
+        )
+        .unwrap();
     }
     let named = page();
     assert_eq!(named.matches("✓ 1.00").count(), 8 * 6);

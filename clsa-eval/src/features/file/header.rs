@@ -1,0 +1,37 @@
+//! The header of a file of features, as safetensors has it.
+
+use crate::features::rows::FeatureShape;
+use safetensors::tensor::{Dtype, Metadata};
+use serde_json::{Value, json};
+
+/// Version of the file's form.
+const FORMAT: &str = "clsa-features-1";
+
+/// The hash that a header gives for the values, if these are one tensor of this shape of what `of` says.
+pub fn hash_of_values<'a>(header: &'a Metadata, of: &str, shape: FeatureShape) -> Option<&'a str> {
+    let FeatureShape { rows, dim, .. } = shape;
+    let texts = header.metadata().as_ref()?;
+    let features = header.info("features")?;
+    let is_asked_for = texts.get("format").is_some_and(|format| format == FORMAT)
+        && texts.get("of").is_some_and(|named| named == of)
+        && header.tensors().len() == 1
+        && features.dtype == Dtype::F32
+        && features.shape == [rows, dim]
+        && features.data_offsets == (0, 4 * rows * dim);
+    texts.get("sha256").map(String::as_str).filter(|_| is_asked_for)
+}
+
+fn header(of: &str, shape: FeatureShape, sha256: &str) -> Value {
+    let FeatureShape { rows, dim, .. } = shape;
+    json!({
+        "__metadata__": { "format": FORMAT, "of": of, "sha256": sha256 },
+        "features": { "dtype": "F32", "shape": [rows, dim], "data_offsets": [0, 4 * rows * dim] },
+    })
+}
+
+/// The header as safetensors has it: its length, then JSON, filled up to whole words.
+pub fn header_bytes(of: &str, shape: FeatureShape, sha256: &str) -> Vec<u8> {
+    let mut json = header(of, shape, sha256).to_string();
+    json += &" ".repeat(json.len().next_multiple_of(8) - json.len());
+    [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
+}
