@@ -14,6 +14,7 @@ pub use tables::{
     OptimConfig, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 
+use clsa_augment::CenterCrop;
 use serde::Deserialize;
 
 impl Config {
@@ -42,6 +43,11 @@ impl Config {
             }
             None => Err(ConfigError::UnknownPreset(preset.to_owned())),
         }
+    }
+
+    /// How images are cut and normalized for evaluation: `eval.resize`, `eval.crop`, and the key view's mean and deviation.
+    pub fn center_crop(&self) -> CenterCrop {
+        CenterCrop { resize: self.eval.resize, crop: self.eval.crop, normalize: self.views.key.normalize }
     }
 
     /// Reads a configuration from TOML; `origin` names it in errors.

@@ -92,14 +92,6 @@ impl Verdict {
             None => Self::NotLearning { from, to },
         })
     }
-
-    /// Whether something is wrong with the run.
-    pub fn is_bad(&self) -> bool {
-        match self {
-            Self::Learning { .. } => false,
-            Self::NotLearning { .. } | Self::Collapsed { .. } => true,
-        }
-    }
 }
 
 impl fmt::Display for Verdict {
@@ -147,7 +139,6 @@ mod tests {
             "not learning so far: effective rank 40 to 40, own-view retrieval 30 to 30 %"
         );
         assert_eq!(verdict(&[gone(0), gone(1)]), "collapsed since the beginning");
-        assert!(Verdict::of(&[gone(0), gone(1)]).unwrap().is_bad());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use data_identity::{DataIdentity, hash_names_and_labels};
 pub use folder::{RunError, RunFolder};
 pub use label_free::{LabelFree, Verdict};
 pub use locked_run::{LockedRun, Resumption};
-pub use metrics::{KnnRecord, LabelFreeRecord, Metrics, MetricsError, MetricsWriter, ProbeRecord, Record, StepRecord};
+pub use metrics::{AccuracyRecord, LabelFreeRecord, Metrics, MetricsError, MetricsWriter, Record, StepRecord};
 pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeMeasure};
 pub use schedule::{Progress, cosine};
 pub use tensorboard::{EventFile, EventImage};

@@ -17,11 +17,11 @@ pub enum Record {
     /// A training step.
     Step(StepRecord),
     /// A k-NN evaluation.
-    Knn(KnnRecord),
+    Knn(AccuracyRecord),
     /// An evaluation without labels.
     LabelFree(LabelFreeRecord),
     /// An evaluation of the online probe.
-    Probe(ProbeRecord),
+    Probe(AccuracyRecord),
     /// A record of another version of this crate, which is passed over.
     #[serde(other, skip_serializing)]
     Unknown,
@@ -50,9 +50,9 @@ pub struct StepRecord {
     pub data_wait_s: f64,
 }
 
-/// A k-NN evaluation.
+/// Accuracy of the k-NN monitor or of the online probe.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KnnRecord {
+pub struct AccuracyRecord {
     /// Steps taken before it.
     pub step: u64,
     /// Epochs finished before it.
@@ -73,19 +73,6 @@ pub struct LabelFreeRecord {
     /// The figures.
     #[serde(flatten)]
     pub figures: LabelFree,
-}
-
-/// An evaluation of the online probe.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProbeRecord {
-    /// Steps taken before it.
-    pub step: u64,
-    /// Epochs finished before it.
-    pub epoch: u64,
-    /// Accuracy, percent.
-    pub top1: f64,
-    /// Accuracy among the five best classes, percent.
-    pub top5: f64,
 }
 
 /// Records that cannot be written or read.
@@ -134,11 +121,11 @@ pub struct Metrics {
     /// The training steps.
     pub steps: Vec<StepRecord>,
     /// The k-NN evaluations.
-    pub knn: Vec<KnnRecord>,
+    pub knn: Vec<AccuracyRecord>,
     /// The evaluations without labels.
     pub label_free: Vec<LabelFreeRecord>,
     /// The evaluations of the online probe.
-    pub probe: Vec<ProbeRecord>,
+    pub probe: Vec<AccuracyRecord>,
     /// Whether the last line was cut off, as a killed run leaves it; it is passed over.
     pub cut_off: bool,
 }
@@ -183,18 +170,16 @@ impl Metrics {
 
     /// Forgets the records from a step on.
     fn go_back_before(&mut self, step: u64) {
-        while self.steps.last().is_some_and(|last| last.step >= step) {
-            self.steps.pop();
+        /// Records are in the order of their steps, so that most often there is none to look at but the last.
+        fn truncate<R>(records: &mut Vec<R>, before: u64, step: fn(&R) -> u64) {
+            while records.last().is_some_and(|last| step(last) >= before) {
+                records.pop();
+            }
         }
-        while self.knn.last().is_some_and(|last| last.step >= step) {
-            self.knn.pop();
-        }
-        while self.label_free.last().is_some_and(|last| last.step >= step) {
-            self.label_free.pop();
-        }
-        while self.probe.last().is_some_and(|last| last.step >= step) {
-            self.probe.pop();
-        }
+        truncate(&mut self.steps, step, |at| at.step);
+        truncate(&mut self.knn, step, |at| at.step);
+        truncate(&mut self.label_free, step, |at| at.step);
+        truncate(&mut self.probe, step, |at| at.step);
     }
 }
 

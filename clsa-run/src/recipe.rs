@@ -213,7 +213,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::KnnRecord;
+    use crate::metrics::AccuracyRecord;
 
     #[test]
     fn every_recipe_has_a_preset_that_trains_as_long_as_its_last_figure_asks() {
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_figure_at_the_edge_of_the_band_is_inside_and_beyond_it_is_not() {
         let recipe = Recipe::named("moco-cifar10").unwrap();
-        let knn = |epoch, top1| KnnRecord { step: 97 * epoch, epoch, top1, top5: 99.0 };
+        let knn = |epoch, top1| AccuracyRecord { step: 97 * epoch, epoch, top1, top5: 99.0 };
         let metrics =
             Metrics { knn: vec![knn(0, 20.0), knn(1, 33.4), knn(5, 39.5), knn(7, 1.0)], ..Metrics::default() };
         let found: Vec<_> = recipe.compare(&metrics).iter().map(|c| (c.published.epoch, c.is_inside())).collect();

@@ -1,12 +1,12 @@
 //! The online linear probe: trained with each step, evaluated with the k-NN monitor.
 
 use crate::error::{Result, TrainError};
-use crate::monitor::{has_classes, leave_out_bad, subset};
+use crate::monitored_images::{MonitoredImages, has_classes};
 use candle_core::{Tensor, Var};
 use clsa_augment::CenterCrop;
-use clsa_data::{Dataset, Label, OnError};
-use clsa_eval::features::{Features, extract_stage};
-use clsa_eval::{EvalError, OnlineProbe};
+use clsa_data::{Dataset, Label};
+use clsa_eval::OnlineProbe;
+use clsa_eval::features::extract_stage;
 use clsa_model::Encoder;
 use clsa_run::Config;
 use std::sync::Arc;
@@ -18,11 +18,8 @@ const BATCH: usize = 64;
 pub struct ProbeMonitor {
     probe: OnlineProbe,
     variables: Vec<(String, Var)>,
-    test: Option<Arc<dyn Dataset>>,
-    indices: Vec<usize>,
+    test: Option<MonitoredImages>,
     transform: CenterCrop,
-    on_error: OnError,
-    max_bad_fraction: f64,
 }
 
 impl ProbeMonitor {
@@ -43,18 +40,8 @@ impl ProbeMonitor {
         }
         let dim = encoder.stages().last().map_or(0, |stage| stage.channels);
         let probe = OnlineProbe::new(classes, dim, config.train.seed, encoder.device())?;
-        let (resize, crop, normalize) = (config.eval.resize, config.eval.crop, config.views.key.normalize);
-        Ok(Self {
-            variables: probe.variables(),
-            probe,
-            indices: test
-                .as_ref()
-                .map_or(Vec::new(), |test| subset(&**test, config.knn.test_samples, config.train.seed)),
-            test,
-            transform: CenterCrop { resize, crop, normalize },
-            on_error: config.data.on_error,
-            max_bad_fraction: config.data.max_bad_fraction,
-        })
+        let images = |test| MonitoredImages::draw(config, "online probe", test, config.knn.test_samples);
+        Ok(Self { variables: probe.variables(), probe, test: test.map(images), transform: config.center_crop() })
     }
 
     /// Everything that changes, by name, for checkpoints.
@@ -77,20 +64,12 @@ impl ProbeMonitor {
     /// # Errors
     /// An image cannot be read and `data.on_error` is `stop`, or more of them than `data.max_bad_fraction` of the subset.
     pub fn evaluate(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<Option<(f64, f64)>> {
-        let Some(test) = self.test.clone() else { return Ok(None) };
-        let features = match self.features(encoder, test.as_ref()) {
-            Err(EvalError::Sample(_)) if self.on_error == OnError::Skip => {
-                leave_out_bad("online probe", test.as_ref(), &mut self.indices, self.max_bad_fraction, warn)?;
-                self.features(encoder, test.as_ref())?
-            }
-            features => features?,
-        };
+        let Some(test) = &mut self.test else { return Ok(None) };
+        let stage = encoder.stages().len() - 1;
+        let features = test.look_at(warn, |dataset, indices| {
+            extract_stage(encoder, stage, dataset, indices, &self.transform, BATCH)
+        })?;
         let predictions = self.probe.predict(&features)?;
         Ok(Some((predictions.top1(&features.labels), predictions.top5(&features.labels))))
-    }
-
-    fn features(&self, encoder: &Encoder, test: &dyn Dataset) -> std::result::Result<Features, EvalError> {
-        let stage = encoder.stages().len() - 1;
-        extract_stage(encoder, stage, test, &self.indices, &self.transform, BATCH)
     }
 }

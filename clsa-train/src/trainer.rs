@@ -3,18 +3,18 @@
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::feed::Fed;
+use crate::knn_monitor::KnnMonitor;
 use crate::label_free_monitor::LabelFreeMonitor;
 use crate::make_views::MakeViews;
 use crate::method::Clsa;
-use crate::monitor::KnnMonitor;
 use crate::probe_monitor::ProbeMonitor;
 use crate::setup::build;
 use candle_core::Device;
 use clsa_data::{Dataset, Loader, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
 use clsa_run::{
-    Checkpoint, Config, KnnRecord, LabelFreeRecord, LockedRun, Metrics, MetricsWriter, OptimConfig, Position,
-    ProbeRecord, Progress, Record, StepRecord, TrainingState,
+    AccuracyRecord, Checkpoint, Config, LabelFreeRecord, LockedRun, Metrics, MetricsWriter, OptimConfig, Position,
+    Progress, Record, StepRecord, TrainingState,
 };
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,7 @@ pub trait Observer {
     fn step(&mut self, record: &StepRecord, steps: u64);
 
     /// The k-NN monitor has evaluated the query encoder.
-    fn knn(&mut self, record: &KnnRecord);
+    fn knn(&mut self, record: &AccuracyRecord);
 
     /// The label-free monitor has evaluated the query encoder.
     fn label_free(&mut self, record: &LabelFreeRecord) {
@@ -77,7 +77,7 @@ pub trait Observer {
     }
 
     /// The online probe was evaluated.
-    fn probe(&mut self, record: &ProbeRecord) {
+    fn probe(&mut self, record: &AccuracyRecord) {
         let _ = record;
     }
 
@@ -156,7 +156,7 @@ impl Trainer {
                 let held_out = data.held_out.unwrap_or_else(|| data.train.clone());
                 let label_free = config.knn.is_on().then(|| LabelFreeMonitor::new(&config, held_out));
                 let monitor = match &data.test {
-                    Some(test) if config.knn.is_on() => Some(KnnMonitor::new(&config, data.train, test.clone())?),
+                    Some(test) if config.knn.is_on() => Some(KnnMonitor::new(&config, data.train, test.clone())),
                     _ => None,
                 };
                 run.write_config(&config)?;
@@ -225,7 +225,7 @@ impl Trainer {
                 ahead = source.next();
             }
             let samples = fed.batch.samples.len();
-            let labels = fed.batch.labels.clone();
+            let labels = self.probe().map(|_| fed.batch.labels.clone());
             let views = feed.views(plan, &fed, &self.device)?;
             let data_wait_s = fed.batch.wait.as_secs_f64();
             // The memory of the batch goes back to the loader, unless the GPU may still copy from it.
@@ -235,9 +235,9 @@ impl Trainer {
             let lr = self.config.optim.lr_at(at);
             self.clsa.pair.set_momentum(self.config.method.momentum_at(at))?;
             let report = self.clsa.step(&views, lr).map_err(|e| at_step(e, self.position.step + 1, lr))?;
-            if let Some((probe, features)) = self.probe().zip(self.clsa.features.as_ref()) {
+            if let (Some(probe), Some(labels), Some(features)) = (self.probe(), &labels, &self.clsa.features) {
                 let schedule = OptimConfig { lr: self.config.probe.lr, final_lr: 0.0, ..self.config.optim.clone() };
-                probe.step(features, &labels, schedule.lr_at(at))?;
+                probe.step(features, labels, schedule.lr_at(at))?;
             }
             drop(copied);
             let images_per_s = samples as f64 / start.elapsed().as_secs_f64();
@@ -296,13 +296,13 @@ impl Trainer {
         if let Some(probe) = probe
             && let Some((top1, top5)) = probe.evaluate(query, &mut |warning| observer.warning(warning))?
         {
-            let record = ProbeRecord { step, epoch, top1, top5 };
+            let record = AccuracyRecord { step, epoch, top1, top5 };
             metrics.write(&Record::Probe(record))?;
             observer.probe(&record);
         }
         let Some(monitor) = monitor else { return Ok(None) };
         let result = monitor.evaluate(query, &mut |warning| observer.warning(warning))?;
-        let record = KnnRecord { step, epoch, top1: result.top1, top5: result.top5 };
+        let record = AccuracyRecord { step, epoch, top1: result.top1, top5: result.top5 };
         metrics.write(&Record::Knn(record))?;
         observer.knn(&record);
         Ok(Some(result.top1))

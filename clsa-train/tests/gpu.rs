@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use clsa_data::{Limits, Source};
 use clsa_loss::{Backend as LossBackend, Candidates, ClsaLoss, MemoryBank};
 use clsa_model::{Arch, Backend, Compute, Encoder, EngineKind, Gradients, Mode, ModelConfig, Precision, Stem};
-use clsa_run::{Config, KnnRecord, LockedRun, MethodConfig, Resumption, StepRecord};
+use clsa_run::{AccuracyRecord, Config, LockedRun, MethodConfig, Resumption, StepRecord};
 use clsa_train::replay::{Case, Trajectory, replay};
 use clsa_train::{Clsa, Datasets, MomentumSgd, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
 use std::collections::HashMap;
@@ -305,7 +305,7 @@ struct Silent;
 impl Observer for Silent {
     fn step(&mut self, _: &StepRecord, _: u64) {}
 
-    fn knn(&mut self, _: &KnnRecord) {}
+    fn knn(&mut self, _: &AccuracyRecord) {}
 
     fn warning(&mut self, text: &str) {
         panic!("{text}");

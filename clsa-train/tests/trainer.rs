@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use clsa_data::{Limits, Source};
-use clsa_run::{Config, KnnRecord, LabelFreeRecord, LockedRun, Record, StepRecord};
+use clsa_run::{AccuracyRecord, Config, LabelFreeRecord, LockedRun, Record, StepRecord};
 use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -29,7 +29,7 @@ fn config(ranks: usize) -> Config {
 #[derive(Default)]
 struct Recorded {
     steps: Vec<StepRecord>,
-    knn: Vec<KnnRecord>,
+    knn: Vec<AccuracyRecord>,
     label_free: Vec<LabelFreeRecord>,
 }
 
@@ -39,7 +39,7 @@ impl Observer for Recorded {
         self.steps.push(*record);
     }
 
-    fn knn(&mut self, record: &KnnRecord) {
+    fn knn(&mut self, record: &AccuracyRecord) {
         self.knn.push(*record);
     }
 

@@ -174,21 +174,21 @@ impl Protocol for Corruptions {
     }
 
     fn settings(&self) -> &[Setting] {
-        &[
-            Setting {
+        const SETTINGS: [Setting; 4] = {
+            let [knn, k, temperature] = KnnConfig::SETTINGS;
+            let images = Setting {
                 name: "corruption-images",
                 kind: SettingKind::Count,
                 placeholder: "IMAGES",
                 about: "test images that are corrupted, drawn by the seed (2000, or all where there are fewer)",
-            },
-            Setting { name: "k", kind: SettingKind::Count, placeholder: "K", about: "neighbors, as for knn" },
-            Setting {
-                name: "temperature",
-                kind: SettingKind::Positive,
-                placeholder: "T",
-                about: "temperature of the votes, as for knn",
-            },
-        ]
+            };
+            [images, knn, k, temperature]
+        };
+        &SETTINGS
+    }
+
+    fn check_settings(&self, settings: &Settings) -> Result<(), EvalError> {
+        KnnConfig::of(settings).map(|_| ())
     }
 
     fn check_data(&self, data: &EvalData, settings: &Settings) -> Result<(), EvalError> {

@@ -53,6 +53,28 @@ impl KnnConfig {
         NAMED.iter().find(|(known, _)| *known == name).map(|(_, config)| *config)
     }
 
+    /// What can be set of it.
+    pub(super) const SETTINGS: [Setting; 3] = [
+        Setting {
+            name: "knn",
+            kind: SettingKind::Text,
+            placeholder: "NAME",
+            about: "k and temperature of a publication: instance-discrimination (200, 0.07), moco (200, 0.1) or dino (20, 0.07)",
+        },
+        Setting {
+            name: "k",
+            kind: SettingKind::Count,
+            placeholder: "K",
+            about: "neighbors (the run's, else 200), and never more than there are training images",
+        },
+        Setting {
+            name: "temperature",
+            kind: SettingKind::Positive,
+            placeholder: "T",
+            about: "temperature T of the votes (the run's, else 0.07)",
+        },
+    ];
+
     /// What settings of [`Knn`] ask for: those that were given, then those of the publication that is named, then defaults.
     pub(super) fn of(settings: &Settings) -> Result<Self, EvalError> {
         let named = settings.text("knn")?.map(|name| {
@@ -163,26 +185,7 @@ impl Protocol for Knn {
     }
 
     fn settings(&self) -> &[Setting] {
-        &[
-            Setting {
-                name: "knn",
-                kind: SettingKind::Text,
-                placeholder: "NAME",
-                about: "k and temperature of a publication: instance-discrimination (200, 0.07), moco (200, 0.1) or dino (20, 0.07)",
-            },
-            Setting {
-                name: "k",
-                kind: SettingKind::Count,
-                placeholder: "K",
-                about: "neighbors (the run's, else 200), and never more than there are training images",
-            },
-            Setting {
-                name: "temperature",
-                kind: SettingKind::Positive,
-                placeholder: "T",
-                about: "temperature T of the votes (the run's, else 0.07)",
-            },
-        ]
+        &KnnConfig::SETTINGS
     }
 
     fn check_settings(&self, settings: &Settings) -> Result<(), EvalError> {

@@ -102,8 +102,7 @@ impl Extractor {
         let unusable = |source: ModelError| EvalError::Weights { path: checkpoint.clone(), source };
         let tensors = weights::read(&checkpoint).map_err(unusable)?.tensors;
         encoder.load_backbone(&tensors).map_err(unusable)?;
-        let transform =
-            CenterCrop { resize: config.eval.resize, crop: config.eval.crop, normalize: config.views.key.normalize };
+        let transform = config.center_crop();
         Ok(Self { sha256: encoder_hash(&encoder)?, encoder, transform, cache: folder.path().join("features") })
     }
 

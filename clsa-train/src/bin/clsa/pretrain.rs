@@ -8,8 +8,8 @@ use crate::signals;
 use crate::streams::say;
 use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
 use clsa_run::{
-    CheckpointError, Config, ConfigError, DataIdentity, KnnRecord, LabelFree, LabelFreeRecord, LockedRun, Metrics,
-    Preset, ProbeRecord, Resumption, RunError, RunFolder, StepRecord, Verdict,
+    AccuracyRecord, CheckpointError, Config, ConfigError, DataIdentity, LabelFree, LabelFreeRecord, LockedRun, Metrics,
+    Preset, Resumption, RunError, RunFolder, StepRecord, Verdict,
 };
 use clsa_train::{Datasets, End, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, check_data, has_classes};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Pretrain an encoder with CLSA.
 ///
-/// Without arguments: the preset `demo`, which generates its own images and takes three to six minutes on two cores.
+/// Without arguments: the preset `demo`, which generates its own images and takes three to seven minutes on two cores.
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "Examples:
@@ -183,11 +183,11 @@ impl Observer for ShownRun {
         self.0.at_with(at.step, steps, &message);
     }
 
-    fn knn(&mut self, record: &KnnRecord) {
+    fn knn(&mut self, record: &AccuracyRecord) {
         self.0.line(&format!("epoch {}: k-NN accuracy {:.1} %", record.epoch, record.top1));
     }
 
-    fn probe(&mut self, record: &ProbeRecord) {
+    fn probe(&mut self, record: &AccuracyRecord) {
         self.0.line(&format!("epoch {}: linear probe accuracy {:.1} %", record.epoch, record.top1));
     }
 

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, request};
 use crate::foreign_head;
 use candle_core::{DType, Device, Tensor};
-use clsa_augment::{CenterCrop, Normalize};
+use clsa_augment::CenterCrop;
 use clsa_model::{Compute, Encoder, FeatureStage, ModelConfig, ModelError, Stem, head, weights};
 use clsa_run::{Config, RunFolder};
 use std::collections::HashMap;
@@ -59,15 +59,12 @@ impl Subject {
             None => RunFolder::newest(Path::new("runs"))?,
         };
         let config = run.config()?;
+        let usual = config.center_crop();
         Ok(Self {
             weights: run.newest_checkpoint()?,
             model: config.model.clone(),
             stage,
-            transform: CenterCrop {
-                resize: resize.unwrap_or(config.eval.resize),
-                crop: crop.unwrap_or(config.eval.crop),
-                normalize: config.views.key.normalize,
-            },
+            transform: CenterCrop { resize: resize.unwrap_or(usual.resize), crop: crop.unwrap_or(usual.crop), ..usual },
             run: Some((run, config)),
         })
     }
@@ -76,16 +73,12 @@ impl Subject {
         let tensors = weights::read(file)?.tensors;
         let model = weights::infer_config(&tensors);
         let model = model.map_err(|error| request(format!("{}: {error}", file.display())))?;
-        let usual = if model.stem == Stem::Cifar { (32, 32) } else { (256, 224) };
+        let usual = if model.stem == Stem::Cifar { CenterCrop::new(32, 32) } else { CenterCrop::new(256, 224) };
         Ok(Self {
             weights: file.to_owned(),
             model,
             stage,
-            transform: CenterCrop {
-                resize: resize.unwrap_or(usual.0),
-                crop: crop.unwrap_or(usual.1),
-                normalize: Normalize::IMAGENET,
-            },
+            transform: CenterCrop { resize: resize.unwrap_or(usual.resize), crop: crop.unwrap_or(usual.crop), ..usual },
             run: None,
         })
     }

@@ -6,14 +6,14 @@ use crate::output;
 use crate::streams::say;
 use anyhow::Context;
 use clsa_model::Precision;
-use clsa_run::{Config, KnnRecord, Metrics, Recipe, RecipeMeasure, RunFolder};
+use clsa_run::{AccuracyRecord, Config, Metrics, Recipe, RecipeMeasure, RunFolder};
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A run that follows a recipe.
 struct RecipeRun {
     config: Config,
-    knn: Vec<KnnRecord>,
+    knn: Vec<AccuracyRecord>,
     run: RunFolder,
 }
 
