@@ -45,17 +45,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn synthetic(folder: &Path, seed: u64, rows: usize) -> Result<FeatureFile, EvalError> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let shape = FeatureShape { rows, dim: DIM, block: rows };
-    FeatureFile::open_or_make(folder, &format!("synthetic {seed}"), shape, &Silent, |_, sink| {
-        for start in (0..rows).step_by(BLOCK) {
-            let mut block = Vec::with_capacity(BLOCK * DIM);
-            for row in start..(start + BLOCK).min(rows) {
-                let at = row % CLASSES as usize % DIM;
-                block.extend((0..DIM).map(|d| random.random_range(-1.0f32..1.0) + if d == at { 2.0 } else { 0.0 }));
+    FeatureFile::open_or_make(
+        folder,
+        &format!("synthetic {seed}"),
+        shape,
+        (("features", "rows"), &Silent),
+        |_, sink| {
+            for start in (0..rows).step_by(BLOCK) {
+                let mut block = Vec::with_capacity(BLOCK * DIM);
+                for row in start..(start + BLOCK).min(rows) {
+                    let at = row % CLASSES as usize % DIM;
+                    block.extend((0..DIM).map(|d| random.random_range(-1.0f32..1.0) + if d == at { 2.0 } else { 0.0 }));
+                }
+                sink(&block)?;
             }
-            sink(&block)?;
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
 }
 
 /// Features that say now and then how far they have been read.

@@ -1,5 +1,6 @@
 //! Features of images: vectors in memory or on disk, made by the backbone of an encoder or from bare pixels.
 
+mod center_crops;
 mod corrupted;
 mod extract;
 mod file;
@@ -9,9 +10,10 @@ mod pixels;
 mod raw_pixels;
 mod rows;
 
+pub use center_crops::CenterCrops;
 pub use corrupted::CorruptedImages;
 pub use extract::{extract, extract_into, extract_stage};
-pub use file::{FeatureFile, center_crops_key};
+pub use file::FeatureFile;
 pub use five_crops::{TEST_CROPS, TRAIN_CROPS, extract_crops_into};
 pub(crate) use labels::all_labels;
 pub use labels::{check_labels, check_presences, labels, presences};

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod choice;
+pub mod embeddings;
 mod error;
 pub mod evaluation;
 pub mod features;
@@ -26,6 +27,8 @@ pub use clsa_data;
 pub use clsa_model;
 pub use clsa_run;
 pub use error::EvalError;
+pub use nearest::{Neighbor, nearest};
 pub use observer::{Observer, Silent};
 pub use online_probe::OnlineProbe;
 pub use random_subset::random_subset;
+pub use subset::Subset;

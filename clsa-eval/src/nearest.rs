@@ -12,19 +12,33 @@ const TRAIN_BLOCK: usize = 4096;
 
 /// A training feature near a test feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Neighbor {
+pub struct Neighbor {
     /// Cosine similarity.
     pub similarity: f32,
     /// Row of the training features.
     pub index: u32,
 }
 
-/// The `k` nearest training features of each test feature, nearest first.
-pub(crate) fn nearest(
-    train: &dyn FeatureRows,
-    test: &dyn FeatureRows,
-    k: usize,
-) -> Result<Vec<Vec<Neighbor>>, EvalError> {
+/// The `k` nearest training features of each test feature by cosine, nearest first; of equally near ones the first. Beside both
+/// sets of features, memory is a block of similarities and 2k neighbors for each test feature.
+///
+/// # Errors
+/// The features differ in length, are not finite, or cannot be read.
+///
+/// # Examples
+/// ```
+/// use clsa_eval::{features::Features, nearest};
+///
+/// let images = Features { values: vec![1.0, 0.0, 0.6, 0.8, 0.0, 1.0], dim: 2, labels: vec![0, 0, 1] };
+/// let query = Features { values: vec![0.0, 2.0], dim: 2, labels: vec![0] };
+/// let found = &nearest(&images, &query, 2)?[0];
+/// assert_eq!((found[0].index, found[0].similarity, found[1].index), (2, 1.0, 1));
+/// # Ok::<(), clsa_eval::EvalError>(())
+/// ```
+pub fn nearest(train: &dyn FeatureRows, test: &dyn FeatureRows, k: usize) -> Result<Vec<Vec<Neighbor>>, EvalError> {
+    if test.dim() != train.dim() {
+        return Err(EvalError::Size { what: "a test feature", got: test.dim(), expected: train.dim() });
+    }
     let queries: Vec<Tensor> = (0..test.len())
         .step_by(TEST_BLOCK)
         .map(|start| unit_rows("test", test, start, TEST_BLOCK))

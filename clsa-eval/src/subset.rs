@@ -1,13 +1,14 @@
 //! Some of the samples of a data set.
 
-use clsa_data::{Dataset, Label, SampleError};
+use clsa_data::{Dataset, Encoded, Label, SampleError};
 use image::RgbImage;
 use std::sync::Arc;
 
 /// The samples `indices` of a data set, as a data set.
-pub(crate) struct Subset {
+pub struct Subset {
+    /// The data set.
     pub dataset: Arc<dyn Dataset>,
-    /// At least one.
+    /// Numbers of the samples, at least one.
     pub indices: Vec<u32>,
 }
 
@@ -34,5 +35,9 @@ impl Dataset for Subset {
 
     fn name(&self, index: usize) -> String {
         self.dataset.name(self.indices[index] as usize)
+    }
+
+    fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
+        self.dataset.encoded(self.indices[index] as usize)
     }
 }

@@ -427,3 +427,36 @@ fn detectron2_files_are_those_that_python_reads() {
     let digest = base16ct::lower::encode_string(&Sha256::digest(std::fs::read(&output).unwrap()));
     assert_eq!(digest, include_str!("fixtures/resnet10_detectron2.sha256").trim());
 }
+
+#[test]
+fn a_folder_of_transformers_is_read_and_its_features_are_equal() {
+    let file = weights::file_in_folder(&fixture("transformers")).unwrap();
+    let read = weights::read(&file).unwrap();
+    assert_eq!(read.left_out, ["classifier.1.bias", "classifier.1.weight"]);
+    let model = weights::check(&read.tensors).unwrap();
+    assert_eq!((model.arch, model.width, model.stem), (Arch::Resnet10, 4.0 / 64.0, Stem::Imagenet));
+    let encoder = encoder(&model);
+    encoder.load_backbone(&read.tensors).unwrap();
+    let theirs = candle_core::safetensors::load(fixture("transformers_features.safetensors"), &Device::Cpu).unwrap();
+    let ours = encoder.features(&theirs["images"]).unwrap();
+    assert_eq!(ours.dims(), theirs["features"].dims());
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for (ours, theirs) in values(&ours).iter().zip(values(&theirs["features"])) {
+        assert!((ours - theirs).abs() <= 1e-5 * theirs.abs().max(1e-2), "{ours} {theirs}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let error = weights::file_in_folder(empty.path()).unwrap_err();
+    assert!(error.is_request() && error.to_string().contains("model.safetensors"), "{error}");
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_found_by_name() {
+    let tensors = encoder(&config()).state_dict().unwrap();
+    assert_eq!(weights::first_not_finite(&tensors).unwrap(), None);
+    let mut damaged = tensors.clone();
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let bad = Tensor::new(&[1.0, value, 2.0, 3.0], &Device::Cpu).unwrap();
+        damaged.insert("bn1.bias".to_owned(), bad);
+        assert_eq!(weights::first_not_finite(&damaged).unwrap(), Some("bn1.bias"));
+    }
+}

@@ -14,8 +14,8 @@ mod tensorboard;
 pub use candle_core;
 pub use checkpoint::{Checkpoint, CheckpointError, Position, TrainingState};
 pub use config::{
-    BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, MethodConfig,
-    MonitorConfig, OptimConfig, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,
+    BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, InitConfig,
+    MethodConfig, MonitorConfig, OptimConfig, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 pub use data_identity::{DataIdentity, hash_names_and_labels};
 pub use folder::{RunError, RunFolder};

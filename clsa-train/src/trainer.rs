@@ -3,6 +3,7 @@
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::feed::Fed;
+use crate::initial::{InitialWeights, Taken};
 use crate::knn_monitor::KnnMonitor;
 use crate::label_free_monitor::LabelFreeMonitor;
 use crate::make_views::MakeViews;
@@ -173,6 +174,15 @@ impl Trainer {
             None => None,
         };
         Ok(Self { config, device, clsa, loader, views, skipped, position, output })
+    }
+
+    /// Begins with weights of a file, before the first step.
+    ///
+    /// # Errors
+    /// They are of another architecture.
+    pub fn begin_with(&mut self, initial: &InitialWeights) -> Result<Taken> {
+        initial.check(&self.config.model)?;
+        initial.load(&mut self.clsa)
     }
 
     /// Trains to the end or to `train.stop_epoch`, or until `stop` is set: then the step is finished and a checkpoint written.

@@ -9,11 +9,9 @@ mod part;
 use super::rows::{FeatureRows, FeatureShape};
 use crate::{EvalError, Observer};
 use base16ct::lower::encode_string as hex;
-use clsa_augment::CenterCrop;
 use header::hash_of_values;
 use part::Part;
 use safetensors::tensor::Metadata;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fs::File;
@@ -39,7 +37,7 @@ const MAX_HEADER: u64 = 1 << 16;
 /// let folder = tempfile::tempdir()?;
 /// let shape = FeatureShape { rows: 3, dim: 2, block: 1 };
 /// let open = || {
-///     FeatureFile::open_or_make(folder.path(), "three vectors", shape, &Silent, |done, sink| {
+///     FeatureFile::open_or_make(folder.path(), "three vectors", shape, (("features", "rows"), &Silent), |done, sink| {
 ///         (done..3).try_for_each(|row| sink(&[row as f32, 0.5]))
 ///     })
 /// };
@@ -58,19 +56,12 @@ pub struct FeatureFile {
     dim: usize,
 }
 
-/// What the features of a data set's center crops by an encoder are of: the text that names their [`FeatureFile`], from
-/// [`data_hash`](crate::hashes::data_hash) and [`encoder_hash`](crate::hashes::encoder_hash).
-pub fn center_crops_key(transform: &CenterCrop, data_sha256: &str, encoder_sha256: &str) -> String {
-    // The spelling is that of the files on disk.
-    format!("centre crops of {} of data {data_sha256} by {encoder_sha256}", json!(transform))
-}
-
 impl FeatureFile {
     /// The features of `of` in `folder`, from the file that is named by the hash of that text. Where there is none it is
     /// made: `make` gives the vectors in order and in pieces of any size to the function it is called with, and the file then
     /// appears whole. Where an earlier process was interrupted, its first vectors are there already: `make` is called with their
     /// number, a multiple of `shape.block`, and gives those that follow. A file that is damaged is a warning to `observer` and made
-    /// anew; another process that makes it is waited for.
+    /// anew; another process that makes it is waited for. `work` is what progress is shown of, and the unit of a row.
     ///
     /// # Errors
     /// Those of `make`, or the folder cannot be written.
@@ -78,7 +69,7 @@ impl FeatureFile {
         folder: &Path,
         of: &str,
         shape: FeatureShape,
-        observer: &dyn Observer,
+        (work, observer): ((&str, &'static str), &dyn Observer),
         make: impl FnOnce(usize, &mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
     ) -> Result<Self, EvalError> {
         let path = path(folder, of);
@@ -97,7 +88,12 @@ impl FeatureFile {
         let Some(mut part) = Part::open(&path, of, shape, &waiting).map_err(failed)? else {
             return Self::open(&path, of, shape);
         };
-        make(part.rows(), &mut |values| part.push(values).map_err(failed))?;
+        let progress = observer.begin(work.0, work.1);
+        make(part.rows(), &mut |values| {
+            part.push(values).map_err(failed)?;
+            progress(part.rows() as u64, shape.rows as u64);
+            Ok(())
+        })?;
         let start = part.finish(&path)?;
         let file = File::open(&path).map_err(failed)?;
         Ok(Self { path, file: Mutex::new(file), start, rows: shape.rows, dim: shape.dim })
@@ -196,7 +192,7 @@ mod tests {
     /// Makes the features up to `stop`, where the work fails, and gives the rows that were there before.
     fn make(folder: &Path, stop: usize) -> (usize, Result<FeatureFile, EvalError>) {
         let mut before = usize::MAX;
-        let file = FeatureFile::open_or_make(folder, "rows", SHAPE, &Silent, |done, sink| {
+        let file = FeatureFile::open_or_make(folder, "rows", SHAPE, (("features", "rows"), &Silent), |done, sink| {
             before = done;
             (done..SHAPE.rows.min(stop)).try_for_each(|at| sink(&row(at)))?;
             if stop < SHAPE.rows { Err(EvalError::OneClass) } else { Ok(()) }
@@ -257,10 +253,16 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    let file = FeatureFile::open_or_make(folder.path(), "rows", SHAPE, &Silent, |_, sink| {
-                        made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                        (0..SHAPE.rows).try_for_each(|at| sink(&row(at)))
-                    });
+                    let file = FeatureFile::open_or_make(
+                        folder.path(),
+                        "rows",
+                        SHAPE,
+                        (("features", "rows"), &Silent),
+                        |_, sink| {
+                            made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                            (0..SHAPE.rows).try_for_each(|at| sink(&row(at)))
+                        },
+                    );
                     assert_eq!(file.unwrap().rows(6..7).unwrap().as_ref(), row(6));
                 });
             }

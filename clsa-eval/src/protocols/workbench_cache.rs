@@ -4,15 +4,13 @@ use super::feature_set::{FeatureSet, LabeledFeatures};
 use super::workbench::{ComparedEncoder, Workbench};
 use crate::EvalError;
 use crate::evaluation::EncoderKind;
-use crate::features::{FeatureFile, FeatureShape, Labeled, center_crops_key, extract_into, raw_pixels_into};
+use crate::features::{CenterCrops, FeatureFile, FeatureShape, Labeled, raw_pixels_into};
 use clsa_data::Dataset;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
-/// Images of one pass through the encoder.
-const BATCH: usize = 128;
 /// Larger images are made this small for the baseline of raw pixels.
 const RAW_SIDE: u32 = 32;
 
@@ -45,26 +43,18 @@ impl Workbench<'_> {
     }
 
     /// Features from the file in the cache that is named by the text `of`, or made by `make` as
-    /// [`FeatureFile::open_or_make`] says. `work` and `unit` are for the observer.
+    /// [`FeatureFile::open_or_make`] says.
     ///
     /// # Errors
     /// Those of `make`, or the folder cannot be written.
     pub fn cached_features(
         &self,
-        (work, unit): (&str, &'static str),
+        work: (&str, &'static str),
         of: &str,
         shape: FeatureShape,
         make: impl FnOnce(usize, &mut dyn FnMut(&[f32]) -> Result<(), EvalError>) -> Result<(), EvalError>,
     ) -> Result<FeatureFile, EvalError> {
-        let progress = self.observer().begin(work, unit);
-        FeatureFile::open_or_make(&self.cache.join("features"), of, shape, self.observer(), |before, sink| {
-            let mut done = before;
-            make(before, &mut |values| {
-                done += values.len() / shape.dim;
-                progress(done as u64, shape.rows as u64);
-                sink(values)
-            })
-        })
+        FeatureFile::open_or_make(&self.feature_folder(), of, shape, (work, self.observer()), make)
     }
 
     /// The file that keeps an interrupted training of the protocol of this name on this encoder, these training images and this
@@ -90,23 +80,29 @@ impl Workbench<'_> {
         self.transform().crop.min(RAW_SIDE)
     }
 
+    fn feature_folder(&self) -> PathBuf {
+        self.cache.join("features")
+    }
+
     fn center_crop_features(&self) -> Result<Vec<FeatureSet>, EvalError> {
         let mut sets = Vec::new();
         for compared in self.encoders() {
             sets.push(self.both_splits(compared.kind, |split, images, sha256| {
-                let of = center_crops_key(self.transform(), sha256, &compared.sha256);
-                let indices: Vec<usize> = (0..images.len()).collect();
-                let shape = FeatureShape { rows: indices.len(), dim: compared.encoder.feature_dim(), block: BATCH };
-                self.cached_features((&format!("{split}, {}", compared.kind), "images"), &of, shape, |done, sink| {
-                    extract_into(compared.encoder, images, &indices[done..], self.transform(), BATCH, sink)
-                })
+                let crops = CenterCrops {
+                    encoder: compared.encoder,
+                    encoder_sha256: &compared.sha256,
+                    images,
+                    images_sha256: sha256,
+                    transform: self.transform(),
+                };
+                crops.features(&self.feature_folder(), &format!("{split}, {}", compared.kind), self.observer())
             })?);
         }
         let side = self.raw_side();
         sets.push(self.both_splits(EncoderKind::RawPixels, |split, images, sha256| {
             let of = format!("pixels of {side} x {side} of data {sha256}");
             let indices: Vec<usize> = (0..images.len()).collect();
-            let shape = FeatureShape { rows: indices.len(), dim: 3 * side as usize * side as usize, block: BATCH };
+            let shape = FeatureShape { rows: indices.len(), dim: 3 * side as usize * side as usize, block: 1 };
             self.cached_features((&format!("{split}, pixels"), "images"), &of, shape, |done, sink| {
                 raw_pixels_into(images, &indices[done..], side, sink)
             })

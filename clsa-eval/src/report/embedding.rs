@@ -4,7 +4,7 @@ use super::Part;
 use super::projection::{Pca, pca, tsne};
 use super::queries::{Query, queries};
 use super::sampled::{Sampled, first_rows};
-use crate::features::{FeatureFile, FeatureRows, FeatureShape, Features, center_crops_key, extract_into};
+use crate::features::{CenterCrops, FeatureRows, Features, extract_into};
 use crate::hashes::{data_hash, encoder_hash};
 use crate::{EvalError, random_subset};
 use candle_core::Device;
@@ -110,11 +110,16 @@ impl Extractor {
     /// otherwise made by the encoder.
     fn features(&self, data: &dyn Dataset, indices: &[usize], progress: &dyn Fn(usize)) -> Result<Features, EvalError> {
         let dim = self.encoder.feature_dim();
-        let of = center_crops_key(&self.transform, &data_hash(data, &|_, _| {})?, &self.sha256);
+        let crops = CenterCrops {
+            encoder: &self.encoder,
+            encoder_sha256: &self.sha256,
+            images: data,
+            images_sha256: &data_hash(data, &|_, _| {})?,
+            transform: &self.transform,
+        };
         let mut values = Vec::with_capacity(indices.len() * dim);
         // A damaged file is the evaluation's to report and to replace.
-        let shape = FeatureShape { rows: data.len(), dim, block: BATCH };
-        if let Ok(Some(cached)) = FeatureFile::open_if_made(&self.cache, &of, shape) {
+        if let Ok(Some(cached)) = crops.features_if_made(&self.cache) {
             for &index in indices {
                 values.extend_from_slice(&cached.rows(index..index + 1)?);
             }

@@ -7,7 +7,7 @@ use browser::Browser;
 use candle_core::Device;
 use clsa_augment::CenterCrop;
 use clsa_data::{Limits, Source, Split};
-use clsa_eval::features::{FeatureFile, FeatureShape, center_crops_key};
+use clsa_eval::features::{CenterCrops, FeatureFile, FeatureShape};
 use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_eval::protocols::{EvalData, Knn, Settings, Workbench, WorkbenchConfig};
 use clsa_eval::report::{Report, ReportOptions};
@@ -292,16 +292,21 @@ fn features_that_an_evaluation_has_cached_are_used_and_change_nothing() {
     let dim = trained.feature_dim();
     for split in [Split::Train, Split::Test] {
         let data = source.open(split).unwrap();
-        let data_sha256 = data_hash(data.as_ref(), &|_, _| {}).unwrap();
-        let of = center_crops_key(&transform, &data_sha256, &encoder_hash(&trained).unwrap());
+        let crops = CenterCrops {
+            encoder: &trained,
+            encoder_sha256: &encoder_hash(&trained).unwrap(),
+            images: data.as_ref(),
+            images_sha256: &data_hash(data.as_ref(), &|_, _| {}).unwrap(),
+            transform: &transform,
+        };
         let one_hot = |class: usize| (0..dim).map(move |at| f32::from(u8::from(at == class)));
         let values: Vec<f32> = (0..data.len()).flat_map(|i| one_hot(data.label(i).class().unwrap() as usize)).collect();
         let folder = run.join("features");
         FeatureFile::open_or_make(
             &folder,
-            &of,
+            &crops.key(),
             FeatureShape { rows: data.len(), dim, block: 1 },
-            &Silent,
+            (("features", "rows"), &Silent),
             |_, sink| sink(&values),
         )
         .unwrap();

@@ -3,6 +3,7 @@
 use super::checkpoint;
 use super::error::{WeightFileError, fail};
 use super::foreign_head;
+use super::hugging_face::torchvision_name;
 use std::collections::HashMap;
 
 /// Parts of names that say how a network was trained and nothing of it: of DistributedDataParallel, `torch.compile`, FSDP and
@@ -34,7 +35,7 @@ pub(super) struct Bank {
     pub transposed: bool,
 }
 
-/// A tensor's name in the file, and the same without wrappers.
+/// A tensor's name in the file, and the same without wrappers and as torchvision has it.
 struct Name<'a> {
     stored: &'a str,
     plain: String,
@@ -129,6 +130,7 @@ fn without_wrappers(names: &[String]) -> Result<Vec<Name<'_>>, WeightFileError> 
     for stored in names {
         let parts: Vec<&str> = stored.split('.').filter(|part| !WRAPPERS.contains(part)).collect();
         let plain = if parts.is_empty() { stored.clone() } else { parts.join(".") };
+        let plain = torchvision_name(&plain).unwrap_or(plain);
         if let Some(other) = seen.insert(plain.clone(), stored) {
             return fail(format!("has the tensor {plain} twice, as {other} and as {stored}: save one of them"));
         }

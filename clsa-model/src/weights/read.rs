@@ -38,7 +38,8 @@ pub struct WeightFile {
 ///   and tar forms, with whatever `torch.load(weights_only=True)` reads beside it;
 /// - checkpoints of MoCo v1 and v2 and of the official CLSA code (`module.encoder_q.*`, `module.encoder_k.*`,
 ///   `module.queue`), and the two encoders of MoCo v3 (`base_encoder.*`) and solo-learn (`backbone.*`);
-/// - safetensors with torchvision's names;
+/// - safetensors with torchvision's names, which are also timm's;
+/// - either of them with the names of `transformers`' ResNets (`resnet.encoder.stages.0.*`);
 /// - this project's checkpoints.
 ///
 /// Names may have `module.`, `_orig_mod.` and other wrappers in them and, before a known network, any prefix

@@ -18,6 +18,7 @@ impl Config {
             ("compute.precision", a.compute.bank_dtype() == b.compute.bank_dtype()),
             ("train.batch_size", a.train.batch_size == b.train.batch_size),
             ("train.seed", a.train.seed == b.train.seed),
+            ("init", a.init == b.init),
             ("data.shuffle_buffer", a.data.shuffle_buffer == b.data.shuffle_buffer),
         ];
         fixed.into_iter().find_map(|(key, same)| (!same).then_some(key))

@@ -39,8 +39,22 @@ pub struct Config {
     /// When checkpoints are written.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
+    /// The weights that training begins with, where they are not random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitConfig>,
     /// Key, weak and strong views.
     pub views: ViewPlan,
+}
+
+/// Weights that training begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitConfig {
+    /// The file.
+    pub weights: String,
+    /// SHA-256 of the file, in lower case; empty where any content will do. A run writes it.
+    #[serde(default)]
+    pub sha256: String,
 }
 
 /// How a step is computed.

@@ -4,18 +4,18 @@ use crate::failure::{Failure, request};
 use crate::foreign_head;
 use crate::output;
 use crate::streams::put;
+use crate::weight_path::weight_file;
 use anyhow::Context;
 use clap::ValueEnum;
 use clsa_model::ModelConfig;
 use clsa_model::weights::{self, Format};
-use clsa_run::RunFolder;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Convert weights between safetensors, PyTorch and Detectron2.
 ///
 /// IN is a torchvision state dictionary, a checkpoint of MoCo or of the official CLSA code (.pth, .pth.tar),
-/// a .safetensors file, a checkpoint of a run, or a run's folder, which means its newest checkpoint. Nothing in a PyTorch
-/// file is run.
+/// a .safetensors file, a checkpoint of a run, a run's folder, which means its newest checkpoint, or a folder of timm or
+/// transformers. Nothing in a PyTorch file is run.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   clsa convert moco_v2_800ep_pretrain.pth.tar backbone.pkl --to detectron2")]
@@ -59,7 +59,7 @@ enum Part {
 pub fn run(args: Args) -> Result<(), Failure> {
     let format = format(&args)?;
     check_output(&args)?;
-    let input = file(&args.input)?;
+    let input = weight_file(&args.input)?;
     let named = || input.display().to_string();
     let weights = weights::read(&input)?;
     let tensors = match args.encoder {
@@ -105,14 +105,6 @@ fn check_output(args: &Args) -> Result<(), Failure> {
         return Err(request(format!("{}: exists already; --force writes over it", args.output.display())));
     }
     Ok(())
-}
-
-/// IN itself, or the newest checkpoint of the run.
-fn file(input: &Path) -> Result<PathBuf, Failure> {
-    if !input.is_dir() {
-        return Ok(input.to_owned());
-    }
-    Ok(RunFolder::open(input)?.newest_checkpoint()?)
 }
 
 fn describe(config: &ModelConfig) -> String {

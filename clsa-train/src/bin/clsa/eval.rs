@@ -98,7 +98,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let (stage, name) = (&subject.stage, protocol.name());
         return Err(request(format!("--stage {stage}: {name} trains the whole backbone; leave one of the two out")));
     }
-    let usual = args.out.clone().unwrap_or_else(|| files::usual(&args, &subject));
+    let usual = args.out.clone().unwrap_or_else(|| files::usual(args.data.as_deref(), &subject));
     output::check("--out", &usual)?;
     let cache = args.cache.clone().unwrap_or_else(|| subject.cache());
     let source = subject.source(args.data.as_deref())?;

@@ -3,10 +3,12 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)] // these panic where nothing can be written; see `streams`
 
 mod bench;
+mod collection;
 mod convert;
 mod data;
 mod device;
 mod doctor;
+mod embed;
 mod eval;
 mod failure;
 mod foreign_head;
@@ -16,11 +18,13 @@ mod progress;
 mod replay;
 mod report;
 mod reproduce;
+mod search;
 mod signals;
 mod streams;
 mod subject;
 mod view_grid;
 mod views;
+mod weight_path;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
@@ -41,6 +45,8 @@ enum Command {
     Pretrain(pretrain::Args),
     Eval(Box<eval::Args>),
     Report(report::Args),
+    Embed(Box<embed::Args>),
+    Search(Box<search::Args>),
     Views(views::Args),
     Data(data::Args),
     Convert(convert::Args),
@@ -81,6 +87,8 @@ fn main() -> ExitCode {
         Command::Pretrain(args) => pretrain::run(args),
         Command::Eval(args) => eval::run(*args),
         Command::Report(args) => report::run(args),
+        Command::Embed(args) => embed::run(*args),
+        Command::Search(args) => search::run(*args),
         Command::Views(args) => views::run(args),
         Command::Data(args) => data::run(args),
         Command::Convert(args) => convert::run(args),

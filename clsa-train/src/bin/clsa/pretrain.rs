@@ -2,17 +2,22 @@
 
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
+use crate::foreign_head;
 use crate::program;
 use crate::progress::Progress;
 use crate::signals;
 use crate::streams::say;
+use crate::weight_path::weight_file;
+use anyhow::Context;
 use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
 use clsa_run::{
-    AccuracyRecord, CheckpointError, Config, ConfigError, DataIdentity, LabelFree, LabelFreeRecord, LockedRun, Metrics,
-    Preset, Resumption, RunError, RunFolder, StepRecord, Verdict,
+    AccuracyRecord, CheckpointError, Config, ConfigError, DataIdentity, InitConfig, LabelFree, LabelFreeRecord,
+    LockedRun, Metrics, Preset, Resumption, RunError, RunFolder, StepRecord, Verdict,
 };
-use clsa_train::{Datasets, End, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, check_data, has_classes};
-use std::path::PathBuf;
+use clsa_train::{
+    Datasets, End, InitialWeights, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, check_data, has_classes,
+};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Pretrain an encoder with CLSA.
@@ -24,11 +29,12 @@ use std::sync::Arc;
   clsa pretrain
   clsa pretrain --preset cifar10 --data imagefolder:/data/cifar10 --epochs 100 --set optim.lr=0.06
   clsa pretrain --preset imagenet-multi-200 --data imagefolder:/data/imagenet --device cuda:0
+  clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --init resnet50.pth
   clsa pretrain --resume runs/demo-20260101-120000")]
 pub struct Args {
-    #[arg(long, default_value = "demo", conflicts_with = "resume")]
-    #[arg(help = format!("A preset ({}) or a .toml file", Preset::names()))]
-    preset: String,
+    #[arg(long, conflicts_with = "resume")]
+    #[arg(help = format!("A preset ({}) or a .toml file [default: demo, or the settings of the run that --init names]", Preset::names()))]
+    preset: Option<String>,
     #[arg(long, value_name = "SOURCE", help = format!("Where the images are: {}", SourceKind::forms()))]
     data: Option<String>,
     /// Changes a configuration key; may be given several times
@@ -46,6 +52,10 @@ pub struct Args {
     /// Seed of weights, order and views, below 2^63
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
+    /// Begins with weights: a file of PyTorch, safetensors, a checkpoint, a folder of timm or transformers, or a run, whose settings are
+    /// then the default; another architecture is refused, and what does not fit is new
+    #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
+    init: Option<PathBuf>,
     /// The run's folder [default: runs/PRESET-TIME]
     #[arg(long, conflicts_with = "resume")]
     out: Option<PathBuf>,
@@ -69,15 +79,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let overrides = overrides(&args);
     let resumed = args.resume.as_deref().map(LockedRun::resume).transpose().map_err(not_resumed)?;
     let mut config = match &resumed {
-        None => load(&args.preset, &overrides)?,
+        None => config_to_begin_with(&args, &overrides)?,
         Some(resumed) => config_to_go_on_with(resumed, &overrides)?,
     };
-    if let Some(source) = args.data {
-        config.data.source = source;
+    if let Some(source) = &args.data {
+        config.data.source.clone_from(source);
     }
     config.validate()?;
+    let initial = if resumed.is_none() { initial_weights(&mut config)? } else { None };
     if config.data.source.is_empty() {
-        let preset = &args.preset;
+        let preset = preset(&args);
         return Err(request(format!("--data: the preset {preset} needs images; name them, such as imagefolder:PATH")));
     }
     let data = open(&config)?;
@@ -110,7 +121,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         None => {
             let run = match &args.out {
                 Some(path) => LockedRun::begin(path).map_err(not_begun)?,
-                None => LockedRun::begin_in_runs(&args.preset)?,
+                None => LockedRun::begin_in_runs(&folder_name(&args))?,
             };
             (run, None)
         }
@@ -134,8 +145,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let communicator = Box::new(SingleProcess);
     let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
     let trainer = TrainerConfig { config, run: Some(run), data, device, threads, communicator };
-    let trainer = Trainer::new(trainer, checkpoint.as_ref())?;
+    let mut trainer = Trainer::new(trainer, checkpoint.as_ref())?;
     images.write(&folder)?;
+    if let Some((path, initial)) = initial {
+        say!("begins with {}: {}", path.display(), trainer.begin_with(&initial)?);
+    }
     drop(checkpoint);
     let mut shown = ShownRun(Progress::new("step", "steps"));
     let end = trainer.run(&stop, &mut shown).map_err(|error| advised(error, &folder))?;
@@ -239,6 +253,59 @@ fn advised(error: TrainError, run: &RunFolder) -> Failure {
         Err(_) => "training diverged before its first checkpoint; begin again with a lower learning rate, --set optim.lr=VALUE".into(),
     };
     anyhow::Error::new(error).context(advice).into()
+}
+
+/// The preset that was asked for.
+fn preset(args: &Args) -> &str {
+    args.preset.as_deref().unwrap_or("demo")
+}
+
+/// The run that `--init` names and whose settings are the default.
+fn run_to_begin_with(args: &Args) -> Option<RunFolder> {
+    let run = RunFolder::at(args.init.as_deref().filter(|_| args.preset.is_none())?);
+    run.config_file().is_file().then_some(run)
+}
+
+/// What the folder of a new run is named after.
+fn folder_name(args: &Args) -> String {
+    let run = run_to_begin_with(args);
+    let run = run.as_ref().and_then(|run| run.path().file_name()).map(|name| name.to_string_lossy().into_owned());
+    run.unwrap_or_else(|| preset(args).to_owned())
+}
+
+/// The configuration of a new run: a preset's, or that of the run whose weights it begins with, up to its last epoch.
+fn config_to_begin_with(args: &Args, overrides: &[String]) -> Result<Config, Failure> {
+    let mut config = match run_to_begin_with(args) {
+        Some(run) => {
+            let file = run.config_file();
+            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let overrides = [&["train.stop_epoch=0".to_owned()], overrides].concat();
+            Config::parse(&file.display().to_string(), &text, &overrides).map_err(named_by_option)?
+        }
+        None => load(preset(args), overrides)?,
+    };
+    if let Some(path) = &args.init {
+        config.init = Some(InitConfig { weights: path.display().to_string(), sha256: String::new() });
+    }
+    Ok(config)
+}
+
+/// Reads the weights that a configuration begins with, and records what they are.
+fn initial_weights(config: &mut Config) -> Result<Option<(PathBuf, InitialWeights)>, Failure> {
+    let Some(init) = &mut config.init else { return Ok(None) };
+    let path = weight_file(Path::new(&init.weights))?;
+    let weights = InitialWeights::read(&path)?;
+    weights.check(&config.model)?;
+    if !init.sha256.is_empty() && init.sha256 != weights.sha256() {
+        let (found, wanted) = (weights.sha256(), &init.sha256);
+        return Err(request(format!(
+            "init.weights = {}: its SHA-256 is {found}, and not {wanted} as init.sha256 says; use that file, or leave the key out",
+            path.display()
+        )));
+    }
+    foreign_head::note(&path, weights.file());
+    *init = InitConfig { weights: path.display().to_string(), sha256: weights.sha256().to_owned() };
+    Ok(Some((path, weights)))
 }
 
 /// The configuration of a run with what is changed; what its checkpoint depends on is refused.

@@ -2,7 +2,8 @@
 
 use crate::failure::{Failure, request};
 use crate::foreign_head;
-use candle_core::{DType, Device, Tensor};
+use crate::weight_path::weight_file;
+use candle_core::{Device, Tensor};
 use clsa_augment::CenterCrop;
 use clsa_model::{Compute, Encoder, FeatureStage, ModelConfig, ModelError, Stem, head, weights};
 use clsa_run::{Config, RunFolder};
@@ -18,8 +19,8 @@ pub struct EncoderArgs {
     /// The run: its folder [default: the newest in ./runs]
     #[arg(long, value_name = "RUN", conflicts_with = "weights")]
     run: Option<PathBuf>,
-    /// A weight file: PyTorch (.pth, .pth.tar), safetensors, or a checkpoint
-    #[arg(long, value_name = "FILE")]
+    /// A weight file: PyTorch (.pth, .pth.tar), safetensors, or a checkpoint; or a folder of timm or transformers
+    #[arg(long, value_name = "FILE|FOLDER")]
     weights: Option<PathBuf>,
 }
 
@@ -40,7 +41,7 @@ impl Subject {
     pub fn of(args: &EncoderArgs, stage: Option<&str>, sides: [Option<u32>; 2]) -> Result<Self, Failure> {
         let stage = stage.map_or(FeatureStage::Backbone, |name| FeatureStage::from(name.to_owned()));
         let subject = match &args.weights {
-            Some(file) => Self::of_weights(file, stage, sides)?,
+            Some(path) => Self::of_weights(&weight_file(path)?, stage, sides)?,
             None => Self::of_run(args.run.as_deref(), stage, sides)?,
         };
         let CenterCrop { resize, crop, .. } = subject.transform;
@@ -109,7 +110,7 @@ impl Subject {
     pub fn trained(&self, device: &Device) -> Result<Encoder, Failure> {
         let encoder = self.untrained(device)?;
         let file = weights::read(&self.weights)?;
-        if let Some(name) = first_not_finite(&file.tensors)? {
+        if let Some(name) = weights::first_not_finite(&file.tensors)? {
             return Err(request(format!(
                 "{}: {name} holds a value that is infinite or not a number: the weights are damaged or training diverged",
                 self.weights.display()
@@ -142,19 +143,6 @@ impl Subject {
         })?;
         Ok(encoder)
     }
-}
-
-/// The name of the first tensor that holds a value which is infinite or not a number.
-fn first_not_finite(tensors: &HashMap<String, Tensor>) -> Result<Option<&String>, Failure> {
-    let mut names: Vec<&String> = tensors.keys().filter(|name| tensors[*name].dtype().is_float()).collect();
-    names.sort();
-    for name in names {
-        let sum = tensors[name].to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
-        if !sum.is_finite() {
-            return Ok(Some(name));
-        }
-    }
-    Ok(None)
 }
 
 /// Why weights do not fit a model: they are of another one, or the first of the differences.

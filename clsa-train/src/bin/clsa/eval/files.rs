@@ -1,6 +1,5 @@
 //! Where an evaluation is written.
 
-use super::Args;
 use crate::subject::Subject;
 use clsa_eval::evaluation::Evaluation;
 use clsa_eval::hashes::joined_hash;
@@ -8,13 +7,13 @@ use clsa_model::FeatureStage;
 use std::path::{Path, PathBuf};
 
 /// The usual file: in the run, or in the current folder; its name tells of other images than the run's and of a stage.
-pub fn usual(args: &Args, subject: &Subject) -> PathBuf {
+pub fn usual(data: Option<&str>, subject: &Subject) -> PathBuf {
     let stage =
         Some(&subject.stage).filter(|stage| **stage != FeatureStage::Backbone).map(|stage| short(&stage.to_string()));
     match &subject.run {
         Some((run, config)) => {
-            let other = args.data.as_ref().filter(|data| **data != config.data.source);
-            let parts = [other.map(|data| short(data)), stage];
+            let other = data.filter(|data| *data != config.data.source);
+            let parts = [other.map(short), stage];
             let name: String = parts.into_iter().flatten().map(|part| format!("-{part}")).collect();
             if name.is_empty() { run.evaluation_file() } else { run.path().join(format!("eval{name}.json")) }
         }

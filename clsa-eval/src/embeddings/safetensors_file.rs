@@ -1,0 +1,20 @@
+//! Safetensors: one tensor. The header is written here, because the values come one block after the other, where the crate
+//! `safetensors` wants all of them at once.
+
+use super::table::{Embeddings, Output};
+use crate::EvalError;
+use serde_json::json;
+use std::io::Write;
+
+pub(super) fn write(embeddings: &Embeddings, output: &Output) -> Result<(), EvalError> {
+    let (rows, dim) = (embeddings.rows.len(), embeddings.rows.dim());
+    let offsets = [0, 4 * rows * dim];
+    let header = json!({ "features": { "dtype": "F32", "shape": [rows, dim], "data_offsets": offsets } });
+    let mut header = header.to_string();
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    let mut file = output.create()?;
+    let start = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    file.write_all(&start).map_err(output.failed())?;
+    embeddings.write_values(&mut file, output)?;
+    file.commit().map_err(output.failed())
+}

@@ -1,0 +1,119 @@
+//! Images and the features of each, for the commands that use an encoder on a collection.
+
+use crate::eval::console::Console;
+use crate::failure::{Failure, request};
+use crate::progress::Progress;
+use crate::streams::say;
+use crate::subject::{EncoderArgs, Subject};
+use anyhow::Context;
+use candle_core::Device;
+use clsa_data::{Dataset, Limits, Source, Split};
+use clsa_eval::Subset;
+use clsa_eval::features::{CenterCrops, FeatureFile};
+use clsa_eval::hashes::{data_hash, encoder_hash};
+use clsa_model::Encoder;
+use rayon::prelude::*;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The options that name a collection, and say how features of it are made.
+#[derive(clap::Args)]
+pub struct CollectionArgs {
+    /// The images, as KIND:PATH, such as flat:/data/photographs [default: those of the run]
+    #[arg(long, value_name = "SOURCE")]
+    data: Option<String>,
+    /// Which of the images
+    #[arg(long, value_enum, default_value = "train")]
+    split: SplitName,
+    /// Where in the encoder features are taken: backbone (its last stage), embedding (after the projection head) or a stage, such as
+    /// layer3 [default: backbone]
+    #[arg(long, value_name = "STAGE")]
+    stage: Option<String>,
+    /// Short side of images after resizing, pixels [default: the run's, else 256, or 32 for a CIFAR stem]
+    #[arg(long, value_name = "PIXELS")]
+    resize: Option<u32>,
+    /// Side of the square in the middle that the encoder sees, pixels [default: the run's, else 224, or 32 for a CIFAR stem]
+    #[arg(long, value_name = "PIXELS")]
+    crop: Option<u32>,
+    /// Leaves out images that cannot be read, each with a warning; all are decoded once more to find them
+    #[arg(long)]
+    skip_bad: bool,
+    /// Where features are kept for the next time [default: the run, or WEIGHTS.eval in the current folder]
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+}
+
+/// The name of a split.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SplitName {
+    /// The training images; all images of a source without splits
+    Train,
+    /// The test or validation images
+    Test,
+}
+
+/// Images, the encoder, and the features of the images by it.
+pub struct Collection {
+    pub subject: Subject,
+    pub source: Source,
+    pub images: Arc<dyn Dataset>,
+    pub encoder: Encoder,
+    pub features: FeatureFile,
+}
+
+impl Collection {
+    /// Makes the features, or takes those that were made before.
+    pub fn of(encoder: &EncoderArgs, args: &CollectionArgs, device: &Device) -> Result<Self, Failure> {
+        let subject = Subject::of(encoder, args.stage.as_deref(), [args.resize, args.crop])?;
+        let source = subject.source(args.data.as_deref())?;
+        let source: Source = source.parse().map_err(|error| request(format!("--data: {error}")))?;
+        let split = match args.split {
+            SplitName::Train => Split::Train,
+            SplitName::Test => Split::Test,
+        };
+        let mut images = source.open_with(split, Limits::default())?;
+        let encoder = subject.trained(device)?;
+        if args.skip_bad {
+            images = readable(images)?;
+        }
+        let cache = args.cache.clone().unwrap_or_else(|| subject.cache()).join("features");
+        clsa_files::remove_abandoned(&cache).with_context(|| cache.display().to_string())?;
+        let hashing = Progress::new("images, content", "images");
+        let images_sha256 = data_hash(images.as_ref(), &|done, of| hashing.at(done, of))?;
+        drop(hashing);
+        let crops = CenterCrops {
+            encoder: &encoder,
+            encoder_sha256: &encoder_hash(&encoder)?,
+            images: images.as_ref(),
+            images_sha256: &images_sha256,
+            transform: &subject.transform,
+        };
+        let features = crops.features(&cache, "features", &Console)?;
+        Ok(Self { subject, source, images, encoder, features })
+    }
+}
+
+/// The images that can be decoded.
+fn readable(images: Arc<dyn Dataset>) -> Result<Arc<dyn Dataset>, Failure> {
+    let (all, done) = (images.len(), AtomicU64::new(0));
+    let decoding = Progress::new("images, decoded", "images");
+    let bad: Vec<(usize, String)> = (0..all)
+        .into_par_iter()
+        .filter_map(|index| {
+            let error = images.image(index).err();
+            decoding.at(done.fetch_add(1, Ordering::Relaxed) + 1, all as u64);
+            Some((index, error?.to_string()))
+        })
+        .collect();
+    drop(decoding);
+    for (_, reason) in &bad {
+        say!("warning: left out: {reason}");
+    }
+    if bad.len() == all {
+        return Err(request("--skip-bad: none of the images can be read"));
+    }
+    let mut bad = bad.iter().map(|(index, _)| *index).peekable();
+    let indices = (0..all).filter(|index| bad.next_if_eq(index).is_none()).map(|index| index as u32).collect();
+    Ok(Arc::new(Subset { dataset: images, indices }))
+}

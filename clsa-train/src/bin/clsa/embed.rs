@@ -1,0 +1,64 @@
+//! `clsa embed`.
+
+use crate::collection::{Collection, CollectionArgs};
+use crate::device::{self, DeviceName};
+use crate::failure::{Failure, request};
+use crate::output;
+use crate::progress::Progress;
+use crate::streams::put;
+use crate::subject::EncoderArgs;
+use clsa_eval::embeddings::{self, EmbeddingFormat, Embeddings};
+use clsa_eval::features::FeatureRows;
+use std::path::PathBuf;
+
+/// Write the features of images to a file, a row for each image.
+///
+/// The file's ending says its form: .npy (names and labels in text files beside it), .parquet, .csv or .safetensors. Interrupted, the
+/// same command goes on where it was; features that `clsa eval` has made are taken from there.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  clsa embed --out features.npy
+  clsa embed --run runs/demo --data flat:/data/photographs --out photographs.parquet
+  clsa embed --weights resnet50.pth --data imagefolder:/data/imagenet --split test --out val.npy --stage layer3")]
+pub struct Args {
+    #[command(flatten)]
+    encoder: EncoderArgs,
+    #[command(flatten)]
+    collection: CollectionArgs,
+    /// The new file: .npy, .parquet, .csv or .safetensors
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Writes over FILE where it exists
+    #[arg(long)]
+    force: bool,
+    /// Threads that compute [default: one for each core]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
+    threads: usize,
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let device = device::open(args.device)?;
+    device::set_threads(args.threads)?;
+    let named = args.out.display();
+    let Some(format) = EmbeddingFormat::of(&args.out) else {
+        let endings = EmbeddingFormat::ALL.map(|format| format!(".{}", format.extension())).join(", ");
+        return Err(request(format!("--out {named}: let the name end in one of {endings}")));
+    };
+    if format == EmbeddingFormat::Parquet && !cfg!(feature = "parquet") {
+        return Err(request(format!("--out {named}: this build has no Parquet; use another form")));
+    }
+    output::check("--out", &args.out)?;
+    if args.out.exists() && !args.force {
+        return Err(request(format!("--out {named}: exists already; --force writes over it")));
+    }
+    let Collection { images, features, source, .. } = Collection::of(&args.encoder, &args.collection, &device)?;
+    let writing = Progress::new(named.to_string(), "rows");
+    let written = Embeddings { rows: &features, images: images.as_ref() };
+    embeddings::write(&written, &args.out, format, &|done, of| writing.at(done, of))?;
+    drop(writing);
+    put!("{named}: {} features of {} values, of {source}", features.len(), features.dim())
+}

@@ -1,0 +1,17 @@
+//! Weights as a user names them: a file, a run, or a folder of Hugging Face's libraries.
+
+use crate::failure::Failure;
+use clsa_model::weights;
+use clsa_run::RunFolder;
+use std::path::{Path, PathBuf};
+
+/// The file itself, the newest checkpoint of a run, or the weights in another folder.
+pub fn weight_file(path: &Path) -> Result<PathBuf, Failure> {
+    if !path.is_dir() {
+        Ok(path.to_owned())
+    } else if path.join("model.safetensors").is_file() || path.join("config.json").is_file() {
+        Ok(weights::file_in_folder(path)?)
+    } else {
+        Ok(RunFolder::open(path)?.newest_checkpoint()?)
+    }
+}

@@ -1,0 +1,156 @@
+//! Weights that training begins with, in place of random ones.
+
+use crate::error::{Result, TrainError};
+use crate::method::Clsa;
+use base16ct::lower::encode_string as hex;
+use candle_core::Tensor;
+use clsa_loss::MemoryBank;
+use clsa_model::weights::{self, WeightFile};
+use clsa_model::{Encoder, ModelConfig, Stem, head};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// A weight file to begin with.
+#[derive(Debug)]
+pub struct InitialWeights {
+    path: PathBuf,
+    file: WeightFile,
+    sha256: String,
+}
+
+/// What was taken from a weight file. The backbone always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Whether the key encoder is the file's; otherwise it is a copy of the query encoder.
+    pub key: bool,
+    /// Whether the projection head is the file's; otherwise it is new.
+    pub head: bool,
+    /// Whether the memory bank is the file's; otherwise it is new. Keys of another head than the one that is trained would say nothing.
+    pub bank: bool,
+}
+
+impl InitialWeights {
+    /// Reads any file that [`weights::read`] reads.
+    ///
+    /// # Errors
+    /// It cannot be read, is damaged, or holds values that are not finite.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = weights::read(path)?;
+        let encoders = [Some(&file.tensors), file.key.as_ref()];
+        for tensors in encoders.into_iter().flatten() {
+            if let Some(name) = weights::first_not_finite(tensors)? {
+                let reason = format!("{name} holds a value that is infinite or not a number; use other weights");
+                return Err(unfit(path, reason));
+            }
+        }
+        let sha256 = sha256(path).map_err(|error| unfit(path, format!("cannot be read ({error})")))?;
+        Ok(Self { path: path.to_owned(), file, sha256 })
+    }
+
+    /// SHA-256 of the file, in lower case.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// What the file holds.
+    pub fn file(&self) -> &WeightFile {
+        &self.file
+    }
+
+    /// Checks that the file is of the architecture that is to be trained.
+    ///
+    /// # Errors
+    /// [`TrainError::Unfit`] says what differs.
+    pub fn check(&self, model: &ModelConfig) -> Result<()> {
+        let found = weights::infer_config(&self.file.tensors).map_err(|error| unfit(&self.path, error.to_string()))?;
+        let parts = [
+            ("model.arch", found.arch.name().to_owned(), model.arch.name().to_owned()),
+            ("model.width", found.width.to_string(), model.width.to_string()),
+            ("model.stem", stem(found.stem).to_owned(), stem(model.stem).to_owned()),
+        ];
+        let differences: Vec<String> = (parts.into_iter().filter(|(_, found, wanted)| found != wanted))
+            .map(|(key, found, wanted)| format!("{key} is {found} in the file and {wanted} in the configuration"))
+            .collect();
+        if differences.is_empty() { Ok(()) } else { Err(unfit(&self.path, differences.join(", "))) }
+    }
+
+    /// Sets encoders and bank to those of the file, as far as they fit.
+    ///
+    /// # Errors
+    /// The backbone does not fit, or a tensor operation fails.
+    pub fn load(&self, clsa: &mut Clsa) -> Result<Taken> {
+        let query = &self.file.tensors;
+        let key = self.file.key.as_ref();
+        let head = head_shapes(&clsa.pair.query.state_dict()?) == head_shapes(query);
+        let set = |encoder: &Encoder, tensors: &HashMap<String, Tensor>| {
+            let set = if head { encoder.load_state_dict(tensors) } else { encoder.load_backbone(tensors) };
+            set.map_err(|error| unfit(&self.path, error.to_string()))
+        };
+        set(&clsa.pair.query, query)?;
+        // A new head is the same in both encoders, as at the beginning of any training.
+        clsa.pair.key.copy_from(&clsa.pair.query)?;
+        if let Some(key) = key {
+            set(&clsa.pair.key, key)?;
+        }
+        let now = clsa.bank.rows();
+        let bank = self.file.bank.as_ref().filter(|rows| head && key.is_some() && rows.dims() == now.dims());
+        if let Some(rows) = bank {
+            let rows = rows.to_dtype(now.dtype())?.to_device(now.device())?;
+            clsa.bank = MemoryBank::from_rows(rows, 0)?;
+        }
+        Ok(Taken { key: key.is_some(), head, bank: bank.is_some() })
+    }
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut hash = Sha256::new();
+    loop {
+        let block = file.fill_buf()?;
+        if block.is_empty() {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(block);
+        let read = block.len();
+        file.consume(read);
+    }
+}
+
+/// Names and shapes of the head's tensors, without batch counts.
+fn head_shapes(tensors: &HashMap<String, Tensor>) -> BTreeMap<&str, &[usize]> {
+    let own = tensors.iter().filter(|(name, _)| head::owns(name) && !name.ends_with("num_batches_tracked"));
+    own.map(|(name, tensor)| (name.as_str(), tensor.dims())).collect()
+}
+
+fn stem(stem: Stem) -> &'static str {
+    match stem {
+        Stem::Imagenet => "imagenet",
+        Stem::Cifar => "cifar",
+    }
+}
+
+fn unfit(path: &Path, reason: String) -> TrainError {
+    TrainError::Unfit { key: path.display().to_string(), reason }
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [(self.key, "key encoder"), (self.head, "projection head"), (self.bank, "memory bank")];
+        f.write_str("backbone")?;
+        for (_, name) in parts.iter().filter(|(taken, _)| *taken) {
+            write!(f, ", {name}")?;
+        }
+        f.write_str(" of the file")?;
+        if !self.key {
+            f.write_str("; key encoder copied from the query encoder")?;
+        }
+        for (_, name) in parts.iter().skip(1).filter(|(taken, _)| !taken) {
+            write!(f, "; {name} new")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! `clsa embed` and `clsa search` as a user meets them.
+
+use assert_cmd::Command;
+use clsa_data::{Source, Split};
+use clsa_model::candle_core::Device;
+use clsa_model::weights::{self, Format};
+use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+const DATA: &str = "procedural:classes=4,train=300,test=40,side=16";
+
+/// An encoder in a file, and the training images of [`DATA`] by class in a folder.
+fn prepare(folder: &Path) {
+    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
+    let encoder = Encoder::new(&model, Compute::default(), 7, &Device::Cpu).unwrap();
+    let tensors = encoder.state_dict().unwrap().into_iter().collect();
+    weights::write(&folder.join("encoder.safetensors"), &tensors, Format::Safetensors).unwrap();
+    let images = DATA.parse::<Source>().unwrap().open(Split::Train).unwrap();
+    for index in 0..images.len() {
+        let class = folder.join("images").join(&images.class_names()[images.label(index).class().unwrap() as usize]);
+        fs::create_dir_all(&class).unwrap();
+        images.image(index).unwrap().save(class.join(format!("{index:03}.png"))).unwrap();
+    }
+}
+
+fn clsa(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("clsa").unwrap();
+    let output = command.current_dir(folder).args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn embed(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    clsa(folder, &[&["embed", "--weights", "encoder.safetensors", "--resize", "16", "--crop", "16"], args].concat())
+}
+
+/// The error of a request that is refused, which must name `what` and write nothing.
+fn refused(folder: &Path, args: &[&str], what: &str) {
+    let files = || {
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let (code, stdout, stderr) = clsa(folder, args);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+    assert!(stderr.contains(what), "{args:?}: {stderr}");
+    assert_eq!(before, files(), "{args:?}");
+}
+
+#[test]
+fn features_are_written_in_every_form_and_made_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let data = ["--data", "imagefolder:images"];
+    for out in ["e.npy", "e.csv", "e.safetensors", "e.parquet"] {
+        let (code, stdout, stderr) = embed(at, &[&data[..], &["--out", out]].concat());
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(stdout.trim_end(), format!("{out}: 300 features of 64 values, of imagefolder:images"));
+        assert_eq!(stderr.contains("features: "), out == "e.npy", "{stderr}");
+    }
+    let names = fs::read_to_string(at.join("e.names.txt")).unwrap();
+    let labels = fs::read_to_string(at.join("e.labels.txt")).unwrap();
+    for (name, label) in names.lines().zip(labels.lines()) {
+        assert!(name.contains(&format!("{label}/")), "{name} {label}");
+    }
+    assert_eq!((names.lines().count(), labels.lines().count()), (300, 300));
+
+    // The test of the page in Python, where there is one with pandas, pyarrow, safetensors and scikit-learn.
+    if let Some(python) = std::env::var_os("CLSA_PYTHON") {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/check_embeddings.py");
+        Command::new(python).arg(script).arg(at).assert().success();
+    }
+}
+
+#[test]
+fn an_existing_file_is_kept_unless_told_and_wrong_requests_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let of = ["embed", "--weights", "encoder.safetensors", "--data", "imagefolder:images", "--out"];
+    let with = |more: &[&'static str]| [&of[..], more].concat();
+    fs::write(at.join("e.npy"), "kept").unwrap();
+    refused(at, &with(&["e.npy"]), "--force");
+    refused(at, &with(&["e.h5"]), ".npy");
+    refused(at, &with(&["none/e.npy"]), "none");
+    refused(at, &with(&["new.npy", "--stage", "layer9"]), "--stage layer9");
+    refused(at, &with(&["new.npy", "--crop", "300"]), "--crop 300");
+    refused(at, &with(&["new.npy", "--split", "test"]), "images");
+    refused(at, &["embed", "--weights", "encoder.safetensors", "--out", "new.npy"], "--data");
+    refused(at, &["embed", "--run", "none", "--out", "new.npy"], "none");
+    let (code, _, stderr) =
+        embed(at, &["--data", "imagefolder:images", "--out", "e.npy", "--force", "--stage", "layer2"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(fs::metadata(at.join("e.npy")).unwrap().len(), 128 + 300 * 16 * 4);
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_named_and_left_out_where_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    fs::write(at.join("images").join("bad.jpg"), b"\xff\xd8\xff no picture").unwrap();
+    let of = ["--data", "flat:images", "--out", "e.npy"];
+    let (code, _, stderr) = embed(at, &of);
+    assert!(code == 2 && stderr.contains("bad.jpg") && !at.join("e.npy").exists(), "{stderr}");
+    let (code, stdout, stderr) = embed(at, &[&of[..], &["--skip-bad"]].concat());
+    assert!(code == 0 && stdout.starts_with("e.npy: 300 features"), "{stdout}{stderr}");
+    assert!(stderr.contains("left out: ") && stderr.contains("bad.jpg"), "{stderr}");
+    let names = fs::read_to_string(at.join("e.names.txt")).unwrap();
+    assert!(names.lines().count() == 300 && !names.contains("bad.jpg"));
+    assert!(!at.join("e.labels.txt").exists());
+}
+
+#[test]
+fn an_image_is_its_own_nearest_and_what_is_found_is_told_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let class = fs::read_dir(at.join("images")).unwrap().next().unwrap().unwrap().path();
+    let mut files: Vec<_> = fs::read_dir(&class).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    fs::copy(&files[3], at.join("one.png")).unwrap();
+    fs::copy(&files[5], at.join("two.png")).unwrap();
+    let of = ["--weights", "encoder.safetensors", "--data", "imagefolder:images", "--resize", "16", "--crop", "16"];
+    let (code, stdout, stderr) =
+        clsa(at, &[&["search"], &of[..], &["--neighbors", "4", "one.png", "two.png"]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 8);
+    for (query, (own, found)) in
+        [("one.png", &files[3]), ("two.png", &files[5])].iter().zip(lines.chunks(4)).map(|((q, f), l)| (*q, (f, l)))
+    {
+        assert!(found.iter().all(|line| line["query"] == query), "{found:?}");
+        assert!(found[0]["image"].as_str().unwrap().ends_with(own.file_name().unwrap().to_str().unwrap()), "{found:?}");
+        assert!(found[0]["similarity"].as_f64().unwrap() > 0.9999);
+        assert_eq!(found[0]["label"], class.file_name().unwrap().to_str().unwrap());
+        assert!(found.is_sorted_by(|a, b| a["similarity"].as_f64() >= b["similarity"].as_f64()));
+        assert_eq!(found.iter().map(|line| line["rank"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+    let picture = image::open(at.join("search.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (5 * 84 + 12, 2 * 84));
+
+    let search = |more: &[&'static str]| [&["search"], &of[..], more].concat();
+    refused(at, &search(&["none.png"]), "none.png");
+    refused(at, &search(&["images"]), "images: this is a folder");
+    refused(at, &search(&["encoder.safetensors"]), "encoder.safetensors: cannot be decoded");
+    refused(at, &search(&["one.png", "--out", "found.jpg"]), "found.jpg");
+    refused(at, &search(&["one.png", "--neighbors", "30000"]), "--neighbors 30000");
+}

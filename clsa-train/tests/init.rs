@@ -1,0 +1,158 @@
+//! `pretrain --init`: what training takes from a weight file, and which files it refuses.
+
+mod tiny;
+
+use clsa_loss::candle_core::{Device, Tensor};
+use clsa_model::weights::{self, Format};
+use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use clsa_run::Config;
+use clsa_train::{InitialWeights, SingleProcess, Taken, build};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, stderr};
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn same(ours: &HashMap<String, Tensor>, theirs: &HashMap<String, Tensor>, wanted: impl Fn(&str) -> bool) -> bool {
+    let mut names = theirs.iter().filter(|(name, tensor)| wanted(name) && tensor.dtype().is_float());
+    names.all(|(name, tensor)| values(&ours[name]) == values(tensor))
+}
+
+fn is_head(name: &str) -> bool {
+    name.starts_with("fc")
+}
+
+/// The tiny configuration, and a run of it.
+fn config(changes: &[&str]) -> Config {
+    let settings =
+        TINY.iter().filter(|text| text.contains('=') && !text.starts_with("--")).map(|text| text.to_string());
+    let changes = changes.iter().map(|text| text.to_string());
+    Config::load("demo", &settings.chain(changes).collect::<Vec<_>>()).unwrap()
+}
+
+/// What training of a configuration takes from a file, and the state it then begins with: query, key and bank.
+fn taken(file: &Path, changes: &[&str]) -> (Taken, [HashMap<String, Tensor>; 2], Tensor) {
+    let mut clsa = build(&config(changes), &Device::Cpu, Box::new(SingleProcess)).unwrap();
+    let taken = InitialWeights::read(file).unwrap().load(&mut clsa).unwrap();
+    let [query, key] = [&clsa.pair.query, &clsa.pair.key].map(|encoder| encoder.state_dict().unwrap());
+    (taken, [query, key], clsa.bank.rows().clone())
+}
+
+#[test]
+fn all_that_fits_is_taken_from_a_checkpoint_and_the_rest_is_new() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs=1"]).success();
+    let file = checkpoint(&run, 4);
+    let theirs = weights::read(&file).unwrap();
+    let key_theirs = theirs.key.as_ref().unwrap();
+
+    let (all, [query, key], bank) = taken(&file, &[]);
+    assert_eq!(all, Taken { key: true, head: true, bank: true });
+    assert_eq!(all.to_string(), "backbone, key encoder, projection head, memory bank of the file");
+    assert!(same(&query, &theirs.tensors, |_| true) && same(&key, key_theirs, |_| true));
+    assert!(!same(&query, &key, |_| true), "the two encoders of a run differ");
+    assert_eq!(values(&bank), values(theirs.bank.as_ref().unwrap()));
+
+    let (some, _, bank) = taken(&file, &["method.bank=48"]);
+    assert_eq!((some, bank.dims()), (Taken { key: true, head: true, bank: false }, &[48, 128][..]));
+    assert_eq!(some.to_string(), "backbone, key encoder, projection head of the file; memory bank new");
+
+    let (some, [query, key], bank) = taken(&file, &["model.dim=64"]);
+    assert_eq!((some, bank.dims()), (Taken { key: true, head: false, bank: false }, &[32, 64][..]));
+    assert!(same(&query, &theirs.tensors, |name| !is_head(name)) && same(&key, key_theirs, |name| !is_head(name)));
+    assert!(same(&query, &key, is_head), "a new head is the same in both");
+}
+
+#[test]
+fn a_single_network_gives_both_encoders_and_a_classifier_is_no_head() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("network.pth");
+    let model = ModelConfig { dim: 10, head: clsa_model::HeadConfig::Linear, ..config(&[]).model };
+    let theirs = Encoder::new(&model, Compute::default(), 5, &Device::Cpu).unwrap().state_dict().unwrap();
+    weights::write(&file, &theirs, Format::Pth).unwrap();
+    let (some, [query, key], _) = taken(&file, &[]);
+    assert_eq!(some, Taken { key: false, head: false, bank: false });
+    assert_eq!(
+        some.to_string(),
+        "backbone of the file; key encoder copied from the query encoder; projection head new; memory bank new"
+    );
+    assert!(same(&query, &theirs, |name| !is_head(name)) && same(&key, &query, |_| true));
+}
+
+#[test]
+fn a_run_begins_where_the_weights_are_records_them_and_goes_on_without_the_file() {
+    let folder = TempDir::new().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    pretrain(&first, &[]).success();
+    let file = folder.path().join("weights.safetensors");
+    fs::copy(checkpoint(&first, 8), &file).unwrap();
+    let init = file.display().to_string();
+    let assert = pretrain(&second, &["--init", &init, "--until-epoch", "1", "--set", "optim.lr=0.001"]).success();
+    let text = stderr(&assert);
+    assert!(
+        text.contains(&format!("begins with {init}: backbone, key encoder, projection head, memory bank")),
+        "{text}"
+    );
+    let figures =
+        |record: &serde_json::Value| ["effective_rank", "alignment", "uniformity"].map(|key| record[key].clone());
+    let (before, after) = (records(&first, "label_free"), records(&second, "label_free"));
+    assert_eq!(figures(before.last().unwrap()), figures(&after[0]), "training begins where the other ended");
+
+    let config = fs::read_to_string(second.join("config.toml")).unwrap();
+    let sha256: String = Sha256::digest(fs::read(&file).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(config.contains(&format!("weights = \"{init}\"")) && config.contains(&sha256), "{config}");
+    fs::remove_file(&file).unwrap();
+    clsa().arg("pretrain").arg("--resume").arg(&second).args(["--until-epoch", "0"]).assert().success();
+    let change = ["--set", "init.weights=other.pth"];
+    refused(clsa().arg("pretrain").arg("--resume").arg(&second).args(change).assert(), 2, &["init"]);
+}
+
+#[test]
+fn a_run_that_is_begun_with_gives_its_settings_unless_a_preset_is_named() {
+    let folder = TempDir::new().unwrap();
+    let first = folder.path().join("first");
+    pretrain(&first, &["--until-epoch", "1"]).success();
+    let begin = |out: &str, more: &[&str]| {
+        let mut command = clsa();
+        command.current_dir(folder.path()).args(["pretrain", "--init", "first", "--out", out]).args(more);
+        command.assert()
+    };
+    begin("second", &["--epochs=1", "--set", "method.bank=64"]).success();
+    let config = Config::load(&folder.path().join("second/config.toml").display().to_string(), &[]).unwrap();
+    assert_eq!((config.method.bank, config.train.batch_size, config.train.stop_epoch), (64, 16, 0));
+    assert!(config.init.unwrap().weights.ends_with("step-00000004.safetensors"));
+    refused(begin("third", &["--preset", "demo"]), 2, &["model.width is 0.125 in the file and "]);
+    assert!(!folder.path().join("third").exists());
+}
+
+#[test]
+fn weights_that_do_not_fit_or_are_not_those_named_are_refused_before_a_run_begins() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, model: &ModelConfig, damage: bool| {
+        let mut tensors = Encoder::new(model, Compute::default(), 0, &Device::Cpu).unwrap().state_dict().unwrap();
+        if damage {
+            let bad = (tensors["bn1.bias"].ones_like().unwrap() * f64::NAN).unwrap();
+            tensors.insert("bn1.bias".to_owned(), bad);
+        }
+        weights::write(Path::new(&at(name)), &tensors, Format::Safetensors).unwrap();
+    };
+    let model = config(&[]).model;
+    write("good.safetensors", &model, false);
+    write("other.safetensors", &ModelConfig { arch: Arch::Resnet18, stem: Stem::Imagenet, ..model.clone() }, false);
+    write("damaged.safetensors", &model, true);
+    let out = folder.path().join("run");
+    let init = |name: &str, more: &[&str]| pretrain(&out, &[&["--init", &at(name)], more].concat());
+    let differences = ["model.arch is resnet18 in the file", "model.stem is imagenet in the file and cifar"];
+    refused(init("other.safetensors", &[]), 2, &[&[&at("other.safetensors")[..]], &differences[..]].concat());
+    refused(init("damaged.safetensors", &[]), 2, &["bn1.bias", "not a number"]);
+    refused(init("none.safetensors", &[]), 2, &["none.safetensors"]);
+    refused(init("good.safetensors", &["--set", "init.sha256=00ff"]), 2, &["SHA-256", "00ff"]);
+    assert!(!out.exists());
+}
