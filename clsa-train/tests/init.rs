@@ -153,6 +153,7 @@ fn weights_that_do_not_fit_or_are_not_those_named_are_refused_before_a_run_begin
     refused(init("other.safetensors", &[]), 2, &[&[&at("other.safetensors")[..]], &differences[..]].concat());
     refused(init("damaged.safetensors", &[]), 2, &["bn1.bias", "not a number"]);
     refused(init("none.safetensors", &[]), 2, &["none.safetensors"]);
-    refused(init("good.safetensors", &["--set", "init.sha256=00ff"]), 2, &["SHA-256", "00ff"]);
+    let other_content = format!("init={{weights=\"{}\", sha256=\"00ff\"}}", at("good.safetensors"));
+    refused(pretrain(&out, &["--set", &other_content]), 2, &["good.safetensors", "SHA-256", "00ff"]);
     assert!(!out.exists());
 }

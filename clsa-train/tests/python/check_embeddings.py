@@ -25,10 +25,10 @@ assert list(csv["name"]) == names and list(csv["label"]) == labels
 table = pd.read_parquet(folder / "e.parquet")
 assert (np.stack(table["embedding"]) == features).all()
 assert list(table["name"]) == names and list(table["label"]) == labels
-assert [sorted(set(labels))[number] for number in table["class"]] == labels
+assert len(set(zip(table["class"], labels))) == len(set(labels)) == table["class"].nunique()
 
 assert (load_file(folder / "e.safetensors")["features"] == features).all()
 
 accuracy = KNeighborsClassifier(5).fit(features, labels).score(features, labels)
-assert accuracy > 0.5, accuracy
+assert accuracy > 1.4 / len(set(labels)), accuracy
 print(f"{features.shape}, {accuracy:.2f}")

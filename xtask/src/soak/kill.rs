@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Runs the campaign: so many kills while training, evaluating, packing and indexing each.
+/// Runs the campaign: so many kills while training, evaluating, embedding, packing and indexing each.
 pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
     let folder = subject::prepare("kill")?;
     let mut chance = Chance::new(seed);
@@ -30,6 +30,7 @@ pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
         runs += 1;
     }
     let evaluations = repeat(rounds, &mut chance, &folder, |out| (subject::evaluate(&whole, out), vec!["features"]))?;
+    let embeddings = repeat(rounds, &mut chance, &folder, |out| (subject::embed(&whole, out), Vec::new()))?;
     let packs = repeat(rounds, &mut chance, &folder, |out| {
         let out = out.join("shards");
         // Killed after its last file had its name, it had ended.
@@ -43,8 +44,8 @@ pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
         (clsa(&["data", "index", &format!("wds:{}", shards.display())]), Vec::new())
     })?;
     crate::show(&format!(
-        "kill: {kills} kills in {runs} runs, {evaluations} in evaluations, {packs} while packing, {indexings} while indexing; nothing \
-         lost, the same bits at the end\n"
+        "kill: {kills} kills in {runs} runs, {evaluations} in evaluations, {embeddings} while embedding, {packs} while packing, \
+         {indexings} while indexing; nothing lost, the same bits at the end\n"
     ));
     Ok(0)
 }

@@ -72,6 +72,13 @@ pub fn evaluate(run: &Path, out: &Path) -> Command {
     command
 }
 
+/// The command that writes features of a run, and keeps them, in another folder.
+pub fn embed(run: &Path, out: &Path) -> Command {
+    let mut command = clsa(&["embed", "--force", "--run"]);
+    command.arg(run).arg("--cache").arg(out).arg("--out").arg(out.join("features.npy"));
+    command
+}
+
 /// The command that packs images to a folder.
 pub fn pack(out: &Path) -> Command {
     let mut command = clsa(&["data", "pack", "--shard-size", "1", IMAGES]);
