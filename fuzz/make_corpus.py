@@ -55,6 +55,8 @@ put("annotation", "wide.xml", "\ufeff<annotation/>".encode("utf-16-le"))
 for number, text in enumerate(["a-{000..012}.tar", "{x,y}/{1..3}-*.tar", "imagefolder:/a", "wds:{a,b}.tar", "procedural",
                                "procedural:classes=3,side=16", "parquet:a/*.parquet?image=i&label=l"]):
     put("pattern", str(number), text.encode())
+for number, text in enumerate(["a.png,x\nb/c.png,y\n", "id,Path,label\r\n1,\"a, b.png\",x\r\n", "file_name\tnote\na.png\tn\n"]):
+    put("list", str(number), text.encode())
 put("idx", "images", bytes([0, 0, 8, 3]) + struct.pack(">III", 2, 3, 2) + bytes(range(12)))
 put("idx", "labels", bytes([0, 0, 8, 1]) + struct.pack(">I", 3) + bytes([1, 0, 2]))
 png = (formats / "gray.png").read_bytes()

@@ -48,6 +48,7 @@ pub mod fuzzing {
     pub use crate::shard_index::format::ShardIndex;
     pub use crate::shard_index::scan::scan_reader;
     pub use crate::sources::idx::parse_idx;
+    pub use crate::sources::list::parse as parse_list;
     pub use crate::sources::voc::parse_annotation;
     pub use crate::text::{decode_text, decode_xml};
 }

@@ -8,6 +8,7 @@ mod cifar;
 mod flat;
 pub(crate) mod idx;
 mod imagefolder;
+pub(crate) mod list;
 mod parquet;
 pub(crate) mod procedural;
 mod spec;
@@ -70,6 +71,8 @@ table! {
     Voc2007 => voc::SPEC,
     /// Images without labels.
     Flat => flat::SPEC,
+    /// A table of image files.
+    List => list::SPEC,
     /// Images drawn from a seed: [`Procedural`](crate::Procedural).
     Procedural => procedural::SPEC,
 }

@@ -3,7 +3,7 @@
 use crate::file::with_file;
 use crate::pillow::Pillow;
 use clsa_data::fuzzing::{
-    ShardIndex, decode_text, decode_xml, expand_braces, parse_annotation, parse_idx, scan_reader,
+    ShardIndex, decode_text, decode_xml, expand_braces, parse_annotation, parse_idx, parse_list, scan_reader,
 };
 use clsa_data::{Limits, Source, Split, decode, dimensions};
 use std::io::Cursor;
@@ -28,6 +28,16 @@ pub fn pattern(data: &[u8]) {
     }
     if let Ok(source) = text.parse::<Source>() {
         assert_eq!(source.to_string().parse::<Source>().ok(), Some(source));
+    }
+}
+
+/// A table of images, of which either all have a label or none.
+pub fn list(data: &[u8]) {
+    let Ok(text) = decode_text(data) else { return };
+    for delimiter in [b',', b'\t'] {
+        if let Ok(rows) = parse_list(&text, delimiter) {
+            assert!(rows.iter().all(|row| !row.path.is_empty() && row.label.is_some() == rows[0].label.is_some()));
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Parser {
 }
 
 /// Every parser.
-pub const PARSERS: [Parser; 17] = [
+pub const PARSERS: [Parser; 18] = [
     Parser { name: "annotation", memory_mib: 64, read: data::annotation },
     Parser { name: "checkpoint", memory_mib: 16, read: run::checkpoint },
     Parser { name: "cifar", memory_mib: 16, read: data::cifar },
@@ -40,6 +40,7 @@ pub const PARSERS: [Parser; 17] = [
     Parser { name: "image", memory_mib: 64, read: data::image },
     Parser { name: "index", memory_mib: 16, read: data::index },
     Parser { name: "jpeg", memory_mib: 32, read: data::jpeg },
+    Parser { name: "list", memory_mib: 64, read: data::list },
     Parser { name: "metrics", memory_mib: 16, read: run::metrics },
     Parser { name: "parquet", memory_mib: 64, read: data::parquet },
     Parser { name: "pattern", memory_mib: 512, read: data::pattern },

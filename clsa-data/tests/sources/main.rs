@@ -4,6 +4,7 @@ mod cifar;
 mod idx;
 mod imagefolder;
 mod layout;
+mod list;
 mod text;
 mod voc;
 

@@ -1,0 +1,192 @@
+//! `list:FILE.csv`: a table of image files, each with its label.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use csv::{ReaderBuilder, StringRecord};
+
+use super::spec::{Argument, Spec};
+use crate::decode::Limits;
+use crate::error::{DataError, Fault};
+use crate::image_files::{ImageFiles, Labels};
+use crate::listing::{Listing, python_order};
+use crate::pattern::files;
+use crate::printable::printable_path;
+use crate::split::Split;
+use crate::text::{decode_text, read_at_most};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "list",
+    argument: Argument::Place("FILE.csv"),
+    summary: "a table of image files",
+    details: "a line for each, `path` or `path,label`, or with other columns where the first line names `path` and `label`; tabs \
+              separate in a `.tsv`; a path is relative to the table; `{split}` in the name of the table stands for `train`, \
+              `val` or `test`",
+    labeling: None,
+    feature: None,
+    open: Some(|pattern, split, limits| Ok(Arc::new(open(pattern, split, limits)?))),
+};
+
+/// Most bytes of a table: some millions of lines.
+const MAX_TABLE: u64 = 512 << 20;
+
+/// What the column of paths may be called, in lower case.
+const PATH_COLUMNS: [&str; 7] = ["path", "image", "image_path", "file", "filename", "file_name", "filepath"];
+/// What the column of labels may be called.
+const LABEL_COLUMNS: [&str; 5] = ["label", "class", "class_name", "category", "target"];
+
+/// An image of a table.
+#[derive(Debug, PartialEq)]
+pub struct Row {
+    /// Line that it begins in, 1-based.
+    pub line: u64,
+    /// As it is written.
+    pub path: String,
+    /// None where the table has no labels.
+    pub label: Option<String>,
+}
+
+fn open(pattern: &str, split: Split, limits: Limits) -> Result<ImageFiles, DataError> {
+    let tables = tables(pattern, split)?;
+    let root = folder(&tables[0].0).to_owned();
+    let mut listing = Listing::new(&root, limits);
+    for (table, rows) in &tables {
+        for row in rows {
+            if folder(table) == root {
+                listing.push(&row.path)?;
+            } else {
+                let path = std::path::absolute(folder(table).join(&row.path)).map_err(DataError::read(table))?;
+                listing.push(path)?;
+            }
+        }
+    }
+    let classes = match split {
+        Split::Train => classes(&tables),
+        // Numbers of classes are those of the training images.
+        Split::Test => classes(&self::tables(pattern, Split::Train)?),
+    };
+    let labels = labels(&tables, &classes)?;
+    Ok(ImageFiles { listing, classes, labels })
+}
+
+/// The tables of a split, each with its rows.
+fn tables(pattern: &str, split: Split) -> Result<Vec<(PathBuf, Vec<Row>)>, DataError> {
+    let mut tables = Vec::new();
+    for path in files(pattern, "csv", split)? {
+        let delimiter = if path.extension().is_some_and(|ending| ending == "tsv") { b'\t' } else { b',' };
+        let text = decode_text(&read_at_most(&path, MAX_TABLE)?);
+        let text = text.map_err(|reason| Fault::Unsupported.at(&path, reason))?;
+        let rows = parse(&text, delimiter).map_err(|reason| Fault::Damaged.at(&path, reason))?;
+        if rows.is_empty() {
+            return Err(Fault::Empty.at(path, "names no image"));
+        }
+        tables.push((path, rows));
+    }
+    let has_labels = |(_, rows): &(PathBuf, Vec<Row>)| rows[0].label.is_some();
+    match tables.iter().find(|table| has_labels(table) != has_labels(&tables[0])) {
+        Some((table, _)) => {
+            let other = printable_path(&tables[0].0);
+            Err(Fault::Labels.at(table, format!("of this table and {other} only one has labels; let both have them")))
+        }
+        None => Ok(tables),
+    }
+}
+
+/// The folder that a table's paths are relative to.
+fn folder(table: &Path) -> &Path {
+    table.parent().unwrap_or(Path::new(""))
+}
+
+/// The rows of a table. An error is a reason.
+pub fn parse(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
+    let mut reader =
+        ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
+    let mut columns = None;
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| format!("is no table ({error})"))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let Columns { path, label, count } = match &columns {
+            Some(columns) => columns,
+            None => {
+                let (found, is_header) = Columns::of(&record, line)?;
+                let found = columns.insert(found);
+                if is_header {
+                    continue;
+                }
+                found
+            }
+        };
+        if record.len() != *count {
+            return Err(format!("line {line} has {} columns, where the first has {count}", record.len()));
+        }
+        let field = |column: usize| record[column].trim().to_owned();
+        let row = Row { line, path: field(*path), label: label.map(field) };
+        if row.path.is_empty() {
+            return Err(format!("line {line} names no image"));
+        }
+        if row.label.as_ref().is_some_and(String::is_empty) {
+            return Err(format!("line {line} has no label, where others have one; leave the column out or fill it"));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// Which column is what.
+struct Columns {
+    path: usize,
+    label: Option<usize>,
+    count: usize,
+}
+
+impl Columns {
+    /// By the first line, and whether that is a header.
+    fn of(first: &StringRecord, line: u64) -> Result<(Self, bool), String> {
+        let named = |names: &[&str]| {
+            first.iter().position(|name| names.iter().any(|known| name.trim().eq_ignore_ascii_case(known)))
+        };
+        let count = first.len();
+        match (named(&PATH_COLUMNS), count) {
+            (Some(path), _) => Ok((Self { path, label: named(&LABEL_COLUMNS), count }, true)),
+            (None, 1) => Ok((Self { path: 0, label: None, count }, false)),
+            (None, 2) => Ok((Self { path: 0, label: Some(1), count }, false)),
+            (None, _) => {
+                Err(format!("line {line} has {count} columns: begin with a line that names two of them path and label"))
+            }
+        }
+    }
+}
+
+/// The classes of the training images: in the order of numbers where all are numbers, else in that of names. Empty where they have
+/// no labels.
+fn classes(tables: &[(PathBuf, Vec<Row>)]) -> Vec<String> {
+    let labels = || tables.iter().flat_map(|(_, rows)| rows).filter_map(|row| row.label.as_deref());
+    let mut classes: Vec<String> = labels().map(str::to_owned).collect();
+    if labels().all(|label| label.parse::<u64>().is_ok()) {
+        classes.sort_by_key(|label| (label.parse::<u64>().unwrap_or(u64::MAX), label.clone()));
+    } else {
+        classes.sort_by(|a, b| python_order(a.as_bytes(), b.as_bytes()));
+    }
+    classes.dedup();
+    classes
+}
+
+fn labels(tables: &[(PathBuf, Vec<Row>)], classes: &[String]) -> Result<Labels, DataError> {
+    let numbers: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
+    let mut labels = Vec::new();
+    for (table, rows) in tables {
+        for row in rows {
+            let Some(label) = &row.label else { continue };
+            match numbers.get(label.as_str()) {
+                Some(number) => labels.push(*number),
+                None => {
+                    let reason = format!("line {}: `{label}` is no class of the training images", row.line);
+                    return Err(Fault::Labels.at(table, reason));
+                }
+            }
+        }
+    }
+    Ok(if labels.is_empty() { Labels::None } else { Labels::Class(labels) })
+}
