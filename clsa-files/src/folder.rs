@@ -1,0 +1,213 @@
+//! Folders whose files become whole together.
+
+use crate::{UNFINISHED_PREFIX, folder_of, open_folder};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A folder whose files are written somewhere beside and take their places together. Dropped before it is committed, it leaves
+/// nothing.
+///
+/// A folder that is not there yet appears by one rename. Into one that is there the files are moved one by one, a file that is named
+/// at the end last: without it, the folder is not finished.
+///
+/// # Examples
+/// ```
+/// use clsa_files::WholeFolder;
+///
+/// # let root = tempfile::tempdir()?;
+/// let path = root.path().join("export");
+/// let folder = WholeFolder::create(&path)?;
+/// std::fs::write(folder.unfinished().join("weights"), b"1 2 3")?;
+/// std::fs::write(folder.unfinished().join("README"), b"three numbers")?;
+/// assert!(!path.exists());
+/// folder.commit("README")?;
+/// assert_eq!(std::fs::read(path.join("weights"))?, b"1 2 3");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct WholeFolder {
+    unfinished: TempDir,
+    /// While it is locked, nobody takes the folder for abandoned. None where folders cannot be locked.
+    lock: Option<File>,
+    path: PathBuf,
+}
+
+impl WholeFolder {
+    /// Begins a folder that is to be at `path`. The folders above it are made.
+    ///
+    /// # Errors
+    /// There is a file of this name, or a folder cannot be made.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let within = match fs::metadata(path) {
+            Ok(found) if found.is_dir() => path,
+            Ok(_) => return Err(ErrorKind::NotADirectory.into()),
+            Err(_) => {
+                fs::create_dir_all(folder_of(path))?;
+                folder_of(path)
+            }
+        };
+        let unfinished = new_folder(within)?;
+        let lock = open_folder(unfinished.path()).filter(|folder| folder.lock().is_ok());
+        Ok(Self { unfinished, lock, path: path.to_owned() })
+    }
+
+    /// Where its files are written until it is committed.
+    pub fn unfinished(&self) -> &Path {
+        self.unfinished.path()
+    }
+
+    /// Gives the files, all of which have to be closed, their places. Files of the same names are replaced, others stay.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or has a folder of a file's name. Then the file `last` is not there, so that the folder does not
+    /// look finished.
+    pub fn commit(self, last: &str) -> io::Result<()> {
+        if !self.path.is_dir() {
+            sync(self.unfinished.path());
+            fs::rename(self.unfinished.path(), &self.path)?;
+            let _ = self.unfinished.keep();
+            drop(self.lock);
+            sync(folder_of(&self.path));
+            return Ok(());
+        }
+        match fs::remove_file(self.path.join(last)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => sync(&self.path),
+        }
+        let entries = fs::read_dir(self.unfinished.path())?.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = entries.collect::<io::Result<Vec<_>>>()?;
+        names.sort_by_key(|name| (name == last, name.clone()));
+        for name in names {
+            fs::rename(self.unfinished.path().join(&name), self.path.join(&name))?;
+        }
+        sync(&self.path);
+        Ok(())
+    }
+}
+
+/// A new folder with the permissions of any other.
+fn new_folder(within: &Path) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED_PREFIX);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777)); // less the umask
+    }
+    // The crate's error tells the name that the folder has until it is whole.
+    builder.tempdir_in(within).map_err(|error| error.kind().into())
+}
+
+/// Syncs a folder, where the system can do that: renames in it last only then.
+fn sync(folder: &Path) {
+    if let Some(folder) = open_folder(folder) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remove_abandoned;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn write(folder: &WholeFolder, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            fs::write(folder.unfinished().join(name), text).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_folder_appears_with_all_its_files_and_those_above_it() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        let folder = WholeFolder::create(&path).unwrap();
+        write(&folder, &[("one", "1"), ("two", "2")]);
+        assert!(!path.exists());
+        folder.commit("two").unwrap();
+        assert_eq!((names(&path), names(&root.path().join("a"))), (vec!["one".into(), "two".into()], vec!["b".into()]));
+    }
+
+    #[test]
+    fn a_folder_that_is_dropped_leaves_the_earlier_one() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        drop(WholeFolder::create(&path).unwrap());
+        assert!(names(root.path()).is_empty());
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("one"), "earlier").unwrap();
+        let folder = WholeFolder::create(&path).unwrap();
+        write(&folder, &[("one", "later")]);
+        drop(folder);
+        assert_eq!((names(&path), fs::read(path.join("one")).unwrap()), (vec!["one".into()], b"earlier".to_vec()));
+    }
+
+    #[test]
+    fn files_of_an_earlier_folder_are_replaced_and_others_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        fs::create_dir(&path).unwrap();
+        for name in ["card", "mine", "weights"] {
+            fs::write(path.join(name), "earlier").unwrap();
+        }
+        let folder = WholeFolder::create(&path).unwrap();
+        write(&folder, &[("card", "later"), ("weights", "later")]);
+        folder.commit("card").unwrap();
+        assert_eq!(names(&path), ["card", "mine", "weights"]);
+        for (name, text) in [("card", "later"), ("mine", "earlier"), ("weights", "later")] {
+            assert_eq!(fs::read_to_string(path.join(name)).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_finished_lacks_its_last_file() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        fs::create_dir_all(path.join("weights/of mine")).unwrap();
+        fs::write(path.join("card"), "earlier").unwrap();
+        let folder = WholeFolder::create(&path).unwrap();
+        write(&folder, &[("card", "later"), ("weights", "later")]);
+        folder.commit("card").unwrap_err();
+        assert_eq!(names(&path), ["weights"]);
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("a"), "").unwrap();
+        assert_eq!(WholeFolder::create(&root.path().join("a")).unwrap_err().kind(), ErrorKind::NotADirectory);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn abandoned_folders_are_removed_and_those_being_written_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let abandoned = root.path().join(".writing-abc");
+        fs::create_dir(&abandoned).unwrap();
+        fs::write(abandoned.join("half"), "").unwrap();
+        let folder = WholeFolder::create(&root.path().join("a")).unwrap();
+        assert_eq!(remove_abandoned(root.path()).unwrap(), 1);
+        folder.commit("").unwrap();
+        assert_eq!(names(root.path()), ["a"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_are_those_of_any_new_folder() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let (whole, plain) = (root.path().join("whole"), root.path().join("plain"));
+        WholeFolder::create(&whole).unwrap().commit("").unwrap();
+        fs::create_dir(&plain).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&whole), mode(&plain));
+    }
+}
