@@ -4,7 +4,6 @@ use crate::{UNFINISHED_PREFIX, folder_of, open_folder};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// A folder whose files are written somewhere beside and take their places together. Dropped before it is committed, it leaves
 /// nothing.
@@ -28,10 +27,10 @@ use tempfile::TempDir;
 /// ```
 #[derive(Debug)]
 pub struct WholeFolder {
-    unfinished: TempDir,
-    /// While it is locked, nobody takes the folder for abandoned. None where folders cannot be locked.
-    lock: Option<File>,
+    unfinished: PathBuf,
     path: PathBuf,
+    /// While it is locked, nobody takes the folder for abandoned. None where folders cannot be locked.
+    _lock: Option<File>,
 }
 
 impl WholeFolder {
@@ -48,56 +47,54 @@ impl WholeFolder {
                 folder_of(path)
             }
         };
-        let unfinished = new_folder(within)?;
-        let lock = open_folder(unfinished.path()).filter(|folder| folder.lock().is_ok());
-        Ok(Self { unfinished, lock, path: path.to_owned() })
+        // Made here, and not by the crate, as files are.
+        let make = |path: &Path| fs::create_dir(path);
+        let made = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).make_in(within, make)?;
+        let unfinished = made.into_temp_path().keep()?;
+        let lock = open_folder(&unfinished).filter(|folder| folder.lock().is_ok());
+        Ok(Self { unfinished, path: path.to_owned(), _lock: lock })
     }
 
     /// Where its files are written until it is committed.
     pub fn unfinished(&self) -> &Path {
-        self.unfinished.path()
+        &self.unfinished
     }
 
     /// Gives the files, all of which have to be closed, their places. Files of the same names are replaced, others stay.
     ///
     /// # Errors
-    /// The folder cannot be written, or has a folder of a file's name. Then the file `last` is not there, so that the folder does not
-    /// look finished.
+    /// A folder is there in a file's place; then nothing is moved. Or the folder cannot be written; then the file `last` is not there, so
+    /// that it does not look finished.
     pub fn commit(self, last: &str) -> io::Result<()> {
         if !self.path.is_dir() {
-            sync(self.unfinished.path());
-            fs::rename(self.unfinished.path(), &self.path)?;
-            let _ = self.unfinished.keep();
-            drop(self.lock);
+            sync(&self.unfinished);
+            fs::rename(&self.unfinished, &self.path)?;
             sync(folder_of(&self.path));
             return Ok(());
+        }
+        let entries = fs::read_dir(&self.unfinished)?.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = entries.collect::<io::Result<Vec<_>>>()?;
+        names.sort_by_key(|name| (name == last, name.clone()));
+        if names.iter().any(|name| self.path.join(name).is_dir()) {
+            return Err(ErrorKind::IsADirectory.into());
         }
         match fs::remove_file(self.path.join(last)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => sync(&self.path),
         }
-        let entries = fs::read_dir(self.unfinished.path())?.map(|entry| entry.map(|entry| entry.file_name()));
-        let mut names = entries.collect::<io::Result<Vec<_>>>()?;
-        names.sort_by_key(|name| (name == last, name.clone()));
         for name in names {
-            fs::rename(self.unfinished.path().join(&name), self.path.join(&name))?;
+            fs::rename(self.unfinished.join(&name), self.path.join(&name))?;
         }
         sync(&self.path);
         Ok(())
     }
 }
 
-/// A new folder with the permissions of any other.
-fn new_folder(within: &Path) -> io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED_PREFIX);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o777)); // less the umask
+impl Drop for WholeFolder {
+    fn drop(&mut self) {
+        // Where it was committed, there is nothing of this name, or nothing in it.
+        let _ = fs::remove_dir_all(&self.unfinished);
     }
-    // The crate's error tells the name that the folder has until it is whole.
-    builder.tempdir_in(within).map_err(|error| error.kind().into())
 }
 
 /// Syncs a folder, where the system can do that: renames in it last only then.
@@ -168,15 +165,23 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_finished_lacks_its_last_file() {
+    fn a_folder_in_the_place_of_a_file_stays_and_so_do_the_files_beside_it() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a");
         fs::create_dir_all(path.join("weights/of mine")).unwrap();
         fs::write(path.join("card"), "earlier").unwrap();
         let folder = WholeFolder::create(&path).unwrap();
         write(&folder, &[("card", "later"), ("weights", "later")]);
-        folder.commit("card").unwrap_err();
-        assert_eq!(names(&path), ["weights"]);
+        assert_eq!(folder.commit("card").unwrap_err().kind(), ErrorKind::IsADirectory);
+        assert_eq!(names(&path), ["card", "weights"]);
+        assert_eq!(fs::read(path.join("card")).unwrap(), b"earlier");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_error_does_not_tell_the_name_that_the_folder_has_until_it_is_whole() {
+        let error = WholeFolder::create(Path::new("/proc/export")).unwrap_err();
+        assert!(error.raw_os_error().is_some() && !error.to_string().contains(UNFINISHED_PREFIX), "{error}");
     }
 
     #[test]

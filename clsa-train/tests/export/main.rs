@@ -5,7 +5,7 @@ mod onnx;
 mod tiny;
 
 use candle_core::{DType, Device, Tensor};
-use clsa_augment::{Augmenter, CenterCrop};
+use clsa_augment::{Augmenter, CenterCrop, Layout};
 use clsa_model::weights::{self, Format};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use serde_json::{Value, json};
@@ -34,8 +34,8 @@ fn encoder(model: &ModelConfig, file: &Path) -> Encoder {
         let values = (0..tensor.elem_count()).map(|i| base + by * ((i * 7 + name.len()) as f32).sin());
         *tensor = Tensor::from_iter(values, &Device::Cpu).unwrap();
     }
-    encoder.load_state_dict(&state).unwrap();
     weights::write(file, &state, Format::Safetensors).unwrap();
+    encoder.load_state_dict(&weights::read(file).unwrap().tensors).unwrap();
     encoder
 }
 
@@ -241,8 +241,11 @@ fn a_folder_that_is_not_empty_is_left_alone_unless_forced() {
     assert_eq!(names(&folder), ["README.md", "mine.txt", "model.pth"]);
     assert!(card(&folder).contains("SHA-256") && fs::read(folder.join("mine.txt")).unwrap() == b"precious");
 
-    refused(export(&file, "torch", &file, &["--force"]), 2, &["weights.safetensors: this is a file; name a folder"]);
+    refused(export(&file, "torch", &file, &["--force"]), 2, &["weights.safetensors: this is not a folder"]);
     refused(export(&file, "torch", &file.join("below"), &[]), 2, &["weights.safetensors is a file; name another"]);
+    fs::create_dir(folder.join("model.onnx")).unwrap();
+    refused(export(&file, "onnx", &folder, &["--force"]), 2, &["there: a folder has the name of one of the files"]);
+    assert!(card(&folder).contains("SHA-256 of `model.pth`"), "the earlier export is whole");
     let none = root.path().join("none.pth");
     refused(export(&none, "torch", &root.path().join("no"), &[]), 2, &["none.pth"]);
     refused(export_run(root.path(), "torch", &root.path().join("no"), &[]), 2, &["is not a run"]);
@@ -286,7 +289,7 @@ fn a_run_leaves_its_encoder_and_the_card_says_how_it_was_trained_and_how_good_it
         "| weak views | 16 pixels of 0.2 to 1 of the area; color jitter, grayscale, blur, flip |",
         "| strong views | 16 pixels of 0.2 to 1 of the area; color jitter, grayscale, blur, flip, stronger augmentations |",
         "| loss of weak views | InfoNCE, temperature 0.2 |",
-        "| loss of strong views | distributional divergence, temperature 0.05, weight 1 |",
+        "| loss of strong views | distributional divergence, temperature 0.2, weight 1 |",
         "| memory bank | 32 keys |",
         "| batch | 16 images |",
         "| knn k=5 T=0.07 during training, on backbone features | Top-1 accuracy |",
@@ -324,6 +327,21 @@ fn a_run_leaves_its_encoder_and_the_card_says_how_it_was_trained_and_how_good_it
 }
 
 #[test]
+fn a_checkpoint_that_does_not_say_its_epoch_has_a_card_without_it() {
+    let root = TempDir::new().unwrap();
+    let run = root.path().join("run");
+    pretrain(&run, &[]).success();
+    let checkpoint = tiny::checkpoint(&run, 8);
+    let bytes = fs::read(&checkpoint).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let format = HashMap::from([("format".to_owned(), "clsa-checkpoint-1".to_owned())]);
+    fs::write(&checkpoint, safetensors::serialize(tensors.tensors(), Some(format)).unwrap()).unwrap();
+    let folder = root.path().join("exported");
+    export_run(&run, "torch", &folder, &[]).success();
+    assert!(card(&folder).contains("| batch | 16 images |") && !card(&folder).contains("| epochs |"));
+}
+
+#[test]
 fn an_export_that_fails_at_the_end_of_a_run_is_a_warning() {
     let root = TempDir::new().unwrap();
     let run = root.path().join("run");
@@ -353,10 +371,12 @@ fn python_loads_every_export_and_computes_our_features() {
     let pixel = |x: u32, y: u32| image::Rgb([(x * 3) as u8, (y * 5) as u8, (x * y / 7) as u8]);
     let picture = image::RgbImage::from_fn(300, 211, pixel);
     picture.save(&photo).unwrap();
-    let transform = CenterCrop::new(256, 224);
-    let mut pixels = vec![0f32; transform.values()];
-    transform.write(&mut Augmenter::new(), &picture, clsa_augment::Layout::ChannelsFirst, &mut pixels).unwrap();
-    let pixels = Tensor::from_vec(pixels, (1, 3, 224, 224), &Device::Cpu).unwrap();
+    let prepared = |resize: u32, crop: u32| {
+        let transform = CenterCrop::new(resize, crop);
+        let mut pixels = vec![0f32; transform.values()];
+        transform.write(&mut Augmenter::new(), &picture, Layout::ChannelsFirst, &mut pixels).unwrap();
+        Tensor::from_vec(pixels, (1, 3, crop as usize, crop as usize), &Device::Cpu).unwrap()
+    };
 
     let all: &[&str] = &["safetensors", "torch", "timm", "hf", "onnx"];
     let plain: &[&str] = &["safetensors", "torch", "onnx"];
@@ -374,10 +394,11 @@ fn python_loads_every_export_and_computes_our_features() {
         let file = root.path().join("weights.safetensors");
         let encoder = encoder(&model, &file);
         let inputs = root.path().join("inputs.safetensors");
+        let photo_tensor = if model.stem == Stem::Cifar { prepared(32, 32) } else { prepared(256, 224) };
         let tensors = HashMap::from([
             ("images", images()),
             ("features", encoder.features(&images()).unwrap()),
-            ("photo", pixels.clone()),
+            ("photo", photo_tensor),
         ]);
         candle_core::safetensors::save(&tensors, &inputs).unwrap();
         let folders: Vec<PathBuf> =

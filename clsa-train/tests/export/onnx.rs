@@ -90,7 +90,7 @@ impl Node {
                 y.broadcast_add(&bias.reshape((1, (), 1, 1))?)
             }
             ("Relu", [x]) => x.relu(),
-            ("Add", [x, y]) => x + y,
+            ("Add", [x, y]) => *x + *y,
             // Of activations that ReLU has made, zeros at the border are never chosen wrongly.
             ("MaxPool", [x]) => {
                 let pad = self.same("pads");

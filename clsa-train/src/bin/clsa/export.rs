@@ -15,7 +15,7 @@ use crate::streams::put;
 use crate::subject::{EncoderArgs, Subject};
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
-use clsa_files::WholeFolder;
+use clsa_files::{UNFINISHED_PREFIX, WholeFolder};
 use clsa_model::{Encoder, FeatureStage, head};
 use clsa_run::RunFolder;
 use std::collections::HashMap;
@@ -111,8 +111,9 @@ fn check_folder(folder: &Path, force: bool) -> Result<(), Failure> {
     if folder.as_os_str().is_empty() {
         return Err(request("DIR: this name is empty; name a folder"));
     }
-    if folder.exists() && !folder.is_dir() {
-        return Err(request(format!("{named}: this is a file; name a folder")));
+    // A link that leads nowhere is no folder either.
+    if folder.symlink_metadata().is_ok() && !folder.is_dir() {
+        return Err(request(format!("{named}: this is not a folder; name one, or one that is to be made")));
     }
     let above = folder.ancestors().skip(1).find(|above| above.exists());
     if let Some(file) = above.filter(|above| !above.is_dir()) {
@@ -121,9 +122,10 @@ fn check_folder(folder: &Path, force: bool) -> Result<(), Failure> {
     if !folder.is_dir() {
         return Ok(());
     }
-    clsa_files::remove_abandoned(folder).with_context(|| named.to_string())?;
-    let mut entries = fs::read_dir(folder).with_context(|| named.to_string())?;
-    if !force && entries.next().is_some() {
+    let entries = fs::read_dir(folder).with_context(|| named.to_string())?;
+    // What killed exports have left does not count, and is removed.
+    let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+    if !force && names.any(|name| !name.to_string_lossy().starts_with(UNFINISHED_PREFIX)) {
         return Err(request(format!("{named}: this folder is not empty; --force writes into it")));
     }
     Ok(())
@@ -133,9 +135,10 @@ fn check_folder(folder: &Path, force: bool) -> Result<(), Failure> {
 fn not_made(folder: &Path, error: io::Error) -> Failure {
     let named = folder.display();
     match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
-            request(format!("{named}: this folder cannot be written ({error}); name another one"))
-        }
+        ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::NotADirectory
+        | ErrorKind::NotFound => request(format!("{named}: this folder cannot be written ({error}); name another one")),
         _ => anyhow::Error::new(error).context(named.to_string()).into(),
     }
 }
@@ -143,10 +146,16 @@ fn not_made(folder: &Path, error: io::Error) -> Failure {
 /// Writes the folder, which appears whole; in one that is there, README.md comes last.
 fn write(exported: &Exported, target: Target, folder: &Path) -> Result<(), Failure> {
     let named = || folder.display().to_string();
+    clsa_files::remove_abandoned(folder).with_context(named)?;
     let whole = WholeFolder::create(folder).map_err(|error| not_made(folder, error))?;
     let at = whole.unfinished();
-    target.write(exported, at)?;
+    target.write(exported, at, folder)?;
     let card = card::card(exported, target, at)?;
     clsa_files::write_whole(&at.join(card::NAME), card.as_bytes()).with_context(named)?;
-    Ok(whole.commit(card::NAME).with_context(named)?)
+    whole.commit(card::NAME).map_err(|error| match error.kind() {
+        ErrorKind::IsADirectory => {
+            request(format!("{}: a folder has the name of one of the files; name another folder", folder.display()))
+        }
+        _ => anyhow::Error::new(error).context(named()).into(),
+    })
 }

@@ -147,7 +147,8 @@ fn use_of(target: Target) -> &'static str {
              `timm.data.create_transform(**timm.data.resolve_model_data_config(model))` prepares images as above."
         }
         Target::Hf => {
-            "With timm 1.0 or later, in this folder; from the Hugging Face Hub with `hf-hub:USER/NAME` in place of `local-dir:.`. \
+            "With timm 1.0 or later, in this folder. `hf upload USER/NAME .` brings it to the Hugging Face Hub, where its name is \
+             `hf-hub:USER/NAME` in place of `local-dir:.`. \
              `timm.data.create_transform(**timm.data.resolve_model_data_config(model))` prepares images as above."
         }
         Target::Onnx => {

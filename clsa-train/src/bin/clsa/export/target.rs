@@ -4,8 +4,8 @@ use super::{Exported, detectron2, timm};
 use crate::failure::Failure;
 use anyhow::Context;
 use clap::ValueEnum;
-use clsa_model::ModelConfig;
 use clsa_model::weights::{self, Format};
+use clsa_model::{ModelConfig, ModelError};
 use std::path::Path;
 
 /// What an encoder can be exported for.
@@ -77,27 +77,40 @@ impl Target {
         }
     }
 
-    /// Writes all files but the card into a folder.
-    pub fn write(self, exported: &Exported, folder: &Path) -> Result<(), Failure> {
-        let path = folder.join(self.weights());
-        let write = |name: &str, text: String| {
-            clsa_files::write_whole(&folder.join(name), text.as_bytes()).with_context(|| name.to_owned())
-        };
-        let model = &exported.subject.model;
-        match self {
-            Self::Safetensors => weights::write(&path, &exported.tensors, Format::Safetensors)?,
-            Self::Torch => weights::write(&path, &exported.tensors, Format::Pth)?,
-            Self::Timm | Self::Hf => {
-                weights::write(&path, &exported.backbone(), Format::Safetensors)?;
-                write("config.json", timm::config(model, exported.subject.transform))?;
+    /// Writes all files but the card to where they are until the folder is whole. Errors name them in `folder`, their place.
+    pub fn write(self, exported: &Exported, unfinished: &Path, folder: &Path) -> Result<(), Failure> {
+        let path = unfinished.join(self.weights());
+        let named = |error: ModelError| match error {
+            ModelError::Write { source, .. } => ModelError::Write { path: placed(folder, self.weights()), source },
+            ModelError::WeightFile { reason, .. } => {
+                ModelError::WeightFile { path: placed(folder, self.weights()), reason }
             }
-            Self::Onnx => weights::write_onnx(&path, &exported.encoder)?,
+            error => error,
+        };
+        let write = |name: &str, text: String| {
+            let written = clsa_files::write_whole(&unfinished.join(name), text.as_bytes());
+            written.with_context(|| placed(folder, name))
+        };
+        let Exported { subject, encoder, tensors, .. } = exported;
+        match self {
+            Self::Safetensors => weights::write(&path, tensors, Format::Safetensors).map_err(named)?,
+            Self::Torch => weights::write(&path, tensors, Format::Pth).map_err(named)?,
+            Self::Timm | Self::Hf => {
+                weights::write(&path, &exported.backbone(), Format::Safetensors).map_err(named)?;
+                write("config.json", timm::config(&subject.model, subject.transform))?;
+            }
+            Self::Onnx => weights::write_onnx(&path, encoder).map_err(named)?,
             Self::Detectron2 => {
-                weights::write(&path, &exported.tensors, Format::Detectron2)?;
-                let name = detectron2::config_name(model);
-                write(&name, detectron2::config(model, exported.subject.transform))?;
+                weights::write(&path, tensors, Format::Detectron2).map_err(named)?;
+                let name = detectron2::config_name(&subject.model);
+                write(&name, detectron2::config(&subject.model, subject.transform))?;
             }
         }
         Ok(())
     }
+}
+
+/// A file of a folder, as messages name it.
+fn placed(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
 }
