@@ -85,26 +85,25 @@ fn values(path: &Path) -> Vec<(String, Vec<f32>)> {
 #[test]
 fn every_target_is_a_folder_of_weights_and_a_card() {
     let root = TempDir::new().unwrap();
-    let file = root.path().join("resnet18.safetensors");
-    encoder(&model(Arch::Resnet18, 1.0, Stem::Imagenet), &file);
-    let targets: [(&str, &[&str]); 6] = [
+    let file = root.path().join("resnet10.safetensors");
+    encoder(&model(Arch::Resnet10, 1.0, Stem::Imagenet), &file);
+    let targets: [(&str, &[&str]); 5] = [
         ("safetensors", &["README.md", "model.safetensors"]),
         ("torch", &["README.md", "model.pth"]),
         ("timm", &["README.md", "config.json", "model.safetensors"]),
         ("hf", &["README.md", "config.json", "model.safetensors"]),
         ("onnx", &["README.md", "model.onnx"]),
-        ("detectron2", &["README.md", "backbone.pkl", "faster_rcnn_R_18_FPN.yaml"]),
     ];
     for (target, files) in targets {
         let folder = root.path().join("exported").join(target);
         let assert = export(&file, target, &folder, &[]).success();
         let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
-        assert!(text.contains(&format!("{}: resnet18 for ", folder.display())), "{text}");
+        assert!(text.contains(&format!("{}: resnet10 for ", folder.display())), "{text}");
         assert_eq!(names(&folder), files, "{target}");
         let card = card(&folder);
         let said = [
-            "resnet18",
-            "the file `resnet18.safetensors`",
+            "resnet10",
+            "the file `resnet10.safetensors`",
             "512, the mean of the last stage",
             "```python",
             "SHA-256 of `",
@@ -115,8 +114,12 @@ fn every_target_is_a_folder_of_weights_and_a_card() {
         assert!(!card.contains(root.path().to_str().unwrap()), "{card}");
         let front = card.starts_with("---\nlibrary_name: timm\n") && !card.contains("license");
         assert_eq!(front, matches!(target, "timm" | "hf"), "{card}");
+        // Nothing is claimed that the file does not say.
+        for words in ["clsa\n", "self-supervised", "query", "## Training", "## Figures"] {
+            assert!(!card.contains(words), "{target} says {words}: {card}");
+        }
     }
-    assert_eq!(names(&root.path().join("exported")).len(), 6, "nothing is left beside them");
+    assert_eq!(names(&root.path().join("exported")).len(), 5, "nothing is left beside them");
     let at = |name: &str| root.path().join("exported").join(name);
     let all = values(&file);
     assert_eq!(values(&at("safetensors/model.safetensors")), all);
@@ -152,11 +155,11 @@ fn the_configuration_of_timm_says_how_the_network_and_its_images_are_made() {
         },
     });
     assert_eq!(json_of(&folder.join("config.json")), expected);
-    let file = root.path().join("resnet34.safetensors");
-    encoder(&model(Arch::Resnet34, 1.0, Stem::Imagenet), &file);
+    let file = root.path().join("resnet18.safetensors");
+    encoder(&model(Arch::Resnet18, 1.0, Stem::Imagenet), &file);
     export(&file, "hf", &root.path().join("hf"), &[]).success();
     let config = json_of(&root.path().join("hf/config.json"));
-    assert_eq!((&config["architecture"], config.get("model_args")), (&json!("resnet34"), None));
+    assert_eq!((&config["architecture"], config.get("model_args")), (&json!("resnet18"), None));
 }
 
 #[test]
@@ -202,7 +205,7 @@ fn what_a_target_cannot_express_is_refused_with_what_can() {
 }
 
 #[test]
-fn a_backbone_of_bottlenecks_is_configured_for_detectron2_as_for_moco() {
+fn a_backbone_is_configured_for_detectron2_as_for_moco() {
     let root = TempDir::new().unwrap();
     let file = root.path().join("weights.safetensors");
     encoder(&model(Arch::WideResnet50x2, 0.125, Stem::Imagenet), &file);
@@ -221,6 +224,17 @@ fn a_backbone_of_bottlenecks_is_configured_for_detectron2_as_for_moco() {
         "PIXEL_STD: [58.395, 57.12, 57.375]",
         "WEIGHTS: backbone.pkl",
     ] {
+        assert!(config.lines().any(|found| found.trim() == line), "{line}: {config}");
+    }
+    assert_eq!(names(&folder), ["README.md", "backbone.pkl", "faster_rcnn_R_50_C4.yaml"]);
+    assert!(card(&folder).contains("merge_from_file(\"faster_rcnn_R_50_C4.yaml\")"), "{}", card(&folder));
+
+    // Detectron2's C4 head has bottlenecks, so basic blocks have the pyramid.
+    encoder(&model(Arch::Resnet18, 1.0, Stem::Imagenet), &file);
+    let folder = root.path().join("pyramid");
+    export(&file, "detectron2", &folder, &[]).success();
+    let config = fs::read_to_string(folder.join("faster_rcnn_R_18_FPN.yaml")).unwrap();
+    for line in ["DEPTH: 18", "RES2_OUT_CHANNELS: 64", "NAME: build_resnet_fpn_backbone"] {
         assert!(config.lines().any(|found| found.trim() == line), "{line}: {config}");
     }
 }
@@ -315,6 +329,7 @@ fn a_run_leaves_its_encoder_and_the_card_says_how_it_was_trained_and_how_good_it
     );
     assert!(card(&again).contains(&row), "{row}: {}", card(&again));
     assert!(!card(&again).contains(root.path().to_str().unwrap()));
+    assert!(card(&again).contains("| encoder | query encoder, which was trained by gradients |"), "{}", card(&again));
 
     // The key encoder has other weights, which nobody has evaluated.
     let key = root.path().join("key");

@@ -55,6 +55,8 @@ pub struct Args {
 struct Exported {
     subject: Subject,
     part: Part,
+    /// Whether the weights are of two encoders, of which this is one.
+    of_two: bool,
     encoder: Encoder,
     /// Backbone, and head where the weights have one, in f32 by torchvision's names.
     tensors: HashMap<String, Tensor>,
@@ -62,14 +64,15 @@ struct Exported {
 
 impl Exported {
     fn load(subject: Subject, part: Part) -> Result<Self, Failure> {
-        let (encoder, found) = subject.loaded(part, &Device::Cpu)?;
+        let (encoder, file) = subject.loaded(part, &Device::Cpu)?;
         let mut tensors = encoder.state_dict()?;
         tensors.retain(|name, _| !head::owns(name));
-        for (name, tensor) in found.into_iter().filter(|(name, _)| head::owns(name)) {
-            let tensor = if tensor.dtype().is_float() { tensor.to_dtype(DType::F32)? } else { tensor };
-            tensors.insert(name, tensor);
+        let head = part.tensors(&file, &subject.weights)?.iter().filter(|(name, _)| head::owns(name));
+        for (name, tensor) in head {
+            let tensor = if tensor.dtype().is_float() { tensor.to_dtype(DType::F32)? } else { tensor.clone() };
+            tensors.insert(name.clone(), tensor);
         }
-        Ok(Self { subject, part, encoder, tensors })
+        Ok(Self { subject, part, of_two: file.key.is_some(), encoder, tensors })
     }
 
     fn backbone(&self) -> HashMap<String, Tensor> {

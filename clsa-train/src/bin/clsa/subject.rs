@@ -5,6 +5,7 @@ use crate::foreign_head;
 use crate::part::Part;
 use candle_core::{DType, Device, Tensor};
 use clsa_augment::{CenterCrop, Normalize};
+use clsa_model::weights::WeightFile;
 use clsa_model::{Compute, Encoder, FeatureStage, ModelConfig, ModelError, Stem, head, weights};
 use clsa_run::{Config, RunFolder};
 use std::collections::HashMap;
@@ -127,8 +128,8 @@ impl Subject {
         Ok(self.loaded(Part::Query, device)?.0)
     }
 
-    /// One of the encoders that the file has, with its weights, and its tensors as they are there: the head too, whatever it is.
-    pub fn loaded(&self, part: Part, device: &Device) -> Result<(Encoder, HashMap<String, Tensor>), Failure> {
+    /// One of the encoders that the file has, with its weights, and what else the file holds.
+    pub fn loaded(&self, part: Part, device: &Device) -> Result<(Encoder, WeightFile), Failure> {
         let encoder = self.untrained(device)?;
         let file = weights::read(&self.weights)?;
         let tensors = part.tensors(&file, &self.weights)?;
@@ -152,7 +153,7 @@ impl Subject {
             request(format!("{}: {}", self.weights.display(), misfit(&self.model, tensors, &error.to_string())))
         })?;
         foreign_head::note(&self.weights, &file);
-        Ok((encoder, tensors.clone()))
+        Ok((encoder, file))
     }
 
     /// An encoder of the same shape as training begins with.

@@ -16,28 +16,27 @@ use std::path::Path;
 pub const NAME: &str = "README.md";
 
 /// What the Hugging Face Hub reads of a card.
-const FRONT_MATTER: &str = "---
-library_name: timm
-pipeline_tag: image-feature-extraction
-tags:
-- image-feature-extraction
-- timm
-- self-supervised-learning
-- contrastive-learning
-- clsa
----
-
-";
+fn front_matter(exported: &Exported) -> String {
+    let method: &[&str] = match exported.subject.run {
+        Some(_) => &["self-supervised-learning", "contrastive-learning", "clsa"],
+        None => &[],
+    };
+    let tags: String =
+        ["image-feature-extraction", "timm"].iter().chain(method).map(|tag| format!("- {tag}\n")).collect();
+    format!("---\nlibrary_name: timm\npipeline_tag: image-feature-extraction\ntags:\n{tags}---\n\n")
+}
 
 /// The card of an export whose other files are in `folder`.
 pub fn card(exported: &Exported, target: Target, folder: &Path) -> Result<String, Failure> {
     let mut card = match target {
-        Target::Timm | Target::Hf => FRONT_MATTER.to_owned(),
+        Target::Timm | Target::Hf => front_matter(exported),
         Target::Safetensors | Target::Torch | Target::Onnx | Target::Detectron2 => String::new(),
     };
     card += &introduction(exported, target);
     card += &training_section(exported);
-    card += &figures_section(&figures::rows(exported)?);
+    if exported.subject.run.is_some() {
+        card += &figures_section(&figures::rows(exported)?);
+    }
     card += &images_section(exported, target);
     let code = loading::features(exported, target);
     card += &format!("\n## Use\n\n{}\n\n```python\n{code}```\n", use_of(target));
@@ -65,21 +64,22 @@ fn introduction(exported: &Exported, target: Target) -> String {
         (false, true) => head.join(", "),
         (false, false) => "left out".to_owned(),
     };
+    let encoder = exported.of_two.then(|| ("encoder", encoder.to_owned()));
     let origin = match &exported.subject.run {
         Some(_) => "pretrained without labels by the program of *Contrastive Learning with Stronger Augmentations* \
              (CLSA, [arXiv 2104.07713](https://arxiv.org/abs/2104.07713))"
             .to_owned(),
         None => format!("from the file `{}`", exported.subject.file_name()),
     };
-    let rows = [
+    let mut rows = vec![
         ("architecture", model.arch.name().to_owned()),
         ("width", format!("{}, {} channels after the stem", model.width, model.base_width())),
         ("stem", stem.to_owned()),
         ("features", format!("{}, the mean of the last stage over the positions", model.feature_dim())),
-        ("projection head", head),
-        ("encoder", encoder.to_owned()),
+        ("head", head),
         ("numbers", "f32".to_owned()),
     ];
+    rows.extend(encoder);
     format!(
         "# {name}\n\nAn image encoder, {origin}, written by `clsa export --to {}` of version {}.\n\n{}",
         target.name(),

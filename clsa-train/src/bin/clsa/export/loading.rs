@@ -75,7 +75,7 @@ fn torchvision(exported: &Exported, import: &str, state: &str) -> String {
         [] => format!("model.load_state_dict({state})"),
         _ => format!(
             "missing, unexpected = model.load_state_dict({state}, strict=False)
-# What is left out is the projection head.
+# What is left out is the head.
 assert not missing and all(name.startswith(\"fc.\") for name in unexpected)"
         ),
     };
