@@ -1,11 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod folder;
+
+pub use folder::WholeFolder;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// What the name of a file begins with until the file is whole.
+/// What the name of a file or folder begins with until it is whole.
 pub const UNFINISHED_PREFIX: &str = ".writing-";
 
 /// A file that is being written and takes its name when it is committed. Dropped before that, it leaves nothing.
@@ -84,11 +88,11 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the unfinished files that killed processes have left in a folder, and returns how many there were. Those that are
-/// being written stay, and so do all of them on file systems without locks.
+/// Removes the unfinished files and folders that killed processes have left in a folder, and returns how many there were. Those that
+/// are being written stay, and so do all of them on file systems without locks, and folders on systems that cannot lock those.
 ///
 /// # Errors
-/// The folder cannot be read, or such a file cannot be removed.
+/// The folder cannot be read, or such a file or folder cannot be removed.
 pub fn remove_abandoned(folder: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
@@ -97,19 +101,31 @@ pub fn remove_abandoned(folder: &Path) -> io::Result<usize> {
     let mut removed = 0;
     for entry in entries {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) || !entry.file_type()?.is_file() {
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
             continue;
         }
         // It may take its name, or be removed by others, at any moment.
-        let Ok(file) = File::options().read(true).write(true).open(entry.path()) else { continue };
+        let kind = entry.file_type()?;
+        let opened = match kind {
+            kind if kind.is_file() => File::options().read(true).write(true).open(entry.path()).ok(),
+            kind if kind.is_dir() => open_folder(&entry.path()),
+            _ => None,
+        };
+        let Some(file) = opened else { continue };
         if file.try_lock().is_ok() {
-            match fs::remove_file(entry.path()) {
+            let remove = if kind.is_dir() { fs::remove_dir_all } else { fs::remove_file };
+            match remove(entry.path()) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => removed += 1,
             }
         }
     }
     Ok(removed)
+}
+
+/// Opens a folder as a file, where the system can do that.
+fn open_folder(path: &Path) -> Option<File> {
+    if cfg!(unix) { File::open(path).ok() } else { None }
 }
 
 /// The folder of a path; of a bare name, the current one.
@@ -155,14 +171,13 @@ mod tests {
         assert_eq!(remove_abandoned(&folder.path().join("none")).unwrap(), 0);
         fs::write(folder.path().join(".writing-aB3xYz"), b"half").unwrap();
         fs::write(folder.path().join("writing-notes"), b"kept").unwrap();
-        fs::create_dir(folder.path().join(".writing-folder")).unwrap();
         let mut file = WholeFile::create(&folder.path().join("a")).unwrap();
         file.write_all(b"whole").unwrap();
         assert_eq!(remove_abandoned(folder.path()).unwrap(), 1);
         file.commit().unwrap();
         let mut kept = names(folder.path());
         kept.sort();
-        assert_eq!(kept, [".writing-folder", "a", "writing-notes"]);
+        assert_eq!(kept, ["a", "writing-notes"]);
     }
 
     #[test]

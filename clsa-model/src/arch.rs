@@ -67,6 +67,21 @@ impl Arch {
         self.row().0
     }
 
+    /// Residual blocks in each of the four stages.
+    pub const fn blocks(self) -> [usize; 4] {
+        let Family::ResNet(shape) = self.family();
+        shape.blocks
+    }
+
+    /// How much wider than the stage's base width bottlenecks are inside; none where blocks are basic.
+    pub const fn bottleneck_width(self) -> Option<usize> {
+        let Family::ResNet(shape) = self.family();
+        match shape.block {
+            Block::Basic => None,
+            Block::Bottleneck { inner_width } => Some(inner_width),
+        }
+    }
+
     pub(crate) const fn family(self) -> Family {
         self.row().1
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -174,6 +174,23 @@ impl Checkpoint {
     /// The training step that a checkpoint's name tells; none for other names.
     pub fn step_of(path: &Path) -> Option<u64> {
         path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+    }
+
+    /// Where a run stood, as the head of a checkpoint says; none for other files. The rest of the file is not looked at.
+    pub fn position_of(path: &Path) -> Option<Position> {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(rename = "__metadata__")]
+            metadata: HashMap<String, String>,
+        }
+        let mut file = fs::File::open(path).ok()?;
+        let mut len = [0; 8];
+        file.read_exact(&mut len).ok()?;
+        let mut head = Vec::new();
+        // No more than safetensors allows, and than there is.
+        file.take(u64::from_le_bytes(len).min(100_000_000)).read_to_end(&mut head).ok()?;
+        let Head { metadata } = serde_json::from_slice(&head).ok()?;
+        metadata.get("position").and_then(|text| serde_json::from_str(text).ok())
     }
 
     /// Reads a checkpoint and checks that it is whole.

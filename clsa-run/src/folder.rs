@@ -200,6 +200,11 @@ impl RunFolder {
         self.path.join("eval.json")
     }
 
+    /// `export/`, the encoder for use elsewhere.
+    pub fn export(&self) -> PathBuf {
+        self.path.join("export")
+    }
+
     /// `report.html`.
     pub fn report_file(&self) -> PathBuf {
         self.path.join("report.html")

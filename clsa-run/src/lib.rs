@@ -3,6 +3,7 @@
 mod checkpoint;
 mod config;
 mod data_identity;
+mod file_hash;
 mod folder;
 mod label_free;
 mod locked_run;
@@ -18,6 +19,7 @@ pub use config::{
     MethodConfig, MonitorConfig, OptimConfig, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 pub use data_identity::{DataIdentity, hash_names_and_labels};
+pub use file_hash::file_sha256;
 pub use folder::{RunError, RunFolder};
 pub use label_free::{LabelFree, Verdict};
 pub use locked_run::{LockedRun, Resumption};

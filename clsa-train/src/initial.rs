@@ -2,16 +2,13 @@
 
 use crate::error::{Result, TrainError};
 use crate::method::Clsa;
-use base16ct::lower::encode_string as hex;
 use candle_core::Tensor;
 use clsa_loss::MemoryBank;
 use clsa_model::weights::{self, WeightFile};
 use clsa_model::{Encoder, ModelConfig, Stem, head};
-use sha2::{Digest, Sha256};
+use clsa_run::file_sha256;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// A weight file to begin with.
@@ -47,7 +44,7 @@ impl InitialWeights {
                 return Err(unfit(path, reason));
             }
         }
-        let sha256 = sha256(path).map_err(|error| unfit(path, format!("cannot be read ({error})")))?;
+        let sha256 = file_sha256(path).map_err(|error| unfit(path, format!("cannot be read ({error})")))?;
         Ok(Self { path: path.to_owned(), file, sha256 })
     }
 
@@ -103,20 +100,6 @@ impl InitialWeights {
             clsa.bank = MemoryBank::from_rows(rows, 0)?;
         }
         Ok(Taken { key: key.is_some(), head, bank: bank.is_some() })
-    }
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-    let mut hash = Sha256::new();
-    loop {
-        let block = file.fill_buf()?;
-        if block.is_empty() {
-            return Ok(hex(&hash.finalize()));
-        }
-        hash.update(block);
-        let read = block.len();
-        file.consume(read);
     }
 }
 

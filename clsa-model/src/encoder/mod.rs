@@ -2,7 +2,7 @@
 
 mod state_dict;
 
-use crate::backbone::{Architecture, Builder, Mode, Stage};
+use crate::backbone::{Architecture, Builder, Mode, Ops, Stage};
 use crate::compute::{Compute, EngineKind, Precision};
 use crate::engine::{self, Engine, PassEnd};
 use crate::error::{ModelError, Result};
@@ -228,6 +228,11 @@ impl Encoder {
             });
         }
         self.engine.features(&self.network, images, Mode::Eval, stage)
+    }
+
+    /// The backbone's pass, up to its last stage, by other operations than the engine's.
+    pub(crate) fn backbone_pass(&self, ops: &mut dyn Ops, images: &Tensor) -> Result<Tensor> {
+        self.network.features(ops, images, self.network.last_stage())
     }
 }
 

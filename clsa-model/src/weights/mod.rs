@@ -1,4 +1,4 @@
-//! Weight files: PyTorch's, safetensors and this project's checkpoints in; safetensors, PyTorch's and Detectron2's out.
+//! Weight files: PyTorch's, safetensors and this project's checkpoints in; safetensors, PyTorch's, Detectron2's and ONNX out.
 //!
 //! Nothing in a file is ever run: a PyTorch file is a pickle, which can ask Python to call anything, and the machine that
 //! reads it here can describe tensors and plain data and nothing else.
@@ -34,6 +34,7 @@ mod format;
 mod hugging_face;
 mod infer;
 mod names;
+mod onnx;
 mod pickle;
 mod read;
 mod safetensors_file;
@@ -53,5 +54,6 @@ pub use finite::first_not_finite;
 pub use format::Format;
 pub use hugging_face::file_in_folder;
 pub use infer::infer_config;
+pub use onnx::write_onnx;
 pub use read::{WeightFile, read};
 pub use write::write;

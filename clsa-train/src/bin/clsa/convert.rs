@@ -2,12 +2,13 @@
 
 use crate::failure::{Failure, request};
 use crate::foreign_head;
+use crate::model_name::model_name;
 use crate::output;
+use crate::part::Part;
 use crate::streams::put;
 use crate::weight_path::weight_file;
 use anyhow::Context;
 use clap::ValueEnum;
-use clsa_model::ModelConfig;
 use clsa_model::weights::{self, Format};
 use std::path::PathBuf;
 
@@ -47,14 +48,6 @@ enum Target {
     Detectron2,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Part {
-    /// The trained one
-    Query,
-    /// Its moving average
-    Key,
-}
-
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let format = format(&args)?;
@@ -62,17 +55,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let input = weight_file(&args.input)?;
     let named = || input.display().to_string();
     let weights = weights::read(&input)?;
-    let tensors = match args.encoder {
-        Part::Query => &weights.tensors,
-        Part::Key => {
-            let missing = || request(format!("{}: has no key encoder; leave --encoder key out", named()));
-            weights.key.as_ref().ok_or_else(missing)?
-        }
-    };
+    let tensors = args.encoder.tensors(&weights, &input)?;
     let config = weights::check(tensors).with_context(named)?;
     foreign_head::note(&input, &weights);
     weights::write(&args.output, tensors, format)?;
-    put!("{}: {} for {}", args.output.display(), describe(&config), format.reader())
+    put!("{}: {} for {}", args.output.display(), model_name(&config), format.reader())
 }
 
 /// The format asked for, or that of OUT's ending.
@@ -105,9 +92,4 @@ fn check_output(args: &Args) -> Result<(), Failure> {
         return Err(request(format!("{}: exists already; --force writes over it", args.output.display())));
     }
     Ok(())
-}
-
-fn describe(config: &ModelConfig) -> String {
-    let width = if config.width == 1.0 { String::new() } else { format!(" of width {}", config.width) };
-    format!("{}{width}", config.arch.name())
 }

@@ -10,9 +10,12 @@ mod device;
 mod doctor;
 mod embed;
 mod eval;
+mod export;
 mod failure;
 mod foreign_head;
+mod model_name;
 mod output;
+mod part;
 mod pretrain;
 mod progress;
 mod replay;
@@ -50,6 +53,7 @@ enum Command {
     Views(views::Args),
     Data(data::Args),
     Convert(convert::Args),
+    Export(export::Args),
     Reproduce(reproduce::Args),
     Replay(replay::Args),
     Bench(bench::Args),
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         Command::Views(args) => views::run(args),
         Command::Data(args) => data::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Export(args) => export::run(args),
         Command::Reproduce(args) => reproduce::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Bench(args) => bench::run(args),

@@ -1,6 +1,7 @@
 //! `clsa pretrain`.
 
 use crate::device::{self, DeviceName};
+use crate::export;
 use crate::failure::{Failure, request};
 use crate::foreign_head;
 use crate::program;
@@ -167,6 +168,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
                 (_, None) => {}
             }
             say!("the run is in {path}");
+            match export::of_run(&folder) {
+                Ok(exported) => say!("its encoder, for use elsewhere, is in {}", exported.display()),
+                Err(failure) => say!("warning: {}: {}", folder.export().display(), failure.sentence()),
+            }
             say!("evaluate it with: {} eval --run {path}", program());
         }
         End::Paused(checkpoint) => {

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Command, FromArgMatches};
 use clsa_eval::evaluation::{EncoderKind, Evaluation};
-use clsa_run::{Comparison, LockedRun, Metrics, Recipe, RecipeMeasure, RunFolder};
+use clsa_run::{Checkpoint, Comparison, Metrics, Recipe, RecipeMeasure, RunFolder};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -113,7 +113,8 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
 
 /// Epochs that the newest checkpoint of a run has behind it.
 fn epochs_done(folder: &Path) -> Result<u64, Failure> {
-    Ok(LockedRun::resume(folder)?.checkpoint.position.epoch)
+    let newest = RunFolder::open(folder)?.newest_checkpoint()?;
+    Ok(Checkpoint::position_of(&newest).map_or(0, |position| position.epoch))
 }
 
 fn is_trained(folder: &Path) -> Result<bool, Failure> {

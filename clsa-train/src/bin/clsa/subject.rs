@@ -2,9 +2,11 @@
 
 use crate::failure::{Failure, request};
 use crate::foreign_head;
+use crate::part::Part;
 use crate::weight_path::weight_file;
 use candle_core::{Device, Tensor};
 use clsa_augment::CenterCrop;
+use clsa_model::weights::WeightFile;
 use clsa_model::{Compute, Encoder, FeatureStage, ModelConfig, ModelError, Stem, head, weights};
 use clsa_run::{Config, RunFolder};
 use std::collections::HashMap;
@@ -54,11 +56,20 @@ impl Subject {
         Ok(subject)
     }
 
-    fn of_run(run: Option<&Path>, stage: FeatureStage, [resize, crop]: [Option<u32>; 2]) -> Result<Self, Failure> {
+    fn of_run(run: Option<&Path>, stage: FeatureStage, sides: [Option<u32>; 2]) -> Result<Self, Failure> {
         let run = match run {
             Some(folder) => RunFolder::open(folder)?,
             None => RunFolder::newest(Path::new("runs"))?,
         };
+        Self::of_run_folder(run, stage, sides)
+    }
+
+    /// The newest checkpoint of a run.
+    pub fn of_run_folder(
+        run: RunFolder,
+        stage: FeatureStage,
+        [resize, crop]: [Option<u32>; 2],
+    ) -> Result<Self, Failure> {
         let config = run.config()?;
         let usual = config.center_crop();
         Ok(Self {
@@ -108,29 +119,35 @@ impl Subject {
 
     /// The encoder with its weights.
     pub fn trained(&self, device: &Device) -> Result<Encoder, Failure> {
+        Ok(self.loaded(Part::Query, device)?.0)
+    }
+
+    /// One of the encoders that the file has, with its weights, and what else the file holds.
+    pub fn loaded(&self, part: Part, device: &Device) -> Result<(Encoder, WeightFile), Failure> {
         let encoder = self.untrained(device)?;
         let file = weights::read(&self.weights)?;
-        if let Some(name) = weights::first_not_finite(&file.tensors)? {
+        let tensors = part.tensors(&file, &self.weights)?;
+        if let Some(name) = weights::first_not_finite(tensors)? {
             return Err(request(format!(
                 "{}: {name} holds a value that is infinite or not a number: the weights are damaged or training diverged",
                 self.weights.display()
             )));
         }
         let loaded = match self.stage {
-            FeatureStage::Embedding if !file.tensors.keys().any(|name| head::owns(name)) => {
+            FeatureStage::Embedding if !tensors.keys().any(|name| head::owns(name)) => {
                 let named = self.weights.display();
                 return Err(request(format!(
                     "--stage embedding: {named} has no projection head; use backbone or a stage"
                 )));
             }
-            FeatureStage::Embedding => encoder.load_state_dict(&file.tensors),
-            FeatureStage::Backbone | FeatureStage::Stage(_) => encoder.load_backbone(&file.tensors),
+            FeatureStage::Embedding => encoder.load_state_dict(tensors),
+            FeatureStage::Backbone | FeatureStage::Stage(_) => encoder.load_backbone(tensors),
         };
         loaded.map_err(|error| {
-            request(format!("{}: {}", self.weights.display(), misfit(&self.model, &file.tensors, &error.to_string())))
+            request(format!("{}: {}", self.weights.display(), misfit(&self.model, tensors, &error.to_string())))
         })?;
         foreign_head::note(&self.weights, &file);
-        Ok(encoder)
+        Ok((encoder, file))
     }
 
     /// An encoder of the same shape as training begins with.

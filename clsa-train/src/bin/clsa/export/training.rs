@@ -1,0 +1,95 @@
+//! How an encoder was trained, as rows of a card: nothing that tells where on the machine anything was.
+
+use clsa_augment::View;
+use clsa_data::SourceKind;
+use clsa_run::{Checkpoint, Config, DataIdentity, RunFolder, Schedule, StrongLoss};
+use std::path::Path;
+
+/// What is said of a training, each with its value.
+pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'static str, String)> {
+    let Config { method, optim, train, views, .. } = config;
+    let mut rows = vec![("images", images(run, config))];
+    if let Some(epochs) = epochs(config, checkpoint) {
+        rows.push(("epochs", epochs));
+    }
+    rows.push(("key view", described(std::slice::from_ref(&views.key))));
+    rows.push(("weak views", described(&views.weak)));
+    rows.push(("strong views", described(&views.strong)));
+    let symmetric = if method.symmetric { ", in both directions" } else { "" };
+    rows.push(("loss of weak views", format!("InfoNCE, temperature {}{symmetric}", method.temperature)));
+    if !views.strong.is_empty() {
+        rows.push((
+            "loss of strong views",
+            match method.strong_loss {
+                StrongLoss::Ddm => {
+                    format!(
+                        "distributional divergence, temperature {}, weight {}",
+                        method.ddm_temperature, method.alpha
+                    )
+                }
+                StrongLoss::InfoNce => format!("InfoNCE, temperature {}, weight {}", method.temperature, method.alpha),
+            },
+        ));
+    }
+    rows.push(("memory bank", format!("{} keys", method.bank)));
+    let last = method.final_momentum.map(|last| format!(" to {last}")).unwrap_or_default();
+    rows.push(("momentum of the key encoder", format!("{}{last}", method.momentum)));
+    rows.push(("batch", format!("{} images", train.batch_size)));
+    let warmup = match optim.warmup_epochs {
+        0 => String::new(),
+        epochs => format!(" after a warmup of {epochs} epochs"),
+    };
+    let each = match optim.schedule {
+        Schedule::Epoch => "epoch",
+        Schedule::Step => "step",
+    };
+    rows.push((
+        "optimizer",
+        format!(
+            "SGD, learning rate {} to {} by a cosine with each {each}{warmup}, momentum {}, weight decay {}",
+            optim.lr, optim.final_lr, optim.momentum, optim.weight_decay
+        ),
+    ));
+    rows.push(("seed", train.seed.to_string()));
+    rows
+}
+
+/// The kind of a source, without the path.
+pub fn kind(source: &str) -> &'static str {
+    let named = source.split_once(':').map_or(source, |(kind, _)| kind);
+    SourceKind::ALL.iter().map(|kind| kind.name()).find(|name| *name == named).unwrap_or("other images")
+}
+
+/// What the run was trained on.
+fn images(run: &RunFolder, config: &Config) -> String {
+    let kind = kind(&config.data.source);
+    match DataIdentity::read(run) {
+        Ok(Some(DataIdentity { images, classes: 0, .. })) => format!("{images} of {kind}, without labels"),
+        Ok(Some(DataIdentity { images, classes, .. })) => {
+            format!("{images} of {kind}, of {classes} classes that training did not see")
+        }
+        Ok(None) | Err(_) => kind.to_owned(),
+    }
+}
+
+/// How far the run was when it wrote this checkpoint.
+fn epochs(config: &Config, checkpoint: &Path) -> Option<String> {
+    let position = Checkpoint::position_of(checkpoint)?;
+    let batches = if position.batch == 0 { String::new() } else { format!(" and {} batches", position.batch) };
+    Some(format!("{}{batches} of {}, {} steps", position.epoch, config.train.epochs, position.step))
+}
+
+/// Views in few words. What the first of them is made with stands for all.
+fn described(views: &[View]) -> String {
+    let Some(first) = views.first() else { return "none".to_owned() };
+    let size = |view: &View| format!("{} pixels of {} to {} of the area", view.size, view.scale.0, view.scale.1);
+    let sizes: Vec<String> = views.iter().map(size).collect();
+    let mut with = Vec::new();
+    with.extend(first.jitter.is_some().then_some("color jitter"));
+    with.extend((first.grayscale > 0.0).then_some("grayscale"));
+    with.extend(first.blur.is_some().then_some("blur"));
+    with.extend((first.flip > 0.0).then_some("flip"));
+    with.extend(first.strong.is_some().then_some("stronger augmentations"));
+    let with = if with.is_empty() { String::new() } else { format!("; {}", with.join(", ")) };
+    format!("{}{with}", sizes.join(", "))
+}
