@@ -12,6 +12,10 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
     if let Some(epochs) = epochs(config, checkpoint) {
         rows.push(("epochs", epochs));
     }
+    if let Some(init) = &config.init {
+        let name = Path::new(&init.weights).file_name().unwrap_or_default().to_string_lossy();
+        rows.push(("began with", format!("`{name}`, SHA-256 `{}`", init.sha256)));
+    }
     rows.push(("key view", described(std::slice::from_ref(&views.key))));
     rows.push(("weak views", described(&views.weak)));
     rows.push(("strong views", described(&views.strong)));
