@@ -26,7 +26,7 @@ pub struct TrainingState<'a> {
     /// The key encoder ξ.
     pub key: &'a Encoder,
     /// The optimizer's state, by name: the names of the query encoder's parameters for velocities.
-    pub optimizer: Vec<(&'a str, &'a Var)>,
+    pub optimizer: &'a [(String, Var)],
     /// The memory bank.
     pub bank: &'a MemoryBank,
     /// The variables of the online probe, by name; none where there is no probe.

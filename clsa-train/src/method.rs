@@ -137,7 +137,7 @@ impl Clsa {
         TrainingState {
             query: &self.pair.query,
             key: &self.pair.key,
-            optimizer: self.optimizer.state().collect(),
+            optimizer: self.optimizer.state(),
             bank: &self.bank,
             probe: &[],
         }

@@ -29,9 +29,8 @@ use clsa_run::{OptimConfig, OptimizerKind};
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimConfig,
-    /// For each kind of state that the optimizer has, one of each parameter.
-    state: Vec<Vec<Var>>,
-    names: Vec<String>,
+    /// For each kind of state that the optimizer has, one of each parameter, by name.
+    state: Vec<(String, Var)>,
 }
 
 /// A parameter that has a gradient.
@@ -51,14 +50,13 @@ impl Optimizer {
     /// # Errors
     /// A tensor cannot be allocated.
     pub fn new(parameters: &[Parameter], config: &OptimConfig) -> Result<Self> {
-        let parts = parts(config.kind);
-        let zeros = || -> candle_core::Result<Vec<Var>> {
-            parameters.iter().map(|p| Var::zeros(p.var.shape(), p.var.dtype(), p.var.device())).collect()
-        };
-        let state = parts.iter().map(|_| zeros()).collect::<candle_core::Result<_>>()?;
-        let named =
-            |part: &&str| parameters.iter().map(|parameter| format!("{}{part}", parameter.name)).collect::<Vec<_>>();
-        Ok(Self { config: config.clone(), state, names: parts.iter().flat_map(named).collect() })
+        let mut state = Vec::new();
+        for part in parts(config.kind) {
+            for Parameter { name, var, .. } in parameters {
+                state.push((format!("{name}{part}"), Var::zeros(var.shape(), var.dtype(), var.device())?));
+            }
+        }
+        Ok(Self { config: config.clone(), state })
     }
 
     /// One update of every parameter that has a gradient, after `steps` updates before.
@@ -78,7 +76,7 @@ impl Optimizer {
             let is_excluded = is_vector && config.exclude_norm_and_bias;
             updates.push(Update {
                 weight: &parameter.var,
-                state: self.state.iter().map(|part| &part[index]).collect(),
+                state: self.state.iter().skip(index).step_by(parameters.len()).map(|(_, var)| var).collect(),
                 gradient: gradient.clone(),
                 weight_decay: if is_excluded { 0.0 } else { config.weight_decay },
                 is_vector,
@@ -95,8 +93,8 @@ impl Optimizer {
     }
 
     /// Everything that changes, by name, for checkpoints.
-    pub fn state(&self) -> impl Iterator<Item = (&str, &Var)> {
-        self.names.iter().map(String::as_str).zip(self.state.iter().flatten())
+    pub fn state(&self) -> &[(String, Var)] {
+        &self.state
     }
 }
 

@@ -191,7 +191,7 @@ fn state(clsa: &Clsa) -> Vec<f64> {
     let encoders = [&clsa.pair.query, &clsa.pair.key];
     let mut all: Vec<f64> =
         encoders.iter().flat_map(|encoder| encoder.parameters()).flat_map(|p| f64s(p.var.as_tensor())).collect();
-    all.extend(clsa.optimizer.state().flat_map(|(_, v)| f64s(v.as_tensor())));
+    all.extend(clsa.optimizer.state().iter().flat_map(|(_, v)| f64s(v.as_tensor())));
     all.extend(f64s(clsa.bank.rows()));
     all
 }
@@ -228,7 +228,7 @@ fn a_view_that_is_not_finite_is_named_and_nothing_is_updated() {
     let parameters = |clsa: &Clsa| -> Vec<f64> {
         let query = clsa.pair.query.parameters().iter().flat_map(|p| f64s(p.var.as_tensor()));
         query
-            .chain(clsa.optimizer.state().flat_map(|(_, v)| f64s(v.as_tensor())))
+            .chain(clsa.optimizer.state().iter().flat_map(|(_, v)| f64s(v.as_tensor())))
             .chain(f64s(clsa.bank.rows()))
             .collect()
     };

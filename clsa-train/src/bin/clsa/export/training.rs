@@ -1,7 +1,7 @@
 //! How an encoder was trained, as rows of a card: nothing that tells where on the machine anything was.
 
 use clsa_augment::View;
-use clsa_data::SourceKind;
+use clsa_data::Source;
 use clsa_run::{Checkpoint, Config, DataIdentity, OptimizerKind, RunFolder, Schedule, StrongLoss};
 use std::path::Path;
 
@@ -67,10 +67,12 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
     rows
 }
 
-/// The kind of a source, without the path.
-pub fn kind(source: &str) -> &'static str {
-    let named = source.split_once(':').map_or(source, |(kind, _)| kind);
-    SourceKind::ALL.iter().map(|kind| kind.name()).find(|name| *name == named).unwrap_or("other images")
+/// The kinds of a source, without the paths.
+pub fn kind(source: &str) -> String {
+    match source.parse::<Source>() {
+        Ok(source) => source.parts().iter().map(|part| part.kind.name()).collect::<Vec<_>>().join(" + "),
+        Err(_) => "other images".to_owned(),
+    }
 }
 
 /// What the run was trained on.
@@ -81,7 +83,7 @@ fn images(run: &RunFolder, config: &Config) -> String {
         Ok(Some(DataIdentity { images, classes, .. })) => {
             format!("{images} of {kind}, of {classes} classes that training did not see")
         }
-        Ok(None) | Err(_) => kind.to_owned(),
+        Ok(None) | Err(_) => kind,
     }
 }
 
