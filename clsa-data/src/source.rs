@@ -7,19 +7,21 @@ use std::sync::Arc;
 use crate::dataset::Dataset;
 use crate::decode::Limits;
 use crate::error::{DataError, NoSplit};
+use crate::joined::Joined;
 use crate::label::Labeling;
 use crate::sources::procedural::ProceduralOptions;
 use crate::sources::{Argument, SourceKind};
 use crate::split::Split;
 
-/// Where images come from. Parsed from, and displayed as, one string; [`SourceKind`] lists the forms.
+/// Where images come from. Parsed from, and displayed as, one string; [`SourceKind`] lists the forms. Several are joined by `+`,
+/// as in `imagefolder:/data/a+flat:/data/b`: their images are those of the first, then those of the second.
 ///
 /// # Examples
 /// ```
 /// use clsa_data::{DataError, Source, SourceKind, Split};
 ///
 /// let source: Source = "procedural:classes=4,train=40".parse()?;
-/// assert_eq!(source.kind(), SourceKind::Procedural);
+/// assert_eq!(source.parts()[0].kind, SourceKind::Procedural);
 /// let train = source.open(Split::Train)?;
 /// assert_eq!((train.len(), train.class_names().len()), (40, 4));
 /// assert_eq!(train.image(0)?.dimensions(), (32, 32));
@@ -33,9 +35,42 @@ use crate::split::Split;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
-    kind: SourceKind,
-    /// A path, a pattern, or all options.
-    argument: String,
+    /// At least one.
+    parts: Vec<SourcePart>,
+}
+
+/// One of the sources that a [`Source`] joins.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct SourcePart {
+    /// The kind.
+    pub kind: SourceKind,
+    /// What stands behind the colon: a path, a pattern, or all options.
+    pub argument: String,
+}
+
+impl SourcePart {
+    /// `text` is what the user wrote.
+    fn checked(kind: SourceKind, argument: &str, text: impl FnOnce() -> String) -> Result<Self, DataError> {
+        let argument = match kind.spec().argument {
+            Argument::Place(_) if argument.is_empty() => {
+                return Err(DataError::NoPath { text: text(), form: kind.form() });
+            }
+            Argument::Place(_) => with_home(argument).map_err(|reason| DataError::Options { text: text(), reason })?,
+            Argument::Options(in_full) => {
+                in_full(argument).map_err(|reason| DataError::Options { text: text(), reason })?
+            }
+        };
+        Ok(Self { kind, argument })
+    }
+
+    fn open(&self, split: Split, limits: Limits) -> Result<Arc<dyn Dataset>, DataError> {
+        let spec = self.kind.spec();
+        match spec.open {
+            Some(open) => open(&self.argument, split, limits),
+            None => Err(DataError::FeatureOff { text: self.to_string(), feature: spec.feature.unwrap_or_default() }),
+        }
+    }
 }
 
 impl Source {
@@ -54,36 +89,20 @@ impl Source {
     /// # Ok::<(), clsa_data::DataError>(())
     /// ```
     pub fn new(kind: SourceKind, argument: &str) -> Result<Self, DataError> {
-        Self::checked(kind, argument, || format!("{kind}:{argument}"))
+        Ok(Self { parts: vec![SourcePart::checked(kind, argument, || format!("{kind}:{argument}"))?] })
     }
 
-    /// As [`Source::new`]; `text` is what the user wrote.
-    fn checked(kind: SourceKind, argument: &str, text: impl FnOnce() -> String) -> Result<Self, DataError> {
-        let argument = match kind.spec().argument {
-            Argument::Place(_) if argument.is_empty() => {
-                return Err(DataError::NoPath { text: text(), form: kind.form() });
-            }
-            Argument::Place(_) => with_home(argument).map_err(|reason| DataError::Options { text: text(), reason })?,
-            Argument::Options(in_full) => {
-                in_full(argument).map_err(|reason| DataError::Options { text: text(), reason })?
-            }
-        };
-        Ok(Self { kind, argument })
-    }
-
-    /// The kind.
-    pub fn kind(&self) -> SourceKind {
-        self.kind
-    }
-
-    /// What stands behind the colon: a path, a pattern, or all options.
-    pub fn argument(&self) -> &str {
-        &self.argument
+    /// The sources that it joins, in order; at least one.
+    pub fn parts(&self) -> &[SourcePart] {
+        &self.parts
     }
 
     /// The labels that its samples have; `None` where only opening it tells.
     pub fn labeling(&self) -> Option<Labeling> {
-        self.kind.labeling()
+        match &self.parts[..] {
+            [part] => part.kind.labeling(),
+            _ => None,
+        }
     }
 
     /// Opens a split with the default [`Limits`].
@@ -99,10 +118,33 @@ impl Source {
     /// # Errors
     /// As for [`Source::open`].
     pub fn open_with(&self, split: Split, limits: Limits) -> Result<Arc<dyn Dataset>, DataError> {
-        let spec = self.kind.spec();
-        match spec.open {
-            Some(open) => open(&self.argument, split, limits),
-            None => Err(DataError::FeatureOff { text: self.to_string(), feature: spec.feature.unwrap_or_default() }),
+        match &self.parts[..] {
+            [part] => part.open(split, limits),
+            parts => {
+                let opened = parts.iter().map(|part| part.open(Split::Train, limits)).collect::<Result<Vec<_>, _>>()?;
+                let train = Joined::new(opened)?;
+                match split {
+                    Split::Train => Ok(Arc::new(train)),
+                    Split::Test => Ok(Arc::new(self.joined_test(&train, limits)?)),
+                }
+            }
+        }
+    }
+
+    /// The test images of the parts that have some, with the classes of the joined training images.
+    fn joined_test(&self, train: &Joined, limits: Limits) -> Result<Joined, DataError> {
+        let mut opened = Vec::new();
+        let mut lacking = None;
+        for part in &self.parts {
+            match part.open(Split::Test, limits) {
+                Ok(test) => opened.push(test),
+                Err(DataError::NoSplit(none)) => lacking = Some(none),
+                Err(error) => return Err(error),
+            }
+        }
+        match lacking {
+            Some(none) if opened.is_empty() => Err(none.into()),
+            Some(_) | None => train.with_classes_of(opened),
         }
     }
 
@@ -154,22 +196,54 @@ impl FromStr for Source {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        let (name, argument) = text.split_once(':').unwrap_or((text, ""));
-        let Some(kind) = SourceKind::named(name) else {
-            return Err(DataError::UnknownKind { text: text.into(), forms: SourceKind::forms() });
+        let parse = |part: &str| {
+            let (name, argument) = part.split_once(':').unwrap_or((part, ""));
+            match SourceKind::named(name) {
+                Some(kind) => SourcePart::checked(kind, argument, || text.into()),
+                None => Err(DataError::UnknownKind { text: text.into(), forms: SourceKind::forms() }),
+            }
         };
-        Self::checked(kind, argument, || text.into())
+        Ok(Self { parts: parts(text).into_iter().map(parse).collect::<Result<_, _>>()? })
     }
+}
+
+/// The texts that are joined: a `+` joins where a kind follows it, and is a part of a path elsewhere.
+fn parts(text: &str) -> Vec<&str> {
+    let begins_with_kind = |rest: &str| {
+        let name = rest.split([':', '+']).next().unwrap_or_default();
+        let is_whole = rest.len() == name.len() || rest[name.len()..].starts_with('+');
+        SourceKind::named(name).is_some_and(|kind| match kind.spec().argument {
+            Argument::Place(_) => !is_whole,
+            Argument::Options(_) => true,
+        })
+    };
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices('+').filter(|(at, _)| begins_with_kind(&text[at + 1..])) {
+        parts.push(&text[start..at]);
+        start = at + 1;
+    }
+    parts.push(&text[start..]);
+    parts
 }
 
 impl From<ProceduralOptions> for Source {
     fn from(options: ProceduralOptions) -> Self {
-        Self { kind: SourceKind::Procedural, argument: options.to_string() }
+        Self { parts: vec![SourcePart { kind: SourceKind::Procedural, argument: options.to_string() }] }
+    }
+}
+
+impl fmt::Display for SourcePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.argument)
     }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind, self.argument)
+        for (number, part) in self.parts.iter().enumerate() {
+            write!(f, "{}{part}", if number == 0 { "" } else { "+" })?;
+        }
+        Ok(())
     }
 }

@@ -25,8 +25,8 @@ pub struct TrainingState<'a> {
     pub query: &'a Encoder,
     /// The key encoder ξ.
     pub key: &'a Encoder,
-    /// The optimizer's velocities, in the order of the query encoder's parameters.
-    pub velocities: &'a [Var],
+    /// The optimizer's state, by name: the names of the query encoder's parameters for velocities.
+    pub optimizer: &'a [(String, Var)],
     /// The memory bank.
     pub bank: &'a MemoryBank,
     /// The variables of the online probe, by name; none where there is no probe.
@@ -239,7 +239,7 @@ impl Checkpoint {
         })
     }
 
-    /// Puts encoders and velocities into the state of the checkpoint, and returns its bank.
+    /// Puts encoders and optimizer into the state of the checkpoint, and returns its bank.
     ///
     /// # Errors
     /// A tensor is missing or of another shape or type.
@@ -253,11 +253,10 @@ impl Checkpoint {
                 .load_state_dict(&part(prefix))
                 .map_err(|source| CheckpointError::Model { path: self.path.clone(), source })?;
         }
-        let velocities = part(OPTIMIZER);
-        for (parameter, velocity) in state.query.parameters().iter().zip(state.velocities) {
-            let saved = velocities.get(&parameter.name);
-            let saved = saved.ok_or_else(|| damaged(&self.path, format!("lacks {OPTIMIZER}{}", parameter.name)))?;
-            velocity.set(&saved.to_device(velocity.device())?)?;
+        for (name, var) in state.optimizer {
+            let saved = self.tensors.get(&format!("{OPTIMIZER}{name}"));
+            let saved = saved.ok_or_else(|| damaged(&self.path, format!("lacks {OPTIMIZER}{name}")))?;
+            var.set(&saved.to_device(var.device())?)?;
         }
         // A run may go on with a probe that it did not have before.
         for (name, var) in state.probe {
@@ -295,9 +294,8 @@ impl TrainingState<'_> {
         for (prefix, encoder) in [(QUERY, self.query), (KEY, self.key)] {
             tensors.extend(encoder.state_dict()?.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
         }
-        for (parameter, velocity) in self.query.parameters().iter().zip(self.velocities) {
-            tensors.insert(format!("{OPTIMIZER}{}", parameter.name), velocity.as_detached_tensor());
-        }
+        let optimizer = self.optimizer.iter();
+        tensors.extend(optimizer.map(|(name, var)| (format!("{OPTIMIZER}{name}"), var.as_detached_tensor())));
         tensors.extend(self.probe.iter().map(|(name, var)| (format!("{PROBE}{name}"), var.as_detached_tensor())));
         tensors.insert(BANK.to_owned(), self.bank.rows().clone());
         Ok(tensors)

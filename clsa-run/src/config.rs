@@ -11,7 +11,7 @@ pub use error::ConfigError;
 pub use presets::Preset;
 pub use tables::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, DataConfig, EvalConfig, InitConfig, MethodConfig,
-    MonitorConfig, OptimConfig, ProbeConfig, Schedule, StrongLoss, TrainConfig,
+    MonitorConfig, OptimConfig, OptimizerKind, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 
 use clsa_augment::CenterCrop;

@@ -16,7 +16,7 @@ pub use candle_core;
 pub use checkpoint::{Checkpoint, CheckpointError, Position, TrainingState};
 pub use config::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, InitConfig,
-    MethodConfig, MonitorConfig, OptimConfig, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,
+    MethodConfig, MonitorConfig, OptimConfig, OptimizerKind, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 pub use data_identity::{DataIdentity, hash_names_and_labels};
 pub use file_hash::file_sha256;

@@ -27,7 +27,7 @@ pub use label_free_monitor::LabelFreeMonitor;
 pub use make_views::MakeViews;
 pub use method::{Clsa, StepReport, Views};
 pub use monitored_images::has_classes;
-pub use optimizer::MomentumSgd;
+pub use optimizer::Optimizer;
 pub use probe_monitor::ProbeMonitor;
 pub use setup::{build, check_data};
 pub use shuffle_bn::Shuffle;

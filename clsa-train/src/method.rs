@@ -2,7 +2,7 @@
 
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
-use crate::optimizer::MomentumSgd;
+use crate::optimizer::Optimizer;
 use crate::shuffle_bn::Shuffle;
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::{Argument, Candidates, ClsaLoss, LossOutput, MemoryBank, PendingLoss};
@@ -39,8 +39,8 @@ pub struct Clsa {
     pub pair: MomentumPair,
     /// The last K keys.
     pub bank: MemoryBank,
-    /// Momentum SGD on θ.
-    pub optimizer: MomentumSgd,
+    /// What moves θ.
+    pub optimizer: Optimizer,
     /// The gradients of the last step.
     pub gradients: Gradients,
     /// The backbone's features (N, C) of the last step's first weak view, without graph: for a classifier that is trained beside.
@@ -59,7 +59,7 @@ impl Clsa {
     pub fn new(
         pair: MomentumPair,
         bank: MemoryBank,
-        optimizer: MomentumSgd,
+        optimizer: Optimizer,
         method: &MethodConfig,
         communicator: Box<dyn Communicator>,
         seed: u64,
@@ -125,9 +125,9 @@ impl Clsa {
         self.communicator.average(&mut self.gradients)?;
         // All numbers of the step in one copy. Nothing is updated on any rank unless they are finite on all.
         let report = self.report(losses, &names)?;
-        // The keys of the global batch enter the bank, after the logits were formed; SGD moves θ.
+        // The keys of the global batch enter the bank, after the logits were formed; the optimizer moves θ.
         self.bank.push_finite(&keys)?;
-        self.optimizer.step(self.pair.query.parameters(), &self.gradients, lr)?;
+        self.optimizer.step(self.pair.query.parameters(), &self.gradients, lr, self.steps)?;
         self.steps += 1;
         Ok(report)
     }
@@ -137,7 +137,7 @@ impl Clsa {
         TrainingState {
             query: &self.pair.query,
             key: &self.pair.key,
-            velocities: self.optimizer.velocity(),
+            optimizer: self.optimizer.state(),
             bank: &self.bank,
             probe: &[],
         }

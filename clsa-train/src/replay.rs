@@ -6,12 +6,12 @@
 use crate::communicator::SingleProcess;
 use crate::error::{Result, TrainError};
 use crate::method::{Clsa, Views};
-use crate::optimizer::MomentumSgd;
+use crate::optimizer::Optimizer;
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::head;
 use clsa_model::{Compute, Encoder, ModelConfig, MomentumPair, Precision};
-use clsa_run::{MethodConfig, StrongLoss};
+use clsa_run::{MethodConfig, OptimConfig, StrongLoss};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -147,7 +147,8 @@ pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajecto
         strong_loss: StrongLoss::Ddm,
         ..MethodConfig::default()
     };
-    let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, config.wd)?;
+    let optimizer =
+        Optimizer::new(pair.query.parameters(), &OptimConfig { weight_decay: config.wd, ..OptimConfig::default() })?;
     let mut clsa = Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 0);
 
     let gradient_names: Vec<String> = match case.steps.first() {

@@ -3,7 +3,7 @@
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::method::Clsa;
-use crate::optimizer::MomentumSgd;
+use crate::optimizer::Optimizer;
 use candle_core::{DType, Device};
 use clsa_data::Dataset;
 use clsa_loss::MemoryBank;
@@ -31,7 +31,7 @@ pub fn build(config: &Config, device: &Device, communicator: Box<dyn Communicato
         device: format!("{device:?}"),
         source,
     })?;
-    let optimizer = MomentumSgd::new(pair.query.parameters(), config.optim.momentum, config.optim.weight_decay)?;
+    let optimizer = Optimizer::new(pair.query.parameters(), &config.optim)?;
     Ok(Clsa::new(pair, bank, optimizer, method, communicator, seed))
 }
 

@@ -242,7 +242,8 @@ impl Trainer {
             let copied = feed.is_ahead().then_some(fed);
             let part = self.position.batch as f64 / batches as f64;
             let at = Progress { epoch, part, epochs };
-            let lr = self.config.optim.lr_at(at);
+            let images = self.config.train.batch_size * self.clsa.communicator.world_size();
+            let lr = self.config.optim.lr_at(at) * self.config.optim.lr_factor(images);
             self.clsa.pair.set_momentum(self.config.method.momentum_at(at))?;
             let report = self.clsa.step(&views, lr).map_err(|e| at_step(e, self.position.step + 1, lr))?;
             if let (Some(probe), Some(labels), Some(features)) = (self.probe(), &labels, &self.clsa.features) {

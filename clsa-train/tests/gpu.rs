@@ -5,9 +5,9 @@ use candle_core::{DType, Device, Tensor};
 use clsa_data::{Limits, Source};
 use clsa_loss::{Backend as LossBackend, Candidates, ClsaLoss, MemoryBank};
 use clsa_model::{Arch, Backend, Compute, Encoder, EngineKind, Gradients, Mode, ModelConfig, Precision, Stem};
-use clsa_run::{AccuracyRecord, Config, LockedRun, MethodConfig, Resumption, StepRecord};
+use clsa_run::{AccuracyRecord, Config, LockedRun, MethodConfig, OptimConfig, Resumption, StepRecord};
 use clsa_train::replay::{Case, Trajectory, replay};
-use clsa_train::{Clsa, Datasets, MomentumSgd, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
+use clsa_train::{Clsa, Datasets, Observer, Optimizer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -177,7 +177,7 @@ fn clsa(backend: Backend, precision: Precision, gpu: &Device) -> Clsa {
     let method = MethodConfig { bank: 256, ..MethodConfig::default() };
     let pair = clsa_model::MomentumPair::new(&model, compute, 0.99, 1, gpu).unwrap();
     let bank = MemoryBank::random(256, 32, 2, DType::F32, gpu).unwrap();
-    let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-4).unwrap();
+    let optimizer = Optimizer::new(pair.query.parameters(), &OptimConfig::default()).unwrap();
     Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 3)
 }
 
@@ -191,7 +191,7 @@ fn state(clsa: &Clsa) -> Vec<f64> {
     let encoders = [&clsa.pair.query, &clsa.pair.key];
     let mut all: Vec<f64> =
         encoders.iter().flat_map(|encoder| encoder.parameters()).flat_map(|p| f64s(p.var.as_tensor())).collect();
-    all.extend(clsa.optimizer.velocity().iter().flat_map(|v| f64s(v.as_tensor())));
+    all.extend(clsa.optimizer.state().iter().flat_map(|(_, v)| f64s(v.as_tensor())));
     all.extend(f64s(clsa.bank.rows()));
     all
 }
@@ -228,7 +228,7 @@ fn a_view_that_is_not_finite_is_named_and_nothing_is_updated() {
     let parameters = |clsa: &Clsa| -> Vec<f64> {
         let query = clsa.pair.query.parameters().iter().flat_map(|p| f64s(p.var.as_tensor()));
         query
-            .chain(clsa.optimizer.velocity().iter().flat_map(|v| f64s(v.as_tensor())))
+            .chain(clsa.optimizer.state().iter().flat_map(|(_, v)| f64s(v.as_tensor())))
             .chain(f64s(clsa.bank.rows()))
             .collect()
     };
@@ -281,7 +281,9 @@ fn the_updates_are_those_of_the_cpu() {
         let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, dim: 8, ..ModelConfig::default() };
         let pair = clsa_model::MomentumPair::new(&model, Compute::default(), 0.9, 1, device).unwrap();
         let mut gradients = Gradients::new(pair.query.parameters().len());
-        let mut optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-2).unwrap();
+        let mut optimizer =
+            Optimizer::new(pair.query.parameters(), &OptimConfig { weight_decay: 1e-2, ..OptimConfig::default() })
+                .unwrap();
         for step in 0..3 {
             for parameter in pair.query.parameters() {
                 let values: Vec<f32> =
@@ -290,7 +292,7 @@ fn the_updates_are_those_of_the_cpu() {
                 gradients.set(parameter.index, gradient.to_device(device).unwrap());
             }
             pair.update_key().unwrap();
-            optimizer.step(pair.query.parameters(), &gradients, 0.1).unwrap();
+            optimizer.step(pair.query.parameters(), &gradients, 0.1, 0).unwrap();
         }
         let of =
             |encoder: &Encoder| encoder.parameters().iter().flat_map(|p| f64s(p.var.as_tensor())).collect::<Vec<_>>();

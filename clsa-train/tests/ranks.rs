@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::{Arch, Backend, Compute, ModelConfig, MomentumPair, Precision, Stem};
-use clsa_run::{MethodConfig, StrongLoss};
-use clsa_train::{Clsa, Communicator, MomentumSgd, SingleProcess, StepReport, TrainError, Views};
+use clsa_run::{MethodConfig, OptimConfig, StrongLoss};
+use clsa_train::{Clsa, Communicator, Optimizer, SingleProcess, StepReport, TrainError, Views};
 use std::sync::mpsc;
 use std::time::Duration;
 use thread_ranks::ThreadRank;
@@ -25,7 +25,7 @@ fn clsa(bn_splits: usize, method: &MethodConfig, communicator: Box<dyn Communica
     let compute = Compute { backend: Backend::Portable, precision: Precision::F64, bn_splits };
     let pair = MomentumPair::new(&model, compute, method.momentum, 1, &Device::Cpu).unwrap();
     let bank = MemoryBank::random(BANK, DIM, 1, DType::F64, &Device::Cpu).unwrap();
-    let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-4).unwrap();
+    let optimizer = Optimizer::new(pair.query.parameters(), &OptimConfig::default()).unwrap();
     Clsa::new(pair, bank, optimizer, method, communicator, 5)
 }
 

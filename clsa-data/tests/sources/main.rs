@@ -3,6 +3,7 @@
 mod cifar;
 mod idx;
 mod imagefolder;
+mod joined;
 mod layout;
 mod list;
 mod text;

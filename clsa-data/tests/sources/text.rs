@@ -51,9 +51,9 @@ fn what_is_wrong_with_the_text_of_a_source_can_be_matched() {
 #[test]
 fn a_source_is_made_of_its_kind_and_what_stands_behind_the_colon() {
     let source = Source::new(SourceKind::Wds, "/d/{split}.tar").unwrap();
-    assert_eq!((source.to_string().as_str(), source.kind()), ("wds:/d/{split}.tar", SourceKind::Wds));
-    assert_eq!((source.argument(), source.labeling()), ("/d/{split}.tar", None));
-    assert_eq!("flat:/a:b".parse::<Source>().unwrap().argument(), "/a:b");
+    assert_eq!((source.to_string().as_str(), source.parts()[0].kind), ("wds:/d/{split}.tar", SourceKind::Wds));
+    assert_eq!((source.parts()[0].argument.as_str(), source.labeling()), ("/d/{split}.tar", None));
+    assert_eq!("flat:/a:b".parse::<Source>().unwrap().parts()[0].argument, "/a:b");
     assert!(matches!(Source::new(SourceKind::Flat, ""), Err(DataError::NoPath { .. })));
     let options = ProceduralOptions { seed: 3, ..ProceduralOptions::default() };
     assert_eq!(Source::from(options), "procedural:seed=3".parse().unwrap());
@@ -62,10 +62,10 @@ fn a_source_is_made_of_its_kind_and_what_stands_behind_the_colon() {
 #[test]
 fn a_tilde_that_the_shell_left_alone_is_the_home_folder() {
     let home = std::env::var("HOME").unwrap();
-    assert_eq!("flat:~/a".parse::<Source>().unwrap().argument(), format!("{home}/a"));
-    assert_eq!("wds:~".parse::<Source>().unwrap().argument(), home);
+    assert_eq!("flat:~/a".parse::<Source>().unwrap().parts()[0].argument, format!("{home}/a"));
+    assert_eq!("wds:~".parse::<Source>().unwrap().parts()[0].argument, home);
     for kept in ["/a/~/b", "~a/b", "a~"] {
-        assert_eq!(Source::new(SourceKind::Flat, kept).unwrap().argument(), kept);
+        assert_eq!(Source::new(SourceKind::Flat, kept).unwrap().parts()[0].argument, kept);
     }
 }
 
@@ -88,7 +88,7 @@ fn the_readme_has_the_table_of_sources() {
 #[test]
 fn every_kind_has_a_name_of_its_own_and_is_parsed_from_its_form() {
     for (at, kind) in SourceKind::ALL.iter().enumerate() {
-        assert_eq!(kind.form().parse::<Source>().unwrap().kind(), *kind);
+        assert_eq!(kind.form().parse::<Source>().unwrap().parts()[0].kind, *kind);
         assert!(SourceKind::ALL[..at].iter().all(|other| other.name() != kind.name()), "{kind}");
         assert!(SourceKind::forms().contains(&kind.form()), "{kind}");
         assert_eq!(kind.is_available(), kind.feature().is_none() || cfg!(feature = "parquet"), "{kind}");

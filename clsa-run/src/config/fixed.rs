@@ -16,6 +16,7 @@ impl Config {
             ("method.bank", a.method.bank == b.method.bank),
             ("compute.bank", a.compute.bank == b.compute.bank),
             ("compute.precision", a.compute.bank_dtype() == b.compute.bank_dtype()),
+            ("optim.kind", a.optim.kind == b.optim.kind),
             ("train.batch_size", a.train.batch_size == b.train.batch_size),
             ("train.seed", a.train.seed == b.train.seed),
             ("init", a.init == b.init),

@@ -44,6 +44,10 @@ impl Config {
             not_negative("method.alpha", method.alpha),
             not_negative("optim.lr", optim.lr),
             not_negative("optim.momentum", optim.momentum),
+            within(0.0..=BELOW_ONE, "optim.betas", optim.betas[0], "use two numbers from 0 to below 1"),
+            within(0.0..=BELOW_ONE, "optim.betas", optim.betas[1], "use two numbers from 0 to below 1"),
+            not_negative("optim.trust_coefficient", optim.trust_coefficient),
+            not_negative("optim.clip_norm", optim.clip_norm),
             not_negative("optim.weight_decay", optim.weight_decay),
             rule(
                 optim.warmup_epochs < train.epochs,
@@ -87,6 +91,9 @@ fn rule(holds: bool, key: &'static str, value: impl Display, expected: &str) -> 
     }
     Err(ConfigError::Value { key, value: value.to_string(), expected: expected.to_owned() })
 }
+
+/// The largest number below 1.
+const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
 
 fn within(range: RangeInclusive<f64>, key: &'static str, value: f64, expected: &str) -> Rule {
     rule(range.contains(&value), key, value, expected)

@@ -173,16 +173,47 @@ pub enum Schedule {
     Step,
 }
 
-/// Momentum SGD with a cosine schedule.
+/// What moves the parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// SGD with momentum (the paper), as `torch.optim.SGD`.
+    #[default]
+    Sgd,
+    /// LARS as in MoCo v3's public code: weights with a rate of their own, vectors (of norms, and biases) without decay.
+    Lars,
+    /// AdamW as `torch.optim.AdamW`.
+    Adamw,
+}
+
+/// The optimizer, with a cosine schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimConfig {
-    /// Learning rate of the first epoch, taken as it is (paper: 0.03 at batch 256).
+    /// `sgd`, `lars` or `adamw`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kind: OptimizerKind,
+    /// Learning rate of the first epoch, taken as it is (paper: 0.03 at batch 256) unless `scale_lr` is set.
     pub lr: f64,
-    /// Momentum.
+    /// Multiplies `lr` and `final_lr` by the images of a step, of all ranks, over 256 (Goyal et al. 2017).
+    #[serde(skip_serializing_if = "is_default")]
+    pub scale_lr: bool,
+    /// Momentum of `sgd` and `lars`.
     pub momentum: f64,
+    /// Decay rates β₁ and β₂ of `adamw`.
+    #[serde(skip_serializing_if = "are_default_betas")]
+    pub betas: [f64; 2],
     /// Weight decay, on every parameter.
     pub weight_decay: f64,
+    /// Leaves the scales and shifts of norms, and biases, without weight decay.
+    #[serde(skip_serializing_if = "is_default")]
+    pub exclude_norm_and_bias: bool,
+    /// Coefficient of `lars`.
+    #[serde(skip_serializing_if = "is_default_trust")]
+    pub trust_coefficient: f64,
+    /// Length that all gradients together are shortened to, where they are longer; 0: they are taken as they are.
+    #[serde(skip_serializing_if = "is_default")]
+    pub clip_norm: f64,
     /// Epochs in which the learning rate rises from 0 to `lr`.
     #[serde(skip_serializing_if = "is_default")]
     pub warmup_epochs: u64,
@@ -194,9 +225,42 @@ pub struct OptimConfig {
     pub schedule: Schedule,
 }
 
+/// torch's.
+const BETAS: [f64; 2] = [0.9, 0.999];
+/// That of MoCo v3's code.
+const TRUST_COEFFICIENT: f64 = 0.001;
+
+fn are_default_betas(betas: &[f64; 2]) -> bool {
+    *betas == BETAS
+}
+
+fn is_default_trust(coefficient: &f64) -> bool {
+    *coefficient == TRUST_COEFFICIENT
+}
+
+impl OptimConfig {
+    /// What the learning rates of the schedule are multiplied by, for a step of so many images.
+    pub fn lr_factor(&self, images: usize) -> f64 {
+        if self.scale_lr { images as f64 / 256.0 } else { 1.0 }
+    }
+}
+
 impl Default for OptimConfig {
     fn default() -> Self {
-        Self { lr: 0.03, momentum: 0.9, weight_decay: 1e-4, warmup_epochs: 0, final_lr: 0.0, schedule: Schedule::Epoch }
+        Self {
+            kind: OptimizerKind::Sgd,
+            lr: 0.03,
+            scale_lr: false,
+            momentum: 0.9,
+            betas: BETAS,
+            weight_decay: 1e-4,
+            exclude_norm_and_bias: false,
+            trust_coefficient: TRUST_COEFFICIENT,
+            clip_norm: 0.0,
+            warmup_epochs: 0,
+            final_lr: 0.0,
+            schedule: Schedule::Epoch,
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use super::memory::{peak_gpu_mb, peak_rss_mb};
 use crate::communicator::SingleProcess;
 use crate::error::Result;
 use crate::method::{Clsa, Views};
-use crate::optimizer::MomentumSgd;
+use crate::optimizer::Optimizer;
 use crate::setup::tune;
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::{Compute, ModelConfig, MomentumPair, Precision};
-use clsa_run::MethodConfig;
+use clsa_run::{MethodConfig, OptimConfig};
 use serde::Serialize;
 
 /// One training step on random views.
@@ -74,7 +74,7 @@ impl StepBench {
         let method = MethodConfig { bank: self.bank, ..MethodConfig::default() };
         let pair = MomentumPair::new(&self.model, self.compute, method.momentum, 0, device)?;
         let bank = MemoryBank::random(self.bank, self.model.dim, 0, DType::F32, device)?;
-        let optimizer = MomentumSgd::new(pair.query.parameters(), 0.9, 1e-4)?;
+        let optimizer = Optimizer::new(pair.query.parameters(), &OptimConfig::default())?;
         let mut clsa = Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 0);
         let image = |side: &usize| -> candle_core::Result<Tensor> {
             // Channels-last in memory, as the loader makes them.

@@ -271,13 +271,15 @@ fn pack_shards(args: Pack) -> Result<(), Failure> {
 
 fn index_shards(args: Index) -> Result<(), Failure> {
     let source: Source = args.source.parse()?;
-    if source.kind() != SourceKind::Wds {
+    if source.parts().iter().any(|part| part.kind != SourceKind::Wds) {
         return Err(request(format!("source `{source}`: only shards have an index; name them as wds:PATTERN")));
     }
-    let progress = Progress::new("indexed", "shards");
-    let report = write_indexes(source.argument(), &|done, of| progress.at(done, of))?;
-    drop(progress);
-    say!("{} in {}", counted(report.samples, "image"), counted(report.shards, "shard"));
+    for part in source.parts() {
+        let progress = Progress::new("indexed", "shards");
+        let report = write_indexes(&part.argument, &|done, of| progress.at(done, of))?;
+        drop(progress);
+        say!("{} in {}", counted(report.samples, "image"), counted(report.shards, "shard"));
+    }
     Ok(())
 }
 

@@ -143,6 +143,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         train.epochs,
         train.batch_size,
     );
+    if config.optim.scale_lr {
+        let (lr, batch) = (config.optim.lr, config.train.batch_size);
+        let scaled = lr * config.optim.lr_factor(batch);
+        say!("note: optim.scale_lr: the learning rate is {lr} x {batch} / 256 = {scaled}");
+    }
     let communicator = Box::new(SingleProcess);
     let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
     let trainer = TrainerConfig { config, run: Some(run), data, device, threads, communicator };

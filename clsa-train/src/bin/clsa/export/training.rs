@@ -1,8 +1,8 @@
 //! How an encoder was trained, as rows of a card: nothing that tells where on the machine anything was.
 
 use clsa_augment::View;
-use clsa_data::SourceKind;
-use clsa_run::{Checkpoint, Config, DataIdentity, RunFolder, Schedule, StrongLoss};
+use clsa_data::Source;
+use clsa_run::{Checkpoint, Config, DataIdentity, OptimizerKind, RunFolder, Schedule, StrongLoss};
 use std::path::Path;
 
 /// What is said of a training, each with its value.
@@ -47,21 +47,36 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
         Schedule::Epoch => "epoch",
         Schedule::Step => "step",
     };
+    let kind = match optim.kind {
+        OptimizerKind::Sgd => format!("SGD, momentum {}", optim.momentum),
+        OptimizerKind::Lars => {
+            format!("LARS, momentum {}, trust coefficient {}", optim.momentum, optim.trust_coefficient)
+        }
+        OptimizerKind::Adamw => format!("AdamW, betas {} and {}", optim.betas[0], optim.betas[1]),
+    };
+    let factor = optim.lr_factor(train.batch_size);
+    let excluded = if optim.exclude_norm_and_bias { " but on norms and biases" } else { "" };
+    let clipped =
+        if optim.clip_norm > 0.0 { format!(", gradients of norm {} at most", optim.clip_norm) } else { String::new() };
     rows.push((
         "optimizer",
         format!(
-            "SGD, learning rate {} to {} by a cosine with each {each}{warmup}, momentum {}, weight decay {}",
-            optim.lr, optim.final_lr, optim.momentum, optim.weight_decay
+            "{kind}, learning rate {} to {} by a cosine with each {each}{warmup}, weight decay {}{excluded}{clipped}",
+            optim.lr * factor,
+            optim.final_lr * factor,
+            optim.weight_decay
         ),
     ));
     rows.push(("seed", train.seed.to_string()));
     rows
 }
 
-/// The kind of a source, without the path.
-pub fn kind(source: &str) -> &'static str {
-    let named = source.split_once(':').map_or(source, |(kind, _)| kind);
-    SourceKind::ALL.iter().map(|kind| kind.name()).find(|name| *name == named).unwrap_or("other images")
+/// The kinds of a source, without the paths.
+pub fn kind(source: &str) -> String {
+    match source.parse::<Source>() {
+        Ok(source) => source.parts().iter().map(|part| part.kind.name()).collect::<Vec<_>>().join(" + "),
+        Err(_) => "other images".to_owned(),
+    }
 }
 
 /// What the run was trained on.
@@ -72,7 +87,7 @@ fn images(run: &RunFolder, config: &Config) -> String {
         Ok(Some(DataIdentity { images, classes, .. })) => {
             format!("{images} of {kind}, of {classes} classes that training did not see")
         }
-        Ok(None) | Err(_) => kind.to_owned(),
+        Ok(None) | Err(_) => kind,
     }
 }
 

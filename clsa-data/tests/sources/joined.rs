@@ -1,0 +1,80 @@
+//! Sources joined by `+`.
+
+use super::{classes, reds, write_image};
+use clsa_data::{DataError, Fault, Source, SourceKind, Split};
+use std::path::Path;
+use std::sync::Arc;
+
+fn open(text: &str, split: Split) -> Result<Arc<dyn clsa_data::Dataset>, DataError> {
+    text.parse::<Source>().unwrap().open(split)
+}
+
+/// Two folders: the classes a and b with a test split, and the classes b and c without one.
+fn folders(at: &Path) -> (String, String) {
+    for (value, image) in ["one/train/a/0.png", "one/train/b/0.png", "one/val/b/0.png", "two/b/0.png", "two/c/0.png"]
+        .into_iter()
+        .enumerate()
+    {
+        write_image(at.join(image), value as u8);
+    }
+    (at.join("one").display().to_string(), at.join("two").display().to_string())
+}
+
+#[test]
+fn a_plus_joins_where_a_kind_follows_and_belongs_to_a_path_elsewhere() {
+    let parts = |text: &str| -> Vec<(SourceKind, String)> {
+        let source: Source = text.parse().unwrap();
+        assert_eq!(source.to_string().parse::<Source>().unwrap(), source);
+        source.parts().iter().map(|part| (part.kind, part.argument.clone())).collect()
+    };
+    use SourceKind::{Flat, ImageFolder, Procedural, Wds};
+    let text = |text: &str| text.to_owned();
+    assert_eq!(parts("flat:/a+b/c++"), [(Flat, text("/a+b/c++"))]);
+    assert_eq!(parts("flat:/a+flat"), [(Flat, text("/a+flat"))], "a kind that needs a path has none here");
+    assert_eq!(parts("flat:/a+wds:/b+c.tar"), [(Flat, text("/a")), (Wds, text("/b+c.tar"))]);
+    let joined = parts("procedural+imagefolder:/a+procedural:classes=3");
+    assert_eq!((joined[0].0, &joined[1], joined[2].0), (Procedural, &(ImageFolder, text("/a")), Procedural));
+    assert!(matches!("nothing:/a+flat:/b".parse::<Source>(), Err(DataError::UnknownKind { .. })));
+}
+
+#[test]
+fn images_follow_one_another_and_classes_of_one_name_are_one() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = folders(root.path());
+    let text = format!("imagefolder:{one}+imagefolder:{two}");
+    let train = open(&text, Split::Train).unwrap();
+    assert_eq!(train.class_names(), ["a", "b", "c"]);
+    assert_eq!((reds(&*train), classes(&*train)), (vec![0, 1, 3, 4], vec![0, 1, 1, 2]));
+    assert!(train.name(2).contains("two") && train.encoded(3).unwrap().is_some());
+    let test = open(&text, Split::Test).unwrap();
+    assert_eq!((reds(&*test), classes(&*test), test.class_names().len()), (vec![2], vec![1], 3));
+    let two_alone = format!("imagefolder:{two}+imagefolder:{two}");
+    assert!(matches!(open(&two_alone, Split::Test), Err(DataError::NoSplit(_))));
+}
+
+#[test]
+fn joined_with_images_without_labels_there_are_none_and_that_is_noted() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = folders(root.path());
+    let train = open(&format!("imagefolder:{one}+flat:{two}"), Split::Train).unwrap();
+    assert_eq!((train.len(), train.class_names().len(), train.label(0).class()), (4, 0, None));
+    assert!(train.notes().iter().any(|note| note.contains("labels are not used")));
+}
+
+#[test]
+fn a_test_class_that_no_training_image_has_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = folders(root.path());
+    write_image(root.path().join("one/val/z/0.png"), 9);
+    match open(&format!("imagefolder:{one}+imagefolder:{two}"), Split::Test) {
+        Err(DataError::Refused { fault: Fault::Labels, reason, .. }) => assert!(reason.contains("`z`"), "{reason}"),
+        Err(error) => panic!("another error: {error}"),
+        Ok(_) => panic!("not refused"),
+    }
+}
+
+#[test]
+fn shards_stay_shards_only_among_themselves() {
+    let one = open("procedural:train=4+procedural:train=6", Split::Train).unwrap();
+    assert_eq!((one.len(), one.shards()), (10, None));
+}
