@@ -1,7 +1,7 @@
 //! Sources joined by `+`.
 
 use super::{classes, reds, write_image};
-use clsa_data::{DataError, Fault, Source, SourceKind, Split};
+use clsa_data::{DataError, Source, SourceKind, Split};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -62,19 +62,37 @@ fn joined_with_images_without_labels_there_are_none_and_that_is_noted() {
 }
 
 #[test]
-fn a_test_class_that_no_training_image_has_is_refused() {
+fn what_a_part_refuses_alone_is_refused_joined() {
     let root = tempfile::tempdir().unwrap();
     let (one, two) = folders(root.path());
     write_image(root.path().join("one/val/z/0.png"), 9);
     match open(&format!("imagefolder:{one}+imagefolder:{two}"), Split::Test) {
-        Err(DataError::Refused { fault: Fault::Labels, reason, .. }) => assert!(reason.contains("`z`"), "{reason}"),
+        Err(DataError::Refused { path, .. }) => assert!(path.ends_with("val/z"), "{}", path.display()),
         Err(error) => panic!("another error: {error}"),
         Ok(_) => panic!("not refused"),
     }
 }
 
+/// A shard of as many images.
+fn write_shard(path: &Path, images: usize) {
+    let picture = path.with_extension("png");
+    write_image(&picture, 7);
+    let mut shard = tar::Builder::new(std::fs::File::create(path).unwrap());
+    for number in 0..images {
+        shard.append_path_with_name(&picture, format!("{number}.png")).unwrap();
+    }
+    shard.finish().unwrap();
+}
+
 #[test]
 fn shards_stay_shards_only_among_themselves() {
-    let one = open("procedural:train=4+procedural:train=6", Split::Train).unwrap();
-    assert_eq!((one.len(), one.shards()), (10, None));
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    write_shard(&at("a.tar"), 2);
+    write_shard(&at("b.tar"), 3);
+    let (a, b) = (format!("wds:{}", at("a.tar").display()), format!("wds:{}", at("b.tar").display()));
+    let shards = open(&format!("{a}+{b}"), Split::Train).unwrap();
+    assert_eq!((shards.len(), shards.shards()), (5, Some(vec![2, 3])));
+    let mixed = open(&format!("{a}+procedural:train=12"), Split::Train).unwrap();
+    assert_eq!((mixed.len(), mixed.shards()), (14, None));
 }
