@@ -69,7 +69,7 @@ fn features_are_written_in_every_form_and_made_only_once() {
     }
     assert_eq!((names.lines().count(), labels.lines().count()), (300, 300));
 
-    // The test of the page in Python, where there is one with pandas, pyarrow, safetensors and scikit-learn.
+    // Read as their users do, where there is a Python with pandas, pyarrow, safetensors and scikit-learn.
     if let Some(python) = std::env::var_os("CLSA_PYTHON") {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/check_embeddings.py");
         Command::new(python).arg(script).arg(at).assert().success();
@@ -131,9 +131,7 @@ fn an_image_is_its_own_nearest_and_what_is_found_is_told_and_drawn() {
     assert_eq!(code, 0, "{stderr}");
     let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 8);
-    for (query, (own, found)) in
-        [("one.png", &files[3]), ("two.png", &files[5])].iter().zip(lines.chunks(4)).map(|((q, f), l)| (*q, (f, l)))
-    {
+    for ((query, own), found) in [("one.png", &files[3]), ("two.png", &files[5])].into_iter().zip(lines.chunks(4)) {
         assert!(found.iter().all(|line| line["query"] == query), "{found:?}");
         assert!(found[0]["image"].as_str().unwrap().ends_with(own.file_name().unwrap().to_str().unwrap()), "{found:?}");
         assert!(found[0]["similarity"].as_f64().unwrap() > 0.9999);
