@@ -93,7 +93,10 @@ fn is_read_without_panic_in_bounded_memory(name: &str, bytes: &[u8]) -> Result<b
     match read {
         Ok(file) => {
             let _ = weights::infer_config(&file.tensors);
-            weights::write(&folder.path().join("out.pth"), &file.tensors, Format::Pth)?;
+            // A byte of damage can name a type of numbers that PyTorch does not have.
+            if let Err(error) = weights::write(&folder.path().join("out.pth"), &file.tensors, Format::Pth) {
+                prop_assert!(error.to_string().contains("PyTorch has no storage of type"), "{error}");
+            }
         }
         Err(error) => prop_assert!(error.to_string().contains(name), "{error}"),
     }
