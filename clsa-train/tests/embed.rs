@@ -96,6 +96,10 @@ fn an_existing_file_is_kept_unless_told_and_wrong_requests_are_refused() {
         embed(at, &["--data", "imagefolder:images", "--out", "e.npy", "--force", "--stage", "layer2"]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(fs::metadata(at.join("e.npy")).unwrap().len(), 128 + 300 * 16 * 4);
+    // What a killed command has left unfinished is removed by the next.
+    fs::write(at.join(".writing-a1B2c3"), "half").unwrap();
+    embed(at, &["--data", "imagefolder:images", "--out", "e.npy", "--force"]);
+    assert!(!at.join(".writing-a1B2c3").exists());
 }
 
 #[test]
