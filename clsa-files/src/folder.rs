@@ -1,6 +1,6 @@
 //! Folders whose files become whole together.
 
-use crate::{UNFINISHED_PREFIX, folder_of, open_folder};
+use crate::{UNFINISHED_PREFIX, folder_of, open_folder, sync_folder};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -67,9 +67,9 @@ impl WholeFolder {
     /// that it does not look finished.
     pub fn commit(self, last: &str) -> io::Result<()> {
         if !self.path.is_dir() {
-            sync(&self.unfinished);
+            let _ = sync_folder(&self.unfinished);
             fs::rename(&self.unfinished, &self.path)?;
-            sync(folder_of(&self.path));
+            let _ = sync_folder(folder_of(&self.path));
             return Ok(());
         }
         let entries = fs::read_dir(&self.unfinished)?.map(|entry| entry.map(|entry| entry.file_name()));
@@ -80,12 +80,12 @@ impl WholeFolder {
         }
         match fs::remove_file(self.path.join(last)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => sync(&self.path),
+            _ => drop(sync_folder(&self.path)),
         }
         for name in names {
             fs::rename(self.unfinished.join(&name), self.path.join(&name))?;
         }
-        sync(&self.path);
+        let _ = sync_folder(&self.path);
         Ok(())
     }
 }
@@ -94,13 +94,6 @@ impl Drop for WholeFolder {
     fn drop(&mut self) {
         // Where it was committed, there is nothing of this name, or nothing in it.
         let _ = fs::remove_dir_all(&self.unfinished);
-    }
-}
-
-/// Syncs a folder, where the system can do that: renames in it last only then.
-fn sync(folder: &Path) {
-    if let Some(folder) = open_folder(folder) {
-        let _ = folder.sync_all();
     }
 }
 

@@ -40,7 +40,7 @@ impl WholeFile {
     pub fn commit(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path).map_err(|error| error.error)?;
-        sync_folder(&self.path)
+        sync_folder(folder_of(&self.path))
     }
 }
 
@@ -77,14 +77,14 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn rename_whole(unfinished: &Path, path: &Path) -> io::Result<()> {
     File::options().read(true).write(true).open(unfinished)?.sync_all()?;
     fs::rename(unfinished, path)?;
-    sync_folder(path)
+    sync_folder(folder_of(path))
 }
 
-/// Syncs the folder of a path, where the system can do that: a rename lasts only then.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match File::open(folder_of(path)) {
-        Ok(folder) if cfg!(unix) => folder.sync_all(),
-        _ => Ok(()),
+/// Syncs a folder, where the system can do that: renames in it last only then.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match open_folder(folder) {
+        Some(folder) => folder.sync_all(),
+        None => Ok(()),
     }
 }
 
