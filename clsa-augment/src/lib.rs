@@ -51,7 +51,7 @@ pub use random_blur::GaussianBlur;
 pub use seed::{SampleId, ViewId};
 pub use strong_op::{CustomStrongOp, StrongOp};
 pub use strong_policy::StrongPolicy;
-pub use view::View;
+pub use view::{EarlySize, View};
 
 /// The crate of the images that go in and come out.
 pub use image;

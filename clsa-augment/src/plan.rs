@@ -86,6 +86,12 @@ impl ViewPlan {
         std::iter::once(&self.key).chain(&self.weak).chain(&self.strong)
     }
 
+    /// The plan as it is in an epoch, counted from 0: see [`View::at_epoch`].
+    pub fn at_epoch(&self, epoch: u64) -> Self {
+        let of_epoch = |views: &[View]| views.iter().map(|view| view.at_epoch(epoch)).collect();
+        Self { key: self.key.at_epoch(epoch), weak: of_epoch(&self.weak), strong: of_epoch(&self.strong) }
+    }
+
     /// Number of views: 1 + weak + strong.
     #[allow(clippy::len_without_is_empty)] // there is always a key view
     pub fn len(&self) -> usize {

@@ -33,6 +33,10 @@ use crate::{AugmentError, ColorJitter, GaussianBlur, Normalize, Op, StrongPolicy
 pub struct View {
     /// Side of the square view in pixels.
     pub size: u32,
+    /// Sides of the view in the first epochs, where they are others, for a training that begins with small images (progressive
+    /// resizing): [`View::at_epoch`] puts them in the place of `size`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub early_sizes: Vec<EarlySize>,
     /// Range of the crop's area, as a fraction of the image's (torchvision `RandomResizedCrop`).
     pub scale: (f64, f64),
     /// Range of the crop's width divided by its height.
@@ -54,10 +58,21 @@ pub struct View {
     pub normalize: Normalize,
 }
 
+/// The side of a view in the first epochs of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlySize {
+    /// The first epoch that it is no longer for, counted from 0: with 50 it is for the first 50 epochs.
+    pub until_epoch: u64,
+    /// Side of the square view in pixels.
+    pub size: u32,
+}
+
 impl Default for View {
     fn default() -> Self {
         Self {
             size: 224,
+            early_sizes: Vec::new(),
             scale: (0.2, 1.0),
             ratio: (3.0 / 4.0, 4.0 / 3.0),
             jitter: Some(ColorJitter::default()),
@@ -86,6 +101,24 @@ impl View {
         Self { jitter: None, grayscale: 0.0, blur: None, ..Self::weak(size, scale) }
     }
 
+    /// The view as it is in an epoch, counted from 0: with the `size` of that epoch and no others.
+    ///
+    /// # Examples
+    /// ```
+    /// let view: clsa_augment::View = toml::from_str("size = 224\nearly_sizes = [{ until_epoch = 50, size = 128 }]")?;
+    /// assert_eq!((view.at_epoch(49).size, view.at_epoch(50).size), (128, 224));
+    /// # Ok::<(), toml::de::Error>(())
+    /// ```
+    pub fn at_epoch(&self, epoch: u64) -> Self {
+        let early = self.early_sizes.iter().find(|early| epoch < early.until_epoch);
+        Self { size: early.map_or(self.size, |early| early.size), early_sizes: Vec::new(), ..self.clone() }
+    }
+
+    /// The largest side that the view has in any epoch, in pixels.
+    pub fn largest_size(&self) -> u32 {
+        self.early_sizes.iter().map(|early| early.size).fold(self.size, u32::max)
+    }
+
     /// Number of values that [`Augmenter::write`](crate::Augmenter::write) fills: `3 · size · size`.
     pub fn values(&self) -> usize {
         3 * self.size as usize * self.size as usize
@@ -97,6 +130,13 @@ impl View {
     /// [`AugmentError::Setting`] with the first field that is out of range, such as `jitter.hue`.
     pub fn validate(&self) -> Result<(), AugmentError> {
         field((1..=MAX_SIDE).contains(&self.size), "size", &self.size, "from 1 to 16384 pixels")?;
+        let mut from = 0;
+        for EarlySize { until_epoch, size } in &self.early_sizes {
+            let later = *until_epoch > from;
+            field(later, "early_sizes.until_epoch", until_epoch, "a later epoch than those before it, from 1 on")?;
+            field((1..=MAX_SIDE).contains(size), "early_sizes.size", size, "from 1 to 16384 pixels")?;
+            from = *until_epoch;
+        }
         let (low, high) = self.scale;
         let ok = low > 0.0 && low <= high && high <= 1.0;
         field(ok, "scale", &self.scale, "a range (low, high) with 0 < low <= high <= 1")?;

@@ -6,6 +6,7 @@ pub mod kernels;
 pub mod weights;
 
 mod arch;
+mod batch_in_parts;
 mod compute;
 mod config;
 mod cpu;
@@ -33,6 +34,7 @@ pub use candle_nn;
 
 pub use arch::Arch;
 pub use backbone::{Mode, Stage};
+pub use batch_in_parts::BatchInParts;
 pub use compute::{Backend, Compute, EngineKind, Precision};
 pub use config::{ModelConfig, Stem};
 pub use encoder::Encoder;

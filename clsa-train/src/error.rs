@@ -22,6 +22,14 @@ pub enum TrainError {
     /// A batch without weak views.
     #[error("a step needs at least one weak view")]
     NoWeakView,
+    /// A batch that cannot be divided into the parts that it is computed in.
+    #[error("a batch of {samples} samples cannot be computed in {parts} equal parts")]
+    Parts {
+        /// The parts.
+        parts: usize,
+        /// Samples of the batch.
+        samples: usize,
+    },
     /// A view whose embedding, key or loss is NaN or infinite.
     #[error("the {what} is not finite")]
     NotFinite {
@@ -138,7 +146,7 @@ impl TrainError {
     /// Whether what was asked for is wrong, rather than the machine or the course of the training.
     pub fn is_request(&self) -> bool {
         match self {
-            Self::Unfit { .. } | Self::NoWeakView | Self::NoSuchTensor { .. } => true,
+            Self::Unfit { .. } | Self::NoWeakView | Self::Parts { .. } | Self::NoSuchTensor { .. } => true,
             Self::NotFinite { .. }
             | Self::NotFiniteOnRank { .. }
             | Self::Diverged { .. }

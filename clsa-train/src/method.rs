@@ -2,11 +2,12 @@
 
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
+use crate::losses::{self, Loss, LossQuery, StepReport};
 use crate::optimizer::Optimizer;
 use crate::shuffle_bn::Shuffle;
-use candle_core::{DType, Device, Tensor};
-use clsa_loss::{Argument, Candidates, ClsaLoss, LossOutput, MemoryBank, PendingLoss};
-use clsa_model::{Encoder, Gradients, Mode, MomentumPair, Pass};
+use candle_core::Tensor;
+use clsa_loss::{Candidates, ClsaLoss, MemoryBank};
+use clsa_model::{BatchInParts, Encoder, Gradients, Mode, MomentumPair, Pass};
 use clsa_run::{MethodConfig, StrongLoss, TrainingState};
 
 /// The views of a batch of N images, each (N, 3, H, W) with the view's own H and W.
@@ -18,19 +19,6 @@ pub struct Views {
     pub weak: Vec<Tensor>,
     /// The strong views; none for MoCo v2.
     pub strong: Vec<Tensor>,
-}
-
-/// What a step measured, before its update.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepReport {
-    /// `contrastive + alpha * ddm`.
-    pub loss: f64,
-    /// Sum of the weak views' InfoNCE terms.
-    pub contrastive: f64,
-    /// Sum of the pairs' DDM terms.
-    pub ddm: f64,
-    /// Percentage of the first weak view's samples whose positive has the highest logit.
-    pub acc1: f64,
 }
 
 /// Everything that training changes: both encoders, bank and optimizer.
@@ -47,6 +35,10 @@ pub struct Clsa {
     pub features: Option<Tensor>,
     /// Steps taken, which is also the stream of ShuffleBN.
     pub steps: u64,
+    /// How many equal parts a step's batch is computed in, one after the other, so that the activations of one are in memory at a time: 1
+    /// at first. Each part has the encoders' `bn_splits` groups of batch norm: the results are those of the whole batch
+    /// in `parts * bn_splits` groups.
+    pub parts: usize,
     /// The other ranks.
     pub communicator: Box<dyn Communicator>,
     loss: ClsaLoss,
@@ -78,6 +70,7 @@ impl Clsa {
             gradients,
             features: None,
             steps: 0,
+            parts: 1,
             communicator,
             loss,
             method: method.clone(),
@@ -90,46 +83,79 @@ impl Clsa {
     /// # Errors
     /// [`TrainError::NotFinite`] names the view at fault, [`TrainError::NotFiniteOnRank`] the rank where that is another one;
     /// then θ, the optimizer and the bank are as they were, though ξ may have followed θ already. Any other error is a
-    /// batch of the wrong shape or a tensor operation that failed.
+    /// batch of the wrong shape, one that `parts` does not divide, or a tensor operation that failed.
     pub fn step(&mut self, views: &Views, lr: f64) -> Result<StepReport> {
         let first_weak = views.weak.first().ok_or(TrainError::NoWeakView)?;
+        let samples = views.key.dim(0)?;
+        if self.parts == 0 || !samples.is_multiple_of(self.parts) {
+            return Err(TrainError::Parts { parts: self.parts, samples });
+        }
+        // ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN. No query depends on
+        // them, so that they come first, while no activations are kept.
+        self.pair.update_key()?;
+        let mut keys = vec![Keys { view: "key view", rows: self.keys(&views.key)? }];
+        if self.method.symmetric {
+            keys.push(Keys { view: "weak view 0", rows: self.keys(first_weak)? });
+        }
+        // Queries, their losses and the backward pass, of all samples or part by part.
+        self.gradients.clear();
+        let mut statistics = self.statistics_of_parts(&self.pair.query)?;
+        let mut parts = Vec::new();
+        for part in 0..self.parts {
+            parts.push(self.part(views, part * samples / self.parts, &keys)?);
+            if let Some(statistics) = &mut statistics {
+                statistics.end_part()?;
+            }
+        }
+        statistics.map_or(Ok(()), BatchInParts::end)?;
+        let (losses, features): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        self.features = Some(joined(features)?);
+        // The mean over the ranks; all numbers of the step in one copy. Nothing is updated on any rank unless they are finite on
+        // all.
+        self.communicator.average(&mut self.gradients)?;
+        let report = self.agreed(losses::report(losses)?)?;
+        // The keys of the global batch enter the bank, after the logits were formed; the optimizer moves θ.
+        self.bank.push_finite(&keys[0].rows)?;
+        self.optimizer.step(self.pair.query.parameters(), &self.gradients, lr, self.steps)?;
+        self.steps += 1;
+        Ok(report)
+    }
+
+    /// A part of the batch, from sample `first` on: its losses, and the first weak view's features.
+    fn part(&mut self, views: &Views, first: usize, keys: &[Keys]) -> Result<(Vec<Loss>, Tensor)> {
+        let whole = |images: &Tensor| Ok(images.clone());
+        let samples = views.key.dim(0)? / self.parts;
+        let narrowed = |images: &Tensor| images.narrow(0, first, samples);
+        let of_part = |images: &Tensor| if self.parts == 1 { whole(images) } else { narrowed(images) };
         // Queries: every view is its own pass with its own batch statistics, weak views first, in order.
-        let mut queries = self.queries("weak", &views.weak)?;
-        self.features = queries.first().map(|query| query.pass.features().clone());
-        queries.extend(self.queries("strong", &views.strong)?);
+        let mut queries = Vec::new();
+        for (kind, images) in [("weak", &views.weak), ("strong", &views.strong)] {
+            for (i, images) in images.iter().enumerate() {
+                queries.push(self.query(format!("{kind} view {i}"), &of_part(images)?)?);
+            }
+        }
+        let features = queries[0].pass.features().clone();
         let (weak, all): (Vec<usize>, usize) = ((0..views.weak.len()).collect(), queries.len());
         let strong: Vec<usize> = (weak.len()..all).collect();
         if self.method.symmetric {
-            queries.push(self.query("key view".to_owned(), &views.key)?);
+            queries.push(self.query("key view".to_owned(), &of_part(&views.key)?)?);
         }
-        // ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN.
-        self.pair.update_key()?;
-        let keys = self.keys(&views.key)?;
         // InfoNCE of every weak view, DDM of every pair (weak, strong), against B = [keys of all ranks ; bank].
-        let mut losses = vec![self.loss(&queries, weak.clone(), strong.clone(), "key view", &keys)?];
+        let mut losses = vec![self.loss(&queries, weak.clone(), strong.clone(), &keys[0], first)?];
         if self.method.symmetric {
-            let first_weak_keys = self.keys(first_weak)?;
             let others = weak.into_iter().skip(1).chain([all]).collect();
-            losses.push(self.loss(&queries, others, strong, "weak view 0", &first_weak_keys)?);
+            losses.push(self.loss(&queries, others, strong, &keys[1], first)?);
         }
-        // The backward pass, the mean over the ranks.
-        self.gradients.clear();
-        let names: Vec<String> = queries.iter().map(|query| query.view.clone()).collect();
+        // The loss is the mean over the batch's samples: each part has its share of it.
         for (i, query) in queries.into_iter().enumerate() {
             let mut gradients = losses.iter().filter_map(|loss| loss.gradient(i).transpose());
             if let Some(first) = gradients.next() {
                 let sum = gradients.try_fold(first?, |sum, other| -> Result<_> { Ok((sum + other?)?) })?;
-                query.pass.backward(&sum, &mut self.gradients)?;
+                let share = if self.parts == 1 { sum } else { (sum / self.parts as f64)? };
+                query.pass.backward(&share, &mut self.gradients)?;
             }
         }
-        self.communicator.average(&mut self.gradients)?;
-        // All numbers of the step in one copy. Nothing is updated on any rank unless they are finite on all.
-        let report = self.report(losses, &names)?;
-        // The keys of the global batch enter the bank, after the logits were formed; the optimizer moves θ.
-        self.bank.push_finite(&keys)?;
-        self.optimizer.step(self.pair.query.parameters(), &self.gradients, lr, self.steps)?;
-        self.steps += 1;
-        Ok(report)
+        Ok((losses, features))
     }
 
     /// What a checkpoint holds, but for what is trained beside.
@@ -143,10 +169,6 @@ impl Clsa {
         }
     }
 
-    fn queries(&self, kind: &str, images: &[Tensor]) -> Result<Vec<Query>> {
-        images.iter().enumerate().map(|(i, images)| self.query(format!("{kind} view {i}"), images)).collect()
-    }
-
     fn query(&self, view: String, images: &Tensor) -> Result<Query> {
         Ok(Query { view, pass: self.pair.query.forward(images)? })
     }
@@ -155,7 +177,7 @@ impl Clsa {
     fn keys(&self, images: &Tensor) -> Result<Tensor> {
         let encoder: &Encoder = &self.pair.key;
         let (rank, world) = (self.communicator.rank(), self.communicator.world_size());
-        let keys = if world * encoder.compute().bn_splits > 1 {
+        let keys = if world * self.parts * encoder.compute().bn_splits > 1 {
             let n = images.dim(0)?;
             let shuffle = Shuffle::new(world * n, self.seed, self.steps);
             let place = |order: &[u32]| Tensor::from_slice(order, order.len(), images.device());
@@ -163,7 +185,7 @@ impl Clsa {
             // Rows are selected where they are contiguous: the loader's images are channels-last in memory.
             let all = self.communicator.all_gather(images)?.permute((0, 2, 3, 1))?.contiguous()?;
             let shuffled = all.index_select(&mine, 0)?.permute((0, 3, 1, 2))?;
-            let keys = self.communicator.all_gather(&encoder.embed(&shuffled, Mode::Train)?)?;
+            let keys = self.communicator.all_gather(&self.embed(encoder, &shuffled)?)?;
             keys.index_select(&place(&shuffle.restore)?, 0)?
         } else {
             encoder.embed(images, Mode::Train)?
@@ -171,59 +193,58 @@ impl Clsa {
         Ok(keys.detach())
     }
 
-    /// The loss of the queries with these numbers against keys and bank. The positive of sample n of this rank is column
-    /// rank·N + n.
+    /// Embeddings of a batch in training mode, without gradient, part by part.
+    fn embed(&self, encoder: &Encoder, images: &Tensor) -> Result<Tensor> {
+        let Some(mut statistics) = self.statistics_of_parts(encoder)? else {
+            return Ok(encoder.embed(images, Mode::Train)?);
+        };
+        let mut embeddings = Vec::new();
+        for part in images.chunk(self.parts, 0)? {
+            embeddings.push(encoder.embed(&part, Mode::Train)?);
+            statistics.end_part()?;
+        }
+        statistics.end()?;
+        joined(embeddings)
+    }
+
+    /// What makes the running statistics those of the whole batch, where it is computed in parts.
+    fn statistics_of_parts(&self, encoder: &Encoder) -> Result<Option<BatchInParts>> {
+        Ok((self.parts > 1).then(|| BatchInParts::begin(encoder)).transpose()?)
+    }
+
+    /// The loss of the queries with these numbers, which are of the samples from `first` on, against keys and bank. The positive of
+    /// sample n of this rank is column rank·N + n.
     fn loss(
         &self,
         queries: &[Query],
         mut weak: Vec<usize>,
         mut strong: Vec<usize>,
-        key_view: &'static str,
-        keys: &Tensor,
+        keys: &Keys,
+        first: usize,
     ) -> Result<Loss> {
         if self.method.strong_loss == StrongLoss::InfoNce {
             // The ablation: strong views are asked for the same one-hot answer as weak ones.
             weak.append(&mut strong);
         }
-        let samples = keys.dim(0)? / self.communicator.world_size();
-        let candidates =
-            Candidates { keys, bank: Some(&self.bank), first_positive: self.communicator.rank() * samples };
+        let samples = keys.rows.dim(0)? / self.communicator.world_size();
+        let first_positive = self.communicator.rank() * samples + first;
+        let candidates = Candidates { keys: &keys.rows, bank: Some(&self.bank), first_positive };
         let embeddings = |numbers: &[usize]| -> Vec<Tensor> {
             numbers.iter().map(|&number| queries[number].pass.embedding().clone()).collect()
         };
         let pending = self.loss.begin(&embeddings(&weak), &embeddings(&strong), candidates)?;
-        Ok(Loss { weak, strong, key_view, pending })
+        let named = |numbers: Vec<usize>| -> Vec<LossQuery> {
+            numbers.into_iter().map(|number| LossQuery { number, view: queries[number].view.clone() }).collect()
+        };
+        Ok(Loss { weak: named(weak), strong: named(strong), key_view: keys.view, pending })
     }
 
-    /// The sum of the losses as numbers; `names` are those of the queries. Fails on every rank if a value is not finite on
-    /// any, so that none waits for one that has stopped.
-    fn report(&self, losses: Vec<Loss>, names: &[String]) -> Result<StepReport> {
-        let measures: Vec<&Tensor> = losses.iter().map(|loss| loss.pending.measures()).collect();
-        let measures = Tensor::cat(&measures, 0)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        let mut rest = &measures[..];
-        let of_loss: Vec<&[f64]> =
-            losses.iter().map(|loss| take(&mut rest, loss.pending.measures().elem_count())).collect();
-        let at_fault = losses.iter().zip(&of_loss).find_map(|(loss, measures)| loss.first_not_finite(measures, names));
-        let mut reports = Vec::new();
-        let mut term_at_fault = None;
-        if at_fault.is_none() {
-            for (loss, measures) in losses.into_iter().zip(of_loss) {
-                let Loss { weak, strong, pending, .. } = loss;
-                let output = pending.finish(measures)?;
-                let contrastive = weak.iter().zip(&output.contrastive_per_view).map(|view| ("contrastive", view));
-                let ddm = strong.iter().zip(&output.ddm_per_view).map(|view| ("DDM", view));
-                let mut terms = contrastive.chain(ddm);
-                let not_finite = terms.find(|(_, (_, value))| !value.is_finite());
-                let name = not_finite.map(|(term, (view, _))| format!("{term} term of {}", names[*view]));
-                term_at_fault = term_at_fault.or(name);
-                reports.push(output);
-            }
-        }
-        let not_finite = at_fault.or(term_at_fault);
-        match (self.communicator.first_failed(not_finite.is_some())?, not_finite) {
-            (_, Some(what)) => Err(TrainError::NotFinite { what }),
-            (Some(rank), None) => Err(TrainError::NotFiniteOnRank { rank }),
-            (None, None) => Ok(sum(&reports)),
+    /// The report of all ranks. Fails on every rank if a value is not finite on any, so that none waits for one that has stopped.
+    fn agreed(&self, report: std::result::Result<StepReport, String>) -> Result<StepReport> {
+        match (self.communicator.first_failed(report.is_err())?, report) {
+            (_, Err(what)) => Err(TrainError::NotFinite { what }),
+            (Some(rank), Ok(_)) => Err(TrainError::NotFiniteOnRank { rank }),
+            (None, Ok(report)) => Ok(report),
         }
     }
 }
@@ -235,52 +256,15 @@ struct Query {
     pass: Pass,
 }
 
-/// The loss of some of the queries against the keys of one view.
-struct Loss {
-    /// Numbers of the queries.
-    weak: Vec<usize>,
-    /// Numbers of the queries.
-    strong: Vec<usize>,
-    /// Which view the keys are of, for messages.
-    key_view: &'static str,
-    pending: PendingLoss,
+/// Keys of the global batch.
+struct Keys {
+    /// Which view they are of, for messages.
+    view: &'static str,
+    /// (world_size * N, dim).
+    rows: Tensor,
 }
 
-impl Loss {
-    /// The gradient to the embedding of a query, if it is one of this loss.
-    fn gradient(&self, query: usize) -> Result<Option<Tensor>> {
-        let place = |numbers: &[usize]| numbers.iter().position(|&number| number == query);
-        Ok(match (place(&self.weak), place(&self.strong)) {
-            (Some(i), _) => Some(self.pending.weak_gradient(i)?),
-            (None, Some(j)) => Some(self.pending.strong_gradient(j)?),
-            (None, None) => None,
-        })
-    }
-
-    /// The name of the first tensor that holds a value which is NaN or infinite.
-    fn first_not_finite(&self, measures: &[f64], names: &[String]) -> Option<String> {
-        Some(match self.pending.first_not_finite(measures)? {
-            Argument::Weak(i) => format!("embedding of {}", names[self.weak[i]]),
-            Argument::Strong(j) => format!("embedding of {}", names[self.strong[j]]),
-            Argument::Keys => format!("key of {}", self.key_view),
-        })
-    }
-}
-
-/// The sum of the losses; the accuracy is that of the first.
-fn sum(outputs: &[LossOutput]) -> StepReport {
-    let sum = |part: fn(&LossOutput) -> f64| outputs.iter().map(part).sum();
-    StepReport {
-        loss: sum(|output| output.total),
-        contrastive: sum(|output| output.contrastive),
-        ddm: sum(|output| output.ddm),
-        acc1: outputs.first().map_or(f64::NAN, |output| output.acc1),
-    }
-}
-
-/// The first `count` of the rest, which is then what follows them.
-fn take<'a>(rest: &mut &'a [f64], count: usize) -> &'a [f64] {
-    let (first, others) = rest.split_at(count);
-    *rest = others;
-    first
+/// The rows of all parts.
+fn joined(mut parts: Vec<Tensor>) -> Result<Tensor> {
+    Ok(if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(&parts, 0)? })
 }

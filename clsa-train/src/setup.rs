@@ -5,6 +5,7 @@ use crate::error::{Result, TrainError};
 use crate::method::Clsa;
 use crate::optimizer::Optimizer;
 use candle_core::{DType, Device};
+use clsa_augment::View;
 use clsa_data::Dataset;
 use clsa_loss::MemoryBank;
 use clsa_model::MomentumPair;
@@ -17,7 +18,7 @@ use clsa_run::Config;
 pub fn build(config: &Config, device: &Device, communicator: Box<dyn Communicator>) -> Result<Clsa> {
     let (method, seed) = (&config.method, config.train.seed);
     tune(device, config.compute.tune)?;
-    let mut pair = MomentumPair::new(&config.model, config.compute.encoders(), method.momentum, seed, device)?;
+    let mut pair = MomentumPair::new(&config.model, config.encoders(), method.momentum, seed, device)?;
     pair.query.set_feature_stage(config.knn.stage.clone()).map_err(|error| TrainError::Unfit {
         key: format!("knn.stage = {}", config.knn.stage),
         reason: error.to_string(),
@@ -32,7 +33,9 @@ pub fn build(config: &Config, device: &Device, communicator: Box<dyn Communicato
         source,
     })?;
     let optimizer = Optimizer::new(pair.query.parameters(), &config.optim)?;
-    Ok(Clsa::new(pair, bank, optimizer, method, communicator, seed))
+    let mut clsa = Clsa::new(pair, bank, optimizer, method, communicator, seed);
+    clsa.parts = config.train.accumulate;
+    Ok(clsa)
 }
 
 /// Whether a GPU is to time cuDNN's plans.
@@ -70,7 +73,7 @@ pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
     let mut sides: Vec<u32> =
         (0..probes).filter_map(|i| train.dimensions(i * images / probes).ok()).map(|(w, h)| w.min(h)).collect();
     sides.sort_unstable();
-    let largest = config.views.views().map(|view| view.size).max().unwrap_or(0);
+    let largest = config.views.views().map(View::largest_size).max().unwrap_or(0);
     match sides.get(sides.len() / 2) {
         None => unfit(format!("data.source = {source}"), "none of the images looked at could be read".to_owned()),
         Some(median) if *median < largest => unfit(

@@ -6,20 +6,20 @@ use crate::feed::Fed;
 use crate::initial::{InitialWeights, Taken};
 use crate::knn_monitor::KnnMonitor;
 use crate::label_free_monitor::LabelFreeMonitor;
-use crate::make_views::MakeViews;
 use crate::method::Clsa;
 use crate::probe_monitor::ProbeMonitor;
 use crate::setup::build;
+use crate::view_loader::ViewLoader;
 use candle_core::Device;
-use clsa_data::{Dataset, Loader, LoaderConfig};
+use clsa_data::{Dataset, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
 use clsa_run::{
     AccuracyRecord, Checkpoint, Config, LabelFreeRecord, LockedRun, Metrics, MetricsWriter, OptimConfig, Position,
     Progress, Record, StepRecord, TrainingState,
 };
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 /// How a run ended.
@@ -91,10 +91,7 @@ pub struct Trainer {
     config: Config,
     device: Device,
     clsa: Clsa,
-    loader: Loader<MakeViews>,
-    views: Arc<MakeViews>,
-    /// Sentences about images that the loader has skipped.
-    skipped: mpsc::Receiver<String>,
+    loader: ViewLoader,
     position: Position,
     /// What the first rank alone does.
     output: Option<Output>,
@@ -138,12 +135,7 @@ impl Trainer {
         };
         let run = run.filter(|_| communicator.is_first());
         let mut clsa = build(&config, &device, communicator)?;
-        let views = Arc::new(MakeViews::for_device(config.views.clone(), seed, &device)?);
-        let (sender, skipped) = mpsc::channel();
-        let loader = Loader::new(data.train.clone(), Arc::clone(&views), loader)?.on_bad_sample(move |bad| {
-            // Where nobody receives any more, there is nobody to warn.
-            let _ = sender.send(format!("sample skipped: {}", bad.reason));
-        });
+        let loader = ViewLoader::open(data.train.clone(), &config.views, loader, &device)?;
         let position = checkpoint.map_or(Position::default(), |c| c.position);
         let probe = (run.is_some() && config.probe.lr > 0.0)
             .then(|| ProbeMonitor::new(&config, &clsa.pair.query, data.train.as_ref(), data.test.clone()))
@@ -173,7 +165,7 @@ impl Trainer {
             }
             None => None,
         };
-        Ok(Self { config, device, clsa, loader, views, skipped, position, output })
+        Ok(Self { config, device, clsa, loader, position, output })
     }
 
     /// Begins with weights of a file, before the first step.
@@ -219,16 +211,18 @@ impl Trainer {
     /// The rest of an epoch. Returns whether the run was asked to stop before its end.
     fn epoch(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool> {
         let epoch = self.position.epoch;
-        let (batches, epochs) = (self.loader.batches_per_epoch(), self.config.train.epochs);
+        self.loader.turn_to(epoch)?;
+        let ViewLoader { loader, views, skipped, .. } = &self.loader;
+        let (batches, epochs) = (loader.batches_per_epoch(), self.config.train.epochs);
         let steps = epochs * batches as u64;
-        let (plan, feed) = (self.views.plan(), self.views.feed());
+        let (plan, feed) = (views.plan(), views.feed());
         let mut source =
-            self.loader.epoch(epoch, self.position.batch).map(|batch| -> Result<Fed> { Ok(feed.begin(plan, batch?)?) });
+            loader.epoch(epoch, self.position.batch).map(|batch| -> Result<Fed> { Ok(feed.begin(plan, batch?)?) });
         let mut ahead = None;
         loop {
             let start = Instant::now();
             let Some(fed) = ahead.take().or_else(|| source.next()) else { break };
-            self.skipped.try_iter().for_each(|warning| observer.warning(&warning));
+            skipped.try_iter().for_each(|warning| observer.warning(&warning));
             let fed = fed?;
             if feed.is_ahead() {
                 // The next batch is copied to the GPU while it works on this one.

@@ -103,6 +103,76 @@ fn two_ranks_equal_one_process(method: &MethodConfig) {
 }
 
 #[test]
+fn a_batch_in_parts_equals_the_whole_batch_with_as_many_batch_norm_splits() {
+    let info_nce = MethodConfig { strong_loss: StrongLoss::InfoNce, ..method() };
+    for method in [method(), MethodConfig { symmetric: true, ..method() }, info_nce] {
+        for (parts, splits) in [(2, 2), (2, 4), (4, 4)] {
+            let (samples, steps) = (16, 3);
+            let mut whole = clsa(splits, &method, Box::new(SingleProcess));
+            let mut in_parts = clsa(splits / parts, &method, Box::new(SingleProcess));
+            in_parts.parts = parts;
+            for step in 0..steps {
+                let [a, b] = [&mut whole, &mut in_parts].map(|clsa| clsa.step(&views(samples, step), 0.05).unwrap());
+                for (a, b) in [(a.loss, b.loss), (a.contrastive, b.contrastive), (a.ddm, b.ddm), (a.acc1, b.acc1)] {
+                    assert!((a - b).abs() < 1e-9, "step {step}: {a} {b}");
+                }
+            }
+            assert_equal(&weights(&in_parts), &weights(&whole), 1e-9);
+            let bank = |clsa: &Clsa| clsa.bank.rows().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert_equal(&bank(&in_parts), &bank(&whole), 1e-9);
+            let features =
+                |clsa: &Clsa| -> Vec<f64> { clsa.features.as_ref().unwrap().flatten_all().unwrap().to_vec1().unwrap() };
+            assert_equal(&features(&in_parts), &features(&whole), 1e-9);
+            for (a, b) in [(&in_parts.pair.query, &whole.pair.query), (&in_parts.pair.key, &whole.pair.key)] {
+                let (a, b) = (a.state_dict().unwrap(), b.state_dict().unwrap());
+                for (name, tensor) in &b {
+                    let values = |tensor: &Tensor| -> Vec<f64> {
+                        tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+                    };
+                    // Running statistics and numbers of batches too.
+                    assert_equal(&values(&a[name]), &values(tensor), 1e-9);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn two_ranks_in_two_parts_each_equal_one_process_in_four_parts() {
+    let (samples, method) = (4, method());
+    let mut alone = clsa(1, &method, Box::new(SingleProcess));
+    alone.parts = 4;
+    alone.step(&views(2 * samples, 0), 0.05).unwrap();
+    let ranks: Vec<_> = ThreadRank::group(2)
+        .into_iter()
+        .map(|communicator| {
+            let method = method.clone();
+            std::thread::spawn(move || {
+                let rank = communicator.rank();
+                let mut clsa = clsa(1, &method, Box::new(communicator));
+                clsa.parts = 2;
+                clsa.step(&part(&views(2 * samples, 0), rank, samples), 0.05).unwrap();
+                weights(&clsa)
+            })
+        })
+        .collect();
+    for rank in ranks {
+        assert_equal(&rank.join().unwrap(), &weights(&alone), 1e-9);
+    }
+}
+
+#[test]
+fn a_batch_that_its_parts_do_not_divide_is_refused_by_both_numbers() {
+    for parts in [0, 3] {
+        let mut clsa = clsa(1, &method(), Box::new(SingleProcess));
+        clsa.parts = parts;
+        let error = clsa.step(&views(8, 0), 0.05).unwrap_err();
+        assert_eq!(error.to_string(), format!("a batch of 8 samples cannot be computed in {parts} equal parts"));
+        assert!(error.is_request());
+    }
+}
+
+#[test]
 fn batch_norm_splits_change_the_result() {
     let loss = |splits| clsa(splits, &method(), Box::new(SingleProcess)).step(&views(8, 0), 0.05).unwrap().loss;
     assert_ne!(loss(1), loss(2));

@@ -81,6 +81,26 @@ fn an_observer_sees_what_the_metrics_record() {
 }
 
 #[test]
+fn views_have_the_sizes_of_their_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |name: &str, sizes: &str, stop_epoch: u64| {
+        let mut config = config(1);
+        let view = format!("size = 16\nearly_sizes = {sizes}");
+        config.views.weak = vec![toml::from_str(&view).unwrap()];
+        config.train.stop_epoch = stop_epoch;
+        let (_, recorded) = train(&folder.path().join(name), config, Box::new(SingleProcess));
+        recorded.steps.iter().map(|step| step.loss).collect::<Vec<f64>>()
+    };
+    let large = losses("large", "[]", 0);
+    let small = losses("small", "[{until_epoch = 9, size = 12}]", 0);
+    let grows = losses("grows", "[{until_epoch = 1, size = 12}]", 0);
+    // The first epoch has the small views' losses; then the images are large, but the weights others than those of the first.
+    assert_eq!(grows[..4], small[..4]);
+    assert!(grows[..4].iter().zip(&large).all(|(a, b)| a != b));
+    assert!(grows[4..].iter().zip(&small[4..]).all(|(a, b)| a != b));
+}
+
+#[test]
 fn ranks_share_the_data_and_only_the_first_writes_evaluates_and_is_observed() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

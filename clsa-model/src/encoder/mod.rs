@@ -43,7 +43,8 @@ pub struct Encoder {
     compute: Compute,
     device: Device,
     network: Network,
-    batches: AtomicU64,
+    /// Training passes so far.
+    batches: Arc<AtomicU64>,
     engine: Box<dyn Engine>,
     feature_stage: FeatureStage,
 }
@@ -70,7 +71,7 @@ impl Encoder {
         };
         let network = Network::new(architecture.as_ref(), Builder::new(seed, dtype, device))?;
         let engine = engine::open(compute, device, architecture.needs_candle(), &network)?;
-        let (device, batches, feature_stage) = (device.clone(), AtomicU64::new(0), FeatureStage::Backbone);
+        let (device, batches, feature_stage) = (device.clone(), Arc::default(), FeatureStage::Backbone);
         Ok(Self { architecture, compute, device, network, batches, engine, feature_stage })
     }
 
@@ -160,6 +161,11 @@ impl Encoder {
     /// The running statistics.
     pub fn running_statistics(&self) -> &[RunningStatistic] {
         &self.network.statistics
+    }
+
+    /// What counts the training passes.
+    pub(crate) fn batch_counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.batches)
     }
 
     /// Images (N, 3, H, W), of any strides (channels-last costs no copy on the CPU), to a training pass: batch norm

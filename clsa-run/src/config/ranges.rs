@@ -23,6 +23,10 @@ impl Config {
             "the bank must hold at least one batch of {batch} (train.batch_size); use a larger bank or a smaller batch"
         );
         let splits = format!("use a divisor of train.batch_size, which is {batch}");
+        let parts = format!(
+            "use a divisor of compute.bn_splits, which is {}: each part of a batch has batch norm groups of its own",
+            compute.bn_splits
+        );
         let bf16 = compute.bank == BankPrecision::Bf16 && compute.precision == Precision::F64;
         let rules = [
             rule(!self.views.weak.is_empty(), "views.weak", "[]", "name at least one weak view"),
@@ -67,6 +71,12 @@ impl Config {
                 "compute.bank",
                 "bf16",
                 "a bank in bf16 does not fit compute.precision = f64; use compute.bank = f32",
+            ),
+            rule(
+                train.accumulate > 0 && compute.bn_splits.is_multiple_of(train.accumulate),
+                "train.accumulate",
+                train.accumulate,
+                &parts,
             ),
             within(0.0..=1.0, "data.max_bad_fraction", data.max_bad_fraction, fraction),
             rule(data.prefetch > 0, "data.prefetch", data.prefetch, one),
@@ -120,6 +130,10 @@ mod tests {
             ("knn.test_samples=0", "knn.test_samples = 0"),
             ("model.width=100", "model.width"),
             ("views.key.size=0", "views.key.size"),
+            ("views.key.early_sizes=[{until_epoch=0,size=16}]", "views.key.early_sizes.until_epoch"),
+            ("views.key.early_sizes=[{until_epoch=2,size=0}]", "views.key.early_sizes.size"),
+            ("train.accumulate=0", "train.accumulate = 0: use a divisor of compute.bn_splits"),
+            ("train.accumulate=2", "train.accumulate = 2: use a divisor of compute.bn_splits, which is 1"),
         ];
         for (text, message) in cases {
             let error = Config::load("demo", &[text.to_owned()]).unwrap().validate().unwrap_err();

@@ -79,6 +79,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
 /// Numbers that the memory bank is kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,12 +101,15 @@ impl Default for ComputeConfig {
     }
 }
 
-impl ComputeConfig {
-    /// What concerns the encoders.
+impl Config {
+    /// How the encoders are computed: a pass is of one part of the batch.
     pub fn encoders(&self) -> Compute {
-        Compute { backend: self.backend, precision: self.precision, bn_splits: self.bn_splits }
+        let ComputeConfig { backend, precision, bn_splits, .. } = self.compute;
+        Compute { backend, precision, bn_splits: bn_splits / self.train.accumulate.max(1) }
     }
+}
 
+impl ComputeConfig {
     /// The dtype of the memory bank.
     pub fn bank_dtype(&self) -> DType {
         match (self.bank, self.precision) {
@@ -275,6 +282,10 @@ pub struct TrainConfig {
     pub stop_epoch: u64,
     /// Images per step and rank.
     pub batch_size: usize,
+    /// Equal parts that a batch is computed in, one after the other, so that less memory is needed. The results are those of the whole
+    /// batch: each part has its share of `compute.bn_splits`, which this must divide.
+    #[serde(skip_serializing_if = "is_one")]
+    pub accumulate: usize,
     /// Seed of weights, order and views.
     pub seed: u64,
 }
@@ -288,7 +299,7 @@ impl TrainConfig {
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { epochs: 200, stop_epoch: 0, batch_size: 256, seed: 0 }
+        Self { epochs: 200, stop_epoch: 0, batch_size: 256, accumulate: 1, seed: 0 }
     }
 }
 
