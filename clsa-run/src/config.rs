@@ -10,8 +10,8 @@ mod tables;
 pub use error::ConfigError;
 pub use presets::Preset;
 pub use tables::{
-    BankPrecision, CheckpointConfig, ComputeConfig, Config, DataConfig, EvalConfig, InitConfig, MethodConfig,
-    MonitorConfig, OptimConfig, OptimizerKind, ProbeConfig, Schedule, StrongLoss, TrainConfig,
+    BankPrecision, CheckpointConfig, ComputeConfig, Config, DataConfig, EvalConfig, InitConfig, LogConfig,
+    MethodConfig, MonitorConfig, OptimConfig, OptimizerKind, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 
 use clsa_augment::CenterCrop;

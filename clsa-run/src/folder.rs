@@ -185,7 +185,12 @@ impl RunFolder {
         self.path.join("metrics.jsonl")
     }
 
-    /// `tensorboard/`, the same scalars as events.
+    /// `metrics.csv`, the same as a table, where `log.csv` asks for it.
+    pub fn metrics_csv(&self) -> PathBuf {
+        self.path.join("metrics.csv")
+    }
+
+    /// `tensorboard/`, the same scalars as events; pictures of views, and the files of the embedding projector.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join("tensorboard")
     }

@@ -8,6 +8,7 @@ mod folder;
 mod label_free;
 mod locked_run;
 mod metrics;
+mod metrics_csv;
 mod recipe;
 mod schedule;
 mod tensorboard;
@@ -15,7 +16,7 @@ mod tensorboard;
 pub use candle_core;
 pub use checkpoint::{Checkpoint, CheckpointError, Position, TrainingState};
 pub use config::{
-    BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, InitConfig,
+    BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, InitConfig, LogConfig,
     MethodConfig, MonitorConfig, OptimConfig, OptimizerKind, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 pub use data_identity::{DataIdentity, hash_names_and_labels};

@@ -2,7 +2,8 @@
 
 use crate::folder::RunFolder;
 use crate::label_free::LabelFree;
-use crate::tensorboard::EventFile;
+use crate::metrics_csv::MetricsCsv;
+use crate::tensorboard::{EventFile, EventImage};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
@@ -25,6 +26,49 @@ pub enum Record {
     /// A record of another version of this crate, which is passed over.
     #[serde(other, skip_serializing)]
     Unknown,
+}
+
+/// The numbers of a record by the names that TensorBoard shows them under.
+pub(crate) struct Scalars {
+    pub step: u64,
+    pub epoch: u64,
+    pub values: Vec<(&'static str, f64)>,
+}
+
+impl Record {
+    /// The numbers, always in the same order; none of an unknown record.
+    pub(crate) fn scalars(&self) -> Option<Scalars> {
+        let (step, epoch, values) = match self {
+            Self::Step(at) => (
+                at.step,
+                at.epoch,
+                vec![
+                    ("train/lr", at.lr),
+                    ("train/loss", at.loss),
+                    ("train/contrastive", at.contrastive),
+                    ("train/ddm", at.ddm),
+                    ("train/acc1", at.acc1),
+                    ("train/images_per_s", at.images_per_s),
+                    ("train/data_wait_s", at.data_wait_s),
+                ],
+            ),
+            Self::Knn(at) => (at.step, at.epoch, vec![("knn/top1", at.top1), ("knn/top5", at.top5)]),
+            Self::Probe(at) => (at.step, at.epoch, vec![("probe/top1", at.top1), ("probe/top5", at.top5)]),
+            Self::LabelFree(LabelFreeRecord { step, epoch, figures }) => (
+                *step,
+                *epoch,
+                vec![
+                    ("label_free/effective_rank", figures.effective_rank),
+                    ("label_free/alignment", figures.alignment),
+                    ("label_free/uniformity", figures.uniformity),
+                    ("label_free/own_view_retrieval", figures.own_view_retrieval),
+                    ("label_free/spread", figures.spread),
+                ],
+            ),
+            Self::Unknown => return None,
+        };
+        Some(Scalars { step, epoch, values })
+    }
 }
 
 /// A training step.
@@ -108,7 +152,7 @@ impl MetricsError {
         }
     }
 
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
@@ -193,6 +237,7 @@ pub struct MetricsWriter {
     step: u64,
     /// Bytes of the file that were there before, while some of them are of later steps.
     earlier: Option<u64>,
+    csv: Option<MetricsCsv>,
     tensorboard: PathBuf,
     /// Begun by the first record.
     events: Option<EventFile>,
@@ -221,7 +266,7 @@ impl MetricsWriter {
         let repeated = kept_lines(&bytes, step).len() < bytes.len();
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(MetricsError::io(&path))?;
         let (lines, earlier) = (BufWriter::new(lines), repeated.then_some(bytes.len() as u64));
-        Ok(Self { path, lines, step, earlier, tensorboard: run.tensorboard(), events: None })
+        Ok(Self { path, lines, step, earlier, csv: None, tensorboard: run.tensorboard(), events: None })
     }
 
     /// Writes one record.
@@ -232,38 +277,36 @@ impl MetricsWriter {
         let written = serde_json::to_writer(&mut self.lines, record).map_err(io::Error::from);
         let written = written.and_then(|()| self.lines.write_all(b"\n")).and_then(|()| self.lines.flush());
         written.map_err(MetricsError::io(&self.path))?;
-        let (step, scalars) = match record {
-            Record::Step(at) => (
-                at.step,
-                vec![
-                    ("train/lr", at.lr),
-                    ("train/loss", at.loss),
-                    ("train/contrastive", at.contrastive),
-                    ("train/ddm", at.ddm),
-                    ("train/acc1", at.acc1),
-                    ("train/images_per_s", at.images_per_s),
-                    ("train/data_wait_s", at.data_wait_s),
-                ],
-            ),
-            Record::Knn(at) => (at.step, vec![("knn/top1", at.top1), ("knn/top5", at.top5)]),
-            Record::Probe(at) => (at.step, vec![("probe/top1", at.top1), ("probe/top5", at.top5)]),
-            Record::LabelFree(LabelFreeRecord { step, figures, .. }) => (
-                *step,
-                vec![
-                    ("label_free/effective_rank", figures.effective_rank),
-                    ("label_free/alignment", figures.alignment),
-                    ("label_free/uniformity", figures.uniformity),
-                    ("label_free/own_view_retrieval", figures.own_view_retrieval),
-                    ("label_free/spread", figures.spread),
-                ],
-            ),
-            Record::Unknown => return Ok(()),
-        };
+        if let Some(csv) = &mut self.csv {
+            csv.write(record)?;
+        }
+        let Some(Scalars { step, values, .. }) = record.scalars() else { return Ok(()) };
         let events = self.events()?;
-        for (tag, value) in scalars {
+        for (tag, value) in values {
             events.scalar(tag, step, value as f32).map_err(MetricsError::io(events.path()))?;
         }
         Ok(())
+    }
+
+    /// Also writes the records as rows of `metrics.csv`, from those on that the run goes on from.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn also_as_csv(&mut self, run: &RunFolder) -> Result<(), MetricsError> {
+        let bytes = fs::read(&self.path).map_err(MetricsError::io(&self.path))?;
+        let kept = kept_lines(&bytes, self.step);
+        let records = kept.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+        self.csv = Some(MetricsCsv::begin(run.metrics_csv(), records)?);
+        Ok(())
+    }
+
+    /// Writes a picture for TensorBoard.
+    ///
+    /// # Errors
+    /// The disk is full or the folder gone.
+    pub fn picture(&mut self, tag: &str, step: u64, picture: &EventImage<'_>) -> Result<(), MetricsError> {
+        let events = self.events()?;
+        events.image(tag, step, picture).map_err(MetricsError::io(events.path()))
     }
 
     /// Drops the earlier records of later steps than the one that the run goes on from: a checkpoint has taken their place.

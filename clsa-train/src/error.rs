@@ -5,6 +5,7 @@ use clsa_eval::EvalError;
 use clsa_loss::LossError;
 use clsa_model::ModelError;
 use clsa_run::{CheckpointError, MetricsError, RunError};
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// An error of the training crate.
@@ -131,6 +132,17 @@ pub enum TrainError {
     /// Records cannot be written.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// A file of the run cannot be written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A picture for TensorBoard could not be made.
+    #[error("a picture for TensorBoard cannot be made")]
+    Picture(#[source] image::ImageError),
 }
 
 impl From<EvalError> for TrainError {
@@ -148,6 +160,8 @@ impl TrainError {
         match self {
             Self::Unfit { .. } | Self::NoWeakView | Self::Parts { .. } | Self::NoSuchTensor { .. } => true,
             Self::NotFinite { .. }
+            | Self::Io { .. }
+            | Self::Picture(_)
             | Self::NotFiniteOnRank { .. }
             | Self::Diverged { .. }
             | Self::Step { .. }

@@ -2,8 +2,10 @@
 
 pub mod bench;
 mod communicator;
+mod contact_sheet;
 mod error;
 mod feed;
+mod first_batch;
 mod initial;
 mod knn_monitor;
 mod label_free_monitor;
@@ -13,6 +15,7 @@ mod method;
 mod monitored_images;
 mod optimizer;
 mod probe_monitor;
+mod projector;
 pub mod replay;
 mod setup;
 mod shuffle_bn;

@@ -3,11 +3,13 @@
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::feed::Fed;
+use crate::first_batch::record_views;
 use crate::initial::{InitialWeights, Taken};
 use crate::knn_monitor::KnnMonitor;
 use crate::label_free_monitor::LabelFreeMonitor;
 use crate::method::Clsa;
 use crate::probe_monitor::ProbeMonitor;
+use crate::projector::Projector;
 use crate::setup::build;
 use crate::view_loader::ViewLoader;
 use candle_core::Device;
@@ -104,6 +106,7 @@ struct Output {
     monitor: Option<KnnMonitor>,
     label_free: Option<LabelFreeMonitor>,
     probe: Option<ProbeMonitor>,
+    projector: Option<Projector>,
     /// Whether the evaluation of the checkpoint that the run goes on from is still to be made, because it was killed before.
     evaluation_is_due: bool,
     /// The step that the run has gone back to, until a checkpoint takes the place of those after it.
@@ -147,13 +150,17 @@ impl Trainer {
         let output = match run {
             Some(run) => {
                 let held_out = data.held_out.unwrap_or_else(|| data.train.clone());
+                let projector = config.knn.is_on().then(|| Projector::new(&config, held_out.clone(), run.folder()));
                 let label_free = config.knn.is_on().then(|| LabelFreeMonitor::new(&config, held_out));
                 let monitor = match &data.test {
                     Some(test) if config.knn.is_on() => Some(KnnMonitor::new(&config, data.train, test.clone())),
                     _ => None,
                 };
                 run.write_config(&config)?;
-                let metrics = MetricsWriter::open(run.folder(), position.step)?;
+                let mut metrics = MetricsWriter::open(run.folder(), position.step)?;
+                if config.log.csv {
+                    metrics.also_as_csv(run.folder())?;
+                }
                 let ends_an_epoch = position.step > 0 && position.batch == 0;
                 let recorded = Metrics::read(&run.folder().metrics_file())?;
                 let evaluation_is_due = ends_an_epoch
@@ -161,7 +168,7 @@ impl Trainer {
                     && recorded.knn.iter().all(|record| record.step != position.step)
                     && recorded.label_free.iter().all(|record| record.step != position.step);
                 let gone_back_to = checkpoint.map(|_| position.step);
-                Some(Output { run, metrics, monitor, label_free, probe, evaluation_is_due, gone_back_to })
+                Some(Output { run, metrics, monitor, label_free, probe, projector, evaluation_is_due, gone_back_to })
             }
             None => None,
         };
@@ -229,6 +236,10 @@ impl Trainer {
                 ahead = source.next();
             }
             let samples = fed.batch.samples.len();
+            if let Some(Output { metrics, .. }) = self.output.as_mut().filter(|_| self.position.step == 0) {
+                let data = loader.dataset().as_ref();
+                record_views(metrics, data, plan, self.config.train.seed, &fed.batch.samples)?;
+            }
             let labels = self.probe().map(|_| fed.batch.labels.clone());
             let views = feed.views(plan, &fed, &self.device)?;
             let data_wait_s = fed.batch.wait.as_secs_f64();
@@ -290,7 +301,9 @@ impl Trainer {
 
     /// What the monitors find of the query encoder, recorded and shown; returns its k-NN accuracy, percent.
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<Option<f64>> {
-        let Some(Output { metrics, monitor, label_free, probe, .. }) = &mut self.output else { return Ok(None) };
+        let Some(Output { metrics, monitor, label_free, probe, projector, .. }) = &mut self.output else {
+            return Ok(None);
+        };
         let (query, Position { step, epoch, .. }) = (&self.clsa.pair.query, self.position);
         if let Some(label_free) = label_free {
             let figures = label_free.evaluate(query, &mut |warning| observer.warning(warning))?;
@@ -304,6 +317,9 @@ impl Trainer {
             let record = AccuracyRecord { step, epoch, top1, top5 };
             metrics.write(&Record::Probe(record))?;
             observer.probe(&record);
+        }
+        if let Some(projector) = projector.as_mut().filter(|_| step > 0) {
+            projector.write(query, &mut |warning| observer.warning(warning))?;
         }
         let Some(monitor) = monitor else { return Ok(None) };
         let result = monitor.evaluate(query, &mut |warning| observer.warning(warning))?;

@@ -39,6 +39,9 @@ pub struct Config {
     /// When checkpoints are written.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
+    /// What is recorded beside `metrics.jsonl` and TensorBoard's events.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log: LogConfig,
     /// The weights that training begins with, where they are not random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<InitConfig>,
@@ -424,4 +427,12 @@ impl Default for CheckpointConfig {
     fn default() -> Self {
         Self { every: 1, every_steps: 0, keep: 3 }
     }
+}
+
+/// What is recorded beside `metrics.jsonl` and TensorBoard's events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Whether all records are also written as a table, `metrics.csv`.
+    pub csv: bool,
 }

@@ -1,0 +1,113 @@
+//! The files of TensorBoard's embedding projector: features of some held-out images, their names and classes, and thumbnails.
+
+use crate::contact_sheet::{contact_sheet, png};
+use crate::error::{Result, TrainError};
+use crate::monitored_images::MonitoredImages;
+use clsa_augment::CenterCrop;
+use clsa_data::Dataset;
+use clsa_eval::EvalError;
+use clsa_eval::features::extract_into;
+use clsa_model::Encoder;
+use clsa_run::{Config, RunFolder};
+use rayon::prelude::*;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Images at most.
+const IMAGES: usize = 1000;
+/// Images per forward pass.
+const BATCH: usize = 64;
+/// Side of a thumbnail, pixels.
+const SIDE: u32 = 32;
+
+/// A fixed subset of images, whose features are written again and again.
+pub(crate) struct Projector {
+    images: MonitoredImages,
+    transform: CenterCrop,
+    /// Where TensorBoard looks for them.
+    tensorboard: PathBuf,
+}
+
+impl Projector {
+    /// Draws the subset, of up to 1000 images, by the run's seed.
+    pub fn new(config: &Config, images: Arc<dyn Dataset>, run: &RunFolder) -> Self {
+        Self {
+            images: MonitoredImages::draw(config, "embedding projector", images, IMAGES),
+            transform: config.center_crop(),
+            tensorboard: run.tensorboard(),
+        }
+    }
+
+    /// Writes the files for the encoder as it is.
+    ///
+    /// # Errors
+    /// As the k-NN monitor's; or the folder cannot be written.
+    pub fn write(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<()> {
+        let (features, thumbnails) = self.images.look_at(warn, |dataset, indices| {
+            let mut features = String::new();
+            extract_into(encoder, dataset, indices, &self.transform, BATCH, &mut |rows| {
+                add_lines(&mut features, rows, encoder.feature_dim());
+                Ok(())
+            })?;
+            let thumbnail = |&index: &usize| Ok(contact_sheet(&[dataset.image(index)?], 1, SIDE));
+            Ok((features, indices.par_iter().map(thumbnail).collect::<std::result::Result<Vec<_>, EvalError>>()?))
+        })?;
+        let columns = (thumbnails.len() as f64).sqrt().ceil().max(1.0) as u32;
+        let sprite = png(&contact_sheet(&thumbnails, columns, SIDE)).map_err(TrainError::Picture)?;
+        let folder = self.tensorboard.join("projector");
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| TrainError::Io { path, source }
+        };
+        fs::create_dir_all(&folder).map_err(io(&folder))?;
+        let files = [
+            (folder.join("features.tsv"), features.into_bytes()),
+            (folder.join("images.tsv"), metadata(self.images.dataset.as_ref(), &self.images.indices).into_bytes()),
+            (folder.join("thumbnails.png"), sprite),
+            (self.tensorboard.join("projector_config.pbtxt"), CONFIG.as_bytes().to_vec()),
+        ];
+        for (path, bytes) in files {
+            clsa_files::write_whole(&path, &bytes).map_err(io(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// `ProjectorConfig` of TensorBoard's projector plugin, as protocol buffer text.
+const CONFIG: &str = "embeddings {
+  tensor_name: \"features of held-out images\"
+  tensor_path: \"projector/features.tsv\"
+  metadata_path: \"projector/images.tsv\"
+  sprite {
+    image_path: \"projector/thumbnails.png\"
+    single_image_dim: 32
+    single_image_dim: 32
+  }
+}
+";
+
+/// Adds a line for each row of features.
+fn add_lines(text: &mut String, rows: &[f32], dim: usize) {
+    for row in rows.chunks(dim) {
+        for (i, value) in row.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "\t" };
+            // Six digits: more than a projection shows.
+            write!(text, "{separator}{value:.5e}").expect("a string takes everything");
+        }
+        text.push('\n');
+    }
+}
+
+/// A heading, and for each image its name and class.
+fn metadata(dataset: &dyn Dataset, indices: &[usize]) -> String {
+    let mut text = "image\tclass\n".to_owned();
+    for &index in indices {
+        let class = dataset.label(index).class().and_then(|class| dataset.class_names().get(class as usize));
+        let field = |text: &str| text.replace(char::is_control, " ");
+        writeln!(text, "{}\t{}", field(&dataset.name(index)), field(class.map_or("", String::as_str)))
+            .expect("a string takes everything");
+    }
+    text
+}
