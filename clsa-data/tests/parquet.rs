@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use clsa_data::{Label, Source, Split};
+use clsa_data::{Dataset, Label, Presence, Source, Split};
 use parquet::basic::{BrotliLevel, Compression, ConvertedType, Encoding, GzipLevel, Type, ZstdLevel};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -290,6 +290,55 @@ fn columns_that_the_user_names_are_taken_and_others_are_refused() {
     }
     table(&path, &format!("{} {}", IMAGE.replace("image", "left"), IMAGE.replace("image", "right")), "");
     assert!(refusal(&root).contains("has several columns of images, left, right; name one by ?image=COLUMN"));
+}
+
+/// The training split of a file that the `datasets` library has written, with options behind its name.
+fn lists(file_and_options: &str) -> Arc<dyn Dataset> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lists");
+    let source = format!("parquet:{}/{file_and_options}", folder.display());
+    source.parse::<Source>().unwrap().open(Split::Train).unwrap()
+}
+
+/// The gray that the images are filled with.
+fn grays(data: &dyn Dataset) -> Vec<u8> {
+    (0..data.len()).map(|index| data.image(index).unwrap().get_pixel(1, 1).0[0]).collect()
+}
+
+#[test]
+fn each_image_of_a_list_is_a_sample_with_the_label_of_its_row() {
+    let data = lists("images.parquet");
+    assert_eq!(grays(data.as_ref()), [0, 1, 2, 3, 4, 5], "of rows of 2, 0, 1 and 3");
+    let labels: Vec<_> = (0..6).map(|index| data.label(index).class().unwrap()).collect();
+    assert_eq!((labels, data.class_names()), (vec![2, 2, 0, 1, 1, 1], &["cat", "dog", "owl"].map(String::from)[..]));
+    assert_eq!(data.shards(), Some(vec![3, 3]), "row groups of three rows and of one");
+    let names: Vec<String> = [2, 3].map(|index| data.name(index).rsplit_once('/').unwrap().1.to_owned()).into();
+    assert_eq!(names, ["images.parquet#group 0, image 2", "images.parquet#group 1, image 0"]);
+
+    let data = lists("unlabeled.parquet");
+    assert_eq!((grays(data.as_ref()), data.label(0)), (vec![0, 1, 2, 3, 4, 5], Label::None));
+    assert_eq!(grays(lists("images.parquet?image=pictures").as_ref()).len(), 6);
+}
+
+#[test]
+fn lists_of_labels_are_what_is_in_a_picture_and_those_of_one_label_a_class() {
+    use Presence::{Absent, Present};
+    let data = lists("labels.parquet");
+    assert_eq!((grays(data.as_ref()), data.class_names().len()), (vec![0, 1, 2, 3], 3));
+    let both = [Present, Absent, Present];
+    for (index, expected) in [both, [Absent; 3], [Absent, Present, Absent], both].into_iter().enumerate() {
+        assert_eq!(data.label(index), Label::Multi(expected.to_vec().into()), "{index}");
+    }
+    let data = lists("single.parquet");
+    let labels: Vec<_> = (0..4).map(|index| data.label(index)).collect();
+    assert_eq!(labels, [2, 0, 1, 1].map(Label::Class));
+}
+
+#[test]
+fn labels_are_left_out_where_the_user_says_none() {
+    for file in ["images.parquet", "labels.parquet", "single.parquet"] {
+        let data = lists(&format!("{file}?label=none"));
+        assert_eq!((data.label(0), data.class_names().len(), data.notes().len()), (Label::None, 0, 0), "{file}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod delta;
 #[cfg(feature = "parquet")]
 mod images;
 #[cfg(feature = "parquet")]
+mod labels;
+#[cfg(feature = "parquet")]
 mod page_header;
 #[cfg(feature = "parquet")]
 mod pages;
@@ -20,7 +22,8 @@ pub(super) static SPEC: Spec = Spec {
     argument: Argument::Place("PATTERN"),
     summary: "Hugging Face image data sets",
     details: "a folder or a pattern, named as for `wds`; columns are found by features and names, or named behind it by \
-              `?image=COLUMN&label=COLUMN`",
+              `?image=COLUMN&label=COLUMN`, and `?label=none` takes no labels; lists of images are as many samples, and \
+              lists of labels are what is in a picture",
     labeling: None,
     feature: Some("parquet"),
     #[cfg(feature = "parquet")]

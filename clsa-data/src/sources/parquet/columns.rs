@@ -4,11 +4,12 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use parquet::column::reader::{ColumnReader, get_column_reader};
-use parquet::data_type::ByteArray;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
+use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
+use super::labels::RowLabels;
 use super::pages::{self, CheckedPages};
 
 /// A file that several threads read at once: it is opened anew for each read, because the handles that `File` gives
@@ -60,19 +61,82 @@ impl Table {
             .map_err(|reason| format!("row group {group} cannot be read: {reason}"))?;
         let pages = self.reader.get_row_group(group).and_then(|group| group.get_column_page_reader(column));
         let pages = pages.map_err(|error| format!("row group {group} cannot be read: {error}"))?;
-        let pages =
-            CheckedPages::new(pages, description.max_def_level() > 0, u64::try_from(metadata.num_rows()).unwrap_or(0));
+        let is_list = description.max_rep_level() > 0;
+        let stated = if is_list { metadata.column(column).num_values() } else { metadata.num_rows() };
+        // An entry of a list, or an empty list, takes memory as it is stated.
+        let most = u64::try_from(stated).unwrap_or(0).min(self.file.len);
+        let levels = usize::from(description.max_def_level() > 0) + usize::from(is_list);
+        let pages = CheckedPages::new(pages, levels, most);
         Ok(get_column_reader(description, Box::new(pages)))
     }
 }
 
-/// Values of a column with nulls put back where the definition levels say so.
-fn spread<V: Clone>(values: Vec<V>, levels: &[i16], full: i16) -> Vec<Option<V>> {
-    if full == 0 {
-        return values.into_iter().map(Some).collect();
+/// The levels of what a column has read.
+#[derive(Default)]
+struct Levels {
+    definition: Vec<i16>,
+    repetition: Vec<i16>,
+}
+
+/// How a column's levels are read: values are there where the definition level is full.
+#[derive(Clone, Copy)]
+struct Shape {
+    full: i16,
+    /// The definition level from which on a list has an entry, which may be null.
+    entry: i16,
+    is_list: bool,
+}
+
+impl Shape {
+    fn of(table: &Table, column: usize) -> Self {
+        let column = table.reader.metadata().file_metadata().schema_descr().column(column);
+        let (full, is_list) = (column.max_def_level(), column.max_rep_level() > 0);
+        let entry = full - i16::from(column.self_type().is_optional());
+        Self { full, entry, is_list }
     }
-    let mut values = values.into_iter();
-    levels.iter().map(|&level| if level == full { values.next() } else { None }).collect()
+
+    /// The values of all rows, or of all entries of their lists, with nulls put back where the definition levels say so.
+    fn spread<V>(self, values: Vec<V>, levels: &Levels) -> Vec<Option<V>> {
+        if self.full == 0 {
+            return values.into_iter().map(Some).collect();
+        }
+        let least = if self.is_list { self.entry } else { 0 };
+        let mut values = values.into_iter();
+        let mut spread = Vec::new();
+        for &level in levels.definition.iter().filter(|&&level| level >= least) {
+            spread.push(if level == self.full { values.next() } else { None });
+        }
+        spread
+    }
+
+    /// The number of entries in each row.
+    fn lengths(self, levels: &Levels) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        for (&definition, &repetition) in levels.definition.iter().zip(&levels.repetition) {
+            if repetition == 0 {
+                lengths.push(0);
+            }
+            if let Some(last) = lengths.last_mut() {
+                *last += usize::from(definition >= self.entry);
+            }
+        }
+        lengths
+    }
+}
+
+/// All values of a column of a row group, and their levels; an error is a reason.
+fn read_all<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    group: usize,
+    rows: usize,
+) -> Result<(Vec<T::T>, Levels), String> {
+    let (mut values, mut levels) = (Vec::new(), Levels::default());
+    let mut read = || {
+        let Levels { definition, repetition } = &mut levels;
+        reader.read_records(rows, Some(definition), Some(repetition), &mut values)
+    };
+    while read().map_err(|error| format!("row group {group} cannot be read: {error}"))?.0 > 0 {}
+    Ok((values, levels))
 }
 
 /// The bytes of all images of a row group of `rows` rows; an error is a reason.
@@ -82,45 +146,45 @@ pub(super) fn read_images(
     column: usize,
     rows: usize,
 ) -> Result<Vec<Option<ByteArray>>, String> {
-    let full = table.reader.metadata().file_metadata().schema_descr().column(column).max_def_level();
-    let ColumnReader::ByteArrayColumnReader(mut typed) = table.column_reader(group, column)? else {
+    let ColumnReader::ByteArrayColumnReader(typed) = table.column_reader(group, column)? else {
         return Err("the column of images does not hold bytes".into());
     };
-    let (mut values, mut levels) = (Vec::new(), Vec::new());
-    while typed
-        .read_records(rows, Some(&mut levels), None, &mut values)
-        .map_err(|error| format!("row group {group} cannot be read: {error}"))?
-        .0
-        > 0
-    {}
-    Ok(spread(values, &levels, full))
+    let (values, levels) = read_all(typed, group, rows)?;
+    Ok(Shape::of(table, column).spread(values, &levels))
 }
 
-/// The labels of all rows of a row group, -1 where a row has none; an error is a reason.
-pub(super) fn read_labels(table: &Table, group: usize, column: usize, rows: usize) -> Result<Vec<i64>, String> {
-    let full = table.reader.metadata().file_metadata().schema_descr().column(column).max_def_level();
-    let failed = |error| format!("row group {group} cannot be read: {error}");
-    let (mut values, mut levels) = (Vec::<i64>::new(), Vec::new());
-    match table.column_reader(group, column)? {
-        ColumnReader::Int64ColumnReader(mut typed) => {
-            while typed.read_records(rows, Some(&mut levels), None, &mut values).map_err(failed)?.0 > 0 {}
-        }
-        ColumnReader::Int32ColumnReader(mut typed) => {
-            let mut narrow = Vec::new();
-            while typed.read_records(rows, Some(&mut levels), None, &mut narrow).map_err(failed)?.0 > 0 {}
-            values.extend(narrow.into_iter().map(i64::from));
-        }
-        ColumnReader::BoolColumnReader(mut typed) => {
-            let mut flags = Vec::new();
-            while typed.read_records(rows, Some(&mut levels), None, &mut flags).map_err(failed)?.0 > 0 {}
-            values.extend(flags.into_iter().map(i64::from));
-        }
+/// The number of images in each row of a row group, by a column that has a list of them or of texts beside them; an error is a reason.
+pub(super) fn read_lengths(table: &Table, group: usize, column: usize, rows: usize) -> Result<Vec<usize>, String> {
+    let ColumnReader::ByteArrayColumnReader(typed) = table.column_reader(group, column)? else {
+        return Err("the column of images does not hold bytes".into());
+    };
+    let (_, levels) = read_all(typed, group, rows)?;
+    rows_of("lists of images", group, rows, Shape::of(table, column).lengths(&levels))
+}
+
+/// The labels of all rows of a row group, a list for each row: -1 where there should be one and is none. An error is a reason.
+pub(super) fn read_labels(table: &Table, group: usize, column: usize, rows: usize) -> Result<RowLabels, String> {
+    let (values, levels) = match table.column_reader(group, column)? {
+        ColumnReader::Int64ColumnReader(typed) => read_all(typed, group, rows)?,
+        ColumnReader::Int32ColumnReader(typed) => whole(read_all(typed, group, rows)?),
+        ColumnReader::BoolColumnReader(typed) => whole(read_all(typed, group, rows)?),
         _ => return Err("the column of labels does not hold whole numbers".into()),
+    };
+    let shape = Shape::of(table, column);
+    let labels = shape.spread(values, &levels).into_iter().map(|label| label.unwrap_or(-1));
+    if !shape.is_list {
+        return Ok(RowLabels::One(rows_of("labels", group, rows, labels.collect())?));
     }
-    let labels: Vec<i64> = spread(values, &levels, full).into_iter().map(|label| label.unwrap_or(-1)).collect();
-    if labels.len() == rows {
-        Ok(labels)
-    } else {
-        Err(format!("row group {group} has {} labels for {rows} rows", labels.len()))
-    }
+    let lengths = rows_of("lists of labels", group, rows, shape.lengths(&levels))?;
+    let mut labels = labels;
+    Ok(RowLabels::Lists(lengths.into_iter().map(|length| labels.by_ref().take(length).collect()).collect()))
+}
+
+fn whole<V: Into<i64>>((values, levels): (Vec<V>, Levels)) -> (Vec<i64>, Levels) {
+    (values.into_iter().map(Into::into).collect(), levels)
+}
+
+/// What there is one of for each row.
+fn rows_of<T>(what: &str, group: usize, rows: usize, all: Vec<T>) -> Result<Vec<T>, String> {
+    if all.len() == rows { Ok(all) } else { Err(format!("row group {group} has {} {what} for {rows} rows", all.len())) }
 }

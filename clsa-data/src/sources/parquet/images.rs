@@ -10,7 +10,8 @@ use image::RgbImage;
 use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::columns::{SharedFile, Table, guarded, read_images, read_labels};
+use super::columns::{SharedFile, Table, guarded, read_images, read_labels, read_lengths};
+use super::labels::{Checked, Labels, RowLabels};
 use super::schema::{Asked, Columns};
 use crate::dataset::{Dataset, Encoded};
 use crate::decode::{Limits, decode, dimensions};
@@ -23,6 +24,15 @@ use crate::split::Split;
 
 /// Most bytes of row groups that are kept, beside those in use.
 const CACHE_BYTES: u64 = 512 << 20;
+
+/// A file, and where its images are.
+struct ImageFile {
+    table: Table,
+    /// Number of the column of images.
+    column: usize,
+    /// Whether a row has a list of them.
+    has_lists: bool,
+}
 
 /// One row group of a file.
 struct Group {
@@ -37,13 +47,11 @@ type Images = Arc<OnceLock<Result<Vec<Option<ByteArray>>, String>>>;
 
 /// A split of a data set in parquet files.
 pub(super) struct ParquetImages {
-    /// The files, each with the number of its column of images.
-    files: Vec<(Table, usize)>,
+    files: Vec<ImageFile>,
     groups: Vec<Group>,
     /// For each row group, the number of samples up to its end.
     ends: Vec<usize>,
-    /// The class of each row; empty without labels.
-    labels: Vec<i64>,
+    labels: Labels,
     notes: Vec<String>,
     classes: Vec<String>,
     cache: Mutex<VecDeque<(usize, Images)>>,
@@ -57,7 +65,7 @@ impl ParquetImages {
             files: Vec::new(),
             groups: Vec::new(),
             ends: Vec::new(),
-            labels: Vec::new(),
+            labels: Labels::None,
             notes: Vec::new(),
             classes: Vec::new(),
             cache: Mutex::default(),
@@ -65,6 +73,7 @@ impl ParquetImages {
         };
         let mut samples = 0;
         let mut labeled = None;
+        let mut labels: Option<RowLabels> = None;
         for (at, path) in pattern::files(pattern, "parquet", split)?.into_iter().enumerate() {
             let damaged = |reason: String| Fault::Damaged.at(&path, reason);
             let len = std::fs::metadata(&path).map_err(DataError::read(&path))?.len();
@@ -75,7 +84,7 @@ impl ParquetImages {
             let columns = Columns::of(table.reader.metadata().file_metadata(), &asked)
                 .map_err(|reason| Fault::Layout.at(&path, reason))?;
             if *labeled.get_or_insert(columns.label.is_some()) != columns.label.is_some() {
-                let first = printable_path(&this.files[0].0.file.path);
+                let first = printable_path(&this.files[0].table.file.path);
                 return Err(Fault::Labels.at(path, format!("is labeled otherwise than {first}")));
             }
             let mut left = len;
@@ -86,10 +95,21 @@ impl ParquetImages {
                 left = left.checked_sub(rows as u64).ok_or_else(|| {
                     damaged(format!("row group {group} states {rows} rows, more than there are bytes in the file"))
                 })?;
+                let images_of_rows = columns
+                    .images_of_rows
+                    .map(|column| guarded(|| read_lengths(&table, group, column, rows)).map_err(damaged))
+                    .transpose()?;
                 if let Some(column) = columns.label {
-                    this.labels.extend(guarded(|| read_labels(&table, group, column, rows)).map_err(damaged)?);
+                    let mut more = guarded(|| read_labels(&table, group, column, rows)).map_err(damaged)?;
+                    if let Some(of_rows) = &images_of_rows {
+                        more = more.for_images(of_rows);
+                    }
+                    labels = Some(match labels {
+                        Some(labels) => labels.with(more),
+                        None => more,
+                    });
                 }
-                samples += rows;
+                samples += images_of_rows.map_or(rows, |of_rows| of_rows.iter().sum());
                 this.ends.push(samples);
                 let bytes = u64::try_from(metadata.column(columns.image).uncompressed_size()).unwrap_or(0);
                 this.groups.push(Group { file: at, group, bytes });
@@ -98,41 +118,16 @@ impl ParquetImages {
                 this.classes = columns.classes;
                 this.notes.extend(columns.note);
             }
-            this.files.push((table, columns.image));
+            let has_lists = columns.images_of_rows.is_some();
+            this.files.push(ImageFile { table, column: columns.image, has_lists });
         }
         if samples == 0 {
             return Err(Fault::Empty.at(pattern, "has no rows"));
         }
-        this.check_labels(pattern)?;
+        let Checked { labels, classes, note } = Checked::of(labels, std::mem::take(&mut this.classes), pattern)?;
+        (this.labels, this.classes) = (labels, classes);
+        this.notes.extend(note);
         Ok(this)
-    }
-
-    /// Checks the labels and names classes that have no names. Labels that are all -1, as those of hidden test sets, are none.
-    fn check_labels(&mut self, pattern: &str) -> Result<(), DataError> {
-        if self.labels.iter().all(|&label| label == -1) {
-            if !self.labels.is_empty() {
-                self.notes.push("without labels, because each row has the label -1 or none".into());
-            }
-            self.labels.clear();
-            self.classes.clear();
-            return Ok(());
-        }
-        if let Some(row) = self.labels.iter().position(|&label| !(0..1_000_000).contains(&label)) {
-            let reason = match self.labels[row] {
-                -1 => format!("row {row} has no label, or -1, but other rows have one"),
-                label => format!("row {row} has the label {label}, which is not in 0..1000000"),
-            };
-            return Err(Fault::Labels.at(pattern, reason));
-        }
-        let largest = self.labels.iter().copied().max().unwrap_or(0);
-        if self.classes.is_empty() {
-            self.classes = (0..=largest).map(|class| class.to_string()).collect();
-        }
-        if largest as usize >= self.classes.len() {
-            let names = self.classes.len();
-            return Err(Fault::Labels.at(pattern, format!("has the label {largest}, but names for {names} classes")));
-        }
-        Ok(())
     }
 
     /// The row group of a sample, and its number there.
@@ -162,9 +157,9 @@ impl ParquetImages {
         let Group { file, group, .. } = self.groups[group];
         // Whoever comes first reads, outside the lock of the cache; others who want the same row group wait.
         images.get_or_init(|| {
-            let (table, images) = &self.files[file];
+            let ImageFile { table, column, .. } = &self.files[file];
             let rows = usize::try_from(table.reader.metadata().row_group(group).num_rows()).unwrap_or(0);
-            guarded(|| read_images(table, group, *images, rows))
+            guarded(|| read_images(table, group, *column, rows))
         });
         images
     }
@@ -201,10 +196,7 @@ impl Dataset for ParquetImages {
     }
 
     fn label(&self, index: usize) -> Label {
-        match self.labels.as_slice() {
-            [] => Label::None,
-            labels => Label::Class(labels[index] as u32),
-        }
+        self.labels.get(index)
     }
 
     fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
@@ -220,7 +212,9 @@ impl Dataset for ParquetImages {
     fn name(&self, index: usize) -> String {
         let (group, row) = self.locate(index);
         let Group { file, group, .. } = self.groups[group];
-        format!("{}#group {group}, row {row}", printable_path(&self.files[file].0.file.path))
+        let ImageFile { table, has_lists, .. } = &self.files[file];
+        let unit = if *has_lists { "image" } else { "row" };
+        format!("{}#group {group}, {unit} {row}", printable_path(&table.file.path))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {

@@ -73,17 +73,17 @@ fn count(reader: impl Read, most: u64) -> io::Result<u64> {
 /// Pages whose numbers of values are those that their bytes and their row group can hold.
 pub(super) struct CheckedPages {
     pages: Box<dyn PageReader>,
-    /// Whether the values have definition levels before them.
-    has_levels: bool,
-    /// Rows of the row group.
-    rows: u64,
+    /// How many sorts of levels, of repetition and definition, are before the values.
+    levels: usize,
+    /// Most values of a page: the rows of the row group, or the entries of its lists.
+    most: u64,
     /// Bytes that values had in common with those before them, and bytes of the pages with these.
     common: (u64, u64),
 }
 
 impl CheckedPages {
-    pub(super) fn new(pages: Box<dyn PageReader>, has_levels: bool, rows: u64) -> Self {
-        Self { pages, has_levels, rows, common: (0, 0) }
+    pub(super) fn new(pages: Box<dyn PageReader>, levels: usize, most: u64) -> Self {
+        Self { pages, levels, most, common: (0, 0) }
     }
 
     /// Checks what the decoders take memory for as it is stated; an error is a reason.
@@ -94,16 +94,20 @@ impl CheckedPages {
             }
             Page::DictionaryPage { .. } => return Ok(()),
             Page::DataPage { buf, num_values, encoding, .. } => {
-                let length = buf.first_chunk().filter(|_| self.has_levels).map(|length| u32::from_le_bytes(*length));
-                (buf, encoding, *num_values, length.map_or(0, |length| 4 + length as usize))
+                let mut start = 0;
+                for _ in 0..self.levels {
+                    let length = buf.get(start..).and_then(<[u8]>::first_chunk).copied().map_or(0, u32::from_le_bytes);
+                    start += 4 + length as usize;
+                }
+                (buf, encoding, *num_values, start)
             }
             Page::DataPageV2 { buf, num_values, encoding, def_levels_byte_len, rep_levels_byte_len, .. } => {
                 (buf, encoding, *num_values, *def_levels_byte_len as usize + *rep_levels_byte_len as usize)
             }
         };
         let values = u64::from(values);
-        if values > self.rows {
-            return Err("a page states more values than its row group has rows");
+        if values > self.most {
+            return Err("a page states more values than its row group has");
         }
         let bytes = buf.get(start..).unwrap_or_default();
         match encoding {

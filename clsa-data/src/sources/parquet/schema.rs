@@ -1,5 +1,5 @@
 //! Which columns of a parquet file hold images and labels: those that the user names, or that the features in the metadata
-//! of the `datasets` library state, or that are called as such columns are.
+//! of the `datasets` library state, or that are called as such columns are. A row has one image and one label, or lists of them.
 
 use parquet::basic::{ConvertedType, Type};
 use parquet::file::metadata::FileMetaData;
@@ -16,8 +16,12 @@ const LABELS: [&str; 9] =
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     image: Option<String>,
+    /// `none` for no labels.
     label: Option<String>,
 }
+
+/// What `?label=` takes in the place of a column.
+const NO_LABEL: &str = "none";
 
 impl Asked {
     /// Parts `PATTERN?image=COLUMN&label=COLUMN`. A `?` before anything else belongs to the pattern. An error is a reason.
@@ -44,6 +48,8 @@ impl Asked {
 pub(super) struct Columns {
     /// Number of the column with the bytes of the images.
     pub image: usize,
+    /// Where a row has a list of images: the number of the column that tells how many, a small one if there is one.
+    pub images_of_rows: Option<usize>,
     /// Number of the column of labels, if there is one.
     pub label: Option<usize>,
     /// Names of the classes; empty where the metadata has none.
@@ -57,15 +63,18 @@ impl Columns {
     pub(super) fn of(file: &FileMetaData, asked: &Asked) -> Result<Self, String> {
         let columns = file.schema_descr().columns();
         let features = features(file);
-        let feature = |name: &str, kind: &str| features[name].get("_type").and_then(Value::as_str) == Some(kind);
+        let feature =
+            |name: &str, kind: &str| element(&features[name]).get("_type").and_then(Value::as_str) == Some(kind);
         let found = |test: fn(&ColumnDescriptor) -> bool| -> Vec<Column> {
             let with_number = columns.iter().enumerate().filter(|(_, column)| test(column));
             with_number.map(|(number, column)| Column { number, name: column.path().parts()[0].clone() }).collect()
         };
 
-        let all = found(is_image);
+        // Lists of images only where no column has one in each row.
+        let (one, several) = (found(is_image), found(is_list_of_images));
+        let all = if one.is_empty() { &several } else { &one };
         let image = match &asked.image {
-            Some(name) => all.iter().find(|column| column.name == *name),
+            Some(name) => one.iter().chain(&several).find(|column| column.name == *name),
             None => {
                 let stated: Vec<&Column> = all.iter().filter(|column| feature(&column.name, "Image")).collect();
                 let nested: Vec<&Column> =
@@ -94,6 +103,7 @@ impl Columns {
 
         let all: Vec<Column> = found(is_label).into_iter().filter(|column| column.number != image.number).collect();
         let (label, note) = match &asked.label {
+            Some(name) if name == NO_LABEL => (None, None),
             Some(name) => match all.iter().find(|column| column.name == *name) {
                 Some(column) => (Some(column), None),
                 None => {
@@ -114,7 +124,9 @@ impl Columns {
             }
         };
         let classes = label.map_or(Vec::new(), |label| class_names(&features, &label.name));
-        Ok(Self { image: image.number, label: label.map(|label| label.number), classes, note })
+        let is_list = columns[image.number].max_rep_level() > 0;
+        let images_of_rows = is_list.then(|| beside(columns, image.number));
+        Ok(Self { image: image.number, images_of_rows, label: label.map(|label| label.number), classes, note })
     }
 }
 
@@ -162,7 +174,30 @@ fn is_image(column: &ColumnDescriptor) -> bool {
     alone_or_group && column.physical_type() == Type::BYTE_ARRAY && column.max_rep_level() == 0
 }
 
-/// Whole numbers that stand once in each row.
+/// Bytes that stand in a list in each row, alone or as `bytes` in a group.
+fn is_list_of_images(column: &ColumnDescriptor) -> bool {
+    let alone_or_group = match column.path().parts() {
+        [_, _, _] => column.converted_type() != ConvertedType::UTF8,
+        // A list of groups, or a group of lists.
+        [_, first, .., last] => first == "bytes" || last == "bytes",
+        _ => false,
+    };
+    alone_or_group && column.physical_type() == Type::BYTE_ARRAY && column.max_rep_level() == 1
+}
+
+/// The column of texts beside the bytes of images in lists, which has as many of them in each row; that of the bytes where there is none.
+fn beside(columns: &[std::sync::Arc<ColumnDescriptor>], image: usize) -> usize {
+    let of_image = columns[image].path().parts();
+    let is_beside = |column: &ColumnDescriptor| {
+        let (parts, levels) = (column.path().parts(), [column.max_rep_level(), column.max_def_level()]);
+        let alike = parts.len() == of_image.len() && parts.iter().zip(of_image).filter(|(a, b)| a != b).count() == 1;
+        let path = parts.iter().zip(of_image).any(|(part, of_image)| part == "path" && of_image == "bytes");
+        alike && path && levels == [columns[image].max_rep_level(), columns[image].max_def_level()]
+    };
+    columns.iter().position(|column| is_beside(column)).unwrap_or(image)
+}
+
+/// Whole numbers that stand once, or in a list, in each row.
 fn is_label(column: &ColumnDescriptor) -> bool {
     let whole = matches!(column.physical_type(), Type::INT32 | Type::INT64 | Type::BOOLEAN)
         && !matches!(
@@ -174,7 +209,8 @@ fn is_label(column: &ColumnDescriptor) -> bool {
                 | ConvertedType::TIMESTAMP_MILLIS
                 | ConvertedType::TIMESTAMP_MICROS
         );
-    whole && column.path().parts().len() == 1 && column.max_rep_level() == 0
+    let parts = column.path().parts().len();
+    whole && matches!((parts, column.max_rep_level()), (1, 0) | (3, 1))
 }
 
 /// The features that the `datasets` library writes into the metadata; null without them.
@@ -185,9 +221,18 @@ fn features(file: &FileMetaData) -> Value {
     value.and_then(|value| value.pointer("/info/features").cloned()).unwrap_or_default()
 }
 
+/// The feature of a list's elements, which versions of the library write in three ways; any other as it is.
+fn element(feature: &Value) -> &Value {
+    match feature {
+        Value::Array(of_one) => of_one.first().map_or(feature, element),
+        Value::Object(fields) => fields.get("feature").map_or(feature, element),
+        _ => feature,
+    }
+}
+
 /// Names of the classes of a label; empty where the features have none.
 fn class_names(features: &Value, label: &str) -> Vec<String> {
-    let names = features[label].get("names").and_then(Value::as_array);
+    let names = element(&features[label]).get("names").and_then(Value::as_array);
     let all: Option<Vec<String>> =
         names.map(Vec::as_slice).unwrap_or_default().iter().map(|name| name.as_str().map(String::from)).collect();
     all.unwrap_or_default()
@@ -208,6 +253,7 @@ mod tests {
             ("/d/train-?.parquet", "/d/train-?.parquet", asked(None, None)),
             ("/d?label=fine", "/d", asked(None, Some("fine"))),
             ("/d/?.parquet?image=img&label=y", "/d/?.parquet", asked(Some("img"), Some("y"))),
+            ("/d?label=none", "/d", asked(None, Some("none"))),
         ] {
             assert_eq!(Asked::parse(text).unwrap(), (pattern, expected), "{text}");
         }
