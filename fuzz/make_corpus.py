@@ -96,7 +96,13 @@ labels = pyarrow.array([0, 1, None], pyarrow.int64())
 features = {"info": {"features": {"label": {"names": ["ant", "owl"], "_type": "ClassLabel"}}}}
 labeled = pyarrow.table({"image": images, "label": labels}).replace_schema_metadata({"huggingface": json.dumps(features)})
 plain = pyarrow.table({"img": pyarrow.array([png, png]), "fine_label": pyarrow.array(["1", "0"])})
+element = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+one = {"bytes": png, "path": "1.png"}
+lists = pyarrow.table({"images": pyarrow.array([[one, one], [], None, [None, one]], pyarrow.list_(element)),
+                       "labels": pyarrow.array([[0, 1], [], [1], [0]], pyarrow.list_(pyarrow.int64()))})
 for name, table, settings in [
+    ("lists", lists, {"compression": "snappy", "row_group_size": 3}),
+    ("lists2", lists, {"compression": "none", "data_page_version": "2.0"}),
     ("snappy", labeled, {"compression": "snappy"}),
     ("plain", labeled, {"compression": "none", "use_dictionary": False}),
     ("zstd", labeled, {"compression": "zstd", "data_page_version": "2.0"}),
