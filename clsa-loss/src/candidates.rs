@@ -27,6 +27,9 @@ pub struct Candidates<'a> {
     /// The row of `keys` that is the positive of sample 0; sample n's is `first_positive + n`. On rank r with N samples
     /// each, `r * N`.
     pub first_positive: usize,
+    /// Whether the keys of other samples are negatives too (CLSA), which needs no bank; otherwise the candidates of a sample are its own
+    /// key and the bank (MoCo, He et al. 2019).
+    pub batch_negatives: bool,
 }
 
 /// Compares the weak views of the batch with one another, as SimCLR does: no keys and no bank.
@@ -81,7 +84,7 @@ impl From<InBatch> for CandidateSet<'_> {
 impl<'a> Candidates<'a> {
     /// The keys of a batch, (N, D), without a bank; the positive of sample n is row n.
     pub fn new(keys: &'a Tensor) -> Self {
-        Self { keys, bank: None, first_positive: 0 }
+        Self { keys, bank: None, first_positive: 0, batch_negatives: true }
     }
 
     /// The same with the keys of earlier batches as further negatives.
@@ -96,6 +99,12 @@ impl<'a> Candidates<'a> {
         Self { first_positive, ..self }
     }
 
+    /// The same without the keys of other samples as negatives, as in MoCo: a bank is needed.
+    #[must_use]
+    pub fn without_batch_negatives(self) -> Self {
+        Self { batch_negatives: false, ..self }
+    }
+
     /// Checks keys and bank against views of `dim` columns on `device`.
     pub(crate) fn check(&self, dim: usize, device: &Device) -> Result<(), LossError> {
         check::matrix("keys", self.keys, Some(dim))?;
@@ -104,7 +113,8 @@ impl<'a> Candidates<'a> {
             check::matrix("bank", bank.rows(), Some(dim))?;
             check::device("bank", bank.rows(), device)?;
         }
-        if self.keys.dims()[0] == 0 && self.bank.is_none_or(MemoryBank::is_empty) {
+        let no_keys = self.keys.dims()[0] == 0 || !self.batch_negatives;
+        if no_keys && self.bank.is_none_or(MemoryBank::is_empty) {
             return Err(LossError::NoCandidates);
         }
         Ok(())

@@ -58,8 +58,9 @@ impl CustomOp1 for CpuPass<'_> {
         let bank = candidates.bank.map(|bank| bank.rows().storage_and_layout());
         let bank = bank.as_ref().map(|(storage, layout)| matrix(storage, layout)).transpose()?;
 
-        let first = candidates.first_positive;
-        let last = first + self.thresholds.in_f64.len();
+        // Where own keys are added later there are none here.
+        let first = candidates.first_positive.min(keys.rows());
+        let last = (first + self.thresholds.in_f64.len()).min(keys.rows());
         let positives = parts(keys, first..last);
         let mut negatives = parts(keys, 0..first);
         negatives.extend(parts(keys, last..keys.rows()));
@@ -103,7 +104,8 @@ impl CpuPass<'_> {
         );
         // The limit is one of base-2 logits.
         let limit = f64::from(LIMIT) / log2_e;
-        if negatives.beyond_limit || positives.max.iter().any(|max| max.abs() > limit) {
+        let too_large = |max: &f64| max.is_finite() && max.abs() > limit;
+        if negatives.beyond_limit || positives.max.iter().any(too_large) {
             return None;
         }
         let result = self.joined(dim, &positives, &negatives);

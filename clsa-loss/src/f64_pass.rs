@@ -15,20 +15,18 @@ pub(crate) struct RowSums {
     pub above: Vec<u32>,
 }
 
-/// The sums over all parts, of which there is at least one, for rows (R, D) over their temperatures.
+/// The sums over all parts, for rows (R, D) over their temperatures.
 pub(crate) fn sums(scaled: &[f64], thresholds: &[f64], parts: &[Part], dim: usize) -> RowSums {
+    if parts.is_empty() {
+        return RowSums::of_none(scaled.len() / dim, thresholds.len(), dim);
+    }
     reduce(parts, &|part| sums_of_part(scaled, thresholds, part, dim), &|left, right| left.add(right, dim))
 }
 
 /// The sums over one part.
 fn sums_of_part(rows: &[f64], thresholds: &[f64], part: &Part, dim: usize) -> RowSums {
     let count = rows.len() / dim;
-    let mut sums = RowSums {
-        max: vec![f64::NEG_INFINITY; count],
-        exponentials: vec![0.0; count],
-        weighted: vec![0.0; count * dim],
-        above: vec![0; thresholds.len()],
-    };
+    let mut sums = RowSums::of_none(count, thresholds.len(), dim);
     let mut candidates = vec![0.0; BLOCK * dim];
     let mut logits = vec![0.0; BLOCK * count];
     for start in part.rows.clone().step_by(BLOCK) {
@@ -63,6 +61,16 @@ fn sums_of_part(rows: &[f64], thresholds: &[f64], part: &Part, dim: usize) -> Ro
 }
 
 impl RowSums {
+    /// The sums over no candidates.
+    fn of_none(count: usize, counted: usize, dim: usize) -> Self {
+        Self {
+            max: vec![f64::NEG_INFINITY; count],
+            exponentials: vec![0.0; count],
+            weighted: vec![0.0; count * dim],
+            above: vec![0; counted],
+        }
+    }
+
     /// Adds the sums over other candidates.
     fn add(mut self, other: Self, dim: usize) -> Self {
         for row in 0..self.max.len() {

@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 use crate::embeddings::Embeddings;
 use crate::engine::Engine;
 use crate::exact::HighLow;
+use crate::own_keys::OwnKeys;
 use crate::statistics::{Queries, Statistics};
 use crate::terms::{Constants, Terms};
 use crate::{Candidates, LossError};
@@ -41,8 +42,17 @@ pub(crate) fn terms(
     let mut inverse_temperatures = vec![1.0 / tau; weak * batch];
     inverse_temperatures.resize(rows.dims()[0], 1.0 / tau2);
     // Retrieval is counted for the first weak view.
-    let queries = Queries { rows, inverse_temperatures, positive_logits: positive_logits.get(0)?, candidates };
-    let Statistics { shift, log_sum, mean, above_positive } = engine.statistics(&queries)?;
+    let positive_logits = positive_logits.get(0)?;
+    let statistics = if candidates.batch_negatives {
+        engine.statistics(&Queries { rows, inverse_temperatures, positive_logits, candidates })?
+    } else {
+        // One pass over the bank alone; then each row's own key.
+        let own = OwnKeys::new(&rows, &positives, &inverse_temperatures, precision)?;
+        let no_keys = candidates.keys.narrow(0, 0, 0)?;
+        let candidates = Candidates { keys: &no_keys, first_positive: 0, ..candidates };
+        own.added_to(engine.statistics(&Queries { rows, inverse_temperatures, positive_logits, candidates })?)?
+    };
+    let Statistics { shift, log_sum, mean, above_positive } = statistics;
     let of_views = |statistic: &Tensor, first: usize, views: usize| {
         statistic.narrow(0, first, views * batch)?.reshape((views, batch))
     };

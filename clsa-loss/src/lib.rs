@@ -17,6 +17,7 @@ mod keys_and_bank;
 mod loss;
 mod matrix;
 mod output;
+mod own_keys;
 mod parts;
 mod pending;
 mod portable;

@@ -228,7 +228,8 @@ impl Clsa {
         }
         let samples = keys.rows.dim(0)? / self.communicator.world_size();
         let first_positive = self.communicator.rank() * samples + first;
-        let candidates = Candidates { keys: &keys.rows, bank: Some(&self.bank), first_positive };
+        let batch_negatives = self.method.batch_negatives;
+        let candidates = Candidates { keys: &keys.rows, bank: Some(&self.bank), first_positive, batch_negatives };
         let embeddings = |numbers: &[usize]| -> Vec<Tensor> {
             numbers.iter().map(|&number| queries[number].pass.embedding().clone()).collect()
         };

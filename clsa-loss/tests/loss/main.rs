@@ -7,4 +7,5 @@ mod cpu;
 mod errors;
 mod formula;
 mod in_batch;
+mod own_keys;
 mod portable;

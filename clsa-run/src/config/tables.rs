@@ -82,6 +82,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
 fn is_one(value: &usize) -> bool {
     *value == 1
 }
@@ -155,6 +159,10 @@ pub struct MethodConfig {
     pub symmetric: bool,
     /// What strong views are compared by.
     pub strong_loss: StrongLoss,
+    /// Whether the keys of the batch's other images are negatives too (CLSA); `false`: its own key and the bank are what an image's views
+    /// are compared with (MoCo).
+    #[serde(skip_serializing_if = "is_true")]
+    pub batch_negatives: bool,
 }
 
 impl Default for MethodConfig {
@@ -168,6 +176,7 @@ impl Default for MethodConfig {
             alpha: 1.0,
             symmetric: false,
             strong_loss: StrongLoss::Ddm,
+            batch_negatives: true,
         }
     }
 }

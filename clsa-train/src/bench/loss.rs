@@ -61,7 +61,7 @@ impl LossBench {
             (0..n).map(|_| Ok(Var::from_tensor(&unit()?)?.into_inner())).collect()
         };
         let (keys, weak, strong) = (unit()?, views(self.weak)?, views(self.strong)?);
-        let candidates = Candidates { keys: &keys, bank: Some(&bank), first_positive: 0 };
+        let candidates = Candidates::new(&keys).with_bank(&bank);
         let loss = ClsaLoss::default();
         let before = peak_rss_from_now_mb();
         let gpu_before = peak_gpu_mb(device);

@@ -304,7 +304,7 @@ fn a_run_leaves_its_encoder_and_the_card_says_how_it_was_trained_and_how_good_it
         "| strong views | 16 pixels of 0.2 to 1 of the area; color jitter, grayscale, blur, flip, stronger augmentations |",
         "| loss of weak views | InfoNCE, temperature 0.2 |",
         "| loss of strong views | distributional divergence, temperature 0.2, weight 1 |",
-        "| memory bank | 32 keys |",
+        "| negatives | 32 keys of a memory bank and those of the batch |",
         "| batch | 16 images |",
         "| knn k=5 T=0.07 during training, on backbone features | Top-1 accuracy |",
         "resized to 16 pixels",

@@ -35,7 +35,8 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
             },
         ));
     }
-    rows.push(("memory bank", format!("{} keys", method.bank)));
+    let negatives = if method.batch_negatives { " and those of the batch" } else { "" };
+    rows.push(("negatives", format!("{} keys of a memory bank{negatives}", method.bank)));
     let last = method.final_momentum.map(|last| format!(" to {last}")).unwrap_or_default();
     rows.push(("momentum of the key encoder", format!("{}{last}", method.momentum)));
     rows.push(("batch", format!("{} images", train.batch_size)));
