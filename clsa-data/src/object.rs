@@ -174,7 +174,7 @@ impl Object {
     }
 
     /// Begins to bring a part that is soon read as a whole; a part that does not come is asked for again when it is read.
-    #[cfg(feature = "parquet")]
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "only tables are read in parts of many blocks"))]
     pub fn fetch_ahead(&self, range: std::ops::Range<u64>) {
         match &self.place {
             Place::File { .. } => {

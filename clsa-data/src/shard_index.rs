@@ -63,7 +63,7 @@ impl OpenShard {
     /// once.
     pub(crate) fn open(object: Object, classes: &[String], opener: &Opener) -> Result<Self, DataError> {
         let is_stale = match read_index(&object, classes, opener)? {
-            Beside::Index(index) => return Ok(Self { object, index, from_file: true, is_stale: false }),
+            Beside::Index(index) => return Ok(Self { object, index: *index, from_file: true, is_stale: false }),
             Beside::Stale => true,
             Beside::Nothing => false,
         };
@@ -103,7 +103,7 @@ const KEPT: &str = "index";
 /// What is beside a shard.
 enum Beside {
     /// An index that was made for the shard as it is now.
-    Index(ShardIndex),
+    Index(Box<ShardIndex>),
     /// One that was made for an earlier shard.
     Stale,
     Nothing,
@@ -139,7 +139,7 @@ fn read_index(shard: &Object, classes: &[String], opener: &Opener) -> Result<Bes
     };
     let is_of_shard: Result<bool, DataError> =
         if is_of_names(&index, classes) && is_of_time { is_of_shard() } else { Ok(false) };
-    Ok(if is_of_shard? { Beside::Index(index) } else { Beside::Stale })
+    Ok(if is_of_shard? { Beside::Index(index.into()) } else { Beside::Stale })
 }
 
 /// Whether the labels of an index became numbers by these names, if by any.

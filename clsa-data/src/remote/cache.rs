@@ -26,6 +26,13 @@ pub(super) struct Cache {
     allowance: Mutex<u64>,
 }
 
+/// A file in the cache.
+struct Kept {
+    used: SystemTime,
+    size: u64,
+    path: PathBuf,
+}
+
 impl Cache {
     /// The cache in a folder, which is made where it is not there.
     ///
@@ -90,9 +97,9 @@ impl Cache {
             // Other processes write too: the folder is looked through before much can have been added.
             let part = (self.most / 16).max(bytes);
             let (kept, mut files) = self.files()?;
-            files.sort_by_key(|(used, _, _)| *used);
+            files.sort_by_key(|file| file.used);
             let mut excess = kept.saturating_add(part).saturating_sub(self.most);
-            for (_, size, path) in files {
+            for Kept { size, path, .. } in files {
                 if excess == 0 {
                     break;
                 }
@@ -111,8 +118,8 @@ impl Cache {
         Ok(())
     }
 
-    /// The bytes of all files, and each with when it was used and its size.
-    fn files(&self) -> io::Result<(u64, Vec<(SystemTime, u64, PathBuf)>)> {
+    /// The bytes of all files, and those that may be removed.
+    fn files(&self) -> io::Result<(u64, Vec<Kept>)> {
         let (mut kept, mut files) = (0, Vec::new());
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?.path();
@@ -126,7 +133,8 @@ impl Cache {
                 if file.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
                     has_unfinished = true;
                 } else {
-                    files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), file.path()));
+                    let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    files.push(Kept { used, size: metadata.len(), path: file.path() });
                 }
             }
             if has_unfinished {

@@ -80,7 +80,7 @@ impl RemoteObject {
     }
 
     /// Fetches the blocks of a part that are not at hand, several at once. What fails is seen when it is read.
-    #[cfg(feature = "parquet")]
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "only tables are read in parts of many blocks"))]
     pub fn fetch_all(&self, range: Range<u64>) {
         let end = range.end.min(self.len()).div_ceil(BLOCK);
         let next = AtomicU64::new(range.start / BLOCK);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
@@ -16,9 +16,12 @@ use object_store::{BackoffConfig, Error, Extensions, GetOptions, GetRange, Objec
 use super::cache::Cache;
 use super::object::RemoteObject;
 use super::settings::Settings;
-use super::transport::{Attempts, Connector};
+use super::transport::{Attempts, Connector, Last};
 use crate::error::{DataError, Fault};
 use crate::remote_error::{RemoteError, RemoteFault};
+
+/// Most objects of a folder that a pattern is compared with.
+const MOST_LISTED: usize = 1_000_000;
 
 /// The stores of one source.
 #[derive(Default)]
@@ -67,6 +70,11 @@ impl Stores {
         let (store, _) = self.store(pattern)?;
         let prefix = folder.map(|folder| path_of(pattern, folder)).transpose()?;
         let mut found = store.list(pattern, prefix.as_ref())?;
+        if found.len() > MOST_LISTED {
+            let reason =
+                format!("is in a folder with more than {MOST_LISTED} objects; name a folder of fewer, or use braces");
+            return Err(Fault::Pattern.at(pattern, reason));
+        }
         found.sort();
         let addresses = found.into_iter().map(|key| format!("s3://{bucket}/{key}"));
         Ok(addresses.filter(|address| wanted.matches_with(address, options)).map(PathBuf::from).collect())
@@ -122,11 +130,13 @@ pub(super) struct Store {
     /// What tells the objects of this store from those of others.
     pub name: String,
     pub cache: Arc<Cache>,
+    others: Attempts,
 }
 
 impl Store {
     fn new(base: &str, shared: Shared) -> Result<Self, DataError> {
         let Shared { settings, connector, cache } = shared;
+        let others = connector.others.clone();
         let backoff = BackoffConfig { init_backoff: settings.backoff, max_backoff: Duration::from_secs(15), base: 2.0 };
         let retry = RetryConfig { backoff, max_retries: settings.retries, retry_timeout: 4 * settings.timeout };
         // The errors of these constructors may quote variables of the environment.
@@ -144,7 +154,7 @@ impl Store {
                     [object_store::aws::AmazonS3ConfigKey::S3Endpoint, object_store::aws::AmazonS3ConfigKey::Endpoint]
                         .iter()
                         .find_map(|key| builder.get_config_value(key));
-                let store = builder.with_retry(retry).with_http_connector(connector).build();
+                let store = builder.with_retry(retry).with_http_connector(connector.without_redirects()).build();
                 let store = store.map_err(|_| wrong("check the variables AWS_* of the environment"))?;
                 (Box::new(store), format!("{} {base}", endpoint.unwrap_or_default()))
             }
@@ -153,14 +163,14 @@ impl Store {
                 (Box::new(store.map_err(|_| wrong("check the name of the host"))?), base.to_owned())
             }
         };
-        Ok(Self { store, name, cache })
+        Ok(Self { store, name, cache, others })
     }
 
     /// The size and version of an object.
     fn head(&self, address: &str, path: &Path) -> Result<ObjectMeta, RemoteError> {
         let (attempts, options) = options();
         let asked = self.store.get_opts(path, GetOptions { head: true, ..options });
-        wait(asked).map(|answer| answer.meta).map_err(|error| remote_error(address, &error, &attempts))
+        wait(asked).map(|answer| answer.meta).map_err(|error| self.error(address, &error, &attempts))
     }
 
     /// A part of an object that has this version.
@@ -186,7 +196,7 @@ impl Store {
             Ok((found, bytes)) if same_version(&found, meta) => Ok(bytes),
             Ok(_) | Err(Error::Precondition { .. }) => Err(changed()),
             Err(error) => {
-                let error = remote_error(address, &error, &attempts);
+                let error = self.error(address, &error, &attempts);
                 match error.fault {
                     RemoteFault::Missing => Err(RemoteError {
                         reason: "is no longer there; bring it back and go on".into(),
@@ -203,9 +213,50 @@ impl Store {
 
     /// The keys of all objects below a folder.
     fn list(&self, address: &str, folder: Option<&Path>) -> Result<Vec<String>, RemoteError> {
-        let listed = wait(self.store.list(folder).try_collect::<Vec<ObjectMeta>>());
-        let listed = listed.map_err(|error| remote_error(address, &error, &Attempts::default()))?;
+        let listed = wait(self.store.list(folder).take(MOST_LISTED + 1).try_collect::<Vec<ObjectMeta>>());
+        let listed = listed.map_err(|error| self.error(address, &error, &Attempts::default()))?;
         Ok(listed.into_iter().map(|meta| meta.location.to_string()).collect())
+    }
+
+    /// The sentence for an error of object_store. Its own words are not used: they hold answers of servers, which may quote what
+    /// was sent.
+    fn error(&self, address: &str, error: &Error, attempts: &Attempts) -> RemoteError {
+        let (last, last_other) = (attempts.last(), self.others.last());
+        // Lists and credentials count for no object, and object_store does not tell their errors apart.
+        let other = if last.count == 0 { last_other.status } else { None };
+        let (fault, reason) = match (error, other) {
+            (Error::NotFound { .. }, _) | (_, Some(404)) => {
+                (RemoteFault::Missing, "is not there, or its name is not whole".to_owned())
+            }
+            (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => {
+                let reason = "may not be read; check the credentials in the environment (AWS_ACCESS_KEY_ID and its like), and \
+                              that there is an object of this name";
+                (RemoteFault::Forbidden, reason.to_owned())
+            }
+            (Error::NotSupported { .. }, _) => {
+                let reason =
+                    "is on a server that gives whole files alone, and no parts of them; copy it to this machine";
+                (RemoteFault::NoRanges, reason.to_owned())
+            }
+            _ if last.count == 0 && last_other.count > 0 => {
+                let what = last_other.what;
+                let reason = format!(
+                    "cannot be asked for: {what}; check the address of the store and the credentials, and go on"
+                );
+                (RemoteFault::Unreachable, reason)
+            }
+            _ if last.count == 0 => {
+                let reason = "cannot be read: the answer of the server makes no sense; check that it serves files, and the address";
+                (RemoteFault::Unreachable, reason.to_owned())
+            }
+            _ => {
+                let Last { count, what, .. } = last;
+                let often = if count == 1 { String::new() } else { format!(" at the last of {count} attempts") };
+                let reason = format!("cannot be read: {what}{often}; check the network and the server, and go on");
+                (RemoteFault::Unreachable, reason)
+            }
+        };
+        RemoteError { address: address.to_owned(), fault, reason }
     }
 }
 
@@ -224,34 +275,6 @@ fn options() -> (Attempts, GetOptions) {
     let mut extensions = Extensions::new();
     extensions.insert(attempts.clone());
     (attempts, GetOptions { extensions, ..GetOptions::default() })
-}
-
-/// The sentence for an error of object_store. Its own words are not used: they hold answers of servers, which may quote what
-/// was sent.
-fn remote_error(address: &str, error: &Error, attempts: &Attempts) -> RemoteError {
-    let (count, last) = attempts.last();
-    let (fault, reason) = match error {
-        Error::NotFound { .. } => (RemoteFault::Missing, "is not there, or its name is not whole".to_owned()),
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            let reason = "may not be read; check the credentials in the environment (AWS_ACCESS_KEY_ID and its like), and \
-                          that there is an object of this name";
-            (RemoteFault::Forbidden, reason.to_owned())
-        }
-        Error::NotSupported { .. } => {
-            let reason = "is on a server that gives whole files alone, and no parts of them; copy it to this machine";
-            (RemoteFault::NoRanges, reason.to_owned())
-        }
-        _ if count == 0 => (
-            RemoteFault::Unreachable,
-            "the store gave no answer that makes sense; check its address and credentials".into(),
-        ),
-        _ => {
-            let often = if count == 1 { String::new() } else { format!(" at the last of {count} attempts") };
-            let reason = format!("cannot be read: {last}{often}; check the network and the server, and go on");
-            (RemoteFault::Unreachable, reason)
-        }
-    };
-    RemoteError { address: address.to_owned(), fault, reason }
 }
 
 /// Waits for a request on this thread. It has an executor of its own, because it really blocks (`transport`).

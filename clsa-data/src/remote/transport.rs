@@ -29,16 +29,26 @@ const METADATA: &str = "169.254.169.254";
 
 /// What became of the requests of one read, for its message. It travels with them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Attempts(Arc<Mutex<(usize, String)>>);
+pub(super) struct Attempts(Arc<Mutex<Last>>);
+
+/// The last of some attempts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Last {
+    /// How many there were.
+    pub count: usize,
+    /// The status of its answer, if there was one.
+    pub status: Option<u16>,
+    /// What became of it, in the words of a message.
+    pub what: String,
+}
 
 impl Attempts {
-    fn add(&self, what: String) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = (kept.0 + 1, what);
+    fn add(&self, status: Option<u16>, what: String) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Last { count: last.count + 1, status, what };
     }
 
-    /// How many there were, and what became of the last one.
-    pub fn last(&self) -> (usize, String) {
+    pub fn last(&self) -> Last {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -47,16 +57,23 @@ impl Attempts {
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     agent: ureq::Agent,
+    /// For addresses without encryption; the other one follows nobody to these.
+    unencrypted: ureq::Agent,
     /// For the addresses of a cloud's metadata.
     impatient: ureq::Agent,
     allow_http: bool,
+    /// Whether redirections are followed; those of S3 are errors, because a request is signed for one host.
+    follows: bool,
+    /// What became of requests that no attempts travel with: those for a list or for credentials.
+    pub others: Attempts,
 }
 
 impl Connector {
     pub fn new(settings: &Settings) -> Self {
-        let agent = |connect: Duration| {
+        let agent = |connect: Duration, https_only: bool| {
             ureq::Agent::config_builder()
                 .http_status_as_error(false)
+                .https_only(https_only)
                 .timeout_connect(Some(connect.min(settings.timeout)))
                 .timeout_per_read(Some(STALLED.min(settings.timeout)))
                 .timeout_per_call(Some(settings.timeout))
@@ -65,7 +82,21 @@ impl Connector {
                 .build()
                 .into()
         };
-        Self { agent: agent(STALLED), impatient: agent(Duration::from_secs(1)), allow_http: settings.allow_http }
+        Self {
+            agent: agent(STALLED, true),
+            unencrypted: agent(STALLED, false),
+            impatient: agent(Duration::from_secs(1), false),
+            allow_http: settings.allow_http,
+            follows: true,
+            others: Attempts::default(),
+        }
+    }
+}
+
+impl Connector {
+    /// The same without following redirections.
+    pub fn without_redirects(self) -> Self {
+        Self { follows: false, ..self }
     }
 }
 
@@ -90,13 +121,19 @@ fn no_answer(kind: HttpErrorKind, what: impl Into<String>) -> HttpError {
 impl HttpService for Connector {
     /// Waits on this thread: each read has an executor of its own (`store`), so that nobody else waits with it.
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let attempts = request.extensions().get::<Attempts>().cloned().unwrap_or_default();
+        let attempts = request.extensions().get::<Attempts>().unwrap_or(&self.others).clone();
         let answer = self.ask(request);
         match &answer {
             Ok(answer) if answer.status().is_success() => {}
-            Ok(answer) => attempts.add(format!("the server answered with status {}", answer.status().as_u16())),
+            Ok(answer) => {
+                let status = answer.status();
+                let region = if status.is_redirection() { ", as for a bucket of another AWS_REGION" } else { "" };
+                let what = format!("the server answered with status {}{region}", status.as_u16());
+                attempts.add(Some(status.as_u16()), what);
+            }
             Err(error) => {
-                attempts.add(std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string));
+                let what = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+                attempts.add(None, what);
             }
         }
         answer
@@ -107,16 +144,21 @@ impl Connector {
     fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (parts, body) = request.into_parts();
         let host = parts.uri.authority().map_or("", |place| place.as_str());
-        if parts.uri.scheme_str() != Some("https") && !self.allow_http && !is_this_machine(host) {
+        let is_encrypted = parts.uri.scheme_str() == Some("https");
+        if !is_encrypted && !self.allow_http && !is_this_machine(host) {
             let reason = format!("the server's address is not encrypted; set {}=true", crate::address::ALLOW_HTTP);
             return Err(no_answer(HttpErrorKind::Unknown, reason));
         }
         let of_metadata = host.starts_with(METADATA);
-        let agent = if of_metadata { &self.impatient } else { &self.agent };
+        let agent = match (of_metadata, is_encrypted) {
+            (true, _) => &self.impatient,
+            (false, true) => &self.agent,
+            (false, false) => &self.unencrypted,
+        };
         let failed = |error: ureq::Error| {
             if of_metadata {
-                let reason = "no credentials are in the environment; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
-                              AWS_SKIP_SIGNATURE=true for what everyone may read";
+                let reason = "no credentials are in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+                              AWS_SKIP_SIGNATURE=true for what everyone may read)";
                 no_answer(HttpErrorKind::Unknown, reason)
             } else {
                 transport_error(&error)
@@ -124,10 +166,17 @@ impl Connector {
         };
         let asked = asked_range(&parts.headers);
         let is_head = parts.method == Method::HEAD;
+        let redirects = if self.follows { 10 } else { 0 };
         // A body that is none must be one of no length to ureq, which otherwise sends it in chunks.
         let answer = match body.as_bytes().filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => agent.run(http::Request::from_parts(parts, bytes.to_vec())),
-            None => agent.run(http::Request::from_parts(parts, ())),
+            Some(bytes) => {
+                let request = agent.configure_request(http::Request::from_parts(parts, bytes.to_vec()));
+                agent.run(request.max_redirects(redirects).max_redirects_will_error(self.follows).build())
+            }
+            None => {
+                let request = agent.configure_request(http::Request::from_parts(parts, ()));
+                agent.run(request.max_redirects(redirects).max_redirects_will_error(self.follows).build())
+            }
         };
         let (mut parts, body) = answer.map_err(failed)?.into_parts();
         parts.extensions.clear();

@@ -20,7 +20,7 @@ pub(super) static SPEC: Spec = Spec {
     argument: Argument::Objects("PATTERN"),
     summary: "Hugging Face image data sets",
     details: "a folder or a pattern, named as for `wds`; columns are found by features and names, or named behind it by \
-              `?image=COLUMN&label=COLUMN`",
+              `?image=COLUMN&label=COLUMN`; also `https://` and `s3://` (feature `remote`)",
     labeling: None,
     feature: Some("parquet"),
     #[cfg(feature = "parquet")]

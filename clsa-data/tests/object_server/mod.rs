@@ -202,7 +202,7 @@ impl Server {
     fn list(&self, asked: &Asked) -> String {
         let value = |name: &str| {
             let value = asked.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-            value.unwrap_or_default().replace("%2F", "/")
+            value.unwrap_or_default().replace("%2F", "/").replace("%20", " ").replace('+', " ")
         };
         let bucket = asked.path.split('/').next().unwrap_or_default().to_owned();
         let (prefix, after) = (value("prefix"), value("continuation-token"));
