@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::printable::{printable, printable_path};
+use crate::remote_error::RemoteError;
 use crate::sample_error::{SampleError, names_nothing};
 use crate::split::Split;
 
@@ -57,6 +58,9 @@ pub enum DataError {
         #[source]
         error: io::Error,
     },
+    /// An object on another machine cannot be read.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A file or folder cannot be written.
     #[error("{}: {error}", printable_path(path))]
     Write {
@@ -178,6 +182,7 @@ impl DataError {
             | Self::FeatureOff { .. }
             | Self::Config { .. } => true,
             Self::Read { error, .. } => names_nothing(error),
+            Self::Remote(error) => error.is_request(),
             Self::Write { .. }
             | Self::BadSample(_)
             | Self::TooManyBad { .. }

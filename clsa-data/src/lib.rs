@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod dataset;
 mod decode;
 mod error;
@@ -13,12 +14,16 @@ mod jpeg;
 mod label;
 mod listing;
 mod loader;
+mod object;
 pub mod order;
 pub mod pack;
 mod pattern;
 mod planes;
 mod printable;
 mod random;
+#[cfg(feature = "remote")]
+mod remote;
+mod remote_error;
 mod sample_error;
 pub mod shard_index;
 mod source;
@@ -35,6 +40,7 @@ pub use guard::is_guarded;
 pub use image;
 pub use label::{Label, Labeling, Presence};
 pub use loader::{BadSample, Batch, Batches, Loader, LoaderConfig, OnError};
+pub use remote_error::{RemoteError, RemoteFault};
 pub use sample_error::SampleError;
 pub use source::{Source, SourcePart, Splits};
 pub use sources::SourceKind;

@@ -127,6 +127,8 @@ fn write_shards(
             for (&index, file) in chunk.iter().zip(files) {
                 done += 1;
                 match file {
+                    // Nothing is said of the image: shards without it would pass for whole ones.
+                    Err(SampleError::Remote(error)) => return Err(error.into()),
                     Err(error) => report.bad.push(error.to_string()),
                     Ok(file) => {
                         if shard.as_ref().is_some_and(|shard| shard.bytes >= options.shard_bytes)

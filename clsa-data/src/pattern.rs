@@ -7,7 +7,9 @@ mod folder;
 
 use std::path::{Path, PathBuf};
 
+use crate::address::is_address;
 use crate::error::{DataError, Fault};
+use crate::object::Opener;
 use crate::printable::printable_path;
 use crate::split::{Split, Stated};
 use folder::folder_files;
@@ -22,20 +24,30 @@ const MOST: usize = 1_000_000;
 ///   as `train` and `validation`, state the split ([`Stated`]); without any, all are the training split.
 /// * A pattern with `{split}`: that is replaced by the first word of the split that names a file.
 /// * Any other pattern names the training split, unless the words in the names state both splits.
-pub(crate) fn files(pattern: &str, extension: &str, split: Split) -> Result<Vec<PathBuf>, DataError> {
+///
+/// A pattern of addresses is the same, but for a folder, which ends with `/`. That an object is there is only known when it is
+/// opened.
+pub(crate) fn files(pattern: &str, extension: &str, split: Split, opener: &Opener) -> Result<Vec<PathBuf>, DataError> {
     let no_split = || {
         let way = "name it by a folder with files train* and val* or test*, or with {split} in the pattern";
         DataError::no_split(split, pattern, format!("has no {split} split; {way}"))
     };
     let folder = Path::new(pattern);
+    if is_address(pattern) && pattern.ends_with('/') {
+        let files = expand(&format!("{pattern}*.{extension}"), opener)?;
+        if files.is_empty() {
+            return Err(Fault::Layout.at(pattern, format!("has no .{extension} file")));
+        }
+        return Parted::by_words(files, folder)?.of_folder(split, folder);
+    }
     if folder.is_dir() {
         let files = folder_files(folder, extension)?;
         return Parted::by_words(files, folder)?.of_folder(split, folder);
     }
     if pattern.contains("{split}") {
         for word in split.roles().iter().flat_map(|role| role.words()) {
-            let files = expand(&pattern.replace("{split}", word))?;
-            if !files.is_empty() {
+            let files = expand(&pattern.replace("{split}", word), opener)?;
+            if opener.may_be_there(&files)? {
                 let files = existing(files)?;
                 // `{split}*` names `train_val-0.tar` too.
                 let parted = Parted::by_words(files.clone(), &common_folder(&files))?;
@@ -51,7 +63,7 @@ pub(crate) fn files(pattern: &str, extension: &str, split: Split) -> Result<Vec<
         }
         return Err(no_split());
     }
-    let files = expand(pattern)?;
+    let files = expand(pattern, opener)?;
     if files.is_empty() {
         return Err(Fault::Missing.at(pattern, "names no file"));
     }
@@ -138,18 +150,22 @@ fn common_folder(files: &[PathBuf]) -> PathBuf {
 }
 
 fn existing(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
-    match files.iter().find(|file| !file.is_file()) {
+    match files.iter().find(|file| !is_address(file) && !file.is_file()) {
         Some(missing) => Err(Fault::Missing.at(missing, "is not a file that can be read")),
         None => Ok(files),
     }
 }
 
 /// All paths that a pattern stands for: braces first, whether the files exist or not, then `*` and `?` by what exists.
-fn expand(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+fn expand(pattern: &str, opener: &Opener) -> Result<Vec<PathBuf>, DataError> {
     let mut paths = Vec::new();
     for text in expand_braces(pattern).map_err(|reason| Fault::Pattern.at(pattern, reason))? {
         if !text.contains(['*', '?']) {
             paths.push(PathBuf::from(text));
+            continue;
+        }
+        if is_address(&text) {
+            paths.extend(opener.list(&text)?);
             continue;
         }
         let found = glob::glob(&text).map_err(|error| Fault::Pattern.at(pattern, error.to_string()))?;

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::printable::printable;
+use crate::remote_error::RemoteError;
 
 /// Why one sample cannot be turned into an image.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum SampleError {
         /// The limit.
         limit: u64,
     },
+    /// The machine that it lies on does not give it: nothing is said of the image itself, and a loader never skips it.
+    #[error(transparent)]
+    Remote(RemoteError),
 }
 
 impl SampleError {
@@ -54,6 +58,7 @@ impl SampleError {
     pub fn is_request(&self) -> bool {
         match self {
             Self::Read { error, .. } => names_nothing(error),
+            Self::Remote(error) => error.is_request(),
             Self::Decode { .. } | Self::TooManyBytes { .. } | Self::TooManyPixels { .. } => true,
         }
     }

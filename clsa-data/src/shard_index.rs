@@ -13,20 +13,21 @@ pub(crate) mod scan;
 mod seal;
 
 use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use clsa_files::{remove_abandoned, write_whole};
 use rayon::prelude::*;
 
+use crate::address::{is_address, sibling};
 use crate::error::{DataError, Fault};
+use crate::object::{Object, Opener, Reader};
 use crate::pattern;
 use crate::printable::printable_path;
 use crate::split::Split;
-use crate::text::{read_at_most, read_text};
+use crate::text::{MAX_LIST, decode_text};
 use format::ShardIndex;
 use labels::names_digest;
 use scan::scan;
@@ -35,16 +36,21 @@ use seal::{is_sealed, seal};
 /// Samples of a shard that are compared with its index when it is opened.
 const LOOKED_AT: usize = 4;
 
+/// Name of the index of a shard.
+fn index_name(shard: &Path) -> OsString {
+    let mut name = shard.file_name().unwrap_or_default().to_owned();
+    name.push(".idx");
+    name
+}
+
 /// Path of the index of a shard.
 fn index_path(shard: &Path) -> PathBuf {
-    let mut name = shard.as_os_str().to_owned();
-    name.push(".idx");
-    name.into()
+    sibling(shard, &index_name(shard))
 }
 
 /// What is known of a shard when it is opened.
 pub(crate) struct OpenShard {
-    pub path: PathBuf,
+    pub object: Object,
     pub index: ShardIndex,
     /// Whether the index was made earlier, so that a sample is only to be trusted when its digest is the same.
     from_file: bool,
@@ -53,21 +59,37 @@ pub(crate) struct OpenShard {
 }
 
 impl OpenShard {
-    /// Opens a shard by its index file, or else by all its headers.
-    pub(crate) fn open(path: PathBuf, classes: &[String]) -> Result<Self, DataError> {
-        if let Some(index) = read_index(&path, classes)? {
-            return Ok(Self { path, index, from_file: true, is_stale: false });
-        }
-        let is_stale = index_path(&path).is_file();
-        Ok(Self { index: scan(&path, classes)?, path, from_file: false, is_stale })
+    /// Opens a shard by its index file, or else by all its headers. What those of an object say is kept, so that they are read
+    /// once.
+    pub(crate) fn open(object: Object, classes: &[String], opener: &Opener) -> Result<Self, DataError> {
+        let is_stale = match read_index(&object, classes, opener)? {
+            Beside::Index(index) => return Ok(Self { object, index: *index, from_file: true, is_stale: false }),
+            Beside::Stale => true,
+            Beside::Nothing => false,
+        };
+        let kept = object.kept(KEPT).and_then(|bytes| ShardIndex::from_bytes(&bytes).ok());
+        let kept = kept.filter(|index| index.size == object.len() && is_of_names(index, classes));
+        let index = match kept {
+            Some(index) => index,
+            None => {
+                let index = scan(&object, classes)?;
+                object.keep(KEPT, &index.to_bytes())?;
+                index
+            }
+        };
+        Ok(Self { object, index, from_file: false, is_stale })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.object.path()
     }
 
     /// Checks that headers and labels of a sample are those that its index was made from.
-    pub(crate) fn check(&self, shard: &mut File, sample: usize) -> io::Result<()> {
+    pub(crate) fn check(&self, shard: &mut Reader, sample: usize) -> io::Result<()> {
         if !self.from_file || is_sealed(shard, &self.index, sample)? {
             return Ok(());
         }
-        let index = printable_path(index_path(&self.path));
+        let index = printable_path(index_path(self.path()));
         Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("the shard is another than {index} was made for; delete that"),
@@ -75,39 +97,54 @@ impl OpenShard {
     }
 }
 
-/// The index file of a shard; `None` if there is none that was made for the shard as it is now.
-fn read_index(shard: &Path, classes: &[String]) -> Result<Option<ShardIndex>, DataError> {
-    let path = index_path(shard);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let mut file = File::open(shard).map_err(DataError::read(shard))?;
-    let metadata = file.metadata().map_err(DataError::read(shard))?;
-    // A sample takes 1024 bytes of the shard, and what the index has of its name and labels hardly more than the shard.
-    let bytes = read_at_most(&path, metadata.len().saturating_mul(4).saturating_add(1 << 20))?;
-    if ShardIndex::is_old(&bytes) {
-        return Ok(None);
-    }
-    let index = ShardIndex::from_bytes(&bytes).map_err(|reason| Fault::Index.at(&path, reason))?;
-    if metadata.len() != index.size {
-        let (size, expected) = (metadata.len(), index.size);
-        let reason =
-            format!("has {size} bytes, but its index was made for {expected}; if the shard is whole, delete the index");
-        return Err(Fault::Index.at(shard, reason));
-    }
-    let is_of_names = index.classes == 0 || index.classes == names_digest(classes);
-    let is_of_time = index.modified == modified(&metadata);
-    // The times of two files can be the same: a few samples tell at once, each one when it is read.
-    let mut first_last = (0..LOOKED_AT).map(|at| at * index.len().saturating_sub(1) / (LOOKED_AT - 1));
-    let is_of_shard =
-        index.len() == 0 || first_last.all(|sample| is_sealed(&mut file, &index, sample).unwrap_or(false));
-    Ok((is_of_names && is_of_time && is_of_shard).then_some(index))
+/// Name under which the index of an object is kept on this machine.
+const KEPT: &str = "index";
+
+/// What is beside a shard.
+enum Beside {
+    /// An index that was made for the shard as it is now.
+    Index(Box<ShardIndex>),
+    /// One that was made for an earlier shard.
+    Stale,
+    Nothing,
 }
 
-/// When a file was last written, in nanoseconds since 1970; 0 where that is not known.
-fn modified(metadata: &Metadata) -> u64 {
-    let since = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    since.map_or(0, |since| since.as_nanos() as u64)
+/// The index file of a shard.
+fn read_index(shard: &Object, classes: &[String], opener: &Opener) -> Result<Beside, DataError> {
+    let path = index_path(shard.path());
+    // A sample takes 1024 bytes of the shard, and what the index has of its name and labels hardly more than the shard.
+    let most = shard.len().saturating_mul(4).saturating_add(1 << 20);
+    let Some(bytes) = opener.read_beside(shard.path(), &index_name(shard.path()), most)? else {
+        return Ok(Beside::Nothing);
+    };
+    if ShardIndex::is_old(&bytes) {
+        return Ok(Beside::Stale);
+    }
+    let index = ShardIndex::from_bytes(&bytes).map_err(|reason| Fault::Index.at(&path, reason))?;
+    if shard.len() != index.size {
+        let (size, expected) = (shard.len(), index.size);
+        let reason =
+            format!("has {size} bytes, but its index was made for {expected}; if the shard is whole, delete the index");
+        return Err(Fault::Index.at(shard.path(), reason));
+    }
+    let is_of_time = shard.modified().is_none_or(|modified| modified == index.modified);
+    // The times of two files can be the same: a few samples tell at once, each one when it is read. Of an object the first
+    // one has to do, because each may be far away.
+    let looked_at = if shard.modified().is_some() { LOOKED_AT } else { 1 };
+    let is_of_shard = || {
+        let mut reader = shard.reader().map_err(|error| shard.error(error))?;
+        let mut samples = (0..looked_at).map(|at| at * index.len().saturating_sub(1) / (LOOKED_AT - 1));
+        let sealed = index.len() == 0 || samples.all(|sample| is_sealed(&mut reader, &index, sample).unwrap_or(false));
+        shard.failure().map_or(Ok(sealed), |failure| Err(failure.into()))
+    };
+    let is_of_shard: Result<bool, DataError> =
+        if is_of_names(&index, classes) && is_of_time { is_of_shard() } else { Ok(false) };
+    Ok(if is_of_shard? { Beside::Index(index.into()) } else { Beside::Stale })
+}
+
+/// Whether the labels of an index became numbers by these names, if by any.
+fn is_of_names(index: &ShardIndex, classes: &[String]) -> bool {
+    index.classes == 0 || index.classes == names_digest(classes)
 }
 
 /// Writes the index of a shard beside it, for shards that other tools made. `classes` are the names that `.cls` files
@@ -127,8 +164,9 @@ pub fn write_index(shard: &Path, classes: &[String]) -> Result<(), DataError> {
 
 /// Writes the index of a shard and returns it.
 fn write_scanned(shard: &Path, classes: &[String]) -> Result<ShardIndex, DataError> {
-    let (mut index, path) = (scan(shard, classes)?, index_path(shard));
-    seal(shard, &mut index).map_err(DataError::read(shard))?;
+    let (object, path) = (Opener::default().open(shard)?, index_path(shard));
+    let mut index = scan(&object, classes)?;
+    seal(&object, &mut index).map_err(DataError::read(shard))?;
     write_whole(&path, &index.to_bytes()).map_err(DataError::write(&path))?;
     Ok(index)
 }
@@ -158,8 +196,13 @@ pub struct IndexReport {
 /// # Ok::<(), clsa_data::DataError>(())
 /// ```
 pub fn write_indexes(pattern: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<IndexReport, DataError> {
-    let mut shards = pattern::files(pattern, "tar", Split::Train)?;
-    match pattern::files(pattern, "tar", Split::Test) {
+    if is_address(pattern) {
+        let reason = "an index is written beside its shard on this machine alone; make it there, and copy both";
+        return Err(Fault::Output.at(pattern, reason));
+    }
+    let opener = Opener::default();
+    let mut shards = pattern::files(pattern, "tar", Split::Train, &opener)?;
+    match pattern::files(pattern, "tar", Split::Test, &opener) {
         Ok(test) => shards.extend(test),
         Err(DataError::NoSplit(_)) => {}
         Err(error) => return Err(error),
@@ -170,7 +213,7 @@ pub fn write_indexes(pattern: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Res
     for folder in folders {
         remove_abandoned(&folder).map_err(DataError::write(&folder))?;
     }
-    let classes = class_names(&shards)?;
+    let classes = class_names(&shards, &opener)?;
     let done = AtomicU64::new(0);
     let samples = shards.par_iter().map(|shard| {
         let index = write_scanned(shard, &classes)?;
@@ -185,11 +228,10 @@ pub fn write_indexes(pattern: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Res
 pub(crate) const CLASSES_FILE: &str = "classes.txt";
 
 /// The names of the classes beside the first shard; empty without that file.
-pub(crate) fn class_names(shards: &[PathBuf]) -> Result<Vec<String>, DataError> {
-    match shards.first().map(|shard| shard.with_file_name(CLASSES_FILE)) {
-        Some(path) if path.is_file() => {
-            Ok(read_text(&path)?.trim_end().lines().map(|line| line.trim_end().to_string()).collect())
-        }
-        _ => Ok(Vec::new()),
-    }
+pub(crate) fn class_names(shards: &[PathBuf], opener: &Opener) -> Result<Vec<String>, DataError> {
+    let Some(first) = shards.first() else { return Ok(Vec::new()) };
+    let Some(bytes) = opener.read_beside(first, CLASSES_FILE.as_ref(), MAX_LIST)? else { return Ok(Vec::new()) };
+    let text =
+        decode_text(&bytes).map_err(|reason| Fault::Unsupported.at(sibling(first, CLASSES_FILE.as_ref()), reason))?;
+    Ok(text.trim_end().lines().map(|line| line.trim_end().to_string()).collect())
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::address;
 use crate::dataset::Dataset;
 use crate::decode::Limits;
 use crate::error::{DataError, NoSplit};
@@ -52,11 +53,15 @@ pub struct SourcePart {
 impl SourcePart {
     /// `text` is what the user wrote.
     fn checked(kind: SourceKind, argument: &str, text: impl FnOnce() -> String) -> Result<Self, DataError> {
+        let text = || address::without_secrets(&text());
         let argument = match kind.spec().argument {
-            Argument::Place(_) if argument.is_empty() => {
+            Argument::Place(_) | Argument::Objects(_) if argument.is_empty() => {
                 return Err(DataError::NoPath { text: text(), form: kind.form() });
             }
-            Argument::Place(_) => with_home(argument).map_err(|reason| DataError::Options { text: text(), reason })?,
+            Argument::Place(_) | Argument::Objects(_) => {
+                let refused = |reason: String| DataError::Options { text: text(), reason };
+                check_address(kind, argument).and_then(|()| with_home(argument)).map_err(refused)?
+            }
             Argument::Options(in_full) => {
                 in_full(argument).map_err(|reason| DataError::Options { text: text(), reason })?
             }
@@ -66,9 +71,13 @@ impl SourcePart {
 
     fn open(&self, split: Split, limits: Limits) -> Result<Arc<dyn Dataset>, DataError> {
         let spec = self.kind.spec();
+        let off = |feature| DataError::FeatureOff { text: self.to_string(), feature };
+        if address::is_address(&self.argument) && !cfg!(feature = "remote") {
+            return Err(off("remote"));
+        }
         match spec.open {
             Some(open) => open(&self.argument, split, limits),
-            None => Err(DataError::FeatureOff { text: self.to_string(), feature: spec.feature.unwrap_or_default() }),
+            None => Err(off(spec.feature.unwrap_or_default())),
         }
     }
 }
@@ -164,6 +173,26 @@ impl Source {
     }
 }
 
+/// Checks an argument that is an address on another machine. An error is a reason.
+fn check_address(kind: SourceKind, argument: &str) -> Result<(), String> {
+    if !address::is_address(argument) {
+        return Ok(());
+    }
+    let is_column = |options: &str| options.starts_with("image=") || options.starts_with("label=");
+    let pattern = match argument.rsplit_once('?') {
+        Some((pattern, options)) if kind == SourceKind::Parquet && is_column(options) => pattern,
+        Some(_) | None => argument,
+    };
+    match kind.spec().argument {
+        Argument::Objects(_) => address::check(pattern, address::allows_http()),
+        Argument::Place(_) | Argument::Options(_) => {
+            let kinds = SourceKind::ALL.iter().filter(|kind| matches!(kind.spec().argument, Argument::Objects(_)));
+            let kinds: Vec<&str> = kinds.map(|kind| kind.name()).collect();
+            Err(format!("is on another machine, from which only {} are read; copy it to this one", kinds.join(" and ")))
+        }
+    }
+}
+
 /// The argument with the home folder for a `~` that begins it, which shells leave alone behind a colon. An error is a reason.
 fn with_home(argument: &str) -> Result<String, String> {
     let Some(rest) = argument.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
@@ -200,7 +229,9 @@ impl FromStr for Source {
             let (name, argument) = part.split_once(':').unwrap_or((part, ""));
             match SourceKind::named(name) {
                 Some(kind) => SourcePart::checked(kind, argument, || text.into()),
-                None => Err(DataError::UnknownKind { text: text.into(), forms: SourceKind::forms() }),
+                None => {
+                    Err(DataError::UnknownKind { text: address::without_secrets(text), forms: SourceKind::forms() })
+                }
             }
         };
         Ok(Self { parts: parts(text).into_iter().map(parse).collect::<Result<_, _>>()? })
@@ -213,7 +244,7 @@ fn parts(text: &str) -> Vec<&str> {
         let name = rest.split([':', '+']).next().unwrap_or_default();
         let is_whole = rest.len() == name.len() || rest[name.len()..].starts_with('+');
         SourceKind::named(name).is_some_and(|kind| match kind.spec().argument {
-            Argument::Place(_) => !is_whole,
+            Argument::Place(_) | Argument::Objects(_) => !is_whole,
             Argument::Options(_) => true,
         })
     };

@@ -9,11 +9,11 @@ mod flat;
 pub(crate) mod idx;
 mod imagefolder;
 pub(crate) mod list;
-mod parquet;
+pub(crate) mod parquet;
 pub(crate) mod procedural;
 mod spec;
 pub(crate) mod voc;
-mod wds;
+pub(crate) mod wds;
 
 use std::fmt;
 
@@ -91,7 +91,7 @@ impl SourceKind {
     /// How a source of this kind is written: `imagefolder:PATH`.
     pub fn form(self) -> String {
         match self.spec().argument {
-            Argument::Place(place) => format!("{}:{place}", self.name()),
+            Argument::Place(place) | Argument::Objects(place) => format!("{}:{place}", self.name()),
             Argument::Options(_) => self.name().into(),
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::{DataError, Fault};
 
 /// Most bytes of a list of names.
-const MAX_LIST: u64 = 16 << 20;
+pub(crate) const MAX_LIST: u64 = 16 << 20;
 
 /// Reads a list of names.
 pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {

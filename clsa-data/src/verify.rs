@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use crate::error::DataError;
+use crate::sample_error::SampleError;
 use crate::source::Splits;
 use crate::split::Split;
 
@@ -36,7 +37,8 @@ pub struct BadFile {
 /// each sample, from any thread.
 ///
 /// # Errors
-/// [`DataError::Config`] if the threads cannot be started. Bad samples are no error, but are in the report.
+/// [`DataError::Config`] if the threads cannot be started, [`DataError::Remote`] if a store on another machine fails. Bad samples are
+/// no error, but are in the report.
 ///
 /// # Examples
 /// ```
@@ -60,18 +62,22 @@ pub fn verify(
     let done = AtomicU64::new(0);
     let mut bad = Vec::new();
     for (split, dataset) in splits.iter() {
-        let found: Vec<BadFile> = pool.install(|| {
+        let found: Result<Vec<BadFile>, DataError> = pool.install(|| {
             (0..dataset.len())
                 .into_par_iter()
                 .filter_map(|index| {
                     let result = dataset.image(index);
                     progress(done.fetch_add(1, Ordering::Relaxed) + 1, samples as u64);
-                    let reason = result.err()?.to_string();
-                    Some(BadFile { split, index, name: dataset.name(index), reason })
+                    match result.err()? {
+                        SampleError::Remote(error) => Some(Err(error.into())),
+                        error => {
+                            Some(Ok(BadFile { split, index, name: dataset.name(index), reason: error.to_string() }))
+                        }
+                    }
                 })
                 .collect()
         });
-        bad.extend(found);
+        bad.extend(found?);
     }
     Ok(VerifyReport { samples, bad })
 }

@@ -155,6 +155,14 @@ impl From<EvalError> for TrainError {
 pub type Result<T> = std::result::Result<T, TrainError>;
 
 impl TrainError {
+    /// Whether a store of images on another machine has failed: nothing is wrong with the run, which may go on later.
+    pub fn is_of_store(&self) -> bool {
+        let is_of_image = |error: &SampleError| matches!(error, SampleError::Remote(_));
+        matches!(self, Self::Data(DataError::Remote(_)))
+            || matches!(self, Self::Sample(error) if is_of_image(error))
+            || matches!(self, Self::Eval(error) if matches!(&**error, EvalError::Sample(error) if is_of_image(error)))
+    }
+
     /// Whether what was asked for is wrong, rather than the machine or the course of the training.
     pub fn is_request(&self) -> bool {
         match self {

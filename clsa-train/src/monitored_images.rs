@@ -1,7 +1,7 @@
 //! A fixed subset of images that a monitor looks at again and again.
 
 use crate::error::{Result, TrainError};
-use clsa_data::{Dataset, Label, OnError};
+use clsa_data::{Dataset, Label, OnError, SampleError};
 use clsa_eval::{EvalError, random_subset};
 use clsa_run::Config;
 use rayon::prelude::*;
@@ -39,7 +39,10 @@ impl MonitoredImages {
         look: impl Fn(&dyn Dataset, &[usize]) -> std::result::Result<T, EvalError>,
     ) -> Result<T> {
         match look(&*self.dataset, &self.indices) {
-            Err(EvalError::Sample(_)) if self.on_error == OnError::Skip => {
+            // A store that fails says nothing of an image.
+            Err(EvalError::Sample(error))
+                if self.on_error == OnError::Skip && !matches!(error, SampleError::Remote(_)) =>
+            {
                 self.leave_out_bad(warn)?;
                 Ok(look(&*self.dataset, &self.indices)?)
             }
@@ -51,7 +54,10 @@ impl MonitoredImages {
     fn leave_out_bad(&mut self, warn: &mut dyn FnMut(&str)) -> Result<()> {
         let images = self.indices.len();
         let reason = |&index: &usize| Some((index, self.dataset.image(index).err()?));
-        let bad: Vec<_> = self.indices.par_iter().filter_map(reason).collect();
+        let mut bad: Vec<_> = self.indices.par_iter().filter_map(reason).collect();
+        if let Some(at) = bad.iter().position(|(_, error)| matches!(error, SampleError::Remote(_))) {
+            return Err(bad.swap_remove(at).1.into());
+        }
         for (_, reason) in &bad {
             warn(&format!("left out of the {}: {reason}", self.monitor));
         }

@@ -187,7 +187,8 @@ impl Trainer {
     /// Trains to the end or to `train.stop_epoch`, or until `stop` is set: then the step is finished and a checkpoint written.
     ///
     /// # Errors
-    /// A loss that is not finite, more bad images than allowed, or a disk that is full. The checkpoints stay.
+    /// A loss that is not finite, more bad images than allowed, or a disk that is full. The checkpoints stay. Where a store of images
+    /// on another machine fails ([`TrainError::is_of_store`]), a checkpoint is written before.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
         if self.output.is_some()
             && let Some(note) = portable_on_gpu(&self.config, &self.clsa.pair.query)
@@ -201,8 +202,15 @@ impl Trainer {
             after = self.evaluate(observer)?;
         }
         while self.position.epoch < last {
-            if self.epoch(stop, observer)? {
-                return Ok(End::Stopped(self.checkpoint()?));
+            match self.epoch(stop, observer) {
+                Ok(true) => return Ok(End::Stopped(self.checkpoint()?)),
+                Ok(false) => {}
+                Err(error) => {
+                    if error.is_of_store() && self.position.step > 0 {
+                        self.checkpoint()?;
+                    }
+                    return Err(error);
+                }
             }
             let done = self.position.epoch;
             if done.is_multiple_of(self.config.checkpoint.every) || done == last {

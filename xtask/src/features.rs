@@ -1,9 +1,11 @@
 //! Which features `clsa` is built with, beyond its default ones.
 //!
-//! The rule: those of CUDA if the option `--device` names a GPU. A build keeps what it compiled for either set of features,
+//! The rule: those of CUDA if the option `--device` names a GPU; `remote` if an argument names images on another machine, or a
+//! configuration does, which an argument names itself or by the folder of its run. A build keeps what it compiled for either set of features,
 //! so that going to and fro between them costs nothing.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 /// The feature of a program for GPUs.
 pub const CUDA: &str = "cuda";
@@ -14,6 +16,29 @@ pub fn names_gpu(args: &[OsString]) -> bool {
     let apart = args.windows(2).filter(|pair| pair[0] == "--device").map(|pair| pair[1]);
     let joined = args.iter().filter_map(|arg| arg.strip_prefix("--device="));
     apart.chain(joined).any(|device| device == "cuda" || device.starts_with("cuda:"))
+}
+
+/// The feature of a program that reads images on other machines.
+pub const REMOTE: &str = "remote";
+
+/// Whether an argument, or the configuration or run that it names, has a source on another machine.
+pub fn names_remote(args: &[OsString]) -> bool {
+    args.iter().any(|arg| {
+        let text = arg.to_string_lossy();
+        let value = text.split_once('=').filter(|_| text.starts_with("--")).map_or(&*text, |(_, value)| value);
+        let path = Path::new(value);
+        let file = if path.is_dir() { path.join("config.toml") } else { path.to_path_buf() };
+        let is_configuration = file.extension().is_some_and(|extension| extension == "toml");
+        let configuration =
+            if is_configuration { std::fs::read_to_string(file).unwrap_or_default() } else { String::new() };
+        has_address(&text) || has_address(&configuration)
+    })
+}
+
+/// Whether a text has a source whose path is an address.
+fn has_address(text: &str) -> bool {
+    let is_address = |rest: &str| ["https://", "http://", "s3://"].iter().any(|scheme| rest.starts_with(scheme));
+    ["wds:", "parquet:"].iter().any(|kind| text.split(kind).skip(1).any(is_address))
 }
 
 #[cfg(test)]
@@ -29,5 +54,24 @@ mod tests {
         assert!(!asks("pretrain --device cpu"));
         assert!(!asks("pretrain --out runs/cuda:0 --data imagefolder:/data/cuda"));
         assert!(!asks("views --device"));
+    }
+
+    #[test]
+    fn a_source_on_another_machine_asks_for_remote_in_arguments_and_configurations() {
+        let asks = |args: &[&str]| names_remote(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(asks(&["data", "info", "wds:s3://bucket/train-{000..127}.tar"]));
+        assert!(asks(&["pretrain", "--data", "flat:/a+parquet:https://host/train.parquet"]));
+        assert!(asks(&["pretrain", "--set", "data.source=wds:http://localhost/a.tar"]));
+        assert!(!asks(&["data", "fetch", "cifar10", "--mirror", "https://host/data"]));
+        assert!(!asks(&["data", "info", "wds:/data/s3/train.tar"]));
+        let run = std::env::temp_dir().join(format!("clsa-xtask-{}", std::process::id()));
+        std::fs::create_dir_all(&run).unwrap();
+        let (folder, file) = (run.display().to_string(), run.join("config.toml").display().to_string());
+        std::fs::write(&file, "[data]\nsource = \"wds:s3://bucket/a.tar\"\n").unwrap();
+        let found = [asks(&["eval", "--run", &folder]), asks(&["pretrain", &format!("--config={file}")])];
+        std::fs::write(&file, "[data]\nsource = \"wds:/a.tar\"\n").unwrap();
+        let not = asks(&["eval", "--run", &folder]);
+        std::fs::remove_dir_all(&run).unwrap();
+        assert_eq!((found, not), ([true, true], false));
     }
 }

@@ -79,6 +79,9 @@ fn run(args: &[OsString]) -> Result<u8, String> {
         toolkit.build_with(&mut build)?;
         toolkit.run_with(&mut run)?;
     }
+    if features::names_remote(args) {
+        build.args(["--features", features::REMOTE]);
+    }
     if !program().exists() {
         tell!("building clsa (some minutes the first time)");
     }

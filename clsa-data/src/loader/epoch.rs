@@ -8,6 +8,7 @@ use crossbeam::channel::{Receiver, Sender};
 use super::config::OnError;
 use super::shared::{BadSample, Shared, locked};
 use crate::error::DataError;
+use crate::sample_error::SampleError;
 use crate::transform::{Sample, Transform};
 
 /// A batch that is to be made, and where it is delivered.
@@ -97,6 +98,8 @@ impl<T: Transform> EpochWork<T> {
                 Some(reason) => reason,
                 None => match shared.dataset.image(index) {
                     Ok(image) => break (index, image),
+                    // A store that fails says nothing of the image, and would soon fail for all.
+                    Err(SampleError::Remote(error)) => return Err(error.into()),
                     Err(error) if shared.config.on_error == OnError::Stop => return Err(DataError::BadSample(error)),
                     Err(error) => {
                         let reason = error.to_string();

@@ -1,8 +1,6 @@
 //! An index from the headers of a shard, and from the labels in it.
 
-use std::fs::File;
 use std::io::{BufReader, Read, Seek};
-use std::path::Path;
 
 use tar::PaxExtensions;
 
@@ -11,6 +9,7 @@ use super::labels::{Classes, parse_cls, parse_json};
 use super::remarks::Remarks;
 use crate::error::{DataError, Fault};
 use crate::listing::is_image;
+use crate::object::Object;
 use crate::printable::text_of_bytes;
 use crate::text::decode_text;
 
@@ -82,18 +81,20 @@ impl Pending {
 }
 
 /// Reads all headers of a shard, and its labels, in sequence.
-pub(super) fn scan(shard: &Path, classes: &[String]) -> Result<ShardIndex, DataError> {
-    let file = File::open(shard).map_err(DataError::read(shard))?;
-    let metadata = file.metadata().map_err(DataError::read(shard))?;
-    let mut reader = BufReader::new(file);
+pub(super) fn scan(shard: &Object, classes: &[String]) -> Result<ShardIndex, DataError> {
+    let failed = |error| shard.error(error);
+    let mut reader = BufReader::new(shard.reader().map_err(failed)?);
     let mut first = Vec::new();
-    (&mut reader).take(8).read_to_end(&mut first).map_err(DataError::read(shard))?;
-    reader.rewind().map_err(DataError::read(shard))?;
+    (&mut reader).take(8).read_to_end(&mut first).map_err(failed)?;
+    reader.rewind().map_err(failed)?;
     if let Some(packing) = packing(&first) {
-        return Err(Fault::Unsupported.at(shard, format!("is {packing}, not a bare tar archive; unpack it first")));
+        return Err(
+            Fault::Unsupported.at(shard.path(), format!("is {packing}, not a bare tar archive; unpack it first"))
+        );
     }
-    let mut index = scan_reader(reader, metadata.len(), classes).map_err(|reason| Fault::Damaged.at(shard, reason))?;
-    index.modified = super::modified(&metadata);
+    let damaged = |reason| shard.failure().map_or_else(|| Fault::Damaged.at(shard.path(), reason), DataError::Remote);
+    let mut index = scan_reader(reader, shard.len(), classes).map_err(damaged)?;
+    index.modified = shard.modified().unwrap_or(0);
     Ok(index)
 }
 

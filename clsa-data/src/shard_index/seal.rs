@@ -1,26 +1,25 @@
 //! What ties an index to its shard: a digest of the headers and labels of each sample.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
 
 use super::format::ShardIndex;
 use super::scan::{BLOCK, MAX_READ};
+use crate::object::{Object, Reader};
 
 /// Bytes that are read at once: the headers and the label of a sample.
 const AT_ONCE: usize = 2048;
 
 /// Fills in the digests of all samples.
-pub(super) fn seal(shard: &Path, index: &mut ShardIndex) -> io::Result<()> {
-    let mut file = File::open(shard)?;
+pub(super) fn seal(shard: &Object, index: &mut ShardIndex) -> io::Result<()> {
+    let mut reader = shard.reader()?;
     for sample in 0..index.len() {
-        index.digests[sample] = digest(&mut file, index, sample)?;
+        index.digests[sample] = digest(&mut reader, index, sample)?;
     }
     Ok(())
 }
 
 /// Whether a sample in the shard has the headers and labels that the index was made from.
-pub(super) fn is_sealed(shard: &mut File, index: &ShardIndex, sample: usize) -> io::Result<bool> {
+pub(super) fn is_sealed(shard: &mut Reader, index: &ShardIndex, sample: usize) -> io::Result<bool> {
     match digest(shard, index, sample) {
         Ok(digest) => Ok(digest == index.digests[sample]),
         // What stands there is no header.
@@ -37,7 +36,7 @@ pub(super) fn is_sealed(shard: &mut File, index: &ShardIndex, sample: usize) -> 
 }
 
 /// CRC-32 of the headers of a sample's files, of long names, and of its labels.
-fn digest(shard: &mut File, index: &ShardIndex, sample: usize) -> io::Result<u32> {
+fn digest(shard: &mut Reader, index: &ShardIndex, sample: usize) -> io::Result<u32> {
     let (mut at, image) = (index.starts[sample], index.offsets[sample]);
     let mut reader = BufReader::with_capacity(AT_ONCE, shard);
     reader.seek(SeekFrom::Start(at))?;

@@ -11,6 +11,7 @@ use crate::decode::Limits;
 use crate::error::{DataError, Fault};
 use crate::image_files::{ImageFiles, Labels};
 use crate::listing::{Listing, python_order};
+use crate::object::Opener;
 use crate::pattern::files;
 use crate::printable::printable_path;
 use crate::split::Split;
@@ -73,7 +74,7 @@ fn open(pattern: &str, split: Split, limits: Limits) -> Result<ImageFiles, DataE
 /// The tables of a split, each with its rows.
 fn tables(pattern: &str, split: Split) -> Result<Vec<(PathBuf, Vec<Row>)>, DataError> {
     let mut tables = Vec::new();
-    for path in files(pattern, "csv", split)? {
+    for path in files(pattern, "csv", split, &Opener::default())? {
         let delimiter = if path.extension().is_some_and(|ending| ending == "tsv") { b'\t' } else { b',' };
         let text = decode_text(&read_at_most(&path, MAX_TABLE)?);
         let text = text.map_err(|reason| Fault::Unsupported.at(&path, reason))?;

@@ -19,15 +19,26 @@ use super::spec::{Argument, Spec};
 
 pub(super) static SPEC: Spec = Spec {
     name: "parquet",
-    argument: Argument::Place("PATTERN"),
+    argument: Argument::Objects("PATTERN"),
     summary: "Hugging Face image data sets",
     details: "a folder or a pattern, named as for `wds`; columns are found by features and names, or named behind it by \
               `?image=COLUMN&label=COLUMN`, and `?label=none` takes no labels; lists of images are as many samples, and \
-              lists of labels are what is in a picture",
+              lists of labels are what is in a picture; also `https://` and `s3://` (feature `remote`)",
     labeling: None,
     feature: Some("parquet"),
     #[cfg(feature = "parquet")]
-    open: Some(|pattern, split, limits| Ok(std::sync::Arc::new(images::ParquetImages::open(pattern, split, limits)?))),
+    open: Some(|pattern, split, limits| open(&crate::object::Opener::default(), pattern, split, limits)),
     #[cfg(not(feature = "parquet"))]
     open: None,
 };
+
+/// Opens a split.
+#[cfg(feature = "parquet")]
+pub(crate) fn open(
+    opener: &crate::object::Opener,
+    pattern: &str,
+    split: crate::split::Split,
+    limits: crate::decode::Limits,
+) -> super::spec::Opened {
+    Ok(std::sync::Arc::new(images::ParquetImages::open(opener, pattern, split, limits)?))
+}

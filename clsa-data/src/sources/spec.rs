@@ -33,6 +33,8 @@ pub(crate) struct Spec {
 pub(crate) enum Argument {
     /// A path or a pattern, never empty; messages call it by this name.
     Place(&'static str),
+    /// The same for files that may also be objects on another machine, by their addresses.
+    Objects(&'static str),
     /// Options that may be left out with the colon. The function returns them in full, or the reason why they are wrong.
     Options(fn(&str) -> Result<String, String>),
 }

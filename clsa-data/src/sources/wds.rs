@@ -2,17 +2,17 @@
 //!
 //! The loader reads shards in sequence when [`crate::LoaderConfig::shuffle_buffer`] is set.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use image::RgbImage;
 
-use super::spec::{Argument, Spec};
+use super::spec::{Argument, Opened, Spec};
 use crate::dataset::{Dataset, Encoded};
 use crate::decode::{Limits, decode, dimensions};
 use crate::error::{DataError, Fault};
 use crate::label::{Label, Presence};
+use crate::object::Opener;
 use crate::pattern;
 use crate::printable::{printable, printable_path};
 use crate::sample_error::SampleError;
@@ -22,14 +22,20 @@ use crate::split::Split;
 
 pub(super) static SPEC: Spec = Spec {
     name: "wds",
-    argument: Argument::Place("PATTERN"),
+    argument: Argument::Objects("PATTERN"),
     summary: "WebDataset tar shards",
     details: "a folder with `train*.tar` and `val*.tar` or `test*.tar`, or a pattern with `{split}`, `{000..127}`, \
-              `{a,b}`, `*`, `?`; labels in `.cls` or `.json`; class names in `classes.txt` beside the shards",
+              `{a,b}`, `*`, `?`; labels in `.cls` or `.json`; class names in `classes.txt` beside the shards; also `https://` and \
+              `s3://` (feature `remote`)",
     labeling: None,
     feature: None,
-    open: Some(|pattern, split, limits| Ok(Arc::new(Wds::open(pattern, split, limits)?))),
+    open: Some(|pattern, split, limits| open(&Opener::default(), pattern, split, limits)),
 };
+
+/// Opens a split.
+pub(crate) fn open(opener: &Opener, pattern: &str, split: Split, limits: Limits) -> Opened {
+    Ok(Arc::new(Wds::open(opener, pattern, split, limits)?))
+}
 
 /// Shards of one split.
 struct Wds {
@@ -43,28 +49,27 @@ struct Wds {
 }
 
 impl Wds {
-    fn open(pattern: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
-        let files = pattern::files(pattern, "tar", split)?;
-        let names = class_names(&files)?;
+    fn open(opener: &Opener, pattern: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
+        let files = pattern::files(pattern, "tar", split, opener)?;
+        let names = class_names(&files, opener)?;
         let mut shards: Vec<OpenShard> = Vec::with_capacity(files.len());
         let (mut empty, mut stale, mut remarks) = (Vec::new(), Vec::new(), Remarks::default());
         let mut ends = Vec::with_capacity(files.len());
         let mut samples = 0;
-        for file in files {
-            let shard = OpenShard::open(file, &names)?;
+        for shard in opener.open_all(&files, |object| OpenShard::open(object, &names, opener))? {
             remarks.join(&shard.index.remarks);
             if shard.is_stale {
-                stale.push(printable_path(&shard.path));
+                stale.push(printable_path(shard.path()));
             }
             if shard.index.len() == 0 {
-                empty.push(shard.path);
+                empty.push(shard.path().to_path_buf());
                 continue;
             }
             if let Some(first) = shards.first()
                 && first.index.width != shard.index.width
             {
-                let reason = format!("is labeled otherwise than {}", printable_path(&first.path));
-                return Err(Fault::Labels.at(shard.path, reason));
+                let reason = format!("is labeled otherwise than {}", printable_path(first.path()));
+                return Err(Fault::Labels.at(shard.path(), reason));
             }
             samples += shard.index.len();
             ends.push(samples);
@@ -106,14 +111,15 @@ impl Wds {
         let size = shard.index.sizes[at];
         self.limits.check_bytes(&name, size.into())?;
         let mut bytes = vec![0; size as usize];
-        let read = File::open(&shard.path).and_then(|mut file| {
-            shard.check(&mut file, at)?;
-            file.seek(SeekFrom::Start(shard.index.offsets[at]))?;
-            file.read_exact(&mut bytes)
+        let read = shard.object.reader().and_then(|mut reader| {
+            shard.check(&mut reader, at)?;
+            reader.seek(SeekFrom::Start(shard.index.offsets[at]))?;
+            reader.read_exact(&mut bytes)
         });
-        match read {
-            Ok(()) => Ok((bytes, name)),
-            Err(error) => Err(SampleError::Read { name, error }),
+        match (read, shard.object.failure()) {
+            (Ok(()), _) => Ok((bytes, name)),
+            (Err(_), Some(failure)) => Err(SampleError::Remote(failure)),
+            (Err(error), None) => Err(SampleError::Read { name, error }),
         }
     }
 }
@@ -169,7 +175,7 @@ impl Dataset for Wds {
 
     fn name(&self, index: usize) -> String {
         let (shard, at) = self.locate(index);
-        format!("{}/{}", printable_path(&shard.path), printable(shard.index.name(at)))
+        format!("{}/{}", printable_path(shard.path()), printable(shard.index.name(at)))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {

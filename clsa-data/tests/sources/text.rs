@@ -69,6 +69,37 @@ fn a_tilde_that_the_shell_left_alone_is_the_home_folder() {
     }
 }
 
+#[test]
+fn an_address_with_a_secret_or_of_another_kind_is_refused_without_showing_it() {
+    for (text, words) in [
+        ("wds:https://anna:secret@host/a.tar", "source `wds:https://host/a.tar`: has a user or password"),
+        (
+            "flat:/x+parquet:s3://b/a.parquet?X-Amz-Signature=secret",
+            "source `flat:/x+parquet:s3://b/a.parquet`: has a query",
+        ),
+        ("parquet:https://h/a?sig=secret?label=x", "source `parquet:https://h/a`: has a query"),
+        ("wds:https://h/a.tar?label=secret", "source `wds:https://h/a.tar`: has a query"),
+        ("imagenet:https://anna:secret@host/a", "source `imagenet:https://host/a`: is no known kind"),
+        ("imagefolder:https://anna:secret@host/a", "from which only wds and parquet are read; copy it to this one"),
+        ("wds:gs://bucket/a.tar", "begins with `gs://`, which is not read; use https:// or s3://"),
+        ("wds:http://host/a.tar", "is not encrypted; use https://, or set AWS_ALLOW_HTTP=true"),
+    ] {
+        let error = text.parse::<Source>().unwrap_err();
+        let shown = error.to_string();
+        assert!(error.is_request() && shown.contains(words) && !shown.contains("secret"), "{shown}");
+        assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+    }
+    let source = "parquet:s3://bucket/train-?.parquet?label=fine".parse::<Source>().unwrap();
+    assert_eq!(source.to_string(), "parquet:s3://bucket/train-?.parquet?label=fine");
+}
+
+#[cfg(not(feature = "remote"))]
+#[test]
+fn an_address_names_the_feature_that_it_needs() {
+    let error = "wds:https://host/a.tar".parse::<Source>().unwrap().open(Split::Train).map(|_| ()).unwrap_err();
+    assert!(matches!(error, DataError::FeatureOff { feature: "remote", .. }), "{error}");
+}
+
 /// The table of the README, as the table of the code has it.
 fn readme_table() -> String {
     let mut table = String::from("| source | what it reads |\n|---|---|\n");

@@ -5,7 +5,7 @@ use super::picture::Picture;
 use super::sample_names::full_name;
 use crate::{EvalError, random_subset};
 use clsa_augment::{Augmenter, SampleId, ViewPlan};
-use clsa_data::{Dataset, Split};
+use clsa_data::{Dataset, SampleError, Split};
 use maud::{Markup, html};
 
 /// Images whose views are shown.
@@ -43,7 +43,11 @@ pub(super) fn views(train: &dyn Dataset, plan: &ViewPlan, seed: u64) -> Result<V
         if shown.len() == IMAGES {
             break;
         }
-        let Ok(image) = train.image(index) else { continue };
+        let image = match train.image(index) {
+            Ok(image) => image,
+            Err(error @ SampleError::Remote(_)) => return Err(error.into()),
+            Err(_) => continue,
+        };
         let name = full_name(train, Split::Train, index);
         let mut views = Vec::new();
         let id = SampleId { seed, epoch: 0, sample: index as u64 };

@@ -1,7 +1,6 @@
 //! Columns of a parquet file, read a row group at a time.
 
-use std::fs::File;
-use std::path::PathBuf;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
@@ -11,34 +10,40 @@ use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReade
 
 use super::labels::RowLabels;
 use super::pages::{self, CheckedPages};
+use crate::object::{Object, Reader};
 
 /// A file that several threads read at once: it is opened anew for each read, because the handles that `File` gives
 /// for one share its position.
 #[derive(Clone)]
 pub(super) struct SharedFile {
-    pub path: PathBuf,
-    pub len: u64,
+    pub object: Object,
 }
 
 impl Length for SharedFile {
     fn len(&self) -> u64 {
-        self.len
+        self.object.len()
     }
 }
 
 impl ChunkReader for SharedFile {
-    type T = <File as ChunkReader>::T;
+    type T = BufReader<Reader>;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        File::open(&self.path)?.get_read(start)
+        let mut reader = self.object.reader()?;
+        reader.seek(SeekFrom::Start(start))?;
+        Ok(BufReader::new(reader))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
         // The memory for them is taken before the file is read.
-        if start.checked_add(length as u64).is_none_or(|end| end > self.len) {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.object.len()) {
             return Err(ParquetError::EOF(format!("{length} bytes at {start} are not in the file")));
         }
-        File::open(&self.path)?.get_bytes(start, length)
+        let mut reader = self.object.reader()?;
+        reader.seek(SeekFrom::Start(start))?;
+        let mut bytes = vec![0; length];
+        reader.read_exact(&mut bytes)?;
+        Ok(bytes.into())
     }
 }
 
@@ -57,6 +62,8 @@ impl Table {
     fn column_reader(&self, group: usize, column: usize) -> Result<ColumnReader, String> {
         let description = self.reader.metadata().file_metadata().schema_descr().column(column);
         let metadata = self.reader.metadata().row_group(group);
+        let (start, length) = metadata.column(column).byte_range();
+        self.file.object.fetch_ahead(start..start.saturating_add(length));
         pages::check(&self.file, metadata.column(column))
             .map_err(|reason| format!("row group {group} cannot be read: {reason}"))?;
         let pages = self.reader.get_row_group(group).and_then(|group| group.get_column_page_reader(column));
@@ -64,7 +71,7 @@ impl Table {
         let is_list = description.max_rep_level() > 0;
         let stated = if is_list { metadata.column(column).num_values() } else { metadata.num_rows() };
         // An entry of a list, or an empty list, takes memory as it is stated.
-        let most = u64::try_from(stated).unwrap_or(0).min(self.file.len);
+        let most = u64::try_from(stated).unwrap_or(0).min(self.file.object.len());
         let levels = usize::from(description.max_def_level() > 0) + usize::from(is_list);
         let pages = CheckedPages::new(pages, levels, most);
         Ok(get_column_reader(description, Box::new(pages)))

@@ -17,8 +17,10 @@ use crate::dataset::{Dataset, Encoded};
 use crate::decode::{Limits, decode, dimensions};
 use crate::error::{DataError, Fault};
 use crate::label::Label;
+use crate::object::Opener;
 use crate::pattern;
 use crate::printable::printable_path;
+use crate::remote_error::RemoteError;
 use crate::sample_error::SampleError;
 use crate::split::Split;
 
@@ -59,7 +61,7 @@ pub(super) struct ParquetImages {
 }
 
 impl ParquetImages {
-    pub(super) fn open(text: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
+    pub(super) fn open(opener: &Opener, text: &str, split: Split, limits: Limits) -> Result<Self, DataError> {
         let (pattern, asked) = Asked::parse(text).map_err(|reason| Fault::Pattern.at(text, reason))?;
         let mut this = Self {
             files: Vec::new(),
@@ -74,17 +76,18 @@ impl ParquetImages {
         let mut samples = 0;
         let mut labeled = None;
         let mut labels: Option<RowLabels> = None;
-        for (at, path) in pattern::files(pattern, "parquet", split)?.into_iter().enumerate() {
-            let damaged = |reason: String| Fault::Damaged.at(&path, reason);
-            let len = std::fs::metadata(&path).map_err(DataError::read(&path))?.len();
-            let file = SharedFile { path: path.clone(), len };
+        for (at, path) in pattern::files(pattern, "parquet", split, opener)?.into_iter().enumerate() {
+            let file = SharedFile { object: opener.open(&path)? };
+            let (len, object) = (file.object.len(), file.object.clone());
+            let damaged =
+                |reason: String| object.failure().map_or_else(|| Fault::Damaged.at(&path, reason), DataError::Remote);
             let reader = guarded(|| SerializedFileReader::new(file.clone()).map_err(|error| error.to_string()))
                 .map_err(|reason| damaged(format!("is not a whole parquet file: {reason}")))?;
             let table = Table { file, reader };
             let columns = Columns::of(table.reader.metadata().file_metadata(), &asked)
                 .map_err(|reason| Fault::Layout.at(&path, reason))?;
             if *labeled.get_or_insert(columns.label.is_some()) != columns.label.is_some() {
-                let first = printable_path(&this.files[0].table.file.path);
+                let first = printable_path(this.files[0].table.file.object.path());
                 return Err(Fault::Labels.at(path, format!("is labeled otherwise than {first}")));
             }
             let mut left = len;
@@ -164,10 +167,18 @@ impl ParquetImages {
         images
     }
 
+    /// Why the store of a row group has failed, if it has.
+    fn failure(&self, group: usize) -> Option<RemoteError> {
+        self.files[self.groups[group].file].table.file.object.failure()
+    }
+
     fn bytes(&self, index: usize) -> Result<(ByteArray, String), SampleError> {
         let (group, row) = self.locate(index);
         let name = self.name(index);
         let images = self.images(group);
+        if let (Some(Err(_)), Some(failure)) = (images.get(), self.failure(group)) {
+            return Err(SampleError::Remote(failure));
+        }
         let bytes = match images.get() {
             Some(Ok(images)) => images.get(row).cloned().flatten().ok_or("the row has no image bytes".to_string()),
             Some(Err(reason)) => Err(reason.clone()),
@@ -214,7 +225,7 @@ impl Dataset for ParquetImages {
         let Group { file, group, .. } = self.groups[group];
         let ImageFile { table, has_lists, .. } = &self.files[file];
         let unit = if *has_lists { "image" } else { "row" };
-        format!("{}#group {group}, {unit} {row}", printable_path(&table.file.path))
+        format!("{}#group {group}, {unit} {row}", printable_path(table.file.object.path()))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {

@@ -1,6 +1,5 @@
 //! The pages of a column. What they state is checked before the parquet reader believes it, which asks for that much memory.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use flate2::read::MultiGzDecoder;
@@ -24,10 +23,10 @@ const MOST_UNPACKED_RATIO: u64 = 32;
 /// The reason for which a page is refused.
 pub(super) fn check(file: &SharedFile, column: &ColumnChunkMetaData) -> Result<(), String> {
     let (mut at, length) = column.byte_range();
-    let end = at.checked_add(length).filter(|&end| end <= file.len);
+    let end = at.checked_add(length).filter(|&end| end <= file.object.len());
     let end = end.ok_or("a column ends behind the end of the file")?;
     let failed = |error: io::Error| format!("a page cannot be read: {error}");
-    let mut reader = BufReader::new(File::open(&file.path).map_err(failed)?);
+    let mut reader = BufReader::new(file.object.reader().map_err(failed)?);
     let (mut all_packed, mut all_unpacked) = (0u64, 0u64);
     while at < end {
         reader.seek(SeekFrom::Start(at)).map_err(failed)?;

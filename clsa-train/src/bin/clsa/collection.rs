@@ -7,7 +7,7 @@ use crate::streams::say;
 use crate::subject::{EncoderArgs, Subject};
 use anyhow::Context;
 use candle_core::Device;
-use clsa_data::{Dataset, Limits, Source, Split};
+use clsa_data::{Dataset, Limits, SampleError, Source, Split};
 use clsa_eval::Subset;
 use clsa_eval::features::{CenterCrops, FeatureFile};
 use clsa_eval::hashes::{data_hash, encoder_hash};
@@ -98,15 +98,19 @@ impl Collection {
 fn readable(images: Arc<dyn Dataset>) -> Result<Arc<dyn Dataset>, Failure> {
     let (all, done) = (images.len(), AtomicU64::new(0));
     let decoding = Progress::new("images, decoded", "images");
-    let bad: Vec<(usize, String)> = (0..all)
+    let bad: Result<Vec<(usize, String)>, SampleError> = (0..all)
         .into_par_iter()
         .filter_map(|index| {
             let error = images.image(index).err();
             decoding.at(done.fetch_add(1, Ordering::Relaxed) + 1, all as u64);
-            Some((index, error?.to_string()))
+            match error? {
+                error @ SampleError::Remote(_) => Some(Err(error)),
+                error => Some(Ok((index, error.to_string()))),
+            }
         })
         .collect();
     drop(decoding);
+    let bad = bad?;
     for (_, reason) in &bad {
         say!("warning: left out: {reason}");
     }

@@ -37,7 +37,8 @@ pub fn run(_: Args) -> Result<(), Failure> {
         row("", library)?;
     }
     feature("parquet", cfg!(feature = "parquet"), "nothing")?;
-    feature("fetch", cfg!(feature = "fetch"), "the network when it runs")
+    feature("fetch", cfg!(feature = "fetch"), "the network when it runs")?;
+    feature("remote", cfg!(feature = "remote"), "the network when it runs, and for s3:// the credentials of AWS_*")
 }
 
 fn memory() -> Option<String> {

@@ -248,8 +248,12 @@ fn not_begun(error: RunError) -> Failure {
     }
 }
 
-/// Says how to go on after training has left the finite numbers.
+/// Says how to go on after training has left the finite numbers, or a store of images has failed.
 fn advised(error: TrainError, run: &RunFolder) -> Failure {
+    if error.is_of_store() && run.newest_checkpoint().is_ok() {
+        say!("continue with: {} pretrain --resume {}", program(), run.path().display());
+        return error.into();
+    }
     if !matches!(error, TrainError::Diverged { .. }) {
         return error.into();
     }
