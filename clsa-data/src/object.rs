@@ -173,7 +173,7 @@ impl Object {
         }
     }
 
-    /// Begins to bring a part that is soon read as a whole; a part that does not come is asked for again when it is read.
+    /// Brings a part that is soon read as a whole, by several requests at once. What does not come is seen when it is read.
     #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "only tables are read in parts of many blocks"))]
     pub fn fetch_ahead(&self, range: std::ops::Range<u64>) {
         match &self.place {

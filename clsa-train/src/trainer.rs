@@ -190,6 +190,14 @@ impl Trainer {
     /// A loss that is not finite, more bad images than allowed, or a disk that is full. The checkpoints stay. Where a store of images
     /// on another machine fails ([`TrainError::is_of_store`]), a checkpoint is written before.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
+        let end = self.train(stop, observer);
+        if end.as_ref().is_err_and(TrainError::is_of_store) && self.position.step > 0 {
+            self.checkpoint()?;
+        }
+        end
+    }
+
+    fn train(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
         if self.output.is_some()
             && let Some(note) = portable_on_gpu(&self.config, &self.clsa.pair.query)
         {
@@ -202,15 +210,8 @@ impl Trainer {
             after = self.evaluate(observer)?;
         }
         while self.position.epoch < last {
-            match self.epoch(stop, observer) {
-                Ok(true) => return Ok(End::Stopped(self.checkpoint()?)),
-                Ok(false) => {}
-                Err(error) => {
-                    if error.is_of_store() && self.position.step > 0 {
-                        self.checkpoint()?;
-                    }
-                    return Err(error);
-                }
+            if self.epoch(stop, observer)? {
+                return Ok(End::Stopped(self.checkpoint()?));
             }
             let done = self.position.epoch;
             if done.is_multiple_of(self.config.checkpoint.every) || done == last {

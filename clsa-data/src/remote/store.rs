@@ -50,7 +50,15 @@ impl Stores {
 
     /// Opens an object, and asks for its size and version.
     pub fn open(&self, address: &str) -> Result<RemoteObject, DataError> {
-        let (store, path) = self.store(address)?;
+        crate::address::check(address, true)
+            .map_err(|reason| Fault::Pattern.at(crate::address::without_secrets(address), reason))?;
+        let (scheme, rest) = address.split_once("://").unwrap_or_default();
+        let (place, key) = rest.split_once('/').unwrap_or((rest, ""));
+        let path = match scheme {
+            "s3" => path_of(address, key)?,
+            _ => Path::from_url_path(key).map_err(|error| Fault::Pattern.at(address, error.to_string()))?,
+        };
+        let store = self.store(&format!("{scheme}://{place}"))?;
         let meta = store.head(address, &path)?;
         RemoteObject::new(address.to_owned(), store, path, meta)
     }
@@ -67,7 +75,7 @@ impl Stores {
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let fixed = &key[..key.find(['*', '?', '[']).unwrap_or(key.len())];
         let folder = fixed.rsplit_once('/').map(|(folder, _)| folder);
-        let (store, _) = self.store(pattern)?;
+        let store = self.store(&format!("s3://{bucket}"))?;
         let prefix = folder.map(|folder| path_of(pattern, folder)).transpose()?;
         let mut found = store.list(pattern, prefix.as_ref())?;
         if found.len() > MOST_LISTED {
@@ -80,28 +88,15 @@ impl Stores {
         Ok(addresses.filter(|address| wanted.matches_with(address, options)).map(PathBuf::from).collect())
     }
 
-    /// The store of an address, and the path in it.
-    fn store(&self, address: &str) -> Result<(Arc<Store>, Path), DataError> {
-        crate::address::check(address, true)
-            .map_err(|reason| Fault::Pattern.at(crate::address::without_secrets(address), reason))?;
-        let (scheme, rest) = address.split_once("://").unwrap_or_default();
-        let (place, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let path = match scheme {
-            // A key may have any characters, and wildcards where this is a pattern.
-            "s3" => path_of(address, &key.replace(['*', '?'], ""))?,
-            _ => Path::from_url_path(key).map_err(|error| Fault::Pattern.at(address, error.to_string()))?,
-        };
+    /// The store of all addresses that begin so.
+    fn store(&self, base: &str) -> Result<Arc<Store>, DataError> {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = format!("{scheme}://{place}");
-        let store = match stores.get(&base) {
-            Some(store) => store.clone(),
-            None => {
-                let store = Arc::new(Store::new(&base, self.shared()?)?);
-                stores.insert(base, store.clone());
-                store
-            }
-        };
-        Ok((store, path))
+        if let Some(store) = stores.get(base) {
+            return Ok(store.clone());
+        }
+        let store = Arc::new(Store::new(base, self.shared()?)?);
+        stores.insert(base.to_owned(), store.clone());
+        Ok(store)
     }
 
     fn shared(&self) -> Result<Shared, DataError> {
