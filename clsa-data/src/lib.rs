@@ -31,6 +31,8 @@ mod sources;
 mod split;
 mod text;
 mod transform;
+#[cfg(any(feature = "fetch", feature = "remote"))]
+mod trusted_roots;
 pub mod verify;
 
 pub use dataset::{Dataset, Encoded};

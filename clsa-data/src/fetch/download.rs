@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, bounded};
 use md5::{Digest, Md5};
 
 use super::error::FetchError;
+use crate::trusted_roots;
 
 /// A file with a published digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,9 @@ struct Answer {
 
 /// Asks for a file from byte `have` on; `None` if there is nothing behind it.
 fn ask(url: &str, have: u64) -> Result<Option<Answer>, FetchError> {
+    let tls = trusted_roots::tls_config().map_err(|reason| FetchError::Certificates { reason })?;
     let agent: ureq::Agent = ureq::Agent::config_builder()
+        .tls_config(tls)
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
         .http_status_as_error(false)

@@ -21,6 +21,12 @@ pub enum FetchError {
         /// The name.
         name: String,
     },
+    /// The file of certificates that the environment names cannot be used.
+    #[error("SSL_CERT_FILE = {reason}")]
+    Certificates {
+        /// The file, and what is wrong with it.
+        reason: String,
+    },
     /// The server cannot be reached or does not have the file.
     #[error("{url} cannot be fetched: {reason}; what has arrived is kept, and fetching again goes on from there")]
     Network {
@@ -54,7 +60,7 @@ impl FetchError {
     /// Whether what was asked for is at fault, rather than the network or the machine.
     pub fn is_request(&self) -> bool {
         match self {
-            Self::Unknown { .. } | Self::Name { .. } => true,
+            Self::Unknown { .. } | Self::Name { .. } | Self::Certificates { .. } => true,
             Self::Network { .. } | Self::Checksum { .. } | Self::Io { .. } => false,
         }
     }

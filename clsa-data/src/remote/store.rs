@@ -111,7 +111,7 @@ impl Stores {
 impl Shared {
     fn new(settings: Settings) -> Result<Self, DataError> {
         let cache = Arc::new(Cache::open(&settings.cache, settings.cache_bytes)?);
-        Ok(Self { connector: Connector::new(&settings), cache, settings })
+        Ok(Self { connector: Connector::new(&settings)?, cache, settings })
     }
 }
 

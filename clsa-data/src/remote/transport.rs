@@ -19,6 +19,8 @@ use object_store::client::{
 
 use super::settings::Settings;
 use crate::address::is_this_machine;
+use crate::error::DataError;
+use crate::trusted_roots;
 
 /// Most bytes of an answer that is no part of an object: a list of names, or temporary credentials.
 const MOST: u64 = 16 << 20;
@@ -69,9 +71,14 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub fn new(settings: &Settings) -> Self {
+    /// # Errors
+    /// The file of certificates that the environment names cannot be used.
+    pub fn new(settings: &Settings) -> Result<Self, DataError> {
+        let tls = trusted_roots::tls_config()
+            .map_err(|reason| DataError::Config { field: trusted_roots::VARIABLE, reason })?;
         let agent = |connect: Duration, https_only: bool| {
             ureq::Agent::config_builder()
+                .tls_config(tls.clone())
                 .http_status_as_error(false)
                 .https_only(https_only)
                 .timeout_connect(Some(connect.min(settings.timeout)))
@@ -82,14 +89,14 @@ impl Connector {
                 .build()
                 .into()
         };
-        Self {
+        Ok(Self {
             agent: agent(STALLED, true),
             unencrypted: agent(STALLED, false),
             impatient: agent(Duration::from_secs(1), false),
             allow_http: settings.allow_http,
             follows: true,
             others: Attempts::default(),
-        }
+        })
     }
 }
 
