@@ -123,10 +123,8 @@ impl Clsa {
 
     /// A part of the batch, from sample `first` on: its losses, and the first weak view's features.
     fn part(&mut self, views: &Views, first: usize, keys: &[Keys]) -> Result<(Vec<Loss>, Tensor)> {
-        let whole = |images: &Tensor| Ok(images.clone());
         let samples = views.key.dim(0)? / self.parts;
-        let narrowed = |images: &Tensor| images.narrow(0, first, samples);
-        let of_part = |images: &Tensor| if self.parts == 1 { whole(images) } else { narrowed(images) };
+        let of_part = |images: &Tensor| images.narrow(0, first, samples);
         // Queries: every view is its own pass with its own batch statistics, weak views first, in order.
         let mut queries = Vec::new();
         for (kind, images) in [("weak", &views.weak), ("strong", &views.strong)] {
