@@ -226,6 +226,13 @@ fn transport_error(error: &ureq::Error) -> HttpError {
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
             no_answer(HttpErrorKind::Connect, "the connection was refused")
         }
+        // What rustls says of a certificate, which no repetition mends either.
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let variable = trusted_roots::VARIABLE;
+            let what =
+                format!("its certificate is not trusted ({error}), unless {variable} names a file with its authority");
+            no_answer(HttpErrorKind::Unknown, what)
+        }
         ureq::Error::Io(error) => no_answer(HttpErrorKind::Interrupted, format!("the connection broke off ({error})")),
         ureq::Error::Protocol(error) => {
             no_answer(HttpErrorKind::Interrupted, format!("the answer is no HTTP or not whole ({error})"))
@@ -262,5 +269,19 @@ fn given_range(headers: &HeaderMap, asked: &RangeInclusive<u64>) -> Result<u64, 
             format!("the server states {stated} bytes for a part of {length}"),
         )),
         Some(_) | None => Ok(length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_not_asked_for_again_and_a_connection_that_broke_is() {
+        let kind = |kind| transport_error(&ureq::Error::Io(io::Error::new(kind, "some words"))).kind();
+        assert_eq!(kind(io::ErrorKind::InvalidData), HttpErrorKind::Unknown);
+        assert_eq!(kind(io::ErrorKind::ConnectionReset), HttpErrorKind::Interrupted);
+        assert_eq!(kind(io::ErrorKind::ConnectionRefused), HttpErrorKind::Connect);
     }
 }
