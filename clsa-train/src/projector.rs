@@ -5,7 +5,6 @@ use crate::error::{Result, TrainError};
 use crate::monitored_images::MonitoredImages;
 use clsa_augment::CenterCrop;
 use clsa_data::Dataset;
-use clsa_eval::EvalError;
 use clsa_eval::features::extract_into;
 use clsa_model::Encoder;
 use clsa_run::{Config, RunFolder};
@@ -26,6 +25,8 @@ const SIDE: u32 = 32;
 pub(crate) struct Projector {
     images: MonitoredImages,
     transform: CenterCrop,
+    /// Those whose names and thumbnails are written.
+    described: Vec<usize>,
     /// Where TensorBoard looks for them.
     tensorboard: PathBuf,
 }
@@ -36,43 +37,49 @@ impl Projector {
         Self {
             images: MonitoredImages::draw(config, "embedding projector", images, IMAGES),
             transform: config.center_crop(),
+            described: Vec::new(),
             tensorboard: run.tensorboard(),
         }
     }
 
-    /// Writes the files for the encoder as it is.
+    /// Writes the features of the encoder as it is; and the images' names and thumbnails, once, unless others are left out.
     ///
     /// # Errors
     /// As the k-NN monitor's; or the folder cannot be written.
     pub fn write(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<()> {
-        let (features, thumbnails) = self.images.look_at(warn, |dataset, indices| {
+        let features = self.images.look_at(warn, |dataset, indices| {
             let mut features = String::new();
             extract_into(encoder, dataset, indices, &self.transform, BATCH, &mut |rows| {
                 add_lines(&mut features, rows, encoder.feature_dim());
                 Ok(())
             })?;
-            let thumbnail = |&index: &usize| Ok(contact_sheet(&[dataset.image(index)?], 1, SIDE));
-            Ok((features, indices.par_iter().map(thumbnail).collect::<std::result::Result<Vec<_>, EvalError>>()?))
+            Ok(features)
         })?;
-        let columns = (thumbnails.len() as f64).sqrt().ceil().max(1.0) as u32;
-        let sprite = png(&contact_sheet(&thumbnails, columns, SIDE)).map_err(TrainError::Picture)?;
         let folder = self.tensorboard.join("projector");
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| TrainError::Io { path, source }
-        };
         fs::create_dir_all(&folder).map_err(io(&folder))?;
-        let files = [
-            (folder.join("features.tsv"), features.into_bytes()),
-            (folder.join("images.tsv"), metadata(self.images.dataset.as_ref(), &self.images.indices).into_bytes()),
-            (folder.join("thumbnails.png"), sprite),
-            (self.tensorboard.join("projector_config.pbtxt"), CONFIG.as_bytes().to_vec()),
-        ];
-        for (path, bytes) in files {
-            clsa_files::write_whole(&path, &bytes).map_err(io(&path))?;
+        write_whole(&folder.join("features.tsv"), features.as_bytes())?;
+        let MonitoredImages { dataset, indices, .. } = &self.images;
+        if self.described != *indices {
+            let thumbnail = |&index: &usize| Ok(contact_sheet(&[dataset.image(index)?], 1, SIDE));
+            let thumbnails: Vec<_> = indices.par_iter().map(thumbnail).collect::<Result<_>>()?;
+            let columns = (thumbnails.len() as f64).sqrt().ceil().max(1.0) as u32;
+            let sprite = png(&contact_sheet(&thumbnails, columns, SIDE)).map_err(TrainError::Picture)?;
+            write_whole(&folder.join("images.tsv"), metadata(dataset.as_ref(), indices).as_bytes())?;
+            write_whole(&folder.join("thumbnails.png"), &sprite)?;
+            write_whole(&self.tensorboard.join("projector_config.pbtxt"), CONFIG.as_bytes())?;
+            self.described.clone_from(indices);
         }
         Ok(())
     }
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    clsa_files::write_whole(path, bytes).map_err(io(path))
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    let path = path.to_owned();
+    move |source| TrainError::Io { path, source }
 }
 
 /// `ProjectorConfig` of TensorBoard's projector plugin, as protocol buffer text.

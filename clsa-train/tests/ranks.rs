@@ -60,6 +60,15 @@ fn assert_equal(a: &[f64], b: &[f64], tolerance: f64) {
     assert!(worst <= tolerance, "the largest difference is {worst:e}");
 }
 
+/// What each of two ranks, a thread each, comes to.
+fn on_two_ranks<T: Send>(work: impl Fn(ThreadRank) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let ranks: Vec<_> = ThreadRank::group(2).into_iter().map(|rank| scope.spawn(move || work(rank))).collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+    })
+}
+
 #[test]
 fn two_ranks_equal_one_process_with_two_batch_norm_splits() {
     two_ranks_equal_one_process(&method());
@@ -75,21 +84,14 @@ fn two_ranks_equal_one_process(method: &MethodConfig) {
     let mut alone = clsa(2, method, Box::new(SingleProcess));
     let reports: Vec<StepReport> = (0..steps).map(|s| alone.step(&views(2 * samples, s), 0.05).unwrap()).collect();
 
-    let ranks: Vec<_> = ThreadRank::group(2)
-        .into_iter()
-        .map(|communicator| {
-            let method = method.clone();
-            std::thread::spawn(move || {
-                let rank = communicator.rank();
-                let mut clsa = clsa(1, &method, Box::new(communicator));
-                let step = |s| clsa.step(&part(&views(2 * samples, s), rank, samples), 0.05).unwrap().loss;
-                let losses: Vec<f64> = (0..steps).map(step).collect();
-                let bank = clsa.bank.rows().flatten_all().unwrap().to_vec1::<f64>().unwrap();
-                (losses, weights(&clsa), bank)
-            })
-        })
-        .collect();
-    let ranks: Vec<_> = ranks.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let ranks = on_two_ranks(|communicator| {
+        let rank = communicator.rank();
+        let mut clsa = clsa(1, method, Box::new(communicator));
+        let step = |s| clsa.step(&part(&views(2 * samples, s), rank, samples), 0.05).unwrap().loss;
+        let losses: Vec<f64> = (0..steps).map(step).collect();
+        let bank = clsa.bank.rows().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        (losses, weights(&clsa), bank)
+    });
 
     for (s, report) in reports.iter().enumerate() {
         let mean = (ranks[0].0[s] + ranks[1].0[s]) / 2.0;
@@ -143,21 +145,15 @@ fn two_ranks_in_two_parts_each_equal_one_process_in_four_parts() {
     let mut alone = clsa(1, &method, Box::new(SingleProcess));
     alone.parts = 4;
     alone.step(&views(2 * samples, 0), 0.05).unwrap();
-    let ranks: Vec<_> = ThreadRank::group(2)
-        .into_iter()
-        .map(|communicator| {
-            let method = method.clone();
-            std::thread::spawn(move || {
-                let rank = communicator.rank();
-                let mut clsa = clsa(1, &method, Box::new(communicator));
-                clsa.parts = 2;
-                clsa.step(&part(&views(2 * samples, 0), rank, samples), 0.05).unwrap();
-                weights(&clsa)
-            })
-        })
-        .collect();
-    for rank in ranks {
-        assert_equal(&rank.join().unwrap(), &weights(&alone), 1e-9);
+    let ranks = on_two_ranks(|communicator| {
+        let rank = communicator.rank();
+        let mut clsa = clsa(1, &method, Box::new(communicator));
+        clsa.parts = 2;
+        clsa.step(&part(&views(2 * samples, 0), rank, samples), 0.05).unwrap();
+        weights(&clsa)
+    });
+    for rank_weights in ranks {
+        assert_equal(&rank_weights, &weights(&alone), 1e-9);
     }
 }
 
