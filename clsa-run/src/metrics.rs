@@ -2,7 +2,7 @@
 
 use crate::folder::RunFolder;
 use crate::label_free::LabelFree;
-use crate::metrics_csv::MetricsCsv;
+use crate::metrics_csv::{MetricsCsv, Scalars};
 use crate::tensorboard::{EventFile, EventImage};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -26,13 +26,6 @@ pub enum Record {
     /// A record of another version of this crate, which is passed over.
     #[serde(other, skip_serializing)]
     Unknown,
-}
-
-/// The numbers of a record by the names that TensorBoard shows them under.
-pub(crate) struct Scalars {
-    pub step: u64,
-    pub epoch: u64,
-    pub values: Vec<(&'static str, f64)>,
 }
 
 impl Record {
@@ -152,7 +145,7 @@ impl MetricsError {
         }
     }
 
-    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
@@ -237,7 +230,8 @@ pub struct MetricsWriter {
     step: u64,
     /// Bytes of the file that were there before, while some of them are of later steps.
     earlier: Option<u64>,
-    csv: Option<MetricsCsv>,
+    /// `metrics.csv`, where it is written too.
+    csv: Option<(PathBuf, MetricsCsv)>,
     tensorboard: PathBuf,
     /// Begun by the first record.
     events: Option<EventFile>,
@@ -277,10 +271,11 @@ impl MetricsWriter {
         let written = serde_json::to_writer(&mut self.lines, record).map_err(io::Error::from);
         let written = written.and_then(|()| self.lines.write_all(b"\n")).and_then(|()| self.lines.flush());
         written.map_err(MetricsError::io(&self.path))?;
-        if let Some(csv) = &mut self.csv {
-            csv.write(record)?;
+        let Some(scalars) = record.scalars() else { return Ok(()) };
+        if let Some((path, csv)) = &mut self.csv {
+            csv.write(&scalars).map_err(MetricsError::io(path))?;
         }
-        let Some(Scalars { step, values, .. }) = record.scalars() else { return Ok(()) };
+        let Scalars { step, values, .. } = scalars;
         let events = self.events()?;
         for (tag, value) in values {
             events.scalar(tag, step, value as f32).map_err(MetricsError::io(events.path()))?;
@@ -295,8 +290,11 @@ impl MetricsWriter {
     pub fn also_as_csv(&mut self, run: &RunFolder) -> Result<(), MetricsError> {
         let bytes = fs::read(&self.path).map_err(MetricsError::io(&self.path))?;
         let kept = kept_lines(&bytes, self.step);
-        let records = kept.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-        self.csv = Some(MetricsCsv::begin(run.metrics_csv(), records)?);
+        let lines = kept.split(|&byte| byte == b'\n');
+        let rows = lines.filter_map(|line| serde_json::from_slice::<Record>(line).ok()?.scalars());
+        let path = run.metrics_csv();
+        let csv = MetricsCsv::begin(&path, rows).map_err(MetricsError::io(&path))?;
+        self.csv = Some((path, csv));
         Ok(())
     }
 
@@ -367,6 +365,7 @@ fn step_of(line: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics_csv::row;
 
     const STEP: &str = r#"{"kind":"step","step":1,"epoch":0,"lr":0.1,"loss":3.5,"contrastive":2.0,"ddm":1.5,"acc1":4.0,"images_per_s":100.0,"data_wait_s":0.01}"#;
 
@@ -463,5 +462,42 @@ mod tests {
         writer.write(&record(&step(4, 1.0))).unwrap();
         writer.settle().unwrap();
         assert_eq!(losses(&run), [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]);
+    }
+
+    #[test]
+    fn every_number_of_every_record_has_a_column() {
+        let figures = LabelFree {
+            images: 9,
+            effective_rank: 1.5,
+            alignment: 2.5,
+            uniformity: -3.5,
+            own_view_retrieval: 4.5,
+            spread: 5.5,
+        };
+        let step = StepRecord {
+            step: 3,
+            epoch: 1,
+            lr: 0.25,
+            loss: 6.5,
+            contrastive: 4.0,
+            ddm: 2.5,
+            acc1: 7.0,
+            images_per_s: 8.0,
+            data_wait_s: 1e-9,
+        };
+        let accuracy = AccuracyRecord { step: 3, epoch: 1, top1: 41.5, top5: 90.0 };
+        let records = [
+            (Record::Step(step), "3,1,0.25,6.5,4,2.5,7,8,0.000000001,,,,,,,,,"),
+            (Record::Knn(accuracy), "3,1,,,,,,,,41.5,90,,,,,,,"),
+            (Record::Probe(accuracy), "3,1,,,,,,,,,,41.5,90,,,,,"),
+            (Record::LabelFree(LabelFreeRecord { step: 3, epoch: 1, figures }), "3,1,,,,,,,,,,,,1.5,2.5,-3.5,4.5,5.5"),
+        ];
+        for (record, expected) in records {
+            let scalars = record.scalars().unwrap();
+            assert_eq!(row(&scalars), format!("{expected}\n"));
+            let filled = expected.split(',').skip(2).filter(|field| !field.is_empty()).count();
+            assert_eq!(filled, scalars.values.len());
+        }
+        assert!(Record::Unknown.scalars().is_none());
     }
 }
