@@ -174,7 +174,10 @@ impl<T: Transform> Loader<T> {
         let len = self.shared.partition.samples as u32;
         let order: Vec<u32> = match (config.shuffle, config.shuffle_buffer, self.shared.dataset.shards()) {
             (false, _, _) => (0..len).collect(),
-            (true, Some(buffer), Some(shards)) => order::buffered(config.seed, epoch, &shards, buffer),
+            (true, Some(buffer), Some(shards)) => {
+                let (batch_size, ranks) = (config.batch_size, config.world_size);
+                order::buffered_by_rank(config.seed, epoch, &shards, buffer, batch_size, ranks)
+            }
             (true, Some(_), None) | (true, None, _) => order::shuffled(config.seed, epoch, len),
         };
         order.into()

@@ -39,6 +39,34 @@ pub fn shuffled(seed: u64, epoch: u64, len: u32) -> Vec<u32> {
 /// assert!(order == [0, 1, 2, 3, 4] || order == [3, 4, 0, 1, 2]);
 /// ```
 pub fn buffered(seed: u64, epoch: u64, shards: &[usize], buffer: usize) -> Vec<u32> {
+    buffered_by_rank(seed, epoch, shards, buffer, 1, 1)
+}
+
+/// As [`buffered`], for `world_size` ranks that share global batches of `batch_size` samples each: every rank reads shards of its own,
+/// through a buffer of its own. The shards in their random order are cut into one part for each rank, all of them equally
+/// long, so that no sample is left out; where a cut goes through a shard, two ranks read it, each its samples. The order is that of
+/// the whole epoch, of which [`Partition`] gives each rank its positions.
+///
+/// # Panics
+/// If `batch_size` or `world_size` is 0.
+///
+/// # Examples
+/// ```
+/// use clsa_data::order::buffered_by_rank;
+///
+/// // Two shards of two samples: in each batch, the first rank has a sample of one shard, the second of the other.
+/// let order = buffered_by_rank(7, 0, &[2, 2], 2, 1, 2);
+/// assert!(order.chunks(2).all(|batch| batch[0] / 2 != batch[1] / 2));
+/// assert_eq!(order[0] / 2, order[2] / 2);
+/// ```
+pub fn buffered_by_rank(
+    seed: u64,
+    epoch: u64,
+    shards: &[usize],
+    buffer: usize,
+    batch_size: usize,
+    world_size: usize,
+) -> Vec<u32> {
     let mut generator = generator(seed, epoch);
     let starts: Vec<usize> = shards
         .iter()
@@ -49,12 +77,29 @@ pub fn buffered(seed: u64, epoch: u64, shards: &[usize], buffer: usize) -> Vec<u
         .collect();
     let mut shard_order: Vec<u32> = (0..shards.len() as u32).collect();
     shuffle(&mut shard_order, &mut generator);
-    let mut order = Vec::with_capacity(shards.iter().sum());
+    let samples = shards.iter().sum();
+    let mut in_sequence = Vec::with_capacity(samples);
     for shard in shard_order {
         let shard = shard as usize;
-        order.extend((starts[shard]..starts[shard] + shards[shard]).map(|sample| sample as u32));
+        in_sequence.extend((starts[shard]..starts[shard] + shards[shard]).map(|sample| sample as u32));
     }
-    order.chunks_mut(buffer.max(1)).for_each(|filling| shuffle(filling, &mut generator));
+    // Each rank's part: its share of all full batches, and of the last one.
+    let full = samples / (batch_size * world_size);
+    let part = |rank| Partition { samples, batch_size, rank, world_size, drop_last: false };
+    let mut rest = &mut in_sequence[..];
+    let mut parts = Vec::with_capacity(world_size);
+    for rank in 0..world_size {
+        let (own, others) = rest.split_at_mut(full * batch_size + part(rank).positions(full).len());
+        own.chunks_mut(buffer.max(1)).for_each(|filling| shuffle(filling, &mut generator));
+        parts.push(&*own);
+        rest = others;
+    }
+    let mut order = Vec::with_capacity(samples);
+    for batch in 0..=full {
+        for own in &parts {
+            order.extend_from_slice(&own[batch * batch_size..own.len().min((batch + 1) * batch_size)]);
+        }
+    }
     order
 }
 

@@ -44,5 +44,5 @@ pub use gradients::Gradients;
 pub use head::{HeadConfig, MlpConfig};
 pub use momentum::MomentumPair;
 pub use parameters::{Parameter, RunningStatistic};
-pub use pass::Pass;
+pub use pass::{Complete, Pass};
 pub use update::SgdUpdate;

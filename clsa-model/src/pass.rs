@@ -2,6 +2,8 @@
 
 use crate::error::{ModelError, Result};
 use crate::gradients::Gradients;
+use crate::head;
+use crate::parameters::Parameter;
 use candle_core::Tensor;
 
 /// A training pass of one view: its embedding, and what the backward pass needs.
@@ -14,8 +16,26 @@ pub struct Pass {
 
 /// What an engine keeps of a pass for the backward pass.
 pub(crate) trait Recorded: Send + Sync {
-    /// Propagates the gradient of the pass's result and adds the parameters' gradients.
-    fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients) -> Result<()>;
+    /// Propagates the gradient of the pass's result and adds the parameters' gradients. Calls `complete` with each parameter's index and
+    /// gradient once nothing more of this pass is added to it, as far as that is known before the end.
+    fn backward(
+        self: Box<Self>,
+        gradient: &Tensor,
+        gradients: &mut Gradients,
+        complete: &mut Complete<'_>,
+    ) -> Result<()>;
+}
+
+/// What is called with a parameter's index and gradient when a backward pass adds nothing more to it.
+pub type Complete<'a> = dyn FnMut(usize, &Tensor) + Send + 'a;
+
+/// Calls `complete` with the parameters of the head.
+pub(crate) fn head_is_complete(parameters: &[Parameter], gradients: &Gradients, complete: &mut Complete<'_>) {
+    for parameter in parameters.iter().filter(|parameter| head::owns(&parameter.name)) {
+        if let Some(gradient) = gradients.get(parameter.index) {
+            complete(parameter.index, gradient);
+        }
+    }
 }
 
 impl Pass {
@@ -45,6 +65,42 @@ impl Pass {
     /// # Panics
     /// `gradients` were made for fewer parameters than the encoder has.
     pub fn backward(self, gradient: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        self.backward_by_parameter(gradient, gradients, &mut |_, _| {})
+    }
+
+    /// As [`Self::backward`], for work that need not wait for the end of the pass, such as an average over ranks: `complete` is called
+    /// with each parameter's index and gradient once this pass adds nothing more to it, always in the same order. Kernels
+    /// come to the parameters one by one, from the head to the first layer; Candle's graph knows of none before the end, and then calls for
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Self::backward`].
+    ///
+    /// # Panics
+    /// As [`Self::backward`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use clsa_model::candle_core::{DType, Device, Tensor};
+    /// use clsa_model::{Arch, Compute, Encoder, Gradients, ModelConfig, Stem};
+    ///
+    /// let config = ModelConfig { arch: Arch::Resnet10, stem: Stem::Cifar, width: 0.25, ..ModelConfig::default() };
+    /// let encoder = Encoder::new(&config, Compute::default(), 0, &Device::Cpu)?;
+    /// let pass = encoder.forward(&Tensor::zeros((4, 3, 32, 32), DType::F32, &Device::Cpu)?)?;
+    /// let upstream = pass.embedding().ones_like()?;
+    /// let mut gradients = Gradients::new(encoder.parameters().len());
+    /// let mut order = Vec::new();
+    /// pass.backward_by_parameter(&upstream, &mut gradients, &mut |index, _| order.push(index))?;
+    /// assert_eq!(order.len(), encoder.parameters().len());
+    /// # Ok::<(), clsa_model::ModelError>(())
+    /// ```
+    pub fn backward_by_parameter(
+        self,
+        gradient: &Tensor,
+        gradients: &mut Gradients,
+        complete: &mut Complete<'_>,
+    ) -> Result<()> {
         if gradient.dims() != self.embedding.dims() {
             return Err(ModelError::Shape {
                 what: "the embedding's gradient",
@@ -52,6 +108,6 @@ impl Pass {
                 expected: format!("{:?}", self.embedding.dims()),
             });
         }
-        self.recorded.backward(gradient, gradients)
+        self.recorded.backward(gradient, gradients, complete)
     }
 }

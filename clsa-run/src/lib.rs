@@ -24,7 +24,9 @@ pub use file_hash::file_sha256;
 pub use folder::{RunError, RunFolder};
 pub use label_free::{LabelFree, Verdict};
 pub use locked_run::{LockedRun, Resumption};
-pub use metrics::{AccuracyRecord, LabelFreeRecord, Metrics, MetricsError, MetricsWriter, Record, StepRecord};
+pub use metrics::{
+    AccuracyRecord, LabelFreeRecord, Metrics, MetricsError, MetricsWriter, RanksRecord, Record, StepRecord,
+};
 pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeMeasure};
 pub use schedule::{Progress, cosine};
 pub use tensorboard::{EventFile, EventImage};

@@ -23,6 +23,8 @@ pub enum Record {
     LabelFree(LabelFreeRecord),
     /// An evaluation of the online probe.
     Probe(AccuracyRecord),
+    /// What a training step took on each of several ranks.
+    Ranks(RanksRecord),
     /// A record of another version of this crate, which is passed over.
     #[serde(other, skip_serializing)]
     Unknown,
@@ -58,6 +60,15 @@ impl Record {
                     ("label_free/spread", figures.spread),
                 ],
             ),
+            Self::Ranks(at) => {
+                let most = |figures: &[f64]| figures.iter().copied().fold(0.0, f64::max);
+                let values = vec![
+                    ("ranks/slowest_images_per_s", at.images_per_s.iter().copied().fold(f64::INFINITY, f64::min)),
+                    ("ranks/longest_data_wait_s", most(&at.data_wait_s)),
+                    ("ranks/longest_communication_s", most(&at.communication_s)),
+                ];
+                (at.step, at.epoch, values)
+            }
             Self::Unknown => return None,
         };
         Some(Scalars { step, epoch, values })
@@ -81,10 +92,25 @@ pub struct StepRecord {
     pub ddm: f64,
     /// Retrieval accuracy of the first weak view, percent.
     pub acc1: f64,
-    /// Images of the batch over the step's time, waiting included.
+    /// Images of the batch, of all ranks together, over the step's time, waiting included.
     pub images_per_s: f64,
     /// Seconds that the step waited for its batch.
     pub data_wait_s: f64,
+}
+
+/// What a training step took on each of several ranks, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RanksRecord {
+    /// Steps since the beginning, the first is 1.
+    pub step: u64,
+    /// Epoch, 0-based.
+    pub epoch: u64,
+    /// Images of the rank's own batch over the step's time on it, waiting for data included and for other ranks not.
+    pub images_per_s: Vec<f64>,
+    /// Seconds that the step waited for its batch.
+    pub data_wait_s: Vec<f64>,
+    /// Seconds that the step waited for other ranks and for what they send.
+    pub communication_s: Vec<f64>,
 }
 
 /// Accuracy of the k-NN monitor or of the online probe.
@@ -163,6 +189,8 @@ pub struct Metrics {
     pub label_free: Vec<LabelFreeRecord>,
     /// The evaluations of the online probe.
     pub probe: Vec<AccuracyRecord>,
+    /// What the training steps took on each rank; none of a run on one.
+    pub ranks: Vec<RanksRecord>,
     /// Whether the last line was cut off, as a killed run leaves it; it is passed over.
     pub cut_off: bool,
 }
@@ -193,6 +221,7 @@ impl Metrics {
                 Ok(Record::Knn(knn)) => metrics.knn.push(knn),
                 Ok(Record::LabelFree(label_free)) => metrics.label_free.push(label_free),
                 Ok(Record::Probe(probe)) => metrics.probe.push(probe),
+                Ok(Record::Ranks(ranks)) => metrics.ranks.push(ranks),
                 Ok(Record::Unknown) => {}
                 Err(_) if !line.ends_with(b"\n") => metrics.cut_off = true,
                 Err(_) if line.trim_ascii().is_empty() => {}
@@ -217,6 +246,7 @@ impl Metrics {
         truncate(&mut self.knn, step, |at| at.step);
         truncate(&mut self.label_free, step, |at| at.step);
         truncate(&mut self.probe, step, |at| at.step);
+        truncate(&mut self.ranks, step, |at| at.step);
     }
 }
 
@@ -485,12 +515,18 @@ mod tests {
             images_per_s: 8.0,
             data_wait_s: 1e-9,
         };
+        let (images_per_s, data_wait_s, communication_s) = (vec![8.0, 6.0], vec![0.5, 0.0], vec![0.125, 0.25]);
+        let ranks = RanksRecord { step: 3, epoch: 1, images_per_s, data_wait_s, communication_s };
         let accuracy = AccuracyRecord { step: 3, epoch: 1, top1: 41.5, top5: 90.0 };
         let records = [
-            (Record::Step(step), "3,1,0.25,6.5,4,2.5,7,8,0.000000001,,,,,,,,,"),
-            (Record::Knn(accuracy), "3,1,,,,,,,,41.5,90,,,,,,,"),
-            (Record::Probe(accuracy), "3,1,,,,,,,,,,41.5,90,,,,,"),
-            (Record::LabelFree(LabelFreeRecord { step: 3, epoch: 1, figures }), "3,1,,,,,,,,,,,,1.5,2.5,-3.5,4.5,5.5"),
+            (Record::Step(step), "3,1,0.25,6.5,4,2.5,7,8,0.000000001,,,,,,,,,,,,"),
+            (Record::Knn(accuracy), "3,1,,,,,,,,41.5,90,,,,,,,,,,"),
+            (Record::Probe(accuracy), "3,1,,,,,,,,,,41.5,90,,,,,,,,"),
+            (
+                Record::LabelFree(LabelFreeRecord { step: 3, epoch: 1, figures }),
+                "3,1,,,,,,,,,,,,1.5,2.5,-3.5,4.5,5.5,,,",
+            ),
+            (Record::Ranks(ranks), "3,1,,,,,,,,,,,,,,,,,6,0.5,0.25"),
         ];
         for (record, expected) in records {
             let scalars = record.scalars().unwrap();

@@ -12,7 +12,7 @@ pub(crate) struct Scalars {
 }
 
 /// The columns after `step` and `epoch`, by the names that TensorBoard has.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 19] = [
     "train/lr",
     "train/loss",
     "train/contrastive",
@@ -29,6 +29,9 @@ const COLUMNS: [&str; 16] = [
     "label_free/uniformity",
     "label_free/own_view_retrieval",
     "label_free/spread",
+    "ranks/slowest_images_per_s",
+    "ranks/longest_data_wait_s",
+    "ranks/longest_communication_s",
 ];
 
 /// `metrics.csv`: a row for each record, whose other columns are empty. Every row is in the file when its call returns.

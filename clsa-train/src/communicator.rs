@@ -1,11 +1,11 @@
 //! How ranks exchange tensors. The training step is written against [`Communicator`]; one process is [`SingleProcess`].
 
-use candle_core::{Device, Result, Tensor};
-use clsa_model::Gradients;
+use candle_core::{Result, Tensor};
+use std::time::Duration;
 
 /// A group of ranks that train together, each on its part of the global batch. Every rank makes the same calls in the same
 /// order.
-pub trait Communicator: Send {
+pub trait Communicator: Send + Sync {
     /// This rank, 0-based.
     fn rank(&self) -> usize;
 
@@ -18,25 +18,51 @@ pub trait Communicator: Send {
     /// A peer disconnected, or its tensor has another shape.
     fn all_gather(&self, tensor: &Tensor) -> Result<Tensor>;
 
-    /// Replaces every gradient by its mean over the ranks.
+    /// This rank's part of the global batch in another order: `rows` (N, ...) are its rows of the batch as it is, and row i of the
+    /// result is row `order[rank * N + i]` of all ranks' rows. `order`, a permutation of `0..world_size * N`, is the same on all ranks.
     ///
     /// # Errors
-    /// A peer disconnected, or its gradients have other shapes.
-    fn average(&self, gradients: &mut Gradients) -> Result<()>;
+    /// A peer disconnected, or its tensor has another shape.
+    fn permute(&self, rows: &Tensor, order: &[u32]) -> Result<Tensor> {
+        let n = rows.dim(0)?;
+        let mine = &order[self.rank() * n..][..n];
+        self.all_gather(rows)?.index_select(&Tensor::from_slice(mine, n, rows.device())?, 0)
+    }
+
+    /// Begins to compute the mean over the ranks of a tensor of one dimension. Several may be under way; they end in the order in which
+    /// they were begun.
+    ///
+    /// # Errors
+    /// A peer disconnected.
+    fn begin_mean(&self, values: Tensor) -> Result<PendingMean>;
+
+    /// How long this rank has waited in these calls so far.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Whether this rank does what only one of them does: it writes the run's files, shows progress and evaluates.
     fn is_first(&self) -> bool {
         self.rank() == 0
     }
+}
 
-    /// The first rank on which something failed, where `failed` says whether it did on this one. So no rank stops alone
-    /// and leaves the others waiting.
+/// A mean over ranks that is under way.
+#[must_use = "the other ranks wait for a mean that was begun"]
+pub struct PendingMean(Box<dyn FnOnce() -> Result<Tensor> + Send>);
+
+impl PendingMean {
+    /// One that `wait` waits for.
+    pub fn new(wait: impl FnOnce() -> Result<Tensor> + Send + 'static) -> Self {
+        Self(Box::new(wait))
+    }
+
+    /// The mean, when it is there.
     ///
     /// # Errors
-    /// A peer disconnected.
-    fn first_failed(&self, failed: bool) -> Result<Option<usize>> {
-        let flags = self.all_gather(&Tensor::new(&[u8::from(failed)], &Device::Cpu)?)?.to_vec1::<u8>()?;
-        Ok(flags.iter().position(|&flag| flag != 0))
+    /// A peer disconnected, or its tensor has another shape.
+    pub fn wait(self) -> Result<Tensor> {
+        (self.0)()
     }
 }
 
@@ -57,11 +83,7 @@ impl Communicator for SingleProcess {
         Ok(tensor.detach())
     }
 
-    fn average(&self, _: &mut Gradients) -> Result<()> {
-        Ok(())
-    }
-
-    fn first_failed(&self, failed: bool) -> Result<Option<usize>> {
-        Ok(failed.then_some(0))
+    fn begin_mean(&self, values: Tensor) -> Result<PendingMean> {
+        Ok(PendingMean::new(move || Ok(values)))
     }
 }

@@ -37,10 +37,45 @@ pub enum TrainError {
         /// The value at fault and its view, such as `embedding of weak view 0`.
         what: String,
     },
-    /// Another rank met a value that is NaN or infinite.
-    #[error("rank {rank} met a value that is not finite")]
+    /// A rank met a value that is NaN or infinite, so that all end.
+    #[error("rank {rank}: the {what} is not finite")]
     NotFiniteOnRank {
+        /// The first such rank.
+        rank: usize,
+        /// The value at fault there and its view.
+        what: String,
+    },
+    /// A rank failed, so that all end.
+    #[error("rank {rank}: {reason}")]
+    OnRank {
         /// The rank.
+        rank: usize,
+        /// Why, as it has told the others.
+        reason: String,
+        /// Whether what was asked for is wrong.
+        is_request: bool,
+        /// Whether a store of images has failed.
+        is_of_store: bool,
+    },
+    /// Ranks that cannot train together.
+    #[error("rank {rank} has {what}; start every rank with the same program, configuration and images")]
+    RankDiffers {
+        /// The first rank that differs from rank 0.
+        rank: usize,
+        /// What it has, and what rank 0 has.
+        what: String,
+    },
+    /// Ranks whose states have become different.
+    #[error(
+        "after epoch {epoch}, {tensor} of rank {rank} is not that of rank 0: the ranks have drifted apart; go on from the last checkpoint, \
+         and check the memory and the network of that rank's machine if it happens again"
+    )]
+    Drifted {
+        /// Epochs that are done.
+        epoch: u64,
+        /// The first tensor that differs.
+        tensor: String,
+        /// The first rank where it does.
         rank: usize,
     },
     /// Training left the finite numbers.
@@ -157,20 +192,36 @@ pub type Result<T> = std::result::Result<T, TrainError>;
 impl TrainError {
     /// Whether a store of images on another machine has failed: nothing is wrong with the run, which may go on later.
     pub fn is_of_store(&self) -> bool {
+        if let Self::OnRank { is_of_store, .. } = self {
+            return *is_of_store;
+        }
         let is_of_image = |error: &SampleError| matches!(error, SampleError::Remote(_));
         matches!(self, Self::Data(DataError::Remote(_)))
             || matches!(self, Self::Sample(error) if is_of_image(error))
             || matches!(self, Self::Eval(error) if matches!(&**error, EvalError::Sample(error) if is_of_image(error)))
     }
 
+    /// Whether every rank has this error, so that none waits for this one.
+    pub fn is_of_all_ranks(&self) -> bool {
+        match self {
+            Self::OnRank { .. } | Self::NotFiniteOnRank { .. } | Self::RankDiffers { .. } | Self::Drifted { .. } => {
+                true
+            }
+            Self::Diverged { source, .. } | Self::Step { source, .. } => source.is_of_all_ranks(),
+            _ => false,
+        }
+    }
+
     /// Whether what was asked for is wrong, rather than the machine or the course of the training.
     pub fn is_request(&self) -> bool {
         match self {
-            Self::Unfit { .. } | Self::NoWeakView | Self::Parts { .. } | Self::NoSuchTensor { .. } => true,
+            Self::Unfit { .. } | Self::NoWeakView | Self::Parts { .. } | Self::NoSuchTensor { .. } | Self::RankDiffers { .. } => true,
+            Self::OnRank { is_request, .. } => *is_request,
             Self::NotFinite { .. }
             | Self::Io { .. }
             | Self::Picture(_)
             | Self::NotFiniteOnRank { .. }
+            | Self::Drifted { .. }
             | Self::Diverged { .. }
             | Self::Step { .. }
             | Self::Update { .. }

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod agreement;
 pub mod bench;
 mod communicator;
 mod contact_sheet;
 mod error;
 mod feed;
 mod first_batch;
+mod gradient_buckets;
 mod initial;
 mod knn_monitor;
 mod label_free_monitor;
@@ -13,18 +15,22 @@ mod losses;
 mod make_views;
 mod method;
 mod monitored_images;
+#[cfg(feature = "mpi")]
+mod mpi_ranks;
 mod optimizer;
 mod probe_monitor;
 mod projector;
 pub mod replay;
+mod same_everywhere;
 mod setup;
 mod shuffle_bn;
 mod trainer;
 mod view_batch;
 mod view_loader;
 
+pub use agreement::gather_bytes;
 pub use candle_core;
-pub use communicator::{Communicator, SingleProcess};
+pub use communicator::{Communicator, PendingMean, SingleProcess};
 pub use error::{Result, TrainError};
 pub use initial::{InitialWeights, Taken};
 pub use knn_monitor::KnnMonitor;
@@ -33,6 +39,8 @@ pub use losses::StepReport;
 pub use make_views::MakeViews;
 pub use method::{Clsa, Views};
 pub use monitored_images::has_classes;
+#[cfg(feature = "mpi")]
+pub use mpi_ranks::Mpi;
 pub use optimizer::Optimizer;
 pub use probe_monitor::ProbeMonitor;
 pub use setup::{build, check_data};

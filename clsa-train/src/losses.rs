@@ -35,6 +35,11 @@ pub(crate) struct LossQuery {
 }
 
 impl Loss {
+    /// Whether a query is one of this loss.
+    pub fn is_of(&self, query: usize) -> bool {
+        self.weak.iter().chain(&self.strong).any(|of_loss| of_loss.number == query)
+    }
+
     /// The gradient to the embedding of a query, if it is one of this loss.
     pub fn gradient(&self, query: usize) -> Result<Option<Tensor>> {
         let place = |queries: &[LossQuery]| queries.iter().position(|of_loss| of_loss.number == query);

@@ -1,7 +1,9 @@
 //! The method on one page: one training step of CLSA (Wang & Qi 2021, section 3).
 
+use crate::agreement::{gather_bytes, gather_numbers};
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
+use crate::gradient_buckets::GradientBuckets;
 use crate::losses::{self, Loss, LossQuery, StepReport};
 use crate::optimizer::Optimizer;
 use crate::shuffle_bn::Shuffle;
@@ -9,6 +11,7 @@ use candle_core::Tensor;
 use clsa_loss::{Candidates, ClsaLoss, MemoryBank};
 use clsa_model::{BatchInParts, Encoder, Gradients, Mode, MomentumPair, Pass};
 use clsa_run::{MethodConfig, StrongLoss, TrainingState};
+use std::sync::Arc;
 
 /// The views of a batch of N images, each (N, 3, H, W) with the view's own H and W.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ pub struct Clsa {
     /// in `parts * bn_splits` groups.
     pub parts: usize,
     /// The other ranks.
-    pub communicator: Box<dyn Communicator>,
+    pub communicator: Arc<dyn Communicator>,
     loss: ClsaLoss,
     method: MethodConfig,
     seed: u64,
@@ -53,7 +56,7 @@ impl Clsa {
         bank: MemoryBank,
         optimizer: Optimizer,
         method: &MethodConfig,
-        communicator: Box<dyn Communicator>,
+        communicator: Arc<dyn Communicator>,
         seed: u64,
     ) -> Self {
         let loss = ClsaLoss {
@@ -81,7 +84,7 @@ impl Clsa {
     /// One step on a batch: loss, gradients, bank and update. A GPU is waited for once, before the update.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] names the view at fault, [`TrainError::NotFiniteOnRank`] the rank where that is another one;
+    /// [`TrainError::NotFinite`] names the view at fault, and where there are several ranks [`TrainError::NotFiniteOnRank`] the rank too;
     /// then θ, the optimizer and the bank are as they were, though ξ may have followed θ already. Any other error is a
     /// batch of the wrong shape, one that `parts` does not divide, or a tensor operation that failed.
     pub fn step(&mut self, views: &Views, lr: f64) -> Result<StepReport> {
@@ -97,22 +100,13 @@ impl Clsa {
         if self.method.symmetric {
             keys.push(Keys { view: "weak view 0", rows: self.keys(first_weak)? });
         }
-        // Queries, their losses and the backward pass, of all samples or part by part.
-        self.gradients.clear();
-        let mut statistics = self.statistics_of_parts(&self.pair.query)?;
-        let mut parts = Vec::new();
-        for part in 0..self.parts {
-            parts.push(self.part(views, part * samples / self.parts, &keys)?);
-            if let Some(statistics) = &mut statistics {
-                statistics.end_part()?;
-            }
-        }
-        statistics.map_or(Ok(()), BatchInParts::end)?;
-        let (losses, features): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        self.features = Some(joined(features)?);
-        // The mean over the ranks; all numbers of the step in one copy. Nothing is updated on any rank unless they are finite on
-        // all.
-        self.communicator.average(&mut self.gradients)?;
+        // Queries, their losses and the backward pass; the mean of the gradients over the ranks.
+        let mut gradients = std::mem::take(&mut self.gradients);
+        let passes = self.passes(views, samples, &keys, &mut gradients);
+        self.gradients = gradients;
+        let (losses, features) = passes?;
+        self.features = Some(features);
+        // All numbers of the step in one copy. Nothing is updated on any rank unless they are finite on all.
         let report = self.agreed(losses::report(losses)?)?;
         // The keys of the global batch enter the bank, after the logits were formed; the optimizer moves θ.
         self.bank.push_finite(&keys[0].rows)?;
@@ -121,8 +115,45 @@ impl Clsa {
         Ok(report)
     }
 
+    /// The passes of all queries, of all samples or part by part: the losses of each part, and the first weak view's features.
+    fn passes(
+        &self,
+        views: &Views,
+        samples: usize,
+        keys: &[Keys],
+        gradients: &mut Gradients,
+    ) -> Result<(Vec<Vec<Loss>>, Tensor)> {
+        gradients.clear();
+        let mut statistics = self.statistics_of_parts(&self.pair.query)?;
+        let parameters = self.pair.query.parameters().len();
+        let several = self.communicator.world_size() > 1;
+        let mut buckets = several.then(|| GradientBuckets::new(&*self.communicator, parameters));
+        let (mut losses, mut features) = (Vec::new(), Vec::new());
+        for part in 0..self.parts {
+            // What the last backward pass has done with travels while it goes on.
+            let buckets = buckets.as_mut().filter(|_| part + 1 == self.parts);
+            let (of_part, features_of_part) =
+                self.part(views, part * samples / self.parts, keys, gradients, buckets)?;
+            losses.push(of_part);
+            features.push(features_of_part);
+            if let Some(statistics) = &mut statistics {
+                statistics.end_part()?;
+            }
+        }
+        statistics.map_or(Ok(()), BatchInParts::end)?;
+        buckets.map_or(Ok(()), |buckets| buckets.finish(gradients))?;
+        Ok((losses, joined(features)?))
+    }
+
     /// A part of the batch, from sample `first` on: its losses, and the first weak view's features.
-    fn part(&mut self, views: &Views, first: usize, keys: &[Keys]) -> Result<(Vec<Loss>, Tensor)> {
+    fn part(
+        &self,
+        views: &Views,
+        first: usize,
+        keys: &[Keys],
+        gradients: &mut Gradients,
+        mut buckets: Option<&mut GradientBuckets<'_>>,
+    ) -> Result<(Vec<Loss>, Tensor)> {
         let samples = views.key.dim(0)? / self.parts;
         let of_part = |images: &Tensor| images.narrow(0, first, samples);
         // Queries: every view is its own pass with its own batch statistics, weak views first, in order.
@@ -145,15 +176,46 @@ impl Clsa {
             losses.push(self.loss(&queries, others, strong, &keys[1], first)?);
         }
         // The loss is the mean over the batch's samples: each part has its share of it.
+        let last = (0..queries.len()).rev().find(|&i| losses.iter().any(|loss| loss.is_of(i)));
         for (i, query) in queries.into_iter().enumerate() {
-            let mut gradients = losses.iter().filter_map(|loss| loss.gradient(i).transpose());
-            if let Some(first) = gradients.next() {
-                let sum = gradients.try_fold(first?, |sum, other| -> Result<_> { Ok((sum + other?)?) })?;
+            let mut of_losses = losses.iter().filter_map(|loss| loss.gradient(i).transpose());
+            if let Some(first) = of_losses.next() {
+                let sum = of_losses.try_fold(first?, |sum, other| -> Result<_> { Ok((sum + other?)?) })?;
                 let share = if self.parts == 1 { sum } else { (sum / self.parts as f64)? };
-                query.pass.backward(&share, &mut self.gradients)?;
+                match buckets.as_mut().filter(|_| last == Some(i)) {
+                    None => query.pass.backward(&share, gradients)?,
+                    Some(buckets) => query.pass.backward_by_parameter(&share, gradients, &mut |index, gradient| {
+                        buckets.take(index, gradient);
+                    })?,
+                }
             }
         }
         Ok((losses, features))
+    }
+
+    /// Gives both encoders the mean of the ranks' running statistics: those of one process with as many groups of batch norm. No step
+    /// depends on them, so that this is done before they are looked at or kept.
+    ///
+    /// # Errors
+    /// A peer disconnected.
+    pub fn average_statistics(&self) -> Result<()> {
+        if self.communicator.world_size() == 1 {
+            return Ok(());
+        }
+        let encoders = [&self.pair.query, &self.pair.key];
+        let statistics = || encoders.iter().flat_map(|encoder| encoder.running_statistics());
+        let flat: Vec<Tensor> = statistics().map(|at| at.var.flatten_all()).collect::<candle_core::Result<_>>()?;
+        if flat.is_empty() {
+            return Ok(());
+        }
+        let mean = self.communicator.begin_mean(Tensor::cat(&flat, 0)?)?.wait()?;
+        let mut first = 0;
+        for statistic in statistics() {
+            let count = statistic.var.elem_count();
+            statistic.var.set(&mean.narrow(0, first, count)?.reshape(statistic.var.shape())?)?;
+            first += count;
+        }
+        Ok(())
     }
 
     /// What a checkpoint holds, but for what is trained beside.
@@ -174,17 +236,16 @@ impl Clsa {
     /// The keys (world_size * N, dim) of all ranks in order, embedded by ξ from the shuffled global batch.
     fn keys(&self, images: &Tensor) -> Result<Tensor> {
         let encoder: &Encoder = &self.pair.key;
-        let (rank, world) = (self.communicator.rank(), self.communicator.world_size());
+        let world = self.communicator.world_size();
         let keys = if world * self.parts * encoder.compute().bn_splits > 1 {
             let n = images.dim(0)?;
             let shuffle = Shuffle::new(world * n, self.seed, self.steps);
-            let place = |order: &[u32]| Tensor::from_slice(order, order.len(), images.device());
-            let mine = place(&shuffle.order[rank * n..][..n])?;
-            // Rows are selected where they are contiguous: the loader's images are channels-last in memory.
-            let all = self.communicator.all_gather(images)?.permute((0, 2, 3, 1))?.contiguous()?;
-            let shuffled = all.index_select(&mine, 0)?.permute((0, 3, 1, 2))?;
+            // Rows are moved where they are contiguous: the loader's images are channels-last in memory.
+            let rows = images.permute((0, 2, 3, 1))?.contiguous()?;
+            let shuffled = self.communicator.permute(&rows, &shuffle.order)?.permute((0, 3, 1, 2))?;
             let keys = self.communicator.all_gather(&self.embed(encoder, &shuffled)?)?;
-            keys.index_select(&place(&shuffle.restore)?, 0)?
+            let restore = Tensor::from_slice(&shuffle.restore, shuffle.restore.len(), images.device())?;
+            keys.index_select(&restore, 0)?
         } else {
             encoder.embed(images, Mode::Train)?
         };
@@ -238,13 +299,26 @@ impl Clsa {
         Ok(Loss { weak: named(weak), strong: named(strong), key_view: keys.view, pending })
     }
 
-    /// The report of all ranks. Fails on every rank if a value is not finite on any, so that none waits for one that has stopped.
+    /// The mean of the reports of all ranks. Fails on every rank if a value is not finite on any, so that none waits for one that has
+    /// stopped.
     fn agreed(&self, report: std::result::Result<StepReport, String>) -> Result<StepReport> {
-        match (self.communicator.first_failed(report.is_err())?, report) {
-            (_, Err(what)) => Err(TrainError::NotFinite { what }),
-            (Some(rank), Ok(_)) => Err(TrainError::NotFiniteOnRank { rank }),
-            (None, Ok(report)) => Ok(report),
+        let (communicator, ranks) = (&*self.communicator, self.communicator.world_size());
+        if ranks == 1 {
+            return report.map_err(|what| TrainError::NotFinite { what });
         }
+        let (what, StepReport { loss, contrastive, ddm, acc1 }) = match report {
+            Ok(report) => (None, report),
+            Err(what) => (Some(what), StepReport { loss: 0.0, contrastive: 0.0, ddm: 0.0, acc1: 0.0 }),
+        };
+        let failed = f64::from(u8::from(what.is_some()));
+        let all = gather_numbers(communicator, [loss, contrastive, ddm, acc1, failed])?;
+        if all.iter().any(|numbers| numbers[4] > 0.0) {
+            let whats = gather_bytes(communicator, what.unwrap_or_default().as_bytes())?;
+            let rank = whats.iter().position(|what| !what.is_empty()).unwrap_or_default();
+            return Err(TrainError::NotFiniteOnRank { rank, what: String::from_utf8_lossy(&whats[rank]).into_owned() });
+        }
+        let mean = |number: usize| all.iter().map(|numbers| numbers[number]).sum::<f64>() / ranks as f64;
+        Ok(StepReport { loss: mean(0), contrastive: mean(1), ddm: mean(2), acc1: mean(3) })
     }
 }
 

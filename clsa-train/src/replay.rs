@@ -3,7 +3,7 @@
 //! A case names architecture, sizes and hyper-parameters; weights, bank and images are rebuilt from a hash-seeded
 //! generator, so that a case is a small JSON file. Case format: `clsa-train/tests/golden/`.
 
-use crate::communicator::SingleProcess;
+use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::method::{Clsa, Views};
 use crate::optimizer::Optimizer;
@@ -14,6 +14,7 @@ use clsa_model::{Compute, Encoder, ModelConfig, MomentumPair, Precision};
 use clsa_run::{MethodConfig, OptimConfig, StrongLoss};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Gradients printed where the case does not name its own.
 const GRADIENTS: [&str; 5] =
@@ -120,12 +121,23 @@ pub struct Trajectory {
     pub queue_ptr: usize,
 }
 
-/// Runs a case.
+/// Runs a case, of whose batches each rank has its part. The trajectory is of all ranks together, and each has it.
 ///
 /// # Errors
-/// The case names an unknown architecture or tensor, or a value out of range.
-pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajectory> {
+/// The case names an unknown architecture or tensor, or a value out of range, or the ranks do not divide its batch.
+pub fn replay(
+    case: &Case,
+    compute: Compute,
+    device: &Device,
+    communicator: Arc<dyn Communicator>,
+) -> Result<Trajectory> {
     let config = &case.config;
+    let (rank, ranks) = (communicator.rank(), communicator.world_size());
+    if !config.n.is_multiple_of(ranks) {
+        let reason = format!("{ranks} ranks cannot share its batches");
+        return Err(TrainError::Unfit { key: format!("n = {}", config.n), reason });
+    }
+    let part = config.n / ranks;
     if config.n == 0 {
         let reason = "the case needs at least one image".to_owned();
         return Err(TrainError::Unfit { key: "n = 0".to_owned(), reason });
@@ -149,7 +161,7 @@ pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajecto
     };
     let optimizer =
         Optimizer::new(pair.query.parameters(), &OptimConfig { weight_decay: config.wd, ..OptimConfig::default() })?;
-    let mut clsa = Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 0);
+    let mut clsa = Clsa::new(pair, bank, optimizer, &method, communicator, 0);
 
     let gradient_names: Vec<String> = match case.steps.first() {
         Some(step) => step.grad_norms.keys().cloned().collect(),
@@ -158,7 +170,8 @@ pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajecto
     let mut steps = Vec::new();
     for s in 0..config.steps {
         let view = |name: String, side: usize| -> Result<Tensor> {
-            Ok(images(&format!("step{s}:{name}"), config.n, side)?.to_dtype(dtype)?.to_device(device)?)
+            let all = images(&format!("step{s}:{name}"), config.n, side)?;
+            Ok(all.narrow(0, rank * part, part)?.to_dtype(dtype)?.to_device(device)?)
         };
         let all = |kind: &str, sides: &[usize]| -> Result<Vec<Tensor>> {
             sides.iter().enumerate().map(|(i, &side)| view(format!("{kind}{i}"), side)).collect()
@@ -174,6 +187,7 @@ pub fn replay(case: &Case, compute: Compute, device: &Device) -> Result<Trajecto
         let (loss, contrastive, ddm, acc1) = (report.loss, report.contrastive, report.ddm, report.acc1);
         steps.push(Step { loss, contrastive, ddm, acc1, grad_norms: norms });
     }
+    clsa.average_statistics()?;
     Ok(Trajectory { steps, last: summaries(&clsa, case)?, queue_ptr: clsa.bank.pointer() })
 }
 

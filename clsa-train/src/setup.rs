@@ -10,12 +10,13 @@ use clsa_data::Dataset;
 use clsa_loss::MemoryBank;
 use clsa_model::MomentumPair;
 use clsa_run::Config;
+use std::sync::Arc;
 
 /// Encoders, bank and optimizer as a configuration describes them.
 ///
 /// # Errors
 /// A value is out of range, or the memory does not suffice.
-pub fn build(config: &Config, device: &Device, communicator: Box<dyn Communicator>) -> Result<Clsa> {
+pub fn build(config: &Config, device: &Device, communicator: Arc<dyn Communicator>) -> Result<Clsa> {
     let (method, seed) = (&config.method, config.train.seed);
     tune(device, config.compute.tune)?;
     let mut pair = MomentumPair::new(&config.model, config.encoders(), method.momentum, seed, device)?;
@@ -58,11 +59,13 @@ pub(crate) fn tune(_: &Device, _: bool) -> candle_core::Result<()> {
 /// [`TrainError::Unfit`] names the key and what to do.
 pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
     let unfit = |key: String, reason: String| Err(TrainError::Unfit { key, reason });
-    let (images, batch, source) = (train.len(), config.train.batch_size, &config.data.source);
+    let (images, batch, source) = (train.len(), config.train.global_batch(), &config.data.source);
     if images < batch {
         return unfit(
-            format!("train.batch_size = {batch}"),
-            format!("the data set {source} has only {images} training images; use a smaller batch"),
+            format!("train.batch_size = {}", config.train.batch_size),
+            format!(
+                "the data set {source} has only {images} training images for steps of {batch}; use a smaller batch"
+            ),
         );
     }
     if config.data.allow_upscaling {

@@ -1,5 +1,6 @@
 //! A run from its first batch to its last: data in, steps, records, checkpoints, k-NN.
 
+use crate::agreement::{any, gather_numbers, together};
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::feed::Fed;
@@ -10,19 +11,20 @@ use crate::label_free_monitor::LabelFreeMonitor;
 use crate::method::Clsa;
 use crate::probe_monitor::ProbeMonitor;
 use crate::projector::Projector;
+use crate::same_everywhere::{check_request, check_state};
 use crate::setup::build;
 use crate::view_loader::ViewLoader;
 use candle_core::Device;
 use clsa_data::{Dataset, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
 use clsa_run::{
-    AccuracyRecord, Checkpoint, Config, LabelFreeRecord, LockedRun, Metrics, MetricsWriter, OptimConfig, Position,
-    Progress, Record, StepRecord, TrainingState,
+    AccuracyRecord, Checkpoint, Config, DataIdentity, LabelFreeRecord, LockedRun, Metrics, MetricsWriter, OptimConfig,
+    Position, Progress, RanksRecord, Record, StepRecord, TrainingState,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ pub struct TrainerConfig {
     /// Threads that read, decode and make views.
     pub threads: usize,
     /// The other ranks.
-    pub communicator: Box<dyn Communicator>,
+    pub communicator: Arc<dyn Communicator>,
 }
 
 /// Follows a run on its first rank, for example to show it.
@@ -116,11 +118,21 @@ struct Output {
 impl Trainer {
     /// Builds encoders, bank, optimizer and loader, and where a checkpoint is given puts them into its state. When all of these
     /// are there, the run's configuration is written. Checkpoints and records of later steps than
-    /// the one given stay until the run has written a checkpoint.
+    /// the one given stay until the run has written a checkpoint. Every rank is given the same checkpoint.
     ///
     /// # Errors
-    /// The data are too few, the checkpoint does not fit, or the run folder cannot be written.
-    pub fn new(trainer: TrainerConfig, checkpoint: Option<&Checkpoint>) -> Result<Self> {
+    /// The data are too few, the checkpoint does not fit, the run folder cannot be written, or ranks have been asked for different things.
+    pub fn new(mut trainer: TrainerConfig, checkpoint: Option<&Checkpoint>) -> Result<Self> {
+        let communicator = Arc::clone(&trainer.communicator);
+        trainer.config.train.ranks = communicator.world_size();
+        if communicator.world_size() > 1 {
+            let images = DataIdentity::of(trainer.data.train.as_ref());
+            check_request(&*communicator, &trainer.config, &images)?;
+        }
+        together(&*communicator, Self::build(trainer, checkpoint))
+    }
+
+    fn build(trainer: TrainerConfig, checkpoint: Option<&Checkpoint>) -> Result<Self> {
         let TrainerConfig { config, run, data, device, threads, communicator } = trainer;
         let seed = config.train.seed;
         let loader = LoaderConfig {
@@ -180,8 +192,8 @@ impl Trainer {
     /// # Errors
     /// They are of another architecture.
     pub fn begin_with(&mut self, initial: &InitialWeights) -> Result<Taken> {
-        initial.check(&self.config.model)?;
-        initial.load(&mut self.clsa)
+        let begun = initial.check(&self.config.model).and_then(|()| initial.load(&mut self.clsa));
+        together(&*self.clsa.communicator, begun)
     }
 
     /// Trains to the end or to `train.stop_epoch`, or until `stop` is set: then the step is finished and a checkpoint written.
@@ -206,7 +218,8 @@ impl Trainer {
         let (epochs, last) = (self.config.train.epochs, self.config.train.last_epoch());
         let before = if self.position.step == 0 { self.evaluate(observer)? } else { None };
         let (mut after, mut saved) = (None, None);
-        if self.output.as_ref().is_some_and(|output| output.evaluation_is_due) {
+        let is_due = self.output.as_ref().is_some_and(|output| output.evaluation_is_due);
+        if any(&*self.clsa.communicator, is_due)? {
             after = self.evaluate(observer)?;
         }
         while self.position.epoch < last {
@@ -214,6 +227,10 @@ impl Trainer {
                 return Ok(End::Stopped(self.checkpoint()?));
             }
             let done = self.position.epoch;
+            self.clsa.average_statistics()?;
+            if self.clsa.communicator.world_size() > 1 {
+                check_state(&*self.clsa.communicator, &self.clsa.state(), done)?;
+            }
             if done.is_multiple_of(self.config.checkpoint.every) || done == last {
                 saved = self.checkpoint()?;
             }
@@ -235,11 +252,14 @@ impl Trainer {
         let mut source =
             loader.epoch(epoch, self.position.batch).map(|batch| -> Result<Fed> { Ok(feed.begin(plan, batch?)?) });
         let mut ahead = None;
+        let communicator = Arc::clone(&self.clsa.communicator);
+        let mut is_to_stop = false;
         loop {
-            let start = Instant::now();
-            let Some(fed) = ahead.take().or_else(|| source.next()) else { break };
+            let (start, waited) = (Instant::now(), communicator.waited());
+            let fed = ahead.take().or_else(|| source.next());
             skipped.try_iter().for_each(|warning| observer.warning(&warning));
-            let fed = fed?;
+            // Ranks have equally many batches.
+            let Some(fed) = together(&*communicator, fed.transpose())? else { break };
             if feed.is_ahead() {
                 // The next batch is copied to the GPU while it works on this one.
                 ahead = source.next();
@@ -256,7 +276,7 @@ impl Trainer {
             let copied = feed.is_ahead().then_some(fed);
             let part = self.position.batch as f64 / batches as f64;
             let at = Progress { epoch, part, epochs };
-            let images = self.config.train.batch_size * self.clsa.communicator.world_size();
+            let images = self.config.train.global_batch();
             let lr = self.config.optim.lr_at(at) * self.config.optim.lr_factor(images);
             self.clsa.pair.set_momentum(self.config.method.momentum_at(at))?;
             let report = self.clsa.step(&views, lr).map_err(|e| at_step(e, self.position.step + 1, lr))?;
@@ -265,7 +285,9 @@ impl Trainer {
                 probe.step(features, labels, schedule.lr_at(at))?;
             }
             drop(copied);
-            let images_per_s = samples as f64 / start.elapsed().as_secs_f64();
+            let (took, waited) = (start.elapsed(), communicator.waited() - waited);
+            let ranks = communicator.world_size();
+            let images_per_s = (samples * ranks) as f64 / took.as_secs_f64();
             self.position.step += 1;
             self.position.batch += 1;
             let record = StepRecord {
@@ -283,10 +305,27 @@ impl Trainer {
                 output.metrics.write(&Record::Step(record))?;
                 observer.step(&record, steps);
             }
+            is_to_stop = stop.load(Ordering::Relaxed);
+            if ranks > 1 {
+                let own = samples as f64 / took.saturating_sub(waited).max(Duration::from_micros(1)).as_secs_f64();
+                let says = f64::from(u8::from(is_to_stop));
+                let all = gather_numbers(&*communicator, [own, data_wait_s, waited.as_secs_f64(), says])?;
+                is_to_stop = all.iter().any(|figures| figures[3] > 0.0);
+                if let Some(output) = &mut self.output {
+                    let of_ranks = |figure: usize| all.iter().map(|figures| figures[figure]).collect();
+                    output.metrics.write(&Record::Ranks(RanksRecord {
+                        step: self.position.step,
+                        epoch,
+                        images_per_s: of_ranks(0),
+                        data_wait_s: of_ranks(1),
+                        communication_s: of_ranks(2),
+                    }))?;
+                }
+            }
             if self.position.batch == batches {
                 continue;
             }
-            if stop.load(Ordering::Relaxed) {
+            if is_to_stop {
                 return Ok(true);
             }
             let every = self.config.checkpoint.every_steps;
@@ -297,7 +336,9 @@ impl Trainer {
         drop(source);
         self.position.epoch += 1;
         self.position.batch = 0;
-        Ok(stop.load(Ordering::Relaxed) && self.position.epoch < self.config.train.last_epoch())
+        // One process also hears what came after the last step; several ranks have agreed after it.
+        let is_to_stop = is_to_stop || (communicator.world_size() == 1 && stop.load(Ordering::Relaxed));
+        Ok(is_to_stop && self.position.epoch < self.config.train.last_epoch())
     }
 
     fn probe(&self) -> Option<&ProbeMonitor> {
@@ -308,8 +349,14 @@ impl Trainer {
         save(&mut self.output, &self.clsa, &self.config, self.position)
     }
 
-    /// What the monitors find of the query encoder, recorded and shown; returns its k-NN accuracy, percent.
+    /// What the monitors find of the query encoder, recorded and shown on the first rank, while the others wait; returns its
+    /// k-NN accuracy there, percent.
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<Option<f64>> {
+        let evaluated = self.evaluate_alone(observer);
+        together(&*self.clsa.communicator, evaluated)
+    }
+
+    fn evaluate_alone(&mut self, observer: &mut dyn Observer) -> Result<Option<f64>> {
         let Some(Output { metrics, monitor, label_free, probe, projector, .. }) = &mut self.output else {
             return Ok(None);
         };
@@ -344,7 +391,18 @@ fn state<'a>(clsa: &'a Clsa, probe: Option<&'a ProbeMonitor>) -> TrainingState<'
     TrainingState { probe: probe.map_or(&[], ProbeMonitor::variables), ..clsa.state() }
 }
 
+/// Writes a checkpoint on the first rank, while the others wait.
 fn save(output: &mut Option<Output>, clsa: &Clsa, config: &Config, position: Position) -> Result<Option<PathBuf>> {
+    clsa.average_statistics()?;
+    together(&*clsa.communicator, save_alone(output, clsa, config, position))
+}
+
+fn save_alone(
+    output: &mut Option<Output>,
+    clsa: &Clsa,
+    config: &Config,
+    position: Position,
+) -> Result<Option<PathBuf>> {
     let Some(Output { run, metrics, probe, gone_back_to, .. }) = output else { return Ok(None) };
     let folder = run.folder();
     let path = Checkpoint::save(&folder.checkpoints(), state(clsa, probe.as_ref()), config, position)?;

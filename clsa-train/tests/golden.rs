@@ -2,8 +2,10 @@
 
 use candle_core::Device;
 use clsa_model::{Backend, Compute, Precision};
+use clsa_train::SingleProcess;
 use clsa_train::replay::{Case, Summary, Trajectory, replay};
 use std::path::Path;
+use std::sync::Arc;
 
 fn case(name: &str) -> Case {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
@@ -11,7 +13,7 @@ fn case(name: &str) -> Case {
 }
 
 fn run(case: &Case, backend: Backend, precision: Precision) -> Trajectory {
-    replay(case, Compute { backend, precision, bn_splits: 1 }, &Device::Cpu).unwrap()
+    replay(case, Compute { backend, precision, bn_splits: 1 }, &Device::Cpu, Arc::new(SingleProcess)).unwrap()
 }
 
 fn assert_close(what: &str, got: f64, expected: f64, tolerance: f64) {

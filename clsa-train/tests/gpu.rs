@@ -10,6 +10,7 @@ use clsa_train::replay::{Case, Trajectory, replay};
 use clsa_train::{Clsa, Datasets, Observer, Optimizer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
@@ -140,7 +141,7 @@ fn trajectory(name: &str, backend: Backend, precision: Precision, gpu: &Device) 
     // The bundle for another machine holds the cases beside the tests.
     let text = std::fs::read_to_string(&path).or_else(|_| std::fs::read_to_string(format!("golden/{name}.json")));
     let case: Case = serde_json::from_str(&text.unwrap()).unwrap();
-    let got = replay(&case, Compute { backend, precision, bn_splits: 1 }, gpu).unwrap();
+    let got = replay(&case, Compute { backend, precision, bn_splits: 1 }, gpu, Arc::new(SingleProcess)).unwrap();
     (case, got)
 }
 
@@ -178,7 +179,7 @@ fn clsa(backend: Backend, precision: Precision, gpu: &Device) -> Clsa {
     let pair = clsa_model::MomentumPair::new(&model, compute, 0.99, 1, gpu).unwrap();
     let bank = MemoryBank::random(256, 32, 2, DType::F32, gpu).unwrap();
     let optimizer = Optimizer::new(pair.query.parameters(), &OptimConfig::default()).unwrap();
-    Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 3)
+    Clsa::new(pair, bank, optimizer, &method, Arc::new(SingleProcess), 3)
 }
 
 fn views(gpu: &Device, phase: f64) -> Views {
@@ -334,7 +335,7 @@ fn train(gpu: &Device, precision: &str, folder: &Path, checkpoint: Option<&Path>
         Some(Resumption { run, checkpoint, .. }) => (run, Some(checkpoint)),
         None => (LockedRun::begin(folder).unwrap(), None),
     };
-    let (device, communicator) = (gpu.clone(), Box::new(SingleProcess));
+    let (device, communicator) = (gpu.clone(), Arc::new(SingleProcess));
     let trainer = TrainerConfig { config, run: Some(run), data, device, threads: 2, communicator };
     Trainer::new(trainer, checkpoint.as_ref()).unwrap().run(&AtomicBool::new(false), &mut Silent).unwrap();
     candle_core::safetensors::load(folder.join("checkpoints/step-00000012.safetensors"), &Device::Cpu).unwrap()

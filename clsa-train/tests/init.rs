@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, stderr};
 
@@ -37,7 +38,7 @@ fn config(changes: &[&str]) -> Config {
 
 /// What training of a configuration takes from a file, and the state it then begins with: query, key and bank.
 fn taken(file: &Path, changes: &[&str]) -> (Taken, [HashMap<String, Tensor>; 2], Tensor) {
-    let mut clsa = build(&config(changes), &Device::Cpu, Box::new(SingleProcess)).unwrap();
+    let mut clsa = build(&config(changes), &Device::Cpu, Arc::new(SingleProcess)).unwrap();
     let taken = InitialWeights::read(file).unwrap().load(&mut clsa).unwrap();
     let [query, key] = [&clsa.pair.query, &clsa.pair.key].map(|encoder| encoder.state_dict().unwrap());
     (taken, [query, key], clsa.bank.rows().clone())

@@ -5,6 +5,7 @@ use clsa_data::{Limits, Source};
 use clsa_run::{AccuracyRecord, Config, LabelFreeRecord, LockedRun, Record, StepRecord};
 use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use thread_ranks::ThreadRank;
 
@@ -52,7 +53,7 @@ impl Observer for Recorded {
     }
 }
 
-fn train(folder: &Path, config: Config, communicator: Box<dyn Communicator>) -> (End, Recorded) {
+fn train(folder: &Path, config: Config, communicator: Arc<dyn Communicator>) -> (End, Recorded) {
     let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
     let (train, test) = (splits.train, splits.test.ok());
     let data = Datasets { train, held_out: test.clone(), test };
@@ -67,7 +68,7 @@ fn train(folder: &Path, config: Config, communicator: Box<dyn Communicator>) -> 
 fn an_observer_sees_what_the_metrics_record() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let (end, recorded) = train(&run, config(1), Box::new(SingleProcess));
+    let (end, recorded) = train(&run, config(1), Arc::new(SingleProcess));
     let steps = recorded.steps.iter().map(|step| Record::Step(*step));
     let knn = recorded.knn.iter().map(|knn| Record::Knn(*knn));
     let observed = steps.chain(knn).chain(recorded.label_free.iter().map(|record| Record::LabelFree(*record)));
@@ -88,7 +89,7 @@ fn views_have_the_sizes_of_their_epochs() {
         let view = format!("size = 16\nearly_sizes = {sizes}");
         config.views.weak = vec![toml::from_str(&view).unwrap()];
         config.train.stop_epoch = stop_epoch;
-        let (_, recorded) = train(&folder.path().join(name), config, Box::new(SingleProcess));
+        let (_, recorded) = train(&folder.path().join(name), config, Arc::new(SingleProcess));
         recorded.steps.iter().map(|step| step.loss).collect::<Vec<f64>>()
     };
     let large = losses("large", "[]", 0);
@@ -109,7 +110,7 @@ fn ranks_share_the_data_and_only_the_first_writes_evaluates_and_is_observed() {
         .map(|communicator| {
             // A rank that wrote into a folder of its own would be seen.
             let folder = if communicator.is_first() { run.clone() } else { folder.path().join("other") };
-            std::thread::spawn(move || train(&folder, config(2), Box::new(communicator)))
+            std::thread::spawn(move || train(&folder, config(2), Arc::new(communicator)))
         })
         .collect();
     let mut ends: Vec<_> = ranks.into_iter().map(|rank| rank.join().unwrap()).collect();

@@ -1,6 +1,6 @@
 //! The text of a source, and the table of kinds.
 
-#[cfg(not(feature = "parquet"))]
+#[cfg(not(all(feature = "parquet", feature = "remote")))]
 use clsa_data::Split;
 use clsa_data::{DataError, ProceduralOptions, Source, SourceKind};
 

@@ -74,7 +74,7 @@ fn kernels(
     let mut gradients = Gradients::new(builder.parameters().len());
     let mut tape = Tape::new(cuda.for_pass(), Mode::Train, groups, true);
     let features = net.forward(&mut tape, images, LAST_STAGE).unwrap();
-    tape.backward(&upstream(features.dims()), &mut gradients).unwrap();
+    tape.backward(&upstream(features.dims()), &mut gradients, &mut |_, _| {}).unwrap();
     let features = f64s(&features);
     let gradients = builder.parameters().iter().flat_map(|p| f64s(gradients.get(p.index).unwrap())).collect();
     let statistics = statistics(&builder);
@@ -126,7 +126,7 @@ fn gradients_of_several_passes_are_added() {
     let pass = |side, gradients: &mut Gradients| {
         let mut tape = Tape::new(cuda.for_pass(), Mode::Train, 1, true);
         let features = net.forward(&mut tape, &images(2, side, DType::F32), LAST_STAGE).unwrap();
-        tape.backward(&upstream(features.dims()), gradients).unwrap();
+        tape.backward(&upstream(features.dims()), gradients, &mut |_, _| {}).unwrap();
     };
     let all = |gradients: &Gradients| -> Vec<f64> {
         builder.parameters().iter().flat_map(|p| f64s(gradients.get(p.index).unwrap())).collect()

@@ -10,9 +10,11 @@ use crate::gradients::Gradients;
 use crate::head::{HeadGraph, HeadPass};
 use crate::kernels::{Element, InstructionSet};
 use crate::network::Network;
-use crate::pass::{Pass, Recorded};
+use crate::parameters::Parameter;
+use crate::pass::{Complete, Pass, Recorded, head_is_complete};
 use crate::tape::Tape;
 use candle_core::{DType, Tensor};
+use std::sync::Arc;
 
 /// CPU kernels on activations of type `E`. Their memory is kept between passes.
 pub(super) struct CpuEngine<E> {
@@ -40,11 +42,12 @@ impl<E: Element> Engine for CpuEngine<E> {
             let mut tape = self.tape(Mode::Train, true);
             Ok((network.features(&mut tape, images, network.last_stage())?, tape))
         })?;
+        let parameters = Arc::clone(&network.parameters);
         match end {
-            PassEnd::Features => Ok(Pass::new(features.clone(), features, TapePass { tape, head: None })),
+            PassEnd::Features => Ok(Pass::new(features.clone(), features, TapePass { tape, head: None, parameters })),
             PassEnd::Embedding => {
                 let head = RecordedHead::new(network, &features, self.bn_splits)?;
-                Ok(Pass::new(head.embedding()?, features, TapePass { tape, head: Some(head) }))
+                Ok(Pass::new(head.embedding()?, features, TapePass { tape, head: Some(head), parameters }))
             }
         }
     }
@@ -67,6 +70,7 @@ impl<E: Element> Engine for CpuEngine<E> {
 struct TapePass<E: Element> {
     tape: Tape<Cpu<E>>,
     head: Option<RecordedHead>,
+    parameters: Arc<[Parameter]>,
 }
 
 enum RecordedHead {
@@ -101,13 +105,22 @@ impl RecordedHead {
 }
 
 impl<E: Element> Recorded for TapePass<E> {
-    fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients) -> Result<()> {
-        let Self { tape, head } = *self;
+    fn backward(
+        self: Box<Self>,
+        gradient: &Tensor,
+        gradients: &mut Gradients,
+        complete: &mut Complete<'_>,
+    ) -> Result<()> {
+        let Self { tape, head, parameters } = *self;
         let features = match head {
-            Some(head) => head.backward(gradient, gradients)?,
+            Some(head) => {
+                let features = head.backward(gradient, gradients)?;
+                head_is_complete(&parameters, gradients, complete);
+                features
+            }
             None => gradient.clone(),
         };
-        in_pool(|| tape.backward(&features, gradients))
+        in_pool(|| tape.backward(&features, gradients, complete))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::network::Network;
 use crate::parameters::Parameter;
-use crate::pass::{Pass, Recorded};
+use crate::pass::{Complete, Pass, Recorded};
 use crate::portable::Portable;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
@@ -71,7 +71,7 @@ struct GraphPass {
 }
 
 impl Recorded for GraphPass {
-    fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients) -> Result<()> {
+    fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients, _: &mut Complete<'_>) -> Result<()> {
         graph_backward(self.graph, gradient, &self.parameters, gradients).map(drop)
     }
 }

@@ -6,7 +6,9 @@ use crate::backbone::ConvBn;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::kernels::ConvShape;
+use crate::pass::Complete;
 use candle_core::Tensor;
+use std::collections::HashMap;
 
 /// The gradients of activations that are known and not yet propagated.
 struct Open<K: Kernels>(Vec<Option<K::Memory>>);
@@ -29,9 +31,11 @@ impl<K: Kernels> Open<K> {
 
 impl<K: Kernels> Tape<K> {
     /// Propagates the gradient of the pooled features (N, C) back through the pass, adds the parameters' gradients to
-    /// `gradients`, and frees the pass's memory on the way.
-    pub fn backward(mut self, features: &Tensor, gradients: &mut Gradients) -> Result<()> {
+    /// `gradients`, and frees the pass's memory on the way. `complete` is called with each parameter that the rest of the pass does
+    /// not use.
+    pub fn backward(mut self, features: &Tensor, gradients: &mut Gradients, complete: &mut Complete<'_>) -> Result<()> {
         let mut open = Open::<K>((0..self.gradients).map(|_| None).collect());
+        let mut uses = Uses::of(&self.records);
         while let Some(record) = self.records.pop() {
             match record {
                 Record::GlobalAvgPool { x } => {
@@ -49,6 +53,7 @@ impl<K: Kernels> Tape<K> {
                         let unit = Unit { x: &x, unit: &unit, shape, own: &own, residual: residual.as_ref() };
                         self.conv_bn_backward(unit, dy, &mut open, gradients)?;
                     }
+                    uses.end(&unit, gradients, complete);
                 }
             }
         }
@@ -80,6 +85,36 @@ impl<K: Kernels> Tape<K> {
         }
         Ok(())
     }
+}
+
+/// How often the rest of a backward pass uses each parameter: a backbone may apply the same one more than once.
+struct Uses(HashMap<usize, usize>);
+
+impl Uses {
+    fn of<K: Kernels>(records: &[Record<K>]) -> Self {
+        let mut uses = HashMap::new();
+        for record in records {
+            if let Record::ConvBn { unit, .. } = record {
+                indices(unit).into_iter().for_each(|index| *uses.entry(index).or_default() += 1);
+            }
+        }
+        Self(uses)
+    }
+
+    /// After the backward step of a unit.
+    fn end(&mut self, unit: &ConvBn, gradients: &Gradients, complete: &mut Complete<'_>) {
+        for index in indices(unit) {
+            let rest = self.0.entry(index).or_default();
+            *rest = rest.saturating_sub(1);
+            if let (0, Some(gradient)) = (*rest, gradients.get(index)) {
+                complete(index, gradient);
+            }
+        }
+    }
+}
+
+fn indices(unit: &ConvBn) -> [usize; 3] {
+    [unit.conv.weight.index, unit.bn.weight.index, unit.bn.bias.index]
 }
 
 /// A unit's record.

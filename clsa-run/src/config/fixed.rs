@@ -1,6 +1,6 @@
 //! What a run keeps when it goes on with other settings.
 
-use super::Config;
+use super::{Config, ConfigError};
 
 impl Config {
     /// The first key, if any, whose value a run of this configuration must keep when it goes on as `other`: weights and bank have
@@ -17,7 +17,7 @@ impl Config {
             ("compute.bank", a.compute.bank == b.compute.bank),
             ("compute.precision", a.compute.bank_dtype() == b.compute.bank_dtype()),
             ("optim.kind", a.optim.kind == b.optim.kind),
-            ("train.batch_size", a.train.batch_size == b.train.batch_size),
+            ("train.batch_size", a.train.global_batch() == b.train.global_batch()),
             ("train.seed", a.train.seed == b.train.seed),
             ("init", a.init == b.init),
             ("data.shuffle_buffer", a.data.shuffle_buffer == b.data.shuffle_buffer),
@@ -26,9 +26,81 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Spreads the steps over another number of ranks: the images of a step and the groups of batch norm stay as many, so that the run
+    /// goes on as it would have. Says what is otherwise; nothing where the number is the same.
+    ///
+    /// # Errors
+    /// The images of a step, or the groups, cannot be divided among so many ranks.
+    pub fn spread_over(&mut self, ranks: usize) -> Result<Option<String>, ConfigError> {
+        if ranks == self.train.ranks {
+            return Ok(None);
+        }
+        let before = self.train.ranks;
+        let share = |key: &'static str, of_rank: usize| {
+            let all = of_rank.saturating_mul(before);
+            match all.checked_div(ranks).filter(|share| share * ranks == all) {
+                Some(share) => Ok(share),
+                None => Err(ConfigError::Value {
+                    key,
+                    value: of_rank.to_string(),
+                    expected: format!(
+                        "{before} x {of_rank} cannot be divided among {ranks} ranks; use a number of ranks that divides it"
+                    ),
+                }),
+            }
+        };
+        let (batch, splits) = (self.train.batch_size, self.compute.bn_splits);
+        self.train.batch_size = share("train.batch_size", batch)?;
+        self.compute.bn_splits = share("compute.bn_splits", splits)?;
+        self.train.ranks = ranks;
+        // A part of a batch has groups of its own.
+        self.train.accumulate = greatest_common_divisor(self.train.accumulate, self.compute.bn_splits);
+        Ok(Some(format!(
+            "{} in place of {}; a step is of as many images as before, and batch norm of as many groups (train.batch_size {}, \
+             compute.bn_splits {} on each)",
+            counted(ranks),
+            counted(before),
+            self.train.batch_size,
+            self.compute.bn_splits
+        )))
+    }
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+fn counted(ranks: usize) -> String {
+    if ranks == 1 { "1 rank".to_owned() } else { format!("{ranks} ranks") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_are_spread_over_other_ranks_where_they_divide() {
+        let changes =
+            ["train.batch_size=16", "train.ranks=2", "compute.bn_splits=4", "train.accumulate=4", "method.bank=64"];
+        let before = Config::load("demo", &changes.map(str::to_owned)).unwrap();
+        let spread = |ranks| {
+            let mut config = before.clone();
+            let said = config.spread_over(ranks)?;
+            assert_eq!(before.fixed_key(&config), None);
+            config.validate().unwrap();
+            Ok((config.train.batch_size, config.compute.bn_splits, config.train.accumulate, said))
+        };
+        assert_eq!(spread(2).unwrap(), (16, 4, 4, None));
+        let (batch, splits, accumulate, said) = spread(1).unwrap();
+        assert_eq!((batch, splits, accumulate), (32, 8, 4));
+        assert!(said.unwrap().starts_with("1 rank in place of 2 ranks"));
+        let (batch, splits, accumulate, _) = spread(4).unwrap();
+        assert_eq!((batch, splits, accumulate), (8, 2, 2));
+        let error: ConfigError = spread(5).unwrap_err();
+        assert!(error.to_string().contains("2 x 16 cannot be divided among 5 ranks"), "{error}");
+        assert!(spread(16).is_err(), "there are 8 groups");
+    }
 
     #[test]
     fn shapes_types_and_order_are_kept_and_the_rest_may_change() {

@@ -14,13 +14,13 @@ impl Config {
         self.model.validate().map_err(ConfigError::Model)?;
         self.views.validate().map_err(|error| ConfigError::Views(error.within("views")))?;
         let Self { method, optim, train, compute, data, eval, checkpoint, knn, .. } = self;
-        let batch = train.batch_size;
+        let (batch, global) = (train.batch_size, train.global_batch());
         let monitored = knn.is_on();
         let fraction = "use a number from 0 to 1";
         let one = "use at least 1";
         let neighbors = "use at least 1 neighbor and 1 image of each split";
         let bank = format!(
-            "the bank must hold at least one batch of {batch} (train.batch_size); use a larger bank or a smaller batch"
+            "the bank must hold at least one batch of {global} (train.batch_size, on every rank); use a larger bank or a smaller batch"
         );
         let splits = format!("use a divisor of train.batch_size, which is {batch}");
         let parts = format!(
@@ -31,6 +31,7 @@ impl Config {
         let rules = [
             rule(!self.views.weak.is_empty(), "views.weak", "[]", "name at least one weak view"),
             rule(batch > 0, "train.batch_size", batch, one),
+            rule(train.ranks > 0, "train.ranks", train.ranks, one),
             rule(train.epochs > 0, "train.epochs", train.epochs, one),
             rule(
                 train.stop_epoch <= train.epochs,
@@ -38,7 +39,7 @@ impl Config {
                 train.stop_epoch,
                 "use an epoch up to train.epochs, or 0 for all of them",
             ),
-            rule(method.bank >= batch, "method.bank", method.bank, &bank),
+            rule(method.bank >= global, "method.bank", method.bank, &bank),
             within(0.0..=1.0, "method.momentum", method.momentum, fraction),
             method
                 .final_momentum

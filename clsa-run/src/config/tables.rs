@@ -292,8 +292,11 @@ pub struct TrainConfig {
     /// The epoch after which the run stops, to be gone on with at another time; 0: the last.
     #[serde(skip_serializing_if = "is_default")]
     pub stop_epoch: u64,
-    /// Images per step and rank.
+    /// Images per step of each rank: a step is of `batch_size * ranks` images.
     pub batch_size: usize,
+    /// How many ranks share a step. A run writes it; it is not to be set.
+    #[serde(skip_serializing_if = "is_one")]
+    pub ranks: usize,
     /// Equal parts that a batch is computed in, one after the other, so that less memory is needed. The results are those of the whole
     /// batch: each part has its share of `compute.bn_splits`, which this must divide.
     #[serde(skip_serializing_if = "is_one")]
@@ -303,6 +306,11 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
+    /// Images per step, of all ranks together.
+    pub fn global_batch(&self) -> usize {
+        self.batch_size.saturating_mul(self.ranks)
+    }
+
     /// The epoch after which this run ends or stops.
     pub fn last_epoch(&self) -> u64 {
         if self.stop_epoch == 0 { self.epochs } else { self.stop_epoch.min(self.epochs) }
@@ -311,7 +319,7 @@ impl TrainConfig {
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { epochs: 200, stop_epoch: 0, batch_size: 256, accumulate: 1, seed: 0 }
+        Self { epochs: 200, stop_epoch: 0, batch_size: 256, ranks: 1, accumulate: 1, seed: 0 }
     }
 }
 

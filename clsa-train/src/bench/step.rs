@@ -12,6 +12,7 @@ use clsa_loss::MemoryBank;
 use clsa_model::{Compute, ModelConfig, MomentumPair, Precision};
 use clsa_run::{MethodConfig, OptimConfig};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// One training step on random views.
 pub struct StepBench {
@@ -75,7 +76,7 @@ impl StepBench {
         let pair = MomentumPair::new(&self.model, self.compute, method.momentum, 0, device)?;
         let bank = MemoryBank::random(self.bank, self.model.dim, 0, DType::F32, device)?;
         let optimizer = Optimizer::new(pair.query.parameters(), &OptimConfig::default())?;
-        let mut clsa = Clsa::new(pair, bank, optimizer, &method, Box::new(SingleProcess), 0);
+        let mut clsa = Clsa::new(pair, bank, optimizer, &method, Arc::new(SingleProcess), 0);
         let image = |side: &usize| -> candle_core::Result<Tensor> {
             // Channels-last in memory, as the loader makes them.
             Tensor::randn(0f32, 1f32, (self.batch, *side, *side, 3), device)?.permute((0, 3, 1, 2))

@@ -1,8 +1,7 @@
 //! Ranks as threads of one process, for tests.
 
 use candle_core::Tensor;
-use clsa_model::Gradients;
-use clsa_train::Communicator;
+use clsa_train::{Communicator, PendingMean};
 use std::sync::{Arc, Barrier, Mutex};
 
 /// Ranks as threads of one process, exchanging tensors through shared places.
@@ -43,16 +42,13 @@ impl Communicator for ThreadRank {
         Tensor::cat(&self.exchange(tensor), 0)
     }
 
-    fn average(&self, gradients: &mut Gradients) -> candle_core::Result<()> {
-        for index in 0..gradients.iter().count() {
-            let Some(mine) = gradients.get(index).cloned() else { continue };
-            let all = self.exchange(&mine);
-            let mut sum = all[0].clone();
-            for other in &all[1..] {
-                sum = (sum + other)?;
-            }
-            gradients.set(index, (sum / self.world_size() as f64)?);
+    fn begin_mean(&self, values: Tensor) -> candle_core::Result<PendingMean> {
+        let all = self.exchange(&values);
+        let mut sum = all[0].clone();
+        for other in &all[1..] {
+            sum = (sum + other)?;
         }
-        Ok(())
+        let mean = (sum / self.world_size() as f64)?;
+        Ok(PendingMean::new(move || Ok(mean)))
     }
 }

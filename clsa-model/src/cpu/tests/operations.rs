@@ -34,7 +34,7 @@ fn agree(instructions: InstructionSet, forward: Forward, units: Units) {
     let features = forward(&mut tape, &single, &images(4, 67, DType::F32)).unwrap();
     let given = upstream(features.dims());
     let mut gradients = Gradients::new(singles.parameters().len());
-    tape.backward(&given, &mut gradients).unwrap();
+    tape.backward(&given, &mut gradients, &mut |_, _| {}).unwrap();
 
     let mut portable = Portable { pass: CandlePass::new(Mode::Train, DType::F64, true), bn_splits: 2 };
     let expected = forward(&mut portable, &double, &images(4, 67, DType::F64)).unwrap();
@@ -74,7 +74,7 @@ fn in_bf16_bottlenecks_and_pooling_lose_no_more_than_the_portable_operations() {
         let mut tape = Tape::new(Cpu::<half::bf16>::new(instructions), Mode::Train, 2, true);
         let features = forward(&mut tape, &units, &images(4, 67, DType::F32)).unwrap();
         let mut gradients = Gradients::new(builder.parameters().len());
-        tape.backward(&upstream(features.dims()), &mut gradients).unwrap();
+        tape.backward(&upstream(features.dims()), &mut gradients, &mut |_, _| {}).unwrap();
         let (ours, theirs) = (difference(&f64s(&features), &exact), difference(&candle, &exact));
         println!("{instructions} features {ours:.4} portable {theirs:.4}");
         assert!(ours < 1.25 * theirs, "{instructions}: features differ by {ours:e}, the portable ones by {theirs:e}");

@@ -38,6 +38,11 @@ pub fn run(_: Args) -> Result<(), Failure> {
     }
     feature("parquet", cfg!(feature = "parquet"), "nothing")?;
     feature("fetch", cfg!(feature = "fetch"), "the network when it runs")?;
+    feature(
+        "mpi",
+        cfg!(feature = "mpi"),
+        "Open MPI or MPICH, and libclang to build with (Debian: openmpi-bin libopenmpi-dev libclang-dev)",
+    )?;
     feature("remote", cfg!(feature = "remote"), "the network when it runs, and for s3:// the credentials of AWS_*")
 }
 

@@ -30,6 +30,12 @@ impl Failure {
         if self.0.chain().find_map(is_request) == Some(true) { 2 } else { 1 }
     }
 
+    /// Whether every rank has this error, so that none waits for this one.
+    pub fn is_of_all_ranks(&self) -> bool {
+        let of_training = self.0.chain().find_map(|cause| cause.downcast_ref::<clsa_train::TrainError>());
+        of_training.is_some_and(clsa_train::TrainError::is_of_all_ranks)
+    }
+
     /// The error and its causes in one line; a cause that the text before it already says is left out.
     pub fn sentence(&self) -> String {
         let mut text = String::new();

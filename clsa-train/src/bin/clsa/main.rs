@@ -18,6 +18,7 @@ mod output;
 mod part;
 mod pretrain;
 mod progress;
+mod ranks;
 mod replay;
 mod report;
 mod reproduce;
@@ -29,7 +30,8 @@ mod view_grid;
 mod views;
 mod weight_path;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ranks::Launched;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use streams::say;
@@ -77,6 +79,11 @@ fn named(command: clap::Command) -> clap::Command {
     }
 }
 
+/// The command as the user has typed it.
+fn command_name(matches: &ArgMatches) -> String {
+    matches.subcommand_name().unwrap_or_default().to_owned()
+}
+
 fn main() -> ExitCode {
     // A decoder's panic becomes the error of an image, in one sentence.
     let show = std::panic::take_hook();
@@ -87,7 +94,12 @@ fn main() -> ExitCode {
     }));
     let matches = named(Cli::command().name(program()).bin_name(program())).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let alone = match &cli.command {
+        Command::Pretrain(_) | Command::Replay(_) | Command::Doctor(_) => None,
+        _ => Launched::from_environment(),
+    };
     let result = match cli.command {
+        _ if alone.is_some() => alone.map_or(Ok(()), |launched| Err(launched.refuse(&command_name(&matches)))),
         Command::Pretrain(args) => pretrain::run(args),
         Command::Eval(args) => eval::run(*args),
         Command::Report(args) => report::run(args),

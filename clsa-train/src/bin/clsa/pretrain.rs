@@ -6,17 +6,19 @@ use crate::failure::{Failure, request};
 use crate::foreign_head;
 use crate::program;
 use crate::progress::Progress;
+use crate::ranks::Ranks;
 use crate::signals;
-use crate::streams::say;
+use crate::streams::{say, say_always};
 use crate::weight_path::weight_file;
 use anyhow::Context;
+use candle_core::Device;
 use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
 use clsa_run::{
-    AccuracyRecord, CheckpointError, Config, ConfigError, DataIdentity, InitConfig, LabelFree, LabelFreeRecord,
-    LockedRun, Metrics, Preset, Resumption, RunError, RunFolder, StepRecord, Verdict,
+    AccuracyRecord, Checkpoint, CheckpointError, Config, ConfigError, DataIdentity, InitConfig, LabelFree,
+    LabelFreeRecord, LockedRun, Metrics, Preset, Resumption, RunError, RunFolder, StepRecord, Verdict,
 };
 use clsa_train::{
-    Datasets, End, InitialWeights, Observer, SingleProcess, TrainError, Trainer, TrainerConfig, check_data, has_classes,
+    Datasets, End, InitialWeights, Observer, TrainError, Trainer, TrainerConfig, check_data, has_classes,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +49,7 @@ pub struct Args {
     /// Stops after this epoch of the schedule; --resume with a later one goes on, with 0 to the end
     #[arg(long, value_name = "EPOCH")]
     until_epoch: Option<u64>,
-    /// Images per step
+    /// Images per step; where several ranks share the work, of each of them
     #[arg(long)]
     batch_size: Option<usize>,
     /// Seed of weights, order and views, below 2^63
@@ -77,92 +79,44 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let overrides = overrides(&args);
-    let resumed = args.resume.as_deref().map(LockedRun::resume).transpose().map_err(not_resumed)?;
-    let mut config = match &resumed {
-        None => config_to_begin_with(&args, &overrides)?,
-        Some(resumed) => config_to_go_on_with(resumed, &overrides)?,
-    };
-    if let Some(source) = &args.data {
-        config.data.source.clone_from(source);
-    }
-    config.validate()?;
-    let initial = if resumed.is_none() { initial_weights(&mut config)? } else { None };
-    if config.data.source.is_empty() {
-        let preset = preset(&args);
-        return Err(request(format!("--data: the preset {preset} needs images; name them, such as imagefolder:PATH")));
-    }
-    let data = open(&config)?;
-    check_data(&config, data.train.as_ref())?;
-    let threads = device::set_threads(args.threads)?;
-    let device = device::open(args.device)?;
+    let ranks = Ranks::join(args.device)?;
+    let done = pretrain(&args, &ranks);
+    ranks.end(done)
+}
 
+fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
+    let (mut run, goes_on) = ranks.agree(resumed(args, ranks))?;
+    let goes_on = ranks.agree(on_all_ranks(goes_on, ranks))?;
+    let prepared = prepared(args, ranks, goes_on.as_ref());
+    let Prepared { config, initial, data, images, threads, device } = ranks.agree(prepared)?;
     let stop = signals::stop_flag()?;
-    let images = DataIdentity::of(data.train.as_ref());
-    let (run, checkpoint) = match resumed {
-        Some(Resumption { run, checkpoint, skipped, .. }) => {
-            for error in &skipped {
-                say!("warning: {error}");
-            }
-            if !args.other_images {
-                check_images(run.folder(), &images)?;
-            }
-            let (at, last, epochs) = (checkpoint.position.epoch, config.train.last_epoch(), config.train.epochs);
-            if at >= last && last < epochs {
-                return Err(request(format!(
-                    "--resume {}: the run is at epoch {at} and stops after epoch {last}; add --until-epoch with a later one, or with 0 \
-                     for all {epochs}",
-                    run.folder().path().display()
-                )));
-            }
-            say!("resuming {} at step {}", checkpoint.path.display(), checkpoint.position.step);
-            say_what_is_replaced(run.folder(), checkpoint.position.step)?;
-            (run, Some(checkpoint))
-        }
-        None => {
-            let run = match &args.out {
-                Some(path) => LockedRun::begin(path).map_err(not_begun)?,
-                None => LockedRun::begin_in_runs(&folder_name(&args))?,
-            };
-            (run, None)
-        }
+    let ready = match (&run, &goes_on) {
+        (Some(run), Some(goes_on)) => check_what_goes_on(args, run.folder(), goes_on, &config, &images),
+        (None, None) if ranks.is_first() => begun(args).map(|begun| run = Some(begun)),
+        _ => Ok(()),
     };
-    let folder = run.folder().clone();
-    let path = folder.path().display().to_string();
-    if !run.is_exclusive() {
-        say!("note: the file system of {path} has no locks, so nothing keeps another process from writing this run");
+    ranks.agree(ready)?;
+    let folder = run.as_ref().map(|run| run.folder().clone());
+    if let Some(run) = &run {
+        say_what_is_trained(run, &config, data.train.len());
     }
-    let (samples, model, train) = (data.train.len(), &config.model, &config.train);
-    say!(
-        "run {path}: {} x {} ({} weak, {} strong views) on {samples} images of {}, {} epochs of batches of {}",
-        model.arch.name(),
-        model.width,
-        config.views.weak.len(),
-        config.views.strong.len(),
-        config.data.source,
-        train.epochs,
-        train.batch_size,
-    );
-    if config.optim.scale_lr {
-        let (lr, batch) = (config.optim.lr, config.train.batch_size);
-        let scaled = lr * config.optim.lr_factor(batch);
-        say!("note: optim.scale_lr: the learning rate is {lr} x {batch} / 256 = {scaled}");
-    }
-    let communicator = Box::new(SingleProcess);
     let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
-    let trainer = TrainerConfig { config, run: Some(run), data, device, threads, communicator };
-    let mut trainer = Trainer::new(trainer, checkpoint.as_ref())?;
-    images.write(&folder)?;
+    let trainer = TrainerConfig { config, run, data, device, threads, communicator: ranks.communicator() };
+    let mut trainer = Trainer::new(trainer, goes_on.as_ref().map(|goes_on| &goes_on.checkpoint))?;
+    ranks.agree(folder.as_ref().map_or(Ok(()), |folder| Ok(images.write(folder)?)))?;
     if let Some((path, initial)) = initial {
         say!("begins with {}: {}", path.display(), trainer.begin_with(&initial)?);
     }
-    drop(checkpoint);
-    let mut shown = ShownRun(Progress::new("step", "steps"));
-    let end = trainer.run(&stop, &mut shown).map_err(|error| advised(error, &folder))?;
+    drop(goes_on);
+    let mut shown = ShownRun { progress: Progress::new("step", "steps"), rank: ranks.other() };
+    let end = trainer.run(&stop, &mut shown);
     drop(shown);
+    let Some(folder) = folder else { return end.map(drop).map_err(Failure::from) };
+    let end = end.map_err(|error| advised(error, &folder))?;
     if let Some(verdict) = Verdict::of(&Metrics::read(&folder.metrics_file())?.label_free) {
         say!("{verdict}");
     }
+    let path = folder.path().display();
     match end {
         End::Finished { before, after } => {
             match (before, after) {
@@ -195,8 +149,146 @@ pub fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a run goes on from.
+struct GoesOn {
+    checkpoint: Checkpoint,
+    /// The configuration to go on with, as TOML.
+    config: String,
+    /// The file that it is from.
+    config_file: PathBuf,
+}
+
+/// What every rank prepares before the first step.
+struct Prepared {
+    config: Config,
+    initial: Option<(PathBuf, InitialWeights)>,
+    data: Datasets,
+    images: DataIdentity,
+    threads: usize,
+    device: Device,
+}
+
+/// The run that `--resume` names, which the first rank locks.
+fn resumed(args: &Args, ranks: &Ranks) -> Result<(Option<LockedRun>, Option<GoesOn>), Failure> {
+    let Some(path) = args.resume.as_deref().filter(|_| ranks.is_first()) else { return Ok((None, None)) };
+    let Resumption { run, checkpoint, config, config_file, skipped, .. } =
+        LockedRun::resume(path).map_err(not_resumed)?;
+    for error in &skipped {
+        say!("warning: {error}");
+    }
+    Ok((Some(run), Some(GoesOn { checkpoint, config, config_file })))
+}
+
+/// What the first rank goes on from, on all of them.
+fn on_all_ranks(goes_on: Option<GoesOn>, ranks: &Ranks) -> Result<Option<GoesOn>, Failure> {
+    if ranks.count() == 1 {
+        return Ok(goes_on);
+    }
+    let own =
+        goes_on.as_ref().map(|GoesOn { checkpoint, config, config_file }| (&checkpoint.path, config, config_file));
+    let told: Option<(PathBuf, String, PathBuf)> =
+        serde_json::from_slice(&ranks.told_by_first(&serde_json::to_vec(&own)?)?)?;
+    match told {
+        Some((path, config, config_file)) if goes_on.is_none() => {
+            Ok(Some(GoesOn { checkpoint: Checkpoint::load(&path)?, config, config_file }))
+        }
+        _ => Ok(goes_on),
+    }
+}
+
+fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prepared, Failure> {
+    let overrides = overrides(args);
+    let mut config = match goes_on {
+        None => config_to_begin_with(args, &overrides)?,
+        Some(goes_on) => config_to_go_on_with(goes_on, &overrides, ranks.count())?,
+    };
+    config.train.ranks = ranks.count();
+    if let Some(source) = &args.data {
+        config.data.source.clone_from(source);
+    }
+    config.validate()?;
+    let initial = if goes_on.is_none() { initial_weights(&mut config)? } else { None };
+    if config.data.source.is_empty() {
+        let preset = preset(args);
+        return Err(request(format!("--data: the preset {preset} needs images; name them, such as imagefolder:PATH")));
+    }
+    let data = open(&config)?;
+    check_data(&config, data.train.as_ref())?;
+    let threads = device::set_threads(if args.threads == 0 { ranks.default_threads() } else { args.threads })?;
+    let device = device::open(args.device)?;
+    let images = DataIdentity::of(data.train.as_ref());
+    Ok(Prepared { config, initial, data, images, threads, device })
+}
+
+/// Checks that a run can go on as it was asked to, and says from where.
+fn check_what_goes_on(
+    args: &Args,
+    run: &RunFolder,
+    goes_on: &GoesOn,
+    config: &Config,
+    images: &DataIdentity,
+) -> Result<(), Failure> {
+    if !args.other_images {
+        check_images(run, images)?;
+    }
+    let Checkpoint { path, position, .. } = &goes_on.checkpoint;
+    let (at, last, epochs) = (position.epoch, config.train.last_epoch(), config.train.epochs);
+    if at >= last && last < epochs {
+        return Err(request(format!(
+            "--resume {}: the run is at epoch {at} and stops after epoch {last}; add --until-epoch with a later one, or with 0 for all \
+             {epochs}",
+            run.path().display()
+        )));
+    }
+    say!("resuming {} at step {}", path.display(), position.step);
+    say_what_is_replaced(run, position.step)
+}
+
+/// The folder of a new run, which is the first rank's.
+fn begun(args: &Args) -> Result<LockedRun, Failure> {
+    match &args.out {
+        Some(path) => LockedRun::begin(path).map_err(not_begun),
+        None => Ok(LockedRun::begin_in_runs(&folder_name(args))?),
+    }
+}
+
+fn say_what_is_trained(run: &LockedRun, config: &Config, images: usize) {
+    let path = run.folder().path().display();
+    if !run.is_exclusive() {
+        say!("note: the file system of {path} has no locks, so nothing keeps another process from writing this run");
+    }
+    let (model, train, optim) = (&config.model, &config.train, &config.optim);
+    let on_ranks = if train.ranks == 1 { String::new() } else { format!(" on each of {} ranks", train.ranks) };
+    say!(
+        "run {path}: {} x {} ({} weak, {} strong views) on {images} images of {}, {} epochs of batches of {}{on_ranks}",
+        model.arch.name(),
+        model.width,
+        config.views.weak.len(),
+        config.views.strong.len(),
+        config.data.source,
+        train.epochs,
+        train.batch_size,
+    );
+    let (lr, batch) = (optim.lr, train.global_batch());
+    if optim.scale_lr {
+        say!("note: optim.scale_lr: the learning rate is {lr} x {batch} / 256 = {}", lr * optim.lr_factor(batch));
+    } else if train.ranks > 1 {
+        say!(
+            "note: a step is of {batch} images, {} of each rank; the learning rate stays {lr}, and is {lr} x {} by the linear rule, which \
+             --set optim.lr={} follows",
+            train.batch_size,
+            train.ranks,
+            lr * train.ranks as f64
+        );
+    }
+}
+
 /// Shows a run on the error stream.
-struct ShownRun(Progress);
+struct ShownRun {
+    progress: Progress,
+    /// The number of a rank that only warns.
+    rank: Option<usize>,
+}
 
 impl Observer for ShownRun {
     fn step(&mut self, at: &StepRecord, steps: u64) {
@@ -204,27 +296,30 @@ impl Observer for ShownRun {
         let message = format!(
             "loss {loss:.3} (contrastive {contrastive:.3}, ddm {ddm:.3}) lr {lr:.4} {images_per_s:.0} images/s"
         );
-        self.0.at_with(at.step, steps, &message);
+        self.progress.at_with(at.step, steps, &message);
     }
 
     fn knn(&mut self, record: &AccuracyRecord) {
-        self.0.line(&format!("epoch {}: k-NN accuracy {:.1} %", record.epoch, record.top1));
+        self.progress.line(&format!("epoch {}: k-NN accuracy {:.1} %", record.epoch, record.top1));
     }
 
     fn probe(&mut self, record: &AccuracyRecord) {
-        self.0.line(&format!("epoch {}: linear probe accuracy {:.1} %", record.epoch, record.top1));
+        self.progress.line(&format!("epoch {}: linear probe accuracy {:.1} %", record.epoch, record.top1));
     }
 
     fn label_free(&mut self, record: &LabelFreeRecord) {
         let LabelFree { effective_rank, own_view_retrieval, .. } = record.figures;
-        self.0.line(&format!(
+        self.progress.line(&format!(
             "epoch {}: effective rank {effective_rank:.1}, own-view retrieval {own_view_retrieval:.1} %",
             record.epoch
         ));
     }
 
     fn warning(&mut self, text: &str) {
-        self.0.line(&format!("warning: {text}"));
+        match self.rank {
+            None => self.progress.line(&format!("warning: {text}")),
+            Some(rank) => say_always(format_args!("warning: rank {rank}: {text}")),
+        }
     }
 }
 
@@ -323,10 +418,16 @@ fn initial_weights(config: &mut Config) -> Result<Option<(PathBuf, InitialWeight
 }
 
 /// The configuration of a run with what is changed; what its checkpoint depends on is refused.
-fn config_to_go_on_with(resumed: &Resumption, overrides: &[String]) -> Result<Config, Failure> {
-    let Resumption { checkpoint, config, config_file, .. } = resumed;
+fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize) -> Result<Config, Failure> {
+    let GoesOn { checkpoint, config, config_file } = goes_on;
     let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
-    let config = Config::parse(&config_file.display().to_string(), config, overrides).map_err(named_by_option)?;
+    let mut config = Config::parse(&config_file.display().to_string(), config, overrides).map_err(named_by_option)?;
+    if config.train.batch_size != before.train.batch_size {
+        // Someone has done the division.
+        config.train.ranks = ranks;
+    } else if let Some(changed) = config.spread_over(ranks)? {
+        say!("note: {changed}");
+    }
     match before.fixed_key(&config) {
         Some(key) => Err(request(format!(
             "--resume: a run keeps its {key}, which the state in its checkpoints depends on; begin another run to change it"

@@ -2,6 +2,7 @@
 
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
+use crate::ranks::Ranks;
 use crate::streams::put;
 use anyhow::Context;
 use clap::ValueEnum;
@@ -11,8 +12,9 @@ use std::path::PathBuf;
 
 /// Replay a recorded trajectory through the training code and print it as JSON.
 #[derive(clap::Args)]
-#[command(after_help = "Example:
-  clsa replay clsa-train/tests/golden/single-r18-f64.json --precision f64 --backend portable")]
+#[command(after_help = "Examples:
+  clsa replay clsa-train/tests/golden/single-r18-f64.json --precision f64 --backend portable
+  mpirun -n 2 clsa replay clsa-train/tests/golden/single-r18-f64.json")]
 pub struct Args {
     /// The case
     case: PathBuf,
@@ -22,6 +24,9 @@ pub struct Args {
     /// Implementation of the operations
     #[arg(long, default_value = "portable")]
     backend: ReplayBackend,
+    /// Batch norm over this many groups of each process's part of the batch
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    bn_splits: u16,
     /// Threads that compute [default: one for each core]
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
@@ -45,10 +50,16 @@ enum ReplayBackend {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
+    let ranks = Ranks::join(args.device)?;
+    let done = replayed(&args, &ranks);
+    ranks.end(done)
+}
+
+fn replayed(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let name = args.case.display().to_string();
     let text = std::fs::read_to_string(&args.case).map_err(|error| request(format!("{name}: {error}")))?;
     let case: Case = serde_json::from_str(&text).map_err(|error| request(format!("{name}: not a case: {error}")))?;
-    device::set_threads(args.threads)?;
+    device::set_threads(if args.threads == 0 { ranks.default_threads() } else { args.threads })?;
     let backend = match args.backend {
         ReplayBackend::Portable => Backend::Portable,
         ReplayBackend::Cpu => Backend::Cpu,
@@ -60,7 +71,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
         None if backend == Backend::Portable => Precision::F64,
         None => Precision::F32,
     };
-    let compute = Compute { backend, precision, bn_splits: 1 };
-    let trajectory = replay(&case, compute, &device::open(args.device)?).with_context(|| name)?;
+    let compute = Compute { backend, precision, bn_splits: usize::from(args.bn_splits) };
+    let trajectory = replay(&case, compute, &device::open(args.device)?, ranks.communicator()).with_context(|| name)?;
+    if !ranks.is_first() {
+        return Ok(());
+    }
     put!("{}", serde_json::to_string_pretty(&trajectory)?)
 }

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use anyhow::Context;
 use std::fmt::Arguments;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints a line to standard output, and fails with one sentence where it cannot be written.
 macro_rules! put {
@@ -24,8 +25,23 @@ pub fn put_line(text: Arguments<'_>) -> Result<(), Failure> {
     Ok(written.context("standard output cannot be written")?)
 }
 
+/// Whether [`say!`] prints nothing.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on [`say!`] prints nothing, because another process says the same.
+pub fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
 /// See [`say!`].
 pub fn say_line(text: Arguments<'_>) {
+    if !IS_QUIET.load(Ordering::Relaxed) {
+        say_always(text);
+    }
+}
+
+/// As [`say!`], also where another process says the rest.
+pub fn say_always(text: Arguments<'_>) {
     let mut line = text.to_string();
     line.push('\n');
     let _ = std::io::stderr().write_all(line.as_bytes());

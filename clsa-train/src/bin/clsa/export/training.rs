@@ -55,7 +55,7 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
         }
         OptimizerKind::Adamw => format!("AdamW, betas {} and {}", optim.betas[0], optim.betas[1]),
     };
-    let factor = optim.lr_factor(train.batch_size);
+    let factor = optim.lr_factor(train.global_batch());
     let excluded = if optim.exclude_norm_and_bias { " but on norms and biases" } else { "" };
     let clipped =
         if optim.clip_norm > 0.0 { format!(", gradients of norm {} at most", optim.clip_norm) } else { String::new() };
