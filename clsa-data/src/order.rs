@@ -153,3 +153,52 @@ impl Partition {
         begin..begin + share + usize::from(self.rank < rest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_rank_reads_its_own_part_of_the_shards_from_one_end_to_the_other(
+            shards in prop::collection::vec(0usize..40, 1..12),
+            (seed, epoch) in (any::<u64>(), 0u64..5),
+            (buffer, batch_size, world_size) in (1usize..30, 1usize..6, 1usize..5),
+        ) {
+            let samples: usize = shards.iter().sum();
+            let order = buffered_by_rank(seed, epoch, &shards, buffer, batch_size, world_size);
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            prop_assert!(sorted.into_iter().eq(0..samples as u32), "every sample once");
+            if world_size == 1 {
+                prop_assert_eq!(&order, &buffered(seed, epoch, &shards, buffer));
+            }
+            let shard_of = |sample: u32| {
+                let mut first = 0;
+                shards.iter().position(|len| {
+                    first += len;
+                    (sample as usize) < first
+                })
+            };
+            // The shards in the order in which each rank comes to them: two ranks have at most one in common.
+            let mut readers = vec![0; shards.len()];
+            for rank in 0..world_size {
+                let partition = Partition { samples, batch_size, rank, world_size, drop_last: false };
+                let own: Vec<u32> =
+                    (0..partition.batches()).flat_map(|batch| &order[partition.positions(batch)]).copied().collect();
+                let mut of_rank: Vec<usize> = own.iter().filter_map(|&sample| shard_of(sample)).collect();
+                of_rank.sort_unstable();
+                of_rank.dedup();
+                of_rank.into_iter().for_each(|shard| readers[shard] += 1);
+                // A sample is no further from its place in the sequence of shards than the buffer is long.
+                if buffer == 1 {
+                    let changes = own.windows(2).filter(|pair| shard_of(pair[0]) != shard_of(pair[1])).count();
+                    prop_assert!(changes < shards.len());
+                }
+            }
+            let shared: usize = readers.iter().map(|&readers: &usize| readers.saturating_sub(1)).sum();
+            prop_assert!(shared < world_size, "{} shards are read by more than one rank", shared);
+        }
+    }
+}

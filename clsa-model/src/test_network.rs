@@ -55,6 +55,21 @@ pub fn branched_units(dtype: DType) -> (Vec<ConvBn>, Builder) {
     units_of(&[(3, 8, 3, 2), (8, 12, 1, 2), (8, 12, 1, 1), (12, 12, 3, 1), (12, 6, 1, 1)], dtype)
 }
 
+/// A network that applies one unit twice.
+pub fn forward_repeated(ops: &mut dyn Ops, units: &[ConvBn], images: &Tensor) -> Result<Tensor> {
+    let x = ops.image(images)?;
+    let x = ops.conv_bn(&x, &units[0], None, true)?;
+    let x = ops.conv_bn(&x, &units[1], None, true)?;
+    let x = ops.conv_bn(&x, &units[1], Some(&x), true)?;
+    let x = ops.conv_bn(&x, &units[2], None, true)?;
+    ops.global_avg_pool(&x)
+}
+
+/// The units of [`forward_repeated`].
+pub fn repeated_units(dtype: DType) -> (Vec<ConvBn>, Builder) {
+    units_of(&[(3, 8, 3, 2), (8, 8, 3, 1), (8, 6, 1, 1)], dtype)
+}
+
 /// Units of these input and output channels, kernels and strides.
 fn units_of(shapes: &[(usize, usize, usize, usize)], dtype: DType) -> (Vec<ConvBn>, Builder) {
     let mut builder = Builder::new(3, dtype, &Device::Cpu);

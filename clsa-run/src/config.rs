@@ -68,7 +68,16 @@ impl Config {
 
     /// The configuration as TOML, as a run's `config.toml` holds it.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration has only string keys and plain values")
+        let text = toml::to_string(self).expect("a configuration has only string keys and plain values");
+        if self.train.ranks == 1 {
+            return text;
+        }
+        let says = format!(
+            "# images of each of the {} ranks: a step is of {}\nbatch_size = ",
+            self.train.ranks,
+            self.train.global_batch()
+        );
+        text.replacen("batch_size = ", &says, 1)
     }
 }
 
@@ -85,6 +94,17 @@ mod tests {
         for preset in Preset::ALL {
             Config::load(preset.name, &[]).unwrap().validate().unwrap();
         }
+    }
+
+    #[test]
+    fn a_configuration_of_several_ranks_says_what_its_batch_size_is() {
+        let config = Config::load("demo", &["train.ranks=4".to_owned()]).unwrap();
+        let text = config.to_toml();
+        assert!(
+            text.contains("# images of each of the 4 ranks: a step is of 256\nbatch_size = 64\nranks = 4\n"),
+            "{text}"
+        );
+        assert_eq!(Config::parse("copy", &text, &[]).unwrap(), config);
     }
 
     #[test]

@@ -4,11 +4,13 @@ mod augment;
 mod loader;
 mod loss;
 mod memory;
+mod ranks;
 mod step;
 
 pub use augment::{AugmentBench, AugmentRate};
 pub use loader::{LoaderBench, LoaderRate};
 pub use loss::{LossBench, LossTime};
+pub use ranks::{RanksBench, RanksTime};
 pub use step::{StepBench, StepTime};
 
 use crate::error::Result;

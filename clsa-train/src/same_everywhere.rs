@@ -81,3 +81,97 @@ fn digests(state: &TrainingState<'_>) -> Result<(Vec<String>, Vec<[u8; DIGEST]>)
     let digests = tensors.iter().map(|(_, tensor)| digest(tensor)).collect::<Result<_>>()?;
     Ok((tensors.into_iter().map(|(name, _)| name).collect(), digests))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::communicator::PendingMean;
+    use candle_core::{DType, Device, Result as TensorResult};
+    use clsa_data::{Source, Split};
+    use clsa_loss::MemoryBank;
+    use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+
+    /// Two ranks, of which the second has what the first has, after this change.
+    struct Second<F>(F);
+
+    impl<F: Fn(Vec<u8>) -> Vec<u8> + Send + Sync> Communicator for Second<F> {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn world_size(&self) -> usize {
+            2
+        }
+
+        fn all_gather(&self, tensor: &Tensor) -> TensorResult<Tensor> {
+            if tensor.dtype() != DType::U8 {
+                return Tensor::cat(&[tensor, tensor], 0);
+            }
+            let own = tensor.to_vec1::<u8>()?;
+            let all = [own.clone(), (self.0)(own)].concat();
+            let len = all.len();
+            Tensor::from_vec(all, len, &Device::Cpu)
+        }
+
+        fn begin_mean(&self, values: Tensor) -> TensorResult<PendingMean> {
+            Ok(PendingMean::new(move || Ok(values)))
+        }
+    }
+
+    fn replaced(from: &'static str, to: &'static str) -> Second<impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync> {
+        assert_eq!(from.len(), to.len());
+        Second(move |own| {
+            let own = String::from_utf8(own).unwrap();
+            assert!(own.contains(from), "{own}");
+            own.replacen(from, to, 1).into_bytes()
+        })
+    }
+
+    #[test]
+    fn a_rank_that_was_asked_for_something_else_is_named_with_what_it_has() {
+        let config = Config::load("demo", &["data.source=procedural:train=64".to_owned()]).unwrap();
+        let images =
+            DataIdentity::of("procedural:train=64".parse::<Source>().unwrap().open(Split::Train).unwrap().as_ref());
+        let version = format!("\"version\":\"{}", env!("CARGO_PKG_VERSION"));
+        let other = format!("{}9", &version[..version.len() - 1]);
+        for (communicator, words) in [
+            (replaced("\"epochs\":12", "\"epochs\":13"), "rank 1 has train.epochs = 13 where rank 0 has 12;"),
+            (replaced("\"images\":64", "\"images\":65"), "rank 1 has images.images = 65 where rank 0 has 64;"),
+            (replaced(version.leak(), other.leak()), "rank 1 has program.version = "),
+        ] {
+            let error = check_request(&communicator, &config, &images).unwrap_err();
+            assert!(error.is_request() && error.is_of_all_ranks() && error.to_string().starts_with(words), "{error}");
+        }
+        check_request(&Second(|own| own), &config, &images).unwrap();
+    }
+
+    #[test]
+    fn a_tensor_that_has_drifted_is_named() {
+        let model = ModelConfig { arch: Arch::Resnet10, stem: Stem::Cifar, width: 0.125, ..ModelConfig::default() };
+        let query = Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap();
+        let key = query.twin().unwrap();
+        let bank = MemoryBank::random(8, model.dim, 0, DType::F32, &Device::Cpu).unwrap();
+        let state = TrainingState { query: &query, key: &key, optimizer: &[], bank: &bank, probe: &[] };
+        check_state(&Second(|own| own), &state, 3).unwrap();
+        let names = digests(&state).unwrap().0;
+        for place in [0, names.len() - 1] {
+            let second = Second(move |mut own: Vec<u8>| {
+                own[place * DIGEST + 1] ^= 1;
+                own
+            });
+            let error = check_state(&second, &state, 3).unwrap_err();
+            let words = format!("after epoch 3, {} of rank 1 is not that of rank 0", names[place]);
+            assert!(error.to_string().starts_with(&words), "{error}");
+        }
+        // One bit of one number changes the digest of its tensor, and of no other.
+        let before = digests(&state).unwrap().1;
+        let weight = &query.parameters()[3];
+        let mut values = weight.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        values[0] = f32::from_bits(values[0].to_bits() ^ 1);
+        weight.var.set(&Tensor::from_vec(values, weight.var.shape(), &Device::Cpu).unwrap()).unwrap();
+        let after = digests(&state).unwrap().1;
+        let changed: Vec<&String> =
+            names.iter().zip(before.iter().zip(&after)).filter(|(_, (a, b))| a != b).map(|(name, _)| name).collect();
+        assert_eq!(changed, [&format!("{} of the query encoder", weight.name)]);
+    }
+}

@@ -1,11 +1,11 @@
 //! Which features `clsa` is built with, beyond its default ones.
 //!
-//! The rule: those of CUDA if the option `--device` names a GPU; `remote` if an argument names images on another machine, or a
+//! The rule: those of CUDA if the option `--device` names a GPU; `mpi` if a launcher of MPI has started this process; `remote` if an argument names images on another machine, or a
 //! configuration does, which an argument names itself or by the folder of its run. A build keeps what it compiled for either set of features,
 //! so that going to and fro between them costs nothing.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The feature of a program for GPUs.
 pub const CUDA: &str = "cuda";
@@ -16,6 +16,41 @@ pub fn names_gpu(args: &[OsString]) -> bool {
     let apart = args.windows(2).filter(|pair| pair[0] == "--device").map(|pair| pair[1]);
     let joined = args.iter().filter_map(|arg| arg.strip_prefix("--device="));
     apart.chain(joined).any(|device| device == "cuda" || device.starts_with("cuda:"))
+}
+
+/// The feature of a program whose processes train together over MPI.
+pub const MPI: &str = "mpi";
+
+/// Whether a launcher of MPI has started this process, as one of several.
+pub fn started_by_mpi() -> bool {
+    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// What is missing here for a program over MPI, as the packages of Debian that have it; none where all is there.
+pub fn missing_for_mpi() -> Option<&'static str> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    if !is_there("mpicc") || !is_there("mpirun") {
+        return Some("openmpi-bin and libopenmpi-dev");
+    }
+    (!has_libclang()).then_some("libclang-dev")
+}
+
+/// Whether there is the library by which the bindings of MPI are made, where its loader looks.
+fn has_libclang() -> bool {
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders =
+        ["/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+    let of_llvm = entries(Path::new("/usr/lib")).map(|folder| folder.join("lib"));
+    let named = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
+    let all = folders.iter().map(PathBuf::from).chain(of_llvm).chain(named);
+    let is_libclang = |path: PathBuf| {
+        path.file_name().is_some_and(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("libclang.so") || name.starts_with("libclang-")
+        })
+    };
+    all.into_iter().any(|folder| entries(&folder).any(is_libclang))
 }
 
 /// The feature of a program that reads images on other machines.

@@ -79,6 +79,9 @@ fn run(args: &[OsString]) -> Result<u8, String> {
         toolkit.build_with(&mut build)?;
         toolkit.run_with(&mut run)?;
     }
+    if features::started_by_mpi() {
+        build.args(["--features", features::MPI]);
+    }
     if features::names_remote(args) {
         build.args(["--features", features::REMOTE]);
     }
@@ -106,7 +109,13 @@ fn replace_by(mut command: Command) -> Result<u8, String> {
 
 /// Every test of the workspace, optimized, with the dependencies that the commands have built already.
 fn test(args: &[OsString]) -> Result<u8, String> {
-    code(cargo().args(["test", "--release", "--workspace"]).args(args))
+    let mut test = cargo();
+    test.args(["test", "--release", "--workspace"]);
+    match features::missing_for_mpi() {
+        None => _ = test.args(["--features", "clsa-train/mpi"]),
+        Some(packages) => tell!("note: the tests of several ranks over MPI are left out; they need {packages}"),
+    }
+    code(test.args(args))
 }
 
 /// Runs a command and gives its exit code; a child that a signal ended counts as failed.

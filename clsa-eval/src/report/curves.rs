@@ -130,7 +130,7 @@ pub(super) fn images_per_second(runs: &[ReportedRun]) -> Curves {
 pub(super) fn waiting(runs: &[ReportedRun]) -> Curves {
     let mut series = Vec::new();
     for (color, run) in runs.iter().enumerate() {
-        let batch = run.config.train.batch_size as f64;
+        let batch = run.config.train.global_batch() as f64;
         let share = |step: &StepRecord| (100.0 * step.data_wait_s * step.images_per_s / batch).min(100.0);
         let points = averaged(&run.metrics.steps, share);
         series.push(Series { name: run.name.clone(), points, color, marked: false });

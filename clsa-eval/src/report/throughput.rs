@@ -27,7 +27,7 @@ impl Throughput {
         let mut rates: Vec<f64> = steps.iter().map(|step| step.images_per_s).collect();
         rates.sort_unstable_by(f64::total_cmp);
         let at = |share: f64| rates.get((share * (rates.len().max(1) - 1) as f64).round() as usize).copied();
-        let batch = run.config.train.batch_size as f64;
+        let batch = run.config.train.global_batch() as f64;
         let seconds: f64 = steps.iter().map(|step| batch / step.images_per_s).sum();
         let waited: f64 = steps.iter().map(|step| step.data_wait_s).sum();
         let waiting = (100.0 * waited / seconds).min(100.0);

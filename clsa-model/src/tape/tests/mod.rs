@@ -8,7 +8,10 @@ use crate::backbone::{Builder, CandlePass, ConvBn, Mode, Ops};
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::portable::Portable;
-use crate::test_network::{branched_units, difference, f64s, forward, forward_branched, images, units, upstream};
+use crate::test_network::{
+    branched_units, difference, f64s, forward, forward_branched, forward_repeated, images, repeated_units, units,
+    upstream,
+};
 use candle_core::{DType, Tensor};
 use naive::Naive;
 
@@ -25,13 +28,19 @@ fn agree(forward: Forward, units: Units, groups: usize) {
     let features = forward(&mut tape, &ours, &images).unwrap();
     let given = upstream(features.dims()).to_dtype(DType::F64).unwrap();
     let mut gradients = Gradients::new(parameters.parameters().len());
-    tape.backward(&given, &mut gradients, &mut |_, _| {}).unwrap();
+    let mut complete = vec![None; parameters.parameters().len()];
+    tape.backward(&given, &mut gradients, &mut |index, gradient| {
+        assert_eq!(complete[index].replace(f64s(gradient)), None, "parameter {index} is complete once");
+    })
+    .unwrap();
 
     let expected = forward(&mut portable(Mode::Train), &theirs, &images).unwrap();
     assert!(difference(&f64s(&features), &f64s(&expected)) < 1e-12);
     let store = (expected * given).unwrap().sum_all().unwrap().backward().unwrap();
     for (ours, theirs) in parameters.parameters().iter().zip(twins.parameters()) {
         let (ours_gradient, theirs_gradient) = (gradients.get(ours.index).unwrap(), store.get(&theirs.var).unwrap());
+        // What the pass has called complete, it has not added to any more.
+        assert_eq!(complete[ours.index].as_ref(), Some(&f64s(ours_gradient)), "{}", ours.name);
         let error = difference(&f64s(ours_gradient), &f64s(theirs_gradient));
         assert!(error < 1e-10, "the gradient of {} differs by {error:e}", ours.name);
     }
@@ -54,4 +63,9 @@ fn a_tape_over_naive_kernels_agrees_with_the_portable_operations() {
 #[test]
 fn gradients_add_up_where_an_activation_is_read_more_than_once() {
     agree(forward_branched, branched_units, 1);
+}
+
+#[test]
+fn a_unit_that_is_applied_twice_has_the_sum_of_both_gradients() {
+    agree(forward_repeated, repeated_units, 1);
 }

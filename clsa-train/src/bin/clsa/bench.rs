@@ -2,12 +2,13 @@
 
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
+use crate::ranks::Ranks;
 use crate::streams::put;
 use clap::{Subcommand, ValueEnum};
 use clsa_augment::ViewPlan;
 use clsa_data::{Source, Split};
 use clsa_model::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
-use clsa_train::bench::{AugmentBench, LoaderBench, LossBench, StepBench};
+use clsa_train::bench::{AugmentBench, LoaderBench, LossBench, RanksBench, StepBench};
 use std::path::PathBuf;
 
 /// Measure the code that training runs; prints one line with the medians.
@@ -16,7 +17,8 @@ use std::path::PathBuf;
   clsa bench step --arch resnet50 --batch 8 --key 224 --weak 224 --strong 96 --bank 65536 --json
   clsa bench loss --batch 32 --weak 5 --strong 5 --json
   clsa bench augment --preset single --threads 1 --images 200 photos/*.jpg --json
-  clsa bench loader imagefolder:/data/imagenet --preset single --threads 2")]
+  clsa bench loader imagefolder:/data/imagenet --preset single --threads 2
+  mpirun -n 2 clsa bench ranks --arch resnet18 --stem cifar --batch 128 --key 32")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -32,6 +34,8 @@ enum What {
     Augment(Augment),
     /// Images of a data set to batches of views, by the loader that training uses
     Loader(LoaderArgs),
+    /// What processes that train together exchange in a step, started by a launcher of MPI
+    Ranks(RanksArgs),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -53,6 +57,15 @@ impl From<BenchPrecision> for Precision {
 enum BenchStem {
     Imagenet,
     Cifar,
+}
+
+impl From<BenchStem> for Stem {
+    fn from(stem: BenchStem) -> Self {
+        match stem {
+            BenchStem::Imagenet => Self::Imagenet,
+            BenchStem::Cifar => Self::Cifar,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -132,6 +145,26 @@ struct Loss {
 }
 
 #[derive(clap::Args)]
+struct RanksArgs {
+    #[arg(long, default_value = "resnet50")]
+    arch: String,
+    #[arg(long, default_value = "imagenet")]
+    stem: BenchStem,
+    /// Images of each process
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Side of the key view
+    #[arg(long, default_value_t = 224)]
+    key: usize,
+    /// Measured times of each exchange, after one that is not
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// Prints a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
 struct Augment {
     /// JPEG files
     #[arg(required = true)]
@@ -190,6 +223,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         What::Loss(loss) => run_loss(loss),
         What::Augment(augment) => run_augment(augment),
         What::Loader(loader) => run_loader(loader),
+        What::Ranks(ranks) => run_ranks(ranks),
     }
 }
 
@@ -197,13 +231,9 @@ fn run_step(args: Step) -> Result<(), Failure> {
     at_least_one(&[("--batch", args.batch), ("--steps", args.steps), ("--weak", args.weak.len())])?;
     device::set_threads(args.threads)?;
     let arch: Arch = args.arch.parse()?;
-    let stem = match args.stem {
-        BenchStem::Imagenet => Stem::Imagenet,
-        BenchStem::Cifar => Stem::Cifar,
-    };
     let backend = if args.portable { Backend::Portable } else { Backend::Auto };
     let bench = StepBench {
-        model: ModelConfig { arch, stem, width: args.width, ..ModelConfig::default() },
+        model: ModelConfig { arch, stem: args.stem.into(), width: args.width, ..ModelConfig::default() },
         compute: Compute { backend, precision: args.precision.into(), bn_splits: 1 },
         batch: args.batch,
         key: args.key,
@@ -251,6 +281,18 @@ fn run_loader(args: LoaderArgs) -> Result<(), Failure> {
     let dataset = source.open(Split::Train)?;
     let (plan, threads, batch, images) = (args.preset.plan(), args.threads, args.batch, args.images);
     print(&LoaderBench { dataset, plan, threads, batch, images }.run()?, args.json)
+}
+
+fn run_ranks(args: RanksArgs) -> Result<(), Failure> {
+    at_least_one(&[("--batch", args.batch), ("--key", args.key), ("--steps", args.steps)])?;
+    let ranks = Ranks::join(DeviceName::Cpu)?;
+    let measured = || {
+        let model = ModelConfig { arch: args.arch.parse()?, stem: args.stem.into(), ..ModelConfig::default() };
+        let bench = RanksBench { model, batch: args.batch, key: args.key, steps: args.steps };
+        let times = bench.run(&*ranks.communicator())?;
+        if ranks.is_first() { print(&times, args.json) } else { Ok(()) }
+    };
+    ranks.end(measured())
 }
 
 fn at_least_one(values: &[(&str, usize)]) -> Result<(), Failure> {

@@ -95,7 +95,7 @@ fn main() -> ExitCode {
     let matches = named(Cli::command().name(program()).bin_name(program())).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let alone = match &cli.command {
-        Command::Pretrain(_) | Command::Replay(_) | Command::Doctor(_) => None,
+        Command::Pretrain(_) | Command::Replay(_) | Command::Bench(_) | Command::Doctor(_) => None,
         _ => Launched::from_environment(),
     };
     let result = match cli.command {

@@ -427,6 +427,12 @@ fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize) ->
         config.train.ranks = ranks;
     } else if let Some(changed) = config.spread_over(ranks)? {
         say!("note: {changed}");
+        if config.data.shuffle_buffer > 0 && checkpoint.position.batch > 0 {
+            say!(
+                "note: each rank reads shards of its own, so that the rest of this epoch is in another order: some images come twice in it, \
+                 and some not"
+            );
+        }
     }
     match before.fixed_key(&config) {
         Some(key) => Err(request(format!(

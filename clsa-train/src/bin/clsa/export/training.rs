@@ -39,7 +39,7 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
     rows.push(("negatives", format!("{} keys of a memory bank{negatives}", method.bank)));
     let last = method.final_momentum.map(|last| format!(" to {last}")).unwrap_or_default();
     rows.push(("momentum of the key encoder", format!("{}{last}", method.momentum)));
-    rows.push(("batch", format!("{} images", train.batch_size)));
+    rows.push(("batch", format!("{} images", train.global_batch())));
     let warmup = match optim.warmup_epochs {
         0 => String::new(),
         epochs => format!(" after a warmup of {epochs} epochs"),
