@@ -199,7 +199,16 @@ fn on_all_ranks(goes_on: Option<GoesOn>, ranks: &Ranks) -> Result<Option<GoesOn>
 fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prepared, Failure> {
     let overrides = overrides(args);
     let mut config = match goes_on {
-        None => config_to_begin_with(args, &overrides)?,
+        None => {
+            let mut config = config_to_begin_with(args, &overrides)?;
+            // A preset is of a rank; the configuration of a run of several is of all of them.
+            if config.train.ranks > 1
+                && let Some(changed) = config.spread_over(ranks.count())?
+            {
+                say!("note: {changed}");
+            }
+            config
+        }
         Some(goes_on) => config_to_go_on_with(goes_on, &overrides, ranks.count())?,
     };
     config.train.ranks = ranks.count();
