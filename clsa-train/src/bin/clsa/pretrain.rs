@@ -1,26 +1,27 @@
 //! `clsa pretrain`.
 
+mod configuration;
+mod shown_run;
+
 use crate::device::{self, DeviceName};
 use crate::export;
 use crate::failure::{Failure, request};
-use crate::foreign_head;
 use crate::program;
 use crate::progress::Progress;
 use crate::ranks::Ranks;
 use crate::signals;
-use crate::streams::{say, say_always};
-use crate::weight_path::weight_file;
-use anyhow::Context;
+use crate::streams::say;
 use candle_core::Device;
 use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
 use clsa_run::{
-    AccuracyRecord, Checkpoint, CheckpointError, Config, ConfigError, DataIdentity, InitConfig, LabelFree,
-    LabelFreeRecord, LockedRun, Metrics, Preset, Resumption, RunError, RunFolder, StepRecord, Verdict,
+    Checkpoint, CheckpointError, Config, DataIdentity, LockedRun, Metrics, Preset, Resumption, RunError, RunFolder,
+    Verdict,
 };
-use clsa_train::{
-    Datasets, End, InitialWeights, Observer, TrainError, Trainer, TrainerConfig, check_data, has_classes,
-};
-use std::path::{Path, PathBuf};
+use clsa_train::{Datasets, End, InitialWeights, TrainError, Trainer, TrainerConfig, check_data, has_classes};
+pub use configuration::load;
+use configuration::{config_to_begin_with, config_to_go_on_with, folder_name, initial_weights, overrides, preset};
+use shown_run::ShownRun;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Pretrain an encoder with CLSA.
@@ -33,7 +34,8 @@ use std::sync::Arc;
   clsa pretrain --preset cifar10 --data imagefolder:/data/cifar10 --epochs 100 --set optim.lr=0.06
   clsa pretrain --preset imagenet-multi-200 --data imagefolder:/data/imagenet --device cuda:0
   clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --init resnet50.pth
-  clsa pretrain --resume runs/demo-20260101-120000")]
+  clsa pretrain --resume runs/demo-20260101-120000
+  mpirun -n 4 clsa pretrain --preset photos --data flat:photos --batch-size 64")]
 pub struct Args {
     #[arg(long, conflicts_with = "resume")]
     #[arg(help = format!("A preset ({}) or a .toml file [default: demo, or the settings of the run that --init names]", Preset::names()))]
@@ -199,16 +201,7 @@ fn on_all_ranks(goes_on: Option<GoesOn>, ranks: &Ranks) -> Result<Option<GoesOn>
 fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prepared, Failure> {
     let overrides = overrides(args);
     let mut config = match goes_on {
-        None => {
-            let mut config = config_to_begin_with(args, &overrides)?;
-            // A preset is of a rank; the configuration of a run of several is of all of them.
-            if config.train.ranks > 1
-                && let Some(changed) = config.spread_over(ranks.count())?
-            {
-                say!("note: {changed}");
-            }
-            config
-        }
+        None => config_to_begin_with(args, &overrides, ranks.count())?,
         Some(goes_on) => config_to_go_on_with(goes_on, &overrides, ranks.count())?,
     };
     config.train.ranks = ranks.count();
@@ -292,46 +285,6 @@ fn say_what_is_trained(run: &LockedRun, config: &Config, images: usize) {
     }
 }
 
-/// Shows a run on the error stream.
-struct ShownRun {
-    progress: Progress,
-    /// The number of a rank that only warns.
-    rank: Option<usize>,
-}
-
-impl Observer for ShownRun {
-    fn step(&mut self, at: &StepRecord, steps: u64) {
-        let StepRecord { loss, contrastive, ddm, lr, images_per_s, .. } = at;
-        let message = format!(
-            "loss {loss:.3} (contrastive {contrastive:.3}, ddm {ddm:.3}) lr {lr:.4} {images_per_s:.0} images/s"
-        );
-        self.progress.at_with(at.step, steps, &message);
-    }
-
-    fn knn(&mut self, record: &AccuracyRecord) {
-        self.progress.line(&format!("epoch {}: k-NN accuracy {:.1} %", record.epoch, record.top1));
-    }
-
-    fn probe(&mut self, record: &AccuracyRecord) {
-        self.progress.line(&format!("epoch {}: linear probe accuracy {:.1} %", record.epoch, record.top1));
-    }
-
-    fn label_free(&mut self, record: &LabelFreeRecord) {
-        let LabelFree { effective_rank, own_view_retrieval, .. } = record.figures;
-        self.progress.line(&format!(
-            "epoch {}: effective rank {effective_rank:.1}, own-view retrieval {own_view_retrieval:.1} %",
-            record.epoch
-        ));
-    }
-
-    fn warning(&mut self, text: &str) {
-        match self.rank {
-            None => self.progress.line(&format!("warning: {text}")),
-            Some(rank) => say_always(format_args!("warning: rank {rank}: {text}")),
-        }
-    }
-}
-
 /// Names the options of this command in what is wrong with `--resume`.
 fn not_resumed(error: RunError) -> Failure {
     match error {
@@ -373,84 +326,6 @@ fn advised(error: TrainError, run: &RunFolder) -> Failure {
     anyhow::Error::new(error).context(advice).into()
 }
 
-/// The preset that was asked for.
-fn preset(args: &Args) -> &str {
-    args.preset.as_deref().unwrap_or("demo")
-}
-
-/// The run that `--init` names and whose settings are the default.
-fn run_to_begin_with(args: &Args) -> Option<RunFolder> {
-    let run = RunFolder::at(args.init.as_deref().filter(|_| args.preset.is_none())?);
-    run.config_file().is_file().then_some(run)
-}
-
-/// What the folder of a new run is named after.
-fn folder_name(args: &Args) -> String {
-    let run = run_to_begin_with(args);
-    let run = run.as_ref().and_then(|run| run.path().file_name()).map(|name| name.to_string_lossy().into_owned());
-    run.unwrap_or_else(|| preset(args).to_owned())
-}
-
-/// The configuration of a new run: a preset's, or that of the run whose weights it begins with, up to its last epoch.
-fn config_to_begin_with(args: &Args, overrides: &[String]) -> Result<Config, Failure> {
-    let mut config = match run_to_begin_with(args) {
-        Some(run) => {
-            let file = run.config_file();
-            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            let overrides = [&["train.stop_epoch=0".to_owned()], overrides].concat();
-            Config::parse(&file.display().to_string(), &text, &overrides).map_err(named_by_option)?
-        }
-        None => load(preset(args), overrides)?,
-    };
-    if let Some(path) = &args.init {
-        config.init = Some(InitConfig { weights: path.display().to_string(), sha256: String::new() });
-    }
-    Ok(config)
-}
-
-/// Reads the weights that a configuration begins with, and records what they are.
-fn initial_weights(config: &mut Config) -> Result<Option<(PathBuf, InitialWeights)>, Failure> {
-    let Some(init) = &mut config.init else { return Ok(None) };
-    let path = weight_file(Path::new(&init.weights))?;
-    let weights = InitialWeights::read(&path)?;
-    weights.check(&config.model)?;
-    if !init.sha256.is_empty() && init.sha256 != weights.sha256() {
-        let (found, wanted) = (weights.sha256(), &init.sha256);
-        return Err(request(format!(
-            "init.weights = {}: its SHA-256 is {found}, and not {wanted} as init.sha256 says; use that file, or leave the key out",
-            path.display()
-        )));
-    }
-    foreign_head::note(&path, weights.file());
-    *init = InitConfig { weights: path.display().to_string(), sha256: weights.sha256().to_owned() };
-    Ok(Some((path, weights)))
-}
-
-/// The configuration of a run with what is changed; what its checkpoint depends on is refused.
-fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize) -> Result<Config, Failure> {
-    let GoesOn { checkpoint, config, config_file } = goes_on;
-    let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
-    let mut config = Config::parse(&config_file.display().to_string(), config, overrides).map_err(named_by_option)?;
-    if config.train.batch_size != before.train.batch_size {
-        // Someone has done the division.
-        config.train.ranks = ranks;
-    } else if let Some(changed) = config.spread_over(ranks)? {
-        say!("note: {changed}");
-        if config.data.shuffle_buffer > 0 && checkpoint.position.batch > 0 {
-            say!(
-                "note: each rank reads shards of its own, so that the rest of this epoch is in another order: some images come twice in it, \
-                 and some not"
-            );
-        }
-    }
-    match before.fixed_key(&config) {
-        Some(key) => Err(request(format!(
-            "--resume: a run keeps its {key}, which the state in its checkpoints depends on; begin another run to change it"
-        ))),
-        None => Ok(config),
-    }
-}
-
 /// Refuses images that are not those of the run.
 fn check_images(run: &RunFolder, images: &DataIdentity) -> Result<(), Failure> {
     let Some(before) = DataIdentity::read(run)? else { return Ok(()) };
@@ -471,30 +346,6 @@ fn say_what_is_replaced(run: &RunFolder, step: u64) -> Result<(), Failure> {
         say!("note: {later} later checkpoints of this run stay until it has written a new one, which replaces them");
     }
     Ok(())
-}
-
-/// Reads a configuration; its errors name the options of this command.
-pub fn load(preset: &str, overrides: &[String]) -> Result<Config, Failure> {
-    Config::load(preset, overrides).map_err(named_by_option)
-}
-
-fn named_by_option(error: ConfigError) -> Failure {
-    match error {
-        ConfigError::Override { .. } => request(format!("--set {error}")),
-        ConfigError::UnknownPreset(_) => request(format!("--preset {error}")),
-        error => error.into(),
-    }
-}
-
-/// `--epochs` and the like are overrides with a name of their own; they come after `--set`.
-fn overrides(args: &Args) -> Vec<String> {
-    let named = [
-        args.epochs.map(|v| format!("train.epochs={v}")),
-        args.until_epoch.map(|v| format!("train.stop_epoch={v}")),
-        args.batch_size.map(|v| format!("train.batch_size={v}")),
-        args.seed.map(|v| format!("train.seed={v}")),
-    ];
-    args.overrides.iter().cloned().chain(named.into_iter().flatten()).collect()
 }
 
 fn open(config: &Config) -> Result<Datasets, DataError> {

@@ -33,7 +33,8 @@ impl Launched {
 
     fn from_variables(number: &dyn Fn(&str) -> Option<usize>) -> Option<Self> {
         // Open MPI; MPICH and srun's PMI2; srun's PMIx.
-        let with_pmix = || number("PMIX_RANK").and_then(|_| number("SLURM_NTASKS"));
+        let of_step = || number("SLURM_STEP_NUM_TASKS").or_else(|| number("SLURM_NTASKS"));
+        let with_pmix = || number("PMIX_RANK").and_then(|_| of_step());
         let mpi = number("OMPI_COMM_WORLD_SIZE").or_else(|| number("PMI_SIZE")).or_else(with_pmix);
         let torchrun = number("RANK").and_then(|_| number("WORLD_SIZE"));
         let on_machine = number("OMPI_COMM_WORLD_LOCAL_SIZE")
@@ -233,6 +234,7 @@ mod tests {
         assert_eq!(launched(&[("OMPI_COMM_WORLD_SIZE", 4), ("OMPI_COMM_WORLD_LOCAL_SIZE", 2)]), mpi(4, 2));
         assert_eq!(launched(&[("PMI_SIZE", 3), ("MPI_LOCALNRANKS", 3)]), mpi(3, 3));
         assert_eq!(launched(&[("PMIX_RANK", 0), ("SLURM_NTASKS", 2)]), mpi(2, 1));
+        assert_eq!(launched(&[("PMIX_RANK", 0), ("SLURM_NTASKS", 8), ("SLURM_STEP_NUM_TASKS", 2)]), mpi(2, 1));
         let torchrun = launched(&[("RANK", 1), ("WORLD_SIZE", 8), ("LOCAL_WORLD_SIZE", 8)]);
         assert_eq!(torchrun, Some(Launched { launcher: Launcher::Torchrun, ranks: 8, on_machine: 8 }));
     }

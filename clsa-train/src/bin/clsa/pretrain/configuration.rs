@@ -1,0 +1,120 @@
+//! The configuration that a run begins or goes on with.
+
+use super::{Args, GoesOn};
+use crate::failure::{Failure, request};
+use crate::foreign_head;
+use crate::streams::say;
+use crate::weight_path::weight_file;
+use anyhow::Context;
+use clsa_run::{Config, ConfigError, InitConfig, RunFolder};
+use clsa_train::InitialWeights;
+use std::path::{Path, PathBuf};
+
+/// The preset that was asked for.
+pub fn preset(args: &Args) -> &str {
+    args.preset.as_deref().unwrap_or("demo")
+}
+
+/// The run that `--init` names and whose settings are the default.
+fn run_to_begin_with(args: &Args) -> Option<RunFolder> {
+    let run = RunFolder::at(args.init.as_deref().filter(|_| args.preset.is_none())?);
+    run.config_file().is_file().then_some(run)
+}
+
+/// What the folder of a new run is named after.
+pub fn folder_name(args: &Args) -> String {
+    let run = run_to_begin_with(args);
+    let run = run.as_ref().and_then(|run| run.path().file_name()).map(|name| name.to_string_lossy().into_owned());
+    run.unwrap_or_else(|| preset(args).to_owned())
+}
+
+/// The configuration of a new run: a preset's, or that of the run whose weights it begins with, up to its last epoch.
+pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> Result<Config, Failure> {
+    let mut config = match run_to_begin_with(args) {
+        Some(run) => {
+            let file = run.config_file();
+            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let overrides = [&["train.stop_epoch=0".to_owned()], overrides].concat();
+            Config::parse(&file.display().to_string(), &text, &overrides).map_err(named_by_option)?
+        }
+        None => load(preset(args), overrides)?,
+    };
+    // A preset is of each rank; the configuration of a run of several is of all of them.
+    if config.train.ranks > 1
+        && let Some(changed) = config.spread_over(ranks)?
+    {
+        say!("note: {changed}");
+    }
+    if let Some(path) = &args.init {
+        config.init = Some(InitConfig { weights: path.display().to_string(), sha256: String::new() });
+    }
+    Ok(config)
+}
+
+/// Reads the weights that a configuration begins with, and records what they are.
+pub fn initial_weights(config: &mut Config) -> Result<Option<(PathBuf, InitialWeights)>, Failure> {
+    let Some(init) = &mut config.init else { return Ok(None) };
+    let path = weight_file(Path::new(&init.weights))?;
+    let weights = InitialWeights::read(&path)?;
+    weights.check(&config.model)?;
+    if !init.sha256.is_empty() && init.sha256 != weights.sha256() {
+        let (found, wanted) = (weights.sha256(), &init.sha256);
+        return Err(request(format!(
+            "init.weights = {}: its SHA-256 is {found}, and not {wanted} as init.sha256 says; use that file, or leave the key out",
+            path.display()
+        )));
+    }
+    foreign_head::note(&path, weights.file());
+    *init = InitConfig { weights: path.display().to_string(), sha256: weights.sha256().to_owned() };
+    Ok(Some((path, weights)))
+}
+
+/// The configuration of a run with what is changed; what its checkpoint depends on is refused.
+pub fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize) -> Result<Config, Failure> {
+    let GoesOn { checkpoint, config, config_file } = goes_on;
+    let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
+    let mut config = Config::parse(&config_file.display().to_string(), config, overrides).map_err(named_by_option)?;
+    if config.train.batch_size.saturating_mul(ranks) == before.train.global_batch() {
+        // Someone has done the division.
+        config.train.batch_size = before.train.batch_size;
+    }
+    if let Some(changed) = config.spread_over(ranks)? {
+        say!("note: {changed}");
+        if config.data.shuffle_buffer > 0 && checkpoint.position.batch > 0 {
+            say!(
+                "note: each rank reads shards of its own, so that the rest of this epoch is in another order: some images come twice in it, \
+                 and some not"
+            );
+        }
+    }
+    match before.fixed_key(&config) {
+        Some(key) => Err(request(format!(
+            "--resume: a run keeps its {key}, which the state in its checkpoints depends on; begin another run to change it"
+        ))),
+        None => Ok(config),
+    }
+}
+
+/// Reads a configuration; its errors name the options of this command.
+pub fn load(preset: &str, overrides: &[String]) -> Result<Config, Failure> {
+    Config::load(preset, overrides).map_err(named_by_option)
+}
+
+fn named_by_option(error: ConfigError) -> Failure {
+    match error {
+        ConfigError::Override { .. } => request(format!("--set {error}")),
+        ConfigError::UnknownPreset(_) => request(format!("--preset {error}")),
+        error => error.into(),
+    }
+}
+
+/// `--epochs` and the like are overrides with a name of their own; they come after `--set`.
+pub fn overrides(args: &Args) -> Vec<String> {
+    let named = [
+        args.epochs.map(|v| format!("train.epochs={v}")),
+        args.until_epoch.map(|v| format!("train.stop_epoch={v}")),
+        args.batch_size.map(|v| format!("train.batch_size={v}")),
+        args.seed.map(|v| format!("train.seed={v}")),
+    ];
+    args.overrides.iter().cloned().chain(named.into_iter().flatten()).collect()
+}
