@@ -15,6 +15,8 @@ mod host;
 mod kernels;
 #[cfg(feature = "cuda")]
 pub mod memory;
+#[cfg(feature = "nccl")]
+mod nccl;
 #[cfg(feature = "cuda")]
 mod open;
 mod ops;
@@ -35,8 +37,10 @@ pub use feed::{Feeder, PinnedBytes, Upload};
 pub use gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
 #[cfg(feature = "host-kernels")]
 pub use host::{Host, HostBuffer};
+#[cfg(feature = "nccl")]
+pub use nccl::{NcclGroup, NcclId};
 #[cfg(feature = "cuda")]
-pub use open::open;
+pub use open::{device_count, open};
 pub use ops::{
     Area, AverageTable, BatchNorm, Counted, Images, Norm, NormGradients, Normalized, Ops, Pooled, SgdOperands,
     SgdTable, SoftmaxBlock, Source,

@@ -1,7 +1,8 @@
 //! Opening a GPU for Candle, so that its work is in order and its memory stays in the pool.
 
+use crate::driver_error::driver;
 use crate::error::{GpuError, Result};
-use candle_core::cuda_backend::cudarc::driver::{DriverError, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result, sys};
 use candle_core::{CudaDevice, Device};
 use std::ffi::c_void;
 
@@ -21,6 +22,15 @@ pub fn open(ordinal: usize) -> Result<Device> {
             .map_err(|error| GpuError::Call { call: "cuMemPoolSetAttribute", reason: error.to_string() })?;
     }
     Ok(device)
+}
+
+/// How many GPUs this process sees.
+///
+/// # Errors
+/// The driver does not answer.
+pub fn device_count() -> Result<usize> {
+    let count = CudaContext::device_count().map_err(driver("cuDeviceGetCount"))?;
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// Turns off the events that order several streams.

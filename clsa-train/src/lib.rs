@@ -17,10 +17,16 @@ mod method;
 mod monitored_images;
 #[cfg(feature = "mpi")]
 mod mpi_ranks;
+#[cfg(feature = "nccl")]
+mod nccl_ranks;
 mod optimizer;
 mod probe_monitor;
 mod projector;
+#[cfg(any(test, feature = "nccl"))]
+mod rendezvous;
 pub mod replay;
+#[cfg(any(test, feature = "mpi", feature = "nccl"))]
+mod route;
 mod same_everywhere;
 mod setup;
 mod shuffle_bn;
@@ -41,6 +47,8 @@ pub use method::{Clsa, Views};
 pub use monitored_images::has_classes;
 #[cfg(feature = "mpi")]
 pub use mpi_ranks::Mpi;
+#[cfg(feature = "nccl")]
+pub use nccl_ranks::Nccl;
 pub use optimizer::Optimizer;
 pub use probe_monitor::ProbeMonitor;
 pub use setup::{build, check_data};

@@ -7,7 +7,9 @@ use clsa_loss::{Backend as LossBackend, Candidates, ClsaLoss, MemoryBank};
 use clsa_model::{Arch, Backend, Compute, Encoder, EngineKind, Gradients, Mode, ModelConfig, Precision, Stem};
 use clsa_run::{AccuracyRecord, Config, LockedRun, MethodConfig, OptimConfig, Resumption, StepRecord};
 use clsa_train::replay::{Case, Trajectory, replay};
-use clsa_train::{Clsa, Datasets, Observer, Optimizer, SingleProcess, TrainError, Trainer, TrainerConfig, Views};
+use clsa_train::{
+    Clsa, Communicator, Datasets, Observer, Optimizer, SingleProcess, TrainError, Trainer, TrainerConfig, Views,
+};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -173,13 +175,16 @@ fn kernels_start_like_the_original_in_f32_and_near_it_in_bf16() {
 
 /// A small state of training on the GPU, of a fixed seed.
 fn clsa(backend: Backend, precision: Precision, gpu: &Device) -> Clsa {
+    clsa_of(Compute { backend, precision, bn_splits: 2 }, gpu, Arc::new(SingleProcess))
+}
+
+fn clsa_of(compute: Compute, gpu: &Device, communicator: Arc<dyn Communicator>) -> Clsa {
     let model = ModelConfig { arch: Arch::Resnet18, stem: Stem::Cifar, width: 0.25, dim: 32, ..ModelConfig::default() };
-    let compute = Compute { backend, precision, bn_splits: 2 };
     let method = MethodConfig { bank: 256, ..MethodConfig::default() };
     let pair = clsa_model::MomentumPair::new(&model, compute, 0.99, 1, gpu).unwrap();
     let bank = MemoryBank::random(256, 32, 2, DType::F32, gpu).unwrap();
     let optimizer = Optimizer::new(pair.query.parameters(), &OptimConfig::default()).unwrap();
-    Clsa::new(pair, bank, optimizer, &method, Arc::new(SingleProcess), 3)
+    Clsa::new(pair, bank, optimizer, &method, communicator, 3)
 }
 
 fn views(gpu: &Device, phase: f64) -> Views {
@@ -219,6 +224,74 @@ fn two_runs_of_portable_operations_give_equal_bits() {
 fn two_runs_of_kernels_give_equal_bits() {
     assert_two_runs_give_equal_bits(Backend::Cuda, Precision::F32);
     assert_two_runs_give_equal_bits(Backend::Cuda, Precision::Bf16);
+}
+
+#[cfg(feature = "nccl")]
+#[test]
+fn one_rank_over_nccl_has_the_bits_of_one_process() {
+    let Some(gpu) = gpu() else { return };
+    let nccl = clsa_train::Nccl::join(&gpu, 0, 1, "127.0.0.1:0", std::time::Duration::from_secs(60)).unwrap();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let compute = Compute { backend: Backend::Auto, precision, bn_splits: 2 };
+        let run = |communicator: Arc<dyn Communicator>| {
+            let mut clsa = clsa_of(compute, &gpu, communicator);
+            let losses: Vec<f64> = (0..4).map(|i| clsa.step(&views(&gpu, f64::from(i)), 0.05).unwrap().loss).collect();
+            (losses, state(&clsa))
+        };
+        // The images of ShuffleBN and the keys go through NCCL.
+        let (alone, over_nccl) = (run(Arc::new(SingleProcess)), run(Arc::new(nccl.clone())));
+        assert_eq!(alone.0, over_nccl.0);
+        assert!(alone.1 == over_nccl.1, "the states differ by {:e}", difference(&alone.1, &over_nccl.1));
+    }
+    for device in [&gpu, &Device::Cpu] {
+        let values = Tensor::arange(0f32, 5000.0, device).unwrap();
+        let rows = values.reshape((50, 10, 10)).unwrap();
+        let order = clsa_train::Shuffle::new(50, 1, 1).order;
+        let places = Tensor::from_slice(&order, 50, device).unwrap();
+        assert_eq!(f64s(&nccl.all_gather(&rows).unwrap()), f64s(&rows));
+        let permuted = nccl.permute(&rows, &order).unwrap();
+        assert_eq!(f64s(&permuted), f64s(&rows.index_select(&places, 0).unwrap()));
+        assert_eq!(f64s(&nccl.begin_mean(values.clone()).unwrap().wait().unwrap()), f64s(&values));
+    }
+}
+
+#[cfg(feature = "nccl")]
+#[test]
+fn two_gpus_equal_one_with_two_batch_norm_groups() {
+    let Some(gpu) = gpu() else { return };
+    if clsa_cuda::device_count().unwrap() < 2 {
+        eprintln!("this machine has one GPU");
+        return;
+    }
+    let compute = |bn_splits| Compute { backend: Backend::Auto, precision: Precision::F32, bn_splits };
+    let mut alone = clsa_of(compute(2), &gpu, Arc::new(SingleProcess));
+    let losses: Vec<f64> = (0..4).map(|i| alone.step(&views(&gpu, f64::from(i)), 0.05).unwrap().loss).collect();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ranks: Vec<_> = (0..2)
+        .map(|rank| {
+            std::thread::spawn(move || {
+                let gpu = clsa_cuda::open(rank).unwrap();
+                let patience = std::time::Duration::from_secs(60);
+                let nccl = clsa_train::Nccl::join(&gpu, rank, 2, &format!("127.0.0.1:{port}"), patience).unwrap();
+                let mut clsa = clsa_of(compute(1), &gpu, Arc::new(nccl));
+                let part = |images: &Tensor| images.narrow(0, 4 * rank, 4).unwrap();
+                let step = |i| {
+                    let Views { key, weak, strong } = views(&gpu, f64::from(i));
+                    let parts = |images: Vec<Tensor>| images.iter().map(part).collect();
+                    let views = Views { key: part(&key), weak: parts(weak), strong: parts(strong) };
+                    clsa.step(&views, 0.05).unwrap().loss
+                };
+                let losses: Vec<f64> = (0..4).map(step).collect();
+                (losses, state(&clsa))
+            })
+        })
+        .collect();
+    let ranks: Vec<_> = ranks.into_iter().map(|rank| rank.join().unwrap()).collect();
+    assert_eq!(ranks[0].0, ranks[1].0);
+    assert!(ranks[0].1 == ranks[1].1, "the ranks differ by {:e}", difference(&ranks[0].1, &ranks[1].1));
+    for (shared, alone) in ranks[0].0.iter().zip(&losses) {
+        assert!((shared - alone).abs() < 1e-4 * alone.abs(), "{shared} and {alone}");
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn build(toolkit: &Toolkit) -> Result<Vec<(PathBuf, &'static str)>, String> {
     let folder = target().join("cuda-build");
     let mut command = cargo();
     command.args(["test", "--no-run", "--release", "--locked", "--package", "clsa-train", "--package", "clsa-cuda"]);
-    command.args(["--features", "clsa-train/cuda,clsa-cuda/cuda", "--test", "gpu", "--test", "gpu_kernels"]);
+    command.args(["--features", "clsa-train/nccl,clsa-cuda/nccl", "--test", "gpu", "--test", "gpu_kernels"]);
     command.args(["--message-format", "json-render-diagnostics"]);
     command.arg("--target-dir").arg(&folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
     toolkit.build_with(&mut command)?;

@@ -7,7 +7,7 @@ const HELP: &str = "\
 Check that the workspace compiles with CUDA.
 
 Where no CUDA toolkit is found, nvcc and cuDNN are installed from PyPI into a virtual environment under target/ (python3 is
-needed, 1.7 GB). No GPU is needed.
+needed, 2.0 GB). No GPU is needed.
 
 Usage: cargo xtask check-cuda
 
@@ -21,7 +21,7 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
         return Ok(if args[0] == "--help" || args[0] == "-h" { 0 } else { 2 });
     }
     let mut check = cargo();
-    check.args(["check", "--workspace", "--all-targets", "--features", features::CUDA]);
+    check.args(["check", "--workspace", "--all-targets", "--features", features::NCCL]);
     nvcc::toolkit()?.build_with(&mut check)?;
     code(&mut check)
 }

@@ -1,6 +1,6 @@
 //! Which features `clsa` is built with, beyond its default ones.
 //!
-//! The rule: those of CUDA if the option `--device` names a GPU; `mpi` if a launcher of MPI has started this process; `remote` if an argument names images on another machine, or a
+//! The rule: those of CUDA if the option `--device` names a GPU, and `nccl` too if several processes are to share the work; `mpi` if a launcher of MPI has started this process; `remote` if an argument names images on another machine, or a
 //! configuration does, which an argument names itself or by the folder of its run. A build keeps what it compiled for either set of features,
 //! so that going to and fro between them costs nothing.
 
@@ -9,6 +9,18 @@ use std::path::{Path, PathBuf};
 
 /// The feature of a program for GPUs.
 pub const CUDA: &str = "cuda";
+
+/// The feature of a program whose processes train together on GPUs.
+pub const NCCL: &str = "nccl";
+
+/// Whether several processes are asked for, or a launcher that is not MPI's has started this one as one of several.
+pub fn names_ranks(args: &[OsString]) -> bool {
+    let asked = args.iter().any(|arg| arg == "--ranks" || arg.to_string_lossy().starts_with("--ranks="));
+    asked
+        || [["RANK", "WORLD_SIZE"], ["SLURM_STEP_ID", "SLURM_PROCID"]]
+            .iter()
+            .any(|names| names.iter().all(|name| std::env::var_os(name).is_some()))
+}
 
 /// Whether the value of the option `--device` is `cuda` or `cuda:N`.
 pub fn names_gpu(args: &[OsString]) -> bool {

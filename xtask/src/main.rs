@@ -75,7 +75,7 @@ fn run(args: &[OsString]) -> Result<u8, String> {
             return Ok(2);
         }
         let toolkit = nvcc::toolkit()?;
-        build.args(["--features", features::CUDA]);
+        build.args(["--features", if features::names_ranks(args) { features::NCCL } else { features::CUDA }]);
         toolkit.build_with(&mut build)?;
         toolkit.run_with(&mut run)?;
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// nvcc, and the headers and libraries that Candle and our kernels are compiled against. 13.0 is the oldest CUDA 13, so that
-/// every driver of CUDA 13 takes what it writes; the cuDNN is PyTorch's.
-const PACKAGES: [&str; 9] = [
+/// every driver of CUDA 13 takes what it writes; the cuDNN and the NCCL are PyTorch's.
+const PACKAGES: [&str; 10] = [
     "nvidia-cuda-nvcc==13.0.*",
     "nvidia-nvvm==13.0.*",
     "nvidia-cuda-crt==13.0.*",
@@ -18,6 +18,7 @@ const PACKAGES: [&str; 9] = [
     "nvidia-cublas==13.0.*",
     "nvidia-cuda-nvrtc==13.0.*",
     "nvidia-cudnn-cu13==9.19.0.56",
+    "nvidia-nccl-cu13==2.28.9",
 ];
 
 /// The toolkit of this machine, or one that is installed under target/.
@@ -34,7 +35,7 @@ fn install() -> Result<Toolkit, String> {
         return installed(&venv);
     }
     if !pip.exists() {
-        tell!("no CUDA toolkit found; installing nvcc and libraries from PyPI into {} (1.7 GB)", venv.display());
+        tell!("no CUDA toolkit found; installing nvcc and libraries from PyPI into {} (2.0 GB)", venv.display());
         if code(Command::new("python3").args(["-m", "venv"]).arg(&venv))? != 0 {
             return Err("python3 -m venv failed; install python3 with venv, or a CUDA toolkit".to_owned());
         }
@@ -53,7 +54,7 @@ fn installed(venv: &Path) -> Result<Toolkit, String> {
     let mut packages = pythons.map(|python| python.join("site-packages/nvidia"));
     let packages = packages.find(|packages| packages.join("cu13/bin/nvcc").exists());
     let packages = packages.ok_or_else(|| format!("nvcc is not in {} after its installation", venv.display()))?;
-    let libraries: Vec<PathBuf> = ["cu13/lib", "cudnn/lib"].map(|lib| packages.join(lib)).into();
+    let libraries: Vec<PathBuf> = ["cu13/lib", "cudnn/lib", "nccl/lib"].map(|lib| packages.join(lib)).into();
     let link = target().join("cuda-link");
     let names = link.join("lib");
     let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());

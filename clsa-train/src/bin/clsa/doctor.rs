@@ -33,6 +33,7 @@ pub fn run(_: Args) -> Result<(), Failure> {
         cfg!(feature = "cuda"),
         "an NVIDIA GPU, and nvcc and cuDNN to build with (`cargo xtask` gets both)",
     )?;
+    feature("nccl", cfg!(feature = "nccl"), "what cuda needs, and NCCL (`cargo xtask` gets it)")?;
     for library in cuda_libraries::missing() {
         row("", library)?;
     }

@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let alone = match &cli.command {
         Command::Pretrain(_) | Command::Replay(_) | Command::Bench(_) | Command::Doctor(_) => None,
-        _ => Launched::from_environment(),
+        _ => Launched::from_environment(false),
     };
     let result = match cli.command {
         _ if alone.is_some() => alone.map_or(Ok(()), |launched| Err(launched.refuse(&command_name(&matches)))),

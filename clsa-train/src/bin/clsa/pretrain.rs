@@ -8,7 +8,7 @@ use crate::export;
 use crate::failure::{Failure, request};
 use crate::program;
 use crate::progress::Progress;
-use crate::ranks::Ranks;
+use crate::ranks::{Ranks, start_on_gpus};
 use crate::signals;
 use crate::streams::say;
 use candle_core::Device;
@@ -35,7 +35,8 @@ use std::sync::Arc;
   clsa pretrain --preset imagenet-multi-200 --data imagefolder:/data/imagenet --device cuda:0
   clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --init resnet50.pth
   clsa pretrain --resume runs/demo-20260101-120000
-  mpirun -n 4 clsa pretrain --preset photos --data flat:photos --batch-size 64")]
+  mpirun -n 4 clsa pretrain --preset photos --data flat:photos --batch-size 64
+  clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --device cuda --ranks 8")]
 pub struct Args {
     #[arg(long, conflicts_with = "resume")]
     #[arg(help = format!("A preset ({}) or a .toml file [default: demo, or the settings of the run that --init names]", Preset::names()))]
@@ -74,6 +75,9 @@ pub struct Args {
     /// Threads that compute [default: one for each core]
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
+    /// A process for each of so many GPUs of this machine, which share every step; with --device cuda
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    ranks: Option<u8>,
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
@@ -81,6 +85,15 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
+    if let Some(count) = args.ranks {
+        return match args.device {
+            DeviceName::Cpu => {
+                Err(request(format!("--ranks is for GPUs; on CPUs use `mpirun -n {count} {} pretrain`", program())))
+            }
+            DeviceName::Cuda(0) => start_on_gpus(count.into()),
+            DeviceName::Cuda(_) => Err(request("--ranks: each rank has a GPU of its own; use --device cuda")),
+        };
+    }
     let ranks = Ranks::join(args.device)?;
     let done = pretrain(&args, &ranks);
     ranks.end(done)
@@ -217,7 +230,7 @@ fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prep
     let data = open(&config)?;
     check_data(&config, data.train.as_ref())?;
     let threads = device::set_threads(if args.threads == 0 { ranks.default_threads() } else { args.threads })?;
-    let device = device::open(args.device)?;
+    let device = ranks.device().cloned().map_or_else(|| device::open(args.device), Ok)?;
     let images = DataIdentity::of(data.train.as_ref());
     Ok(Prepared { config, initial, data, images, threads, device })
 }

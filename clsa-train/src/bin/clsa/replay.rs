@@ -72,7 +72,8 @@ fn replayed(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
         None => Precision::F32,
     };
     let compute = Compute { backend, precision, bn_splits: usize::from(args.bn_splits) };
-    let trajectory = replay(&case, compute, &device::open(args.device)?, ranks.communicator()).with_context(|| name)?;
+    let device = ranks.device().cloned().map_or_else(|| device::open(args.device), Ok)?;
+    let trajectory = replay(&case, compute, &device, ranks.communicator()).with_context(|| name)?;
     if !ranks.is_first() {
         return Ok(());
     }

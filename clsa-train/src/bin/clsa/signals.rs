@@ -3,34 +3,66 @@
 use crate::failure::Failure;
 use crate::streams::say;
 use anyhow::Context;
+use std::process::Child;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The flag that Ctrl-C, SIGTERM and SIGHUP set; a second signal ends the process at once. A signal that the process was started
 /// to ignore, as `nohup` and shells for jobs in the background do, stays ignored.
-#[cfg(unix)]
 pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    on_signal(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        say!("stopping after this step; once more stops at once, without a checkpoint");
+    })?;
+    Ok(stop)
+}
+
+/// How many of these signals have come so far.
+pub fn count() -> Result<Arc<AtomicUsize>, Failure> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    on_signal(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    })?;
+    Ok(count)
+}
+
+/// Calls `heard`, on a thread of its own, with every signal that is not ignored.
+#[cfg(unix)]
+fn on_signal(mut heard: impl FnMut() + Send + 'static) -> Result<(), Failure> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     let caught: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)).collect();
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
     let mut signals = signal_hook::iterator::Signals::new(caught).context("the signal handler could not be set")?;
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-            say!("stopping after this step; once more stops at once, without a checkpoint");
-        }
-    });
-    Ok(stop)
+    std::thread::spawn(move || signals.forever().for_each(|_| heard()));
+    Ok(())
 }
 
 /// Elsewhere Ctrl-C ends the process at once; the last checkpoint stays.
 #[cfg(not(unix))]
-pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    Ok(Arc::default())
+fn on_signal(_: impl FnMut() + Send + 'static) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// Sends SIGTERM to a process that this one has started and not waited for.
+#[cfg(unix)]
+#[allow(unsafe_code)] // the standard library only kills
+pub fn terminate(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // SAFETY: the call takes two numbers; the process keeps its number until it was waited for.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+}
+
+/// Elsewhere there is no way to ask.
+#[cfg(not(unix))]
+pub fn terminate(child: &mut Child) {
+    // One that has ended meanwhile is no failure.
+    let _ = child.kill();
 }
 
 /// Whether this process ignores a signal.

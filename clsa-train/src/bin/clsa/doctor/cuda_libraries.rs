@@ -12,12 +12,13 @@ struct Library {
     remedy: &'static str,
 }
 
-const LIBRARIES: [Library; 6] = [
+const LIBRARIES: [Library; 7] = [
     Library { name: "libcuda.so.1", remedy: "the NVIDIA driver, 580 or later (apt: nvidia-driver-580)" },
     Library { name: "libcudart.so.13", remedy: "pip: nvidia-cuda-runtime, apt: cuda-cudart-13-0" },
     Library { name: "libcublas.so.13", remedy: "pip: nvidia-cublas, apt: libcublas-13-0" },
     Library { name: "libcurand.so.10", remedy: "pip: nvidia-curand, apt: libcurand-13-0" },
     Library { name: "libnvrtc.so.13", remedy: "pip: nvidia-cuda-nvrtc, apt: cuda-nvrtc-13-0" },
+    Library { name: "libnccl.so.2", remedy: "for several GPUs; pip: nvidia-nccl-cu13, apt: libnccl2" },
     Library { name: "libcudnn.so.9", remedy: "pip: nvidia-cudnn-cu13, apt: libcudnn9-cuda-13" },
 ];
 

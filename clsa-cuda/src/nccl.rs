@@ -1,0 +1,271 @@
+//! NCCL: what several GPUs, each of a process of its own, exchange.
+
+// NCCL is a C library that works on addresses.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::ffi::{c_char, c_void};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::cuda_backend::CudaDType;
+use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut};
+use candle_core::{DType, Device, InplaceOp1, Layout, Storage, Tensor};
+use cudarc::nccl::result::{self, NcclError};
+use cudarc::nccl::sys;
+
+use crate::device::Cuda;
+use crate::driver_error::driver;
+use crate::error::{GpuError, Result};
+use crate::tensor::unsupported;
+
+/// What makes a group of GPUs one: made by one process, and handed to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NcclId([u8; NcclId::LEN]);
+
+impl NcclId {
+    /// Bytes of an id.
+    pub const LEN: usize = 128;
+
+    /// A new group's.
+    ///
+    /// # Errors
+    /// NCCL fails.
+    pub fn new() -> Result<Self> {
+        let id = result::get_uniqueid().map_err(nccl("ncclGetUniqueId"))?;
+        Ok(Self(id.internal.map(|byte| byte as u8)))
+    }
+
+    /// The id that these bytes are of.
+    pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for the others.
+    pub fn bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+/// One GPU among those of a group. All calls are done on the stream of its device, in the order of the other work there; every
+/// process makes the same calls in the same order.
+pub struct NcclGroup {
+    /// Used by one thread at a time, as NCCL asks.
+    comm: Mutex<Handle>,
+    device: Device,
+    cuda: Cuda,
+    rank: usize,
+    world_size: usize,
+}
+
+/// NCCL's handle of a group.
+struct Handle(sys::ncclComm_t);
+
+// SAFETY: the handle is of no thread, and the mutex around it lets one use it at a time.
+unsafe impl Send for Handle {}
+
+impl NcclGroup {
+    /// Joins a group as number `rank` of `world_size`; waits until all have.
+    ///
+    /// # Errors
+    /// The device is no GPU that [`open`](crate::open) has opened, or NCCL fails, as it does where two processes have one GPU.
+    pub fn join(device: &Device, id: NcclId, rank: usize, world_size: usize) -> Result<Self> {
+        let cuda = Cuda::of(device)?;
+        let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+        let id = sys::ncclUniqueId { internal: id.0.map(|byte| byte as c_char) };
+        let mut comm = std::ptr::null_mut();
+        cuda.stream().context().bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
+        // SAFETY: the handle is written to a variable of its type; the id is NCCL's own.
+        unsafe { result::comm_init_rank(&mut comm, number(world_size), id, number(rank)) }
+            .map_err(nccl("ncclCommInitRank"))?;
+        Ok(Self { comm: Mutex::new(Handle(comm)), device: device.clone(), cuda, rank, world_size })
+    }
+
+    /// This process, 0-based.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// How many there are.
+    pub fn world_size(&self) -> usize {
+        self.world_size
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The tensors (N, ...) of all GPUs, rank 0's first, as (world_size * N, ...).
+    ///
+    /// # Errors
+    /// The tensor is not on the device, its type is not one that is exchanged, or NCCL fails.
+    pub fn all_gather(&self, tensor: &Tensor) -> Result<Tensor> {
+        let tensor = tensor.contiguous()?;
+        let kind = kind_of(&tensor)?;
+        let mut shape = tensor.dims().to_vec();
+        shape[0] *= self.world_size;
+        let all = self.empty(&shape, tensor.dtype())?;
+        let (from, to) = (address(&tensor)?, address_to_write(&all)?);
+        self.call("ncclAllGather", |comm, stream| {
+            // SAFETY: both memories are of these sizes and of this device, on whose stream the call is done.
+            unsafe { result::all_gather(from, to, tensor.elem_count(), kind, comm, stream) }
+        })?;
+        Ok(all)
+    }
+
+    /// Replaces the numbers of a contiguous tensor by their mean over the GPUs.
+    ///
+    /// # Errors
+    /// As for [`NcclGroup::all_gather`].
+    pub fn mean(&self, tensor: &Tensor) -> Result<()> {
+        if !tensor.is_contiguous() {
+            return Err(unsupported("a mean over GPUs is of a contiguous tensor".to_owned()));
+        }
+        let kind = kind_of(tensor)?;
+        let place = address_to_write(tensor)?;
+        self.call("ncclAllReduce", |comm, stream| {
+            let mean = sys::ncclRedOp_t::ncclAvg;
+            // SAFETY: the memory is of this size and of this device, on whose stream the call is done.
+            unsafe { result::all_reduce(place, place, tensor.elem_count(), kind, mean, comm, stream) }
+        })
+    }
+
+    /// Sends `to[r]` of the rows of a tensor (N, ...) to each rank r, those for rank 0 first, and gives the rows that come: `from[r]` from
+    /// each, in the same order.
+    ///
+    /// # Errors
+    /// As for [`NcclGroup::all_gather`].
+    pub fn exchange(&self, rows: &Tensor, to: &[usize], from: &[usize]) -> Result<Tensor> {
+        let rows = rows.contiguous()?;
+        let kind = kind_of(&rows)?;
+        let mut shape = rows.dims().to_vec();
+        let width = rows.elem_count() / shape[0].max(1);
+        if to.iter().sum::<usize>() != shape[0] || to.len() != self.world_size || from.len() != self.world_size {
+            return Err(unsupported("rows are sent to ranks that there are not".to_owned()));
+        }
+        shape[0] = from.iter().sum();
+        let received = self.empty(&shape, rows.dtype())?;
+        let bytes = width * rows.dtype().size_in_bytes();
+        let (mut next, mut place) = (address(&rows)?, address_to_write(&received)?);
+        self.call("ncclSend and ncclRecv", |comm, stream| {
+            result::group_start()?;
+            for (peer, (&to, &from)) in (0..).zip(to.iter().zip(from)) {
+                // SAFETY: the parts lie one after the other in memories of this device whose lengths are the sums of the parts'.
+                unsafe {
+                    result::send(next, to * width, kind, peer, comm, stream)?;
+                    result::recv(place, from * width, kind, peer, comm, stream)?;
+                    next = next.byte_add(to * bytes);
+                    place = place.byte_add(from * bytes);
+                }
+            }
+            result::group_end()
+        })?;
+        Ok(received)
+    }
+
+    fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        // SAFETY: every element is written by the call that follows, before anything on the stream reads it.
+        Ok(unsafe { Tensor::empty(shape, dtype, &self.device)? })
+    }
+
+    fn call(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(sys::ncclComm_t, sys::cudaStream_t) -> std::result::Result<result::NcclStatus, NcclError>,
+    ) -> Result<()> {
+        let comm = self.comm.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.cuda.stream();
+        stream.context().bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
+        call(comm.0, stream.cu_stream().cast()).map(drop).map_err(nccl(name))
+    }
+}
+
+impl Drop for NcclGroup {
+    fn drop(&mut self) {
+        // What is under way ends first. A failure of it was or will be told elsewhere.
+        let _ = self.cuda.synchronize();
+        let comm = self.comm.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the handle is not used any more.
+        let _ = unsafe { result::comm_destroy(comm.0) };
+    }
+}
+
+/// NCCL's name of a tensor's type.
+fn kind_of(tensor: &Tensor) -> Result<sys::ncclDataType_t> {
+    match tensor.dtype() {
+        DType::F32 => Ok(sys::ncclDataType_t::ncclFloat32),
+        DType::F64 => Ok(sys::ncclDataType_t::ncclFloat64),
+        DType::U8 => Ok(sys::ncclDataType_t::ncclUint8),
+        DType::U32 => Ok(sys::ncclDataType_t::ncclUint32),
+        dtype => Err(unsupported(format!("GPUs do not exchange tensors of {dtype:?}"))),
+    }
+}
+
+/// The address of a tensor's first element.
+fn address(tensor: &Tensor) -> Result<*const c_void> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cuda(storage) = &*storage else {
+        return Err(unsupported("a tensor that GPUs exchange is on a GPU".to_owned()));
+    };
+    let first = layout.start_offset();
+    match tensor.dtype() {
+        DType::F32 => first_of::<f32>(storage, first),
+        DType::F64 => first_of::<f64>(storage, first),
+        DType::U32 => first_of::<u32>(storage, first),
+        _ => first_of::<u8>(storage, first),
+    }
+}
+
+fn first_of<T: CudaDType>(storage: &candle_core::CudaStorage, first: usize) -> Result<*const c_void> {
+    let stream = storage.device.cuda_stream();
+    let (address, _in_order) = storage.as_cuda_slice::<T>()?.device_ptr(&stream);
+    Ok(std::ptr::with_exposed_provenance(address as usize + first * size_of::<T>()))
+}
+
+/// The address of a contiguous tensor's first element, to be written. Every tensor that shares the storage sees the change.
+fn address_to_write(tensor: &Tensor) -> Result<*mut c_void> {
+    let op = AddressOf(Cell::new(0));
+    tensor.inplace_op1(&op)?;
+    Ok(std::ptr::with_exposed_provenance_mut(op.0.get()))
+}
+
+/// Takes the address of what it is to change.
+struct AddressOf(Cell<usize>);
+
+impl InplaceOp1 for AddressOf {
+    fn name(&self) -> &'static str {
+        "address for NCCL"
+    }
+
+    fn cpu_fwd(&self, _: &mut candle_core::CpuStorage, _: &Layout) -> candle_core::Result<()> {
+        candle_core::bail!("a tensor that GPUs exchange is on a GPU")
+    }
+
+    fn cuda_fwd(&self, storage: &mut candle_core::CudaStorage, layout: &Layout) -> candle_core::Result<()> {
+        let stream = storage.device.cuda_stream();
+        let first = layout.start_offset();
+        let address = match candle_core::backend::BackendStorage::dtype(storage) {
+            DType::F32 => first_to_write::<f32>(storage, &stream, first)?,
+            DType::F64 => first_to_write::<f64>(storage, &stream, first)?,
+            DType::U32 => first_to_write::<u32>(storage, &stream, first)?,
+            DType::U8 => first_to_write::<u8>(storage, &stream, first)?,
+            dtype => candle_core::bail!("GPUs do not exchange tensors of {dtype:?}"),
+        };
+        self.0.set(address);
+        Ok(())
+    }
+}
+
+fn first_to_write<T: CudaDType>(
+    storage: &mut candle_core::CudaStorage,
+    stream: &Arc<CudaStream>,
+    first: usize,
+) -> candle_core::Result<usize> {
+    let (address, _in_order) = storage.as_cuda_slice_mut::<T>()?.device_ptr_mut(stream);
+    Ok(address as usize + first * size_of::<T>())
+}
+
+/// A failed call of NCCL as an error.
+fn nccl(call: &'static str) -> impl FnOnce(NcclError) -> GpuError {
+    move |error| GpuError::Call { call, reason: format!("{:?}", error.0) }
+}

@@ -1,0 +1,182 @@
+//! `--ranks`: a process for each of several GPUs of this machine, all of which end when one does.
+
+use super::process::without_nccl;
+use crate::failure::Failure;
+use crate::signals;
+use anyhow::{Context, anyhow};
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long the others have to end by themselves after one has.
+const GRACE: Duration = Duration::from_secs(25);
+/// Time between two looks at the processes.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Starts this program again, with the same arguments but `--ranks`, once for each of the first `ranks` GPUs, and waits for all.
+pub fn start_on_gpus(ranks: usize) -> Result<(), Failure> {
+    if !cfg!(feature = "nccl") {
+        return Err(without_nccl(ranks));
+    }
+    let program = std::env::current_exe().context("this program cannot be found again")?;
+    let args = without_ranks(std::env::args_os().skip(1));
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("no free port")?.port();
+    let commands = (0..ranks).map(|rank| {
+        let mut command = Command::new(&program);
+        let variables = [("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", ranks), ("LOCAL_WORLD_SIZE", ranks)];
+        command.args(&args).envs(variables.map(|(name, number)| (name, number.to_string())));
+        command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
+        command
+    });
+    match wait_for_all(start(commands)?, &*signals::count()?, GRACE)? {
+        0 => Ok(()),
+        // The rank has said why.
+        code => std::process::exit(code),
+    }
+}
+
+/// The arguments without `--ranks N` and `--ranks=N`.
+fn without_ranks(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        if arg == "--ranks" {
+            args.next();
+        } else if !arg.to_string_lossy().starts_with("--ranks=") {
+            kept.push(arg);
+        }
+    }
+    kept
+}
+
+/// Starts the processes. Each is apart from this one's terminal, so that a signal of it comes to each once, by this process.
+fn start(commands: impl Iterator<Item = Command>) -> Result<Vec<Child>, Failure> {
+    let mut started: Vec<Child> = Vec::new();
+    for mut command in commands {
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        match command.spawn() {
+            Ok(child) => started.push(child),
+            Err(error) => {
+                started.iter_mut().for_each(end_at_once);
+                return Err(anyhow!(error).context("a rank cannot be started").into());
+            }
+        }
+    }
+    Ok(started)
+}
+
+/// Waits until all have ended. Once one has, the others have `grace` to end too. Every signal is passed on. Gives the exit code of the first
+/// that has failed, or 0.
+fn wait_for_all(mut running: Vec<Child>, signals: &AtomicUsize, grace: Duration) -> Result<i32, Failure> {
+    let mut ended: Vec<Option<ExitStatus>> = vec![None; running.len()];
+    let (mut first, mut until, mut passed_on): (Option<usize>, Option<Instant>, usize) = (None, None, 0);
+    loop {
+        for (rank, (ended, child)) in
+            ended.iter_mut().zip(&mut running).enumerate().filter(|(_, (ended, _))| ended.is_none())
+        {
+            *ended = child.try_wait().context("a rank cannot be waited for")?;
+            if let Some(status) = ended {
+                first = first.or(Some(rank).filter(|_| !status.success()));
+                until = until.or(Some(Instant::now() + grace));
+            }
+        }
+        if ended.iter().all(Option::is_some) {
+            break;
+        }
+        let remaining = running.iter_mut().zip(&ended).filter(|(_, ended)| ended.is_none()).map(|(child, _)| child);
+        if until.is_some_and(|until| Instant::now() > until) {
+            remaining.for_each(end_at_once);
+        } else if signals.load(Ordering::Relaxed) > passed_on {
+            passed_on += 1;
+            remaining.for_each(signals::terminate);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    let Some(rank) = first else { return Ok(0) };
+    match ended[rank].and_then(|status| status.code()) {
+        Some(code) => Ok(code),
+        None => Err(anyhow!("rank {rank} was ended by a signal, and with it all others").into()),
+    }
+}
+
+fn end_at_once(child: &mut Child) {
+    // One that has ended meanwhile is no failure.
+    let _ = child.kill();
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shells(scripts: &[&str]) -> Vec<Child> {
+        let commands = scripts.iter().map(|script| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        });
+        start(commands).unwrap_or_else(|failure| panic!("{}", failure.sentence()))
+    }
+
+    fn waited(children: Vec<Child>, signals: &AtomicUsize) -> (Result<i32, String>, Duration) {
+        let begin = Instant::now();
+        let result = wait_for_all(children, signals, Duration::from_millis(300));
+        (result.map_err(|failure| failure.sentence()), begin.elapsed())
+    }
+
+    #[test]
+    fn all_end_when_one_has_failed() {
+        for (script, expected) in [
+            ("exit 1", Ok(1)),
+            ("exit 2", Ok(2)),
+            ("kill -KILL $$", Err("rank 1 was ended by a signal, and with it all others".to_owned())),
+        ] {
+            let (result, took) = waited(shells(&["sleep 60", script, "sleep 60"]), &AtomicUsize::new(0));
+            assert_eq!(result, expected);
+            assert!(took < Duration::from_secs(20), "{took:?}");
+        }
+    }
+
+    #[test]
+    fn ranks_that_end_well_are_waited_for_and_one_that_stays_behind_is_not() {
+        assert_eq!(waited(shells(&["sleep 0.1", "true"]), &AtomicUsize::new(0)).0, Ok(0));
+        let (result, took) = waited(shells(&["true", "sleep 60"]), &AtomicUsize::new(0));
+        assert_eq!(result, Err("rank 1 was ended by a signal, and with it all others".to_owned()));
+        assert!(took < Duration::from_secs(20), "{took:?}");
+    }
+
+    #[test]
+    fn every_signal_comes_to_each_rank_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: String| folder.path().join(name);
+        let script = |rank: usize| {
+            let (ready, heard) = (file(format!("ready{rank}")), file(format!("heard{rank}")));
+            format!(
+                "trap 'echo x >> {}; sleep 0.2; exit 0' TERM; touch {}; while true; do sleep 0.01; done",
+                heard.display(),
+                ready.display()
+            )
+        };
+        let scripts = [script(0), script(1)];
+        let children = shells(&[&scripts[0], &scripts[1]]);
+        while !(file("ready0".into()).exists() && file("ready1".into()).exists()) {
+            std::thread::sleep(PAUSE);
+        }
+        assert_eq!(waited(children, &AtomicUsize::new(1)).0, Ok(0));
+        for rank in 0..2 {
+            assert_eq!(std::fs::read_to_string(file(format!("heard{rank}"))).unwrap(), "x\n");
+        }
+    }
+
+    #[test]
+    fn the_processes_are_not_asked_to_start_others() {
+        let args = ["pretrain", "--ranks", "8", "--device", "cuda", "--ranks=2", "--seed", "3"].map(OsString::from);
+        assert_eq!(
+            without_ranks(args.into_iter()),
+            ["pretrain", "--device", "cuda", "--seed", "3"].map(OsString::from)
+        );
+    }
+}
