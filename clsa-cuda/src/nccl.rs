@@ -3,20 +3,17 @@
 // NCCL is a C library that works on addresses.
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
 use std::ffi::{c_char, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::cuda_backend::CudaDType;
-use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut};
-use candle_core::{DType, Device, InplaceOp1, Layout, Storage, Tensor};
+use candle_core::{DType, Device, Tensor};
 use cudarc::nccl::result::{self, NcclError};
 use cudarc::nccl::sys;
 
 use crate::device::Cuda;
 use crate::driver_error::driver;
 use crate::error::{GpuError, Result};
-use crate::tensor::unsupported;
+use crate::tensor::{read_any, unsupported, write_any};
 
 /// What makes a group of GPUs one: made by one process, and handed to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +102,7 @@ impl NcclGroup {
         let mut shape = tensor.dims().to_vec();
         shape[0] *= self.world_size;
         let all = self.empty(&shape, tensor.dtype())?;
-        let (from, to) = (address(&tensor)?, address_to_write(&all)?);
+        let (from, to) = (self.read(&tensor)?, self.write(&all)?);
         self.call("ncclAllGather", |comm, stream| {
             // SAFETY: both memories are of these sizes and of this device, on whose stream the call is done.
             unsafe { result::all_gather(from, to, tensor.elem_count(), kind, comm, stream) }
@@ -118,11 +115,8 @@ impl NcclGroup {
     /// # Errors
     /// As for [`NcclGroup::all_gather`].
     pub fn mean(&self, tensor: &Tensor) -> Result<()> {
-        if !tensor.is_contiguous() {
-            return Err(unsupported("a mean over GPUs is of a contiguous tensor".to_owned()));
-        }
         let kind = kind_of(tensor)?;
-        let place = address_to_write(tensor)?;
+        let place = self.write(tensor)?;
         self.call("ncclAllReduce", |comm, stream| {
             let mean = sys::ncclRedOp_t::ncclAvg;
             // SAFETY: the memory is of this size and of this device, on whose stream the call is done.
@@ -146,7 +140,7 @@ impl NcclGroup {
         shape[0] = from.iter().sum();
         let received = self.empty(&shape, rows.dtype())?;
         let bytes = width * rows.dtype().size_in_bytes();
-        let (mut next, mut place) = (address(&rows)?, address_to_write(&received)?);
+        let (mut next, mut place) = (self.read(&rows)?, self.write(&received)?);
         self.call("ncclSend and ncclRecv", |comm, stream| {
             result::group_start()?;
             for (peer, (&to, &from)) in (0..).zip(to.iter().zip(from)) {
@@ -161,6 +155,16 @@ impl NcclGroup {
             result::group_end()
         })?;
         Ok(received)
+    }
+
+    fn read(&self, tensor: &Tensor) -> Result<*const c_void> {
+        Ok(std::ptr::with_exposed_provenance(read_any(&self.cuda, "the tensor that GPUs exchange", tensor)? as usize))
+    }
+
+    fn write(&self, tensor: &Tensor) -> Result<*mut c_void> {
+        Ok(std::ptr::with_exposed_provenance_mut(
+            write_any(&self.cuda, "the tensor that GPUs exchange", tensor)? as usize
+        ))
     }
 
     fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
@@ -199,70 +203,6 @@ fn kind_of(tensor: &Tensor) -> Result<sys::ncclDataType_t> {
         DType::U32 => Ok(sys::ncclDataType_t::ncclUint32),
         dtype => Err(unsupported(format!("GPUs do not exchange tensors of {dtype:?}"))),
     }
-}
-
-/// The address of a tensor's first element.
-fn address(tensor: &Tensor) -> Result<*const c_void> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cuda(storage) = &*storage else {
-        return Err(unsupported("a tensor that GPUs exchange is on a GPU".to_owned()));
-    };
-    let first = layout.start_offset();
-    match tensor.dtype() {
-        DType::F32 => first_of::<f32>(storage, first),
-        DType::F64 => first_of::<f64>(storage, first),
-        DType::U32 => first_of::<u32>(storage, first),
-        _ => first_of::<u8>(storage, first),
-    }
-}
-
-fn first_of<T: CudaDType>(storage: &candle_core::CudaStorage, first: usize) -> Result<*const c_void> {
-    let stream = storage.device.cuda_stream();
-    let (address, _in_order) = storage.as_cuda_slice::<T>()?.device_ptr(&stream);
-    Ok(std::ptr::with_exposed_provenance(address as usize + first * size_of::<T>()))
-}
-
-/// The address of a contiguous tensor's first element, to be written. Every tensor that shares the storage sees the change.
-fn address_to_write(tensor: &Tensor) -> Result<*mut c_void> {
-    let op = AddressOf(Cell::new(0));
-    tensor.inplace_op1(&op)?;
-    Ok(std::ptr::with_exposed_provenance_mut(op.0.get()))
-}
-
-/// Takes the address of what it is to change.
-struct AddressOf(Cell<usize>);
-
-impl InplaceOp1 for AddressOf {
-    fn name(&self) -> &'static str {
-        "address for NCCL"
-    }
-
-    fn cpu_fwd(&self, _: &mut candle_core::CpuStorage, _: &Layout) -> candle_core::Result<()> {
-        candle_core::bail!("a tensor that GPUs exchange is on a GPU")
-    }
-
-    fn cuda_fwd(&self, storage: &mut candle_core::CudaStorage, layout: &Layout) -> candle_core::Result<()> {
-        let stream = storage.device.cuda_stream();
-        let first = layout.start_offset();
-        let address = match candle_core::backend::BackendStorage::dtype(storage) {
-            DType::F32 => first_to_write::<f32>(storage, &stream, first)?,
-            DType::F64 => first_to_write::<f64>(storage, &stream, first)?,
-            DType::U32 => first_to_write::<u32>(storage, &stream, first)?,
-            DType::U8 => first_to_write::<u8>(storage, &stream, first)?,
-            dtype => candle_core::bail!("GPUs do not exchange tensors of {dtype:?}"),
-        };
-        self.0.set(address);
-        Ok(())
-    }
-}
-
-fn first_to_write<T: CudaDType>(
-    storage: &mut candle_core::CudaStorage,
-    stream: &Arc<CudaStream>,
-    first: usize,
-) -> candle_core::Result<usize> {
-    let (address, _in_order) = storage.as_cuda_slice_mut::<T>()?.device_ptr_mut(stream);
-    Ok(address as usize + first * size_of::<T>())
 }
 
 /// A failed call of NCCL as an error.

@@ -7,6 +7,8 @@
 use std::cell::Cell;
 
 #[cfg(feature = "cuda")]
+use candle_core::backend::BackendStorage;
+#[cfg(feature = "cuda")]
 use candle_core::cuda_backend::{
     CudaDType,
     cudarc::driver::{DevicePtr, DevicePtrMut},
@@ -30,10 +32,39 @@ pub(crate) fn read_table<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tensor
 /// The address of a contiguous f32 tensor of `len` elements, to be written. Every tensor that shares the storage sees the change.
 pub(crate) fn write<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tensor, len: usize) -> Result<u64> {
     contiguous(operand, tensor, len)?;
+    first_to_write(gpu, operand, tensor)
+}
+
+fn first_to_write<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tensor) -> Result<u64> {
     on_device(gpu, operand, tensor)?;
     let op = AddressOf(Cell::new(0));
     tensor.inplace_op1(&op)?;
     Ok(op.0.get())
+}
+
+/// The address of a contiguous tensor's first element, to be read, of any type that GPUs exchange.
+#[cfg(feature = "nccl")]
+pub(crate) fn read_any<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tensor) -> Result<u64> {
+    contiguous_of_any_type(operand, tensor)?;
+    match tensor.dtype() {
+        DType::F32 => first::<G, f32>(gpu, operand, tensor),
+        DType::F64 => first::<G, f64>(gpu, operand, tensor),
+        DType::U32 => first::<G, u32>(gpu, operand, tensor),
+        DType::U8 => first::<G, u8>(gpu, operand, tensor),
+        dtype => Err(unsupported(format!("{operand} is of {dtype:?}"))),
+    }
+}
+
+/// The same, to be written. Every tensor that shares the storage sees the change.
+#[cfg(feature = "nccl")]
+pub(crate) fn write_any<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tensor) -> Result<u64> {
+    contiguous_of_any_type(operand, tensor)?;
+    first_to_write(gpu, operand, tensor)
+}
+
+#[cfg(feature = "nccl")]
+fn contiguous_of_any_type(operand: &'static str, tensor: &Tensor) -> Result<()> {
+    if tensor.is_contiguous() { Ok(()) } else { Err(unsupported(format!("{operand} must be contiguous"))) }
 }
 
 /// The address of an f32 tensor's first element, whatever its strides.
@@ -108,9 +139,20 @@ impl InplaceOp1 for AddressOf {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &mut candle_core::CudaStorage, layout: &Layout) -> candle_core::Result<()> {
-        let stream = storage.device.cuda_stream();
-        let (address, _in_order) = storage.as_cuda_slice_mut::<f32>()?.device_ptr_mut(&stream);
-        self.0.set(address + (layout.start_offset() * size_of::<f32>()) as u64);
+        self.0.set(match storage.dtype() {
+            DType::F32 => first_of_gpu::<f32>(storage, layout)?,
+            DType::F64 => first_of_gpu::<f64>(storage, layout)?,
+            DType::U32 => first_of_gpu::<u32>(storage, layout)?,
+            DType::U8 => first_of_gpu::<u8>(storage, layout)?,
+            dtype => candle_core::bail!("no kernel writes {dtype:?}"),
+        });
         Ok(())
     }
+}
+
+#[cfg(feature = "cuda")]
+fn first_of_gpu<T: CudaDType>(storage: &mut candle_core::CudaStorage, layout: &Layout) -> candle_core::Result<u64> {
+    let stream = storage.device.cuda_stream();
+    let (address, _in_order) = storage.as_cuda_slice_mut::<T>()?.device_ptr_mut(&stream);
+    Ok(address + (layout.start_offset() * size_of::<T>()) as u64)
 }

@@ -79,14 +79,14 @@ impl Gradients {
         }
     }
 
-    /// Adds `gradient` to that of parameter `index`.
-    pub(crate) fn add(&mut self, index: usize, gradient: &Tensor) -> Result<()> {
+    /// Adds `gradient` to that of parameter `index`, and gives the sum.
+    pub(crate) fn add(&mut self, index: usize, gradient: &Tensor) -> Result<&Tensor> {
         let sum = match self.get(index) {
             Some(present) => (present + gradient)?,
             None => gradient.detach(),
         };
-        self.set(index, sum);
-        Ok(())
+        self.slots[index].stale = false;
+        Ok(self.slots[index].tensor.insert(sum))
     }
 
     /// Calls `f` with the f32 gradient of `parameter` on the CPU, zero where there was none, for a kernel to add to.

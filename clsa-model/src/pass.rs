@@ -2,8 +2,6 @@
 
 use crate::error::{ModelError, Result};
 use crate::gradients::Gradients;
-use crate::head;
-use crate::parameters::Parameter;
 use candle_core::Tensor;
 
 /// A training pass of one view: its embedding, and what the backward pass needs.
@@ -17,7 +15,7 @@ pub struct Pass {
 /// What an engine keeps of a pass for the backward pass.
 pub(crate) trait Recorded: Send + Sync {
     /// Propagates the gradient of the pass's result and adds the parameters' gradients. Calls `complete` with each parameter's index and
-    /// gradient once nothing more of this pass is added to it, as far as that is known before the end.
+    /// gradient once nothing more of this pass is added to it.
     fn backward(
         self: Box<Self>,
         gradient: &Tensor,
@@ -28,15 +26,6 @@ pub(crate) trait Recorded: Send + Sync {
 
 /// What is called with a parameter's index and gradient when a backward pass adds nothing more to it.
 pub type Complete<'a> = dyn FnMut(usize, &Tensor) + Send + 'a;
-
-/// Calls `complete` with the parameters of the head.
-pub(crate) fn head_is_complete(parameters: &[Parameter], gradients: &Gradients, complete: &mut Complete<'_>) {
-    for parameter in parameters.iter().filter(|parameter| head::owns(&parameter.name)) {
-        if let Some(gradient) = gradients.get(parameter.index) {
-            complete(parameter.index, gradient);
-        }
-    }
-}
 
 impl Pass {
     /// `features` are what the head has seen.
@@ -70,8 +59,7 @@ impl Pass {
 
     /// As [`Self::backward`], for work that need not wait for the end of the pass, such as an average over ranks: `complete` is called
     /// with each parameter's index and gradient once this pass adds nothing more to it, always in the same order. Kernels
-    /// come to the parameters one by one, from the head to the first layer; Candle's graph knows of none before the end, and then calls for
-    /// none.
+    /// come to the parameters one by one, from the head to the first layer; Candle's graph gives all of them at its end.
     ///
     /// # Errors
     /// As [`Self::backward`].

@@ -66,8 +66,8 @@ pub(crate) fn any(communicator: &dyn Communicator, says: bool) -> Result<bool> {
     Ok(all.iter().any(|[says]| *says > 0.0))
 }
 
-/// An error and its causes in one line.
-fn sentence(error: &TrainError) -> String {
+/// An error and its causes in one line; a cause that the text before it already says is left out.
+pub fn sentence(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -34,7 +34,7 @@ mod trainer;
 mod view_batch;
 mod view_loader;
 
-pub use agreement::gather_bytes;
+pub use agreement::{gather_bytes, sentence};
 pub use candle_core;
 pub use communicator::{Communicator, PendingMean, SingleProcess};
 pub use error::{Result, TrainError};

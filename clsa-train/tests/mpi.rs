@@ -1,11 +1,15 @@
 //! Ranks as processes of MPI: their steps equal those of one process, and whatever happens to one of them ends all.
 
+#[path = "tiny/settings.rs"]
+mod settings;
+
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::MemoryBank;
 use clsa_model::{Arch, Backend, Compute, ModelConfig, MomentumPair, Parameter, Precision, Stem};
 use clsa_run::{MethodConfig, Metrics, OptimConfig};
 use clsa_train::replay::Trajectory;
 use clsa_train::{Clsa, Communicator, Mpi, Optimizer, SingleProcess, Views};
+use settings::TINY;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -246,22 +250,11 @@ fn program() -> &'static str {
 
 /// Arguments of a small run of f64, which is the same on any number of ranks: 64 images, steps of 16.
 fn small(ranks: usize, more: &[&str]) -> Vec<String> {
-    let settings = [
-        "data.source=procedural:classes=4,train=64,test=16,side=16".to_owned(),
-        "model.width=0.125".to_owned(),
-        "eval={resize=16, crop=16}".to_owned(),
-        "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}".to_owned(),
-        "knn={every=1, k=5, train_samples=64, test_samples=16}".to_owned(),
-        "method.bank=32".to_owned(),
-        "checkpoint={every=1, keep=99}".to_owned(),
-        "compute.precision=f64".to_owned(),
-        "compute.backend=portable".to_owned(),
-        format!("compute.bn_splits={}", 2 / ranks),
-        format!("train.batch_size={}", 16 / ranks),
-    ];
-    let settings = settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
-    let pretrain = ["pretrain", "--epochs", "3", "--threads", "1"].map(str::to_owned);
-    pretrain.into_iter().chain(settings).chain(more.iter().map(|&text| text.to_owned())).collect()
+    let (splits, batch) = (format!("compute.bn_splits={}", 2 / ranks), format!("--batch-size={}", 16 / ranks));
+    let exact = ["--set", "compute.precision=f64", "--set", "compute.backend=portable", "--set", &splits];
+    let run = ["--epochs=3", "--threads=1", &batch, "--set", "checkpoint={every=1, keep=99}"];
+    let all = [&["pretrain"], &TINY[..], &exact, &run, more].concat();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 fn on_ranks(ranks: usize, args: &[String], folder: &Path) -> Output {

@@ -33,7 +33,7 @@ pub fn names_gpu(args: &[OsString]) -> bool {
 /// The feature of a program whose processes train together over MPI.
 pub const MPI: &str = "mpi";
 
-/// Whether a launcher of MPI has started this process, as one of several.
+/// Whether a launcher of MPI has started this process, alone or as one of several.
 pub fn started_by_mpi() -> bool {
     ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"].iter().any(|name| std::env::var_os(name).is_some())
 }

@@ -10,11 +10,9 @@ use crate::gradients::Gradients;
 use crate::head::{HeadGraph, HeadPass};
 use crate::kernels::{Element, InstructionSet};
 use crate::network::Network;
-use crate::parameters::Parameter;
-use crate::pass::{Complete, Pass, Recorded, head_is_complete};
+use crate::pass::{Complete, Pass, Recorded};
 use crate::tape::Tape;
 use candle_core::{DType, Tensor};
-use std::sync::Arc;
 
 /// CPU kernels on activations of type `E`. Their memory is kept between passes.
 pub(super) struct CpuEngine<E> {
@@ -42,12 +40,11 @@ impl<E: Element> Engine for CpuEngine<E> {
             let mut tape = self.tape(Mode::Train, true);
             Ok((network.features(&mut tape, images, network.last_stage())?, tape))
         })?;
-        let parameters = Arc::clone(&network.parameters);
         match end {
-            PassEnd::Features => Ok(Pass::new(features.clone(), features, TapePass { tape, head: None, parameters })),
+            PassEnd::Features => Ok(Pass::new(features.clone(), features, TapePass { tape, head: None })),
             PassEnd::Embedding => {
                 let head = RecordedHead::new(network, &features, self.bn_splits)?;
-                Ok(Pass::new(head.embedding()?, features, TapePass { tape, head: Some(head), parameters }))
+                Ok(Pass::new(head.embedding()?, features, TapePass { tape, head: Some(head) }))
             }
         }
     }
@@ -70,7 +67,6 @@ impl<E: Element> Engine for CpuEngine<E> {
 struct TapePass<E: Element> {
     tape: Tape<Cpu<E>>,
     head: Option<RecordedHead>,
-    parameters: Arc<[Parameter]>,
 }
 
 enum RecordedHead {
@@ -96,10 +92,10 @@ impl RecordedHead {
         }
     }
 
-    fn backward(self, gradient: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    fn backward(self, gradient: &Tensor, gradients: &mut Gradients, complete: &mut Complete<'_>) -> Result<Tensor> {
         match self {
-            Self::Kernels(pass) => pass.backward(gradient, gradients),
-            Self::Graph(graph) => graph.backward(gradient, gradients),
+            Self::Kernels(pass) => pass.backward(gradient, gradients, complete),
+            Self::Graph(graph) => graph.backward(gradient, gradients, complete),
         }
     }
 }
@@ -111,13 +107,9 @@ impl<E: Element> Recorded for TapePass<E> {
         gradients: &mut Gradients,
         complete: &mut Complete<'_>,
     ) -> Result<()> {
-        let Self { tape, head, parameters } = *self;
+        let Self { tape, head } = *self;
         let features = match head {
-            Some(head) => {
-                let features = head.backward(gradient, gradients)?;
-                head_is_complete(&parameters, gradients, complete);
-                features
-            }
+            Some(head) => head.backward(gradient, gradients, complete)?,
             None => gradient.clone(),
         };
         in_pool(|| tape.backward(&features, gradients, complete))

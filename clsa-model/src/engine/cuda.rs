@@ -8,12 +8,10 @@ use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::head::HeadGraph;
 use crate::network::Network;
-use crate::parameters::Parameter;
-use crate::pass::{Complete, Pass, Recorded, head_is_complete};
+use crate::pass::{Complete, Pass, Recorded};
 use crate::tape::Tape;
 use candle_core::{DType, Device, Tensor};
 use clsa_cuda::{Gpu, Ops};
-use std::sync::Arc;
 
 /// Whether the kernels can compute a network: they read and write channels in eights, but for the three of an image.
 pub(crate) fn can_compute(network: &Network) -> bool {
@@ -47,13 +45,12 @@ impl<G: Gpu> Engine for CudaEngine<G> {
     fn record(&self, network: &Network, images: &Tensor, end: PassEnd) -> Result<Pass> {
         let mut tape = self.tape(Mode::Train, true);
         let features = network.features(&mut tape, images, network.last_stage())?;
-        let parameters = Arc::clone(&network.parameters);
         match end {
-            PassEnd::Features => Ok(Pass::new(features.clone(), features, TapePass { tape, head: None, parameters })),
+            PassEnd::Features => Ok(Pass::new(features.clone(), features, TapePass { tape, head: None })),
             PassEnd::Embedding => {
                 let pass = CandlePass::new(Mode::Train, DType::F32, true);
                 let head = HeadGraph::new(&network.head, &features, pass, self.bn_splits, &network.parameters)?;
-                Ok(Pass::new(head.embedding(), features, TapePass { tape, head: Some(head), parameters }))
+                Ok(Pass::new(head.embedding(), features, TapePass { tape, head: Some(head) }))
             }
         }
     }
@@ -72,7 +69,6 @@ impl<G: Gpu> Engine for CudaEngine<G> {
 struct TapePass<G: Gpu> {
     tape: Tape<Cuda<G>>,
     head: Option<HeadGraph>,
-    parameters: Arc<[Parameter]>,
 }
 
 impl<G: Gpu> Recorded for TapePass<G> {
@@ -82,13 +78,9 @@ impl<G: Gpu> Recorded for TapePass<G> {
         gradients: &mut Gradients,
         complete: &mut Complete<'_>,
     ) -> Result<()> {
-        let Self { tape, head, parameters } = *self;
+        let Self { tape, head } = *self;
         let features = match head {
-            Some(head) => {
-                let features = head.backward(gradient, gradients)?;
-                head_is_complete(&parameters, gradients, complete);
-                features
-            }
+            Some(head) => head.backward(gradient, gradients, complete)?,
             None => gradient.clone(),
         };
         tape.backward(&features, gradients, complete)

@@ -71,22 +71,29 @@ struct GraphPass {
 }
 
 impl Recorded for GraphPass {
-    fn backward(self: Box<Self>, gradient: &Tensor, gradients: &mut Gradients, _: &mut Complete<'_>) -> Result<()> {
-        graph_backward(self.graph, gradient, &self.parameters, gradients).map(drop)
+    fn backward(
+        self: Box<Self>,
+        gradient: &Tensor,
+        gradients: &mut Gradients,
+        complete: &mut Complete<'_>,
+    ) -> Result<()> {
+        graph_backward(self.graph, gradient, &self.parameters, gradients, complete).map(drop)
     }
 }
 
-/// Takes the gradient of a graph's result back by Candle and adds the parameters' gradients; those of other variables are left.
+/// Takes the gradient of a graph's result back by Candle and adds the parameters' gradients, each of which is
+/// then complete; those of other variables are left.
 pub(crate) fn graph_backward(
     graph: Tensor,
     gradient: &Tensor,
     parameters: &[Parameter],
     gradients: &mut Gradients,
+    complete: &mut Complete<'_>,
 ) -> Result<GradStore> {
     let mut store = (graph * gradient.detach())?.sum_all()?.backward()?;
     for parameter in parameters {
         if let Some(gradient) = store.remove(&parameter.var) {
-            gradients.add(parameter.index, &gradient)?;
+            complete(parameter.index, gradients.add(parameter.index, &gradient)?);
         }
     }
     Ok(store)

@@ -6,6 +6,7 @@ use crate::engine::graph_backward;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::parameters::Parameter;
+use crate::pass::Complete;
 use candle_core::{Tensor, Var};
 use std::sync::Arc;
 
@@ -37,9 +38,9 @@ impl HeadGraph {
     }
 
     /// From the gradient of the embeddings (N, dim) to that of the features (N, d); the parameters' are added to
-    /// `gradients`.
-    pub fn backward(self, gradient: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let mut store = graph_backward(self.graph, gradient, &self.parameters, gradients)?;
+    /// `gradients` and then complete.
+    pub fn backward(self, gradient: &Tensor, gradients: &mut Gradients, complete: &mut Complete<'_>) -> Result<Tensor> {
+        let mut store = graph_backward(self.graph, gradient, &self.parameters, gradients, complete)?;
         let features = store.remove(&self.features);
         Ok(features.map_or_else(|| self.features.zeros_like(), Ok)?)
     }

@@ -4,6 +4,7 @@ use super::{Head, Linear, SHORTEST};
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::kernels::{linear, linear_backward};
+use crate::pass::Complete;
 use crate::storage::read_f32;
 use candle_core::{Device, Tensor};
 
@@ -50,8 +51,13 @@ impl HeadPass {
     }
 
     /// From the gradient of the embeddings (N, dim) to that of the features (N, d); the parameters' are added to
-    /// `gradients`.
-    pub fn backward(&self, gradient: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    /// `gradients` and then complete.
+    pub fn backward(
+        &self,
+        gradient: &Tensor,
+        gradients: &mut Gradients,
+        complete: &mut Complete<'_>,
+    ) -> Result<Tensor> {
         let rows = self.lengths.len();
         let dim = self.embedding.len() / rows;
         let mut output = read_f32(&gradient.contiguous()?, <[f32]>::to_vec)?;
@@ -64,11 +70,11 @@ impl HeadPass {
         }
         let mut layers = self.inputs.iter().rev();
         let mut input = layers.next().expect("the features at least");
-        let mut features = self.head.output.backward(input, &output, gradients)?;
+        let mut features = self.head.output.backward(input, &output, gradients, complete)?;
         for hidden in self.head.hidden.iter().rev() {
             features.iter_mut().zip(input).for_each(|(g, &x)| *g = if x > 0.0 { *g } else { 0.0 });
             input = layers.next().expect("an input for each layer");
-            features = hidden.linear.backward(input, &features, gradients)?;
+            features = hidden.linear.backward(input, &features, gradients, complete)?;
         }
         let width = features.len() / rows;
         Ok(Tensor::from_vec(features, (rows, width), &Device::Cpu)?)
@@ -83,14 +89,23 @@ impl Linear {
         Ok(out)
     }
 
-    /// The gradient of `x`; those of the parameters are added to `gradients`.
-    fn backward(&self, x: &[f32], gradient: &[f32], gradients: &mut Gradients) -> Result<Vec<f32>> {
+    /// The gradient of `x`; those of the parameters are added to `gradients` and then complete.
+    fn backward(
+        &self,
+        x: &[f32],
+        gradient: &[f32],
+        gradients: &mut Gradients,
+        complete: &mut Complete<'_>,
+    ) -> Result<Vec<f32>> {
         let mut out = vec![0.0; x.len()];
         let mut bias = vec![0.0; self.bias.var.elem_count()];
         gradients.accumulate_f32(&self.weight, |to| {
             read_f32(&self.weight.var, |w| linear_backward(x, w, gradient, &mut out, to, &mut bias))
         })??;
         gradients.accumulate_f32(&self.bias, |to| to.iter_mut().zip(&bias).for_each(|(to, g)| *to += g))?;
+        for parameter in [&self.weight, &self.bias] {
+            gradients.get(parameter.index).into_iter().for_each(|gradient| complete(parameter.index, gradient));
+        }
         Ok(out)
     }
 }

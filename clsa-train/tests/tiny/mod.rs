@@ -1,27 +1,13 @@
 //! Runs of a second or so, and what they leave.
 
+mod settings;
+
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A run of eight steps in two epochs that takes about a second.
-pub const TINY: [&str; 14] = [
-    "--set",
-    "data.source=procedural:classes=4,train=64,test=16,side=16",
-    "--set",
-    "model.width=0.125",
-    "--set",
-    "eval={resize=16, crop=16}",
-    "--set",
-    "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}",
-    "--set",
-    "knn={every=1, k=5, train_samples=64, test_samples=16}",
-    "--set",
-    "method.bank=32",
-    "--epochs=2",
-    "--batch-size=16",
-];
+pub use settings::TINY;
 
 pub fn clsa() -> Command {
     Command::cargo_bin("clsa").unwrap()

@@ -94,7 +94,7 @@ fn pooling(shape: BatchShape) -> ConvShape {
 }
 
 fn add(parameter: &Parameter, gradient: Vec<f64>, gradients: &mut Gradients) -> Result<()> {
-    gradients.add(parameter.index, &Tensor::from_vec(gradient, parameter.var.dims(), &Device::Cpu)?)
+    gradients.add(parameter.index, &Tensor::from_vec(gradient, parameter.var.dims(), &Device::Cpu)?).map(drop)
 }
 
 fn update(running: &Var, batch: &[f64], factor: f64) {

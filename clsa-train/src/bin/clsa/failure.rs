@@ -38,15 +38,7 @@ impl Failure {
 
     /// The error and its causes in one line; a cause that the text before it already says is left out.
     pub fn sentence(&self) -> String {
-        let mut text = String::new();
-        for cause in self.0.chain().map(ToString::to_string) {
-            if text.is_empty() {
-                text = cause;
-            } else if !text.contains(&cause) {
-                text = format!("{text}: {cause}");
-            }
-        }
-        text
+        clsa_train::sentence(self.0.as_ref())
     }
 }
 

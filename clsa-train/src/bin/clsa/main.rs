@@ -30,7 +30,8 @@ mod view_grid;
 mod views;
 mod weight_path;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use failure::Failure;
 use ranks::Launched;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -79,9 +80,40 @@ fn named(command: clap::Command) -> clap::Command {
     }
 }
 
-/// The command as the user has typed it.
-fn command_name(matches: &ArgMatches) -> String {
-    matches.subcommand_name().unwrap_or_default().to_owned()
+impl Command {
+    /// Whether several processes share the work, or it does no harm that each does it.
+    fn may_be_started_by_a_launcher(&self) -> bool {
+        match self {
+            Self::Pretrain(_) | Self::Replay(_) | Self::Bench(_) | Self::Doctor(_) => true,
+            Self::Eval(_)
+            | Self::Report(_)
+            | Self::Embed(_)
+            | Self::Search(_)
+            | Self::Views(_)
+            | Self::Data(_)
+            | Self::Convert(_)
+            | Self::Export(_)
+            | Self::Reproduce(_) => false,
+        }
+    }
+
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Pretrain(args) => pretrain::run(args),
+            Self::Eval(args) => eval::run(*args),
+            Self::Report(args) => report::run(args),
+            Self::Embed(args) => embed::run(*args),
+            Self::Search(args) => search::run(*args),
+            Self::Views(args) => views::run(args),
+            Self::Data(args) => data::run(args),
+            Self::Convert(args) => convert::run(args),
+            Self::Export(args) => export::run(args),
+            Self::Reproduce(args) => reproduce::run(args),
+            Self::Replay(args) => replay::run(args),
+            Self::Bench(args) => bench::run(args),
+            Self::Doctor(args) => doctor::run(args),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -94,25 +126,11 @@ fn main() -> ExitCode {
     }));
     let matches = named(Cli::command().name(program()).bin_name(program())).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let alone = match &cli.command {
-        Command::Pretrain(_) | Command::Replay(_) | Command::Bench(_) | Command::Doctor(_) => None,
-        _ => Launched::from_environment(false),
-    };
-    let result = match cli.command {
-        _ if alone.is_some() => alone.map_or(Ok(()), |launched| Err(launched.refuse(&command_name(&matches)))),
-        Command::Pretrain(args) => pretrain::run(args),
-        Command::Eval(args) => eval::run(*args),
-        Command::Report(args) => report::run(args),
-        Command::Embed(args) => embed::run(*args),
-        Command::Search(args) => search::run(*args),
-        Command::Views(args) => views::run(args),
-        Command::Data(args) => data::run(args),
-        Command::Convert(args) => convert::run(args),
-        Command::Export(args) => export::run(args),
-        Command::Reproduce(args) => reproduce::run(args),
-        Command::Replay(args) => replay::run(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Doctor(args) => doctor::run(args),
+    let result = match Launched::from_environment(false) {
+        Some(launched) if !cli.command.may_be_started_by_a_launcher() => {
+            Err(launched.refuse(matches.subcommand_name().unwrap_or_default()))
+        }
+        _ => cli.command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,10 @@
 //! `clsa pretrain`.
 
+mod args;
 mod configuration;
 mod shown_run;
 
-use crate::device::{self, DeviceName};
+use crate::device::DeviceName;
 use crate::export;
 use crate::failure::{Failure, request};
 use crate::program;
@@ -11,77 +12,20 @@ use crate::progress::Progress;
 use crate::ranks::{Ranks, start_on_gpus};
 use crate::signals;
 use crate::streams::say;
+pub use args::Args;
 use candle_core::Device;
-use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, Splits};
+use clsa_data::{DataError, Dataset, Limits, Source, Splits};
 use clsa_run::{
-    Checkpoint, CheckpointError, Config, DataIdentity, LockedRun, Metrics, Preset, Resumption, RunError, RunFolder,
-    Verdict,
+    Checkpoint, CheckpointError, Config, DataIdentity, LockedRun, Metrics, Resumption, RunError, RunFolder, Verdict,
 };
 use clsa_train::{Datasets, End, InitialWeights, TrainError, Trainer, TrainerConfig, check_data, has_classes};
 pub use configuration::load;
-use configuration::{config_to_begin_with, config_to_go_on_with, folder_name, initial_weights, overrides, preset};
+use configuration::{
+    GoesOn, config_to_begin_with, config_to_go_on_with, folder_name, initial_weights, overrides, preset,
+};
 use shown_run::ShownRun;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Pretrain an encoder with CLSA.
-///
-/// Without arguments: the preset `demo`, which generates its own images and takes three to seven minutes on two cores.
-#[derive(clap::Args)]
-#[command(args_override_self = true)]
-#[command(after_help = "Examples:
-  clsa pretrain
-  clsa pretrain --preset cifar10 --data imagefolder:/data/cifar10 --epochs 100 --set optim.lr=0.06
-  clsa pretrain --preset imagenet-multi-200 --data imagefolder:/data/imagenet --device cuda:0
-  clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --init resnet50.pth
-  clsa pretrain --resume runs/demo-20260101-120000
-  mpirun -n 4 clsa pretrain --preset photos --data flat:photos --batch-size 64
-  clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --device cuda --ranks 8")]
-pub struct Args {
-    #[arg(long, conflicts_with = "resume")]
-    #[arg(help = format!("A preset ({}) or a .toml file [default: demo, or the settings of the run that --init names]", Preset::names()))]
-    preset: Option<String>,
-    #[arg(long, value_name = "SOURCE", help = format!("Where the images are: {}", SourceKind::forms()))]
-    data: Option<String>,
-    /// Changes a configuration key; may be given several times
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
-    /// Passes over the data
-    #[arg(long)]
-    epochs: Option<u64>,
-    /// Stops after this epoch of the schedule; --resume with a later one goes on, with 0 to the end
-    #[arg(long, value_name = "EPOCH")]
-    until_epoch: Option<u64>,
-    /// Images per step; where several ranks share the work, of each of them
-    #[arg(long)]
-    batch_size: Option<usize>,
-    /// Seed of weights, order and views, below 2^63
-    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
-    seed: Option<u64>,
-    /// Begins with weights: a file of PyTorch, safetensors, a checkpoint, a folder of timm or transformers, or a run, whose settings are
-    /// then the default; another architecture is refused, and what does not fit is new
-    #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
-    init: Option<PathBuf>,
-    /// The run's folder [default: runs/PRESET-TIME]
-    #[arg(long, conflicts_with = "resume")]
-    out: Option<PathBuf>,
-    /// Continues a run from its newest checkpoint, with the settings of its config.toml, or from the checkpoint named, with those of
-    /// that; --set, --epochs and --data change them
-    #[arg(long, value_name = "RUN|CHECKPOINT")]
-    resume: Option<PathBuf>,
-    /// With --resume: go on although the images are others than those that the run was trained on
-    #[arg(long, requires = "resume")]
-    other_images: bool,
-    /// Threads that compute [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
-    threads: usize,
-    /// A process for each of so many GPUs of this machine, which share every step; with --device cuda
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
-    ranks: Option<u8>,
-    /// cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: DeviceName,
-}
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -164,15 +108,6 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a run goes on from.
-struct GoesOn {
-    checkpoint: Checkpoint,
-    /// The configuration to go on with, as TOML.
-    config: String,
-    /// The file that it is from.
-    config_file: PathBuf,
-}
-
 /// What every rank prepares before the first step.
 struct Prepared {
     config: Config,
@@ -229,8 +164,8 @@ fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prep
     }
     let data = open(&config)?;
     check_data(&config, data.train.as_ref())?;
-    let threads = device::set_threads(if args.threads == 0 { ranks.default_threads() } else { args.threads })?;
-    let device = ranks.device().cloned().map_or_else(|| device::open(args.device), Ok)?;
+    let threads = ranks.set_threads(args.threads)?;
+    let device = ranks.open(args.device)?;
     let images = DataIdentity::of(data.train.as_ref());
     Ok(Prepared { config, initial, data, images, threads, device })
 }

@@ -4,15 +4,15 @@ mod launched;
 mod local;
 mod process;
 
-use crate::device::DeviceName;
+use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
-use crate::streams::{be_quiet, say_always};
+use crate::streams::{be_quiet, say, say_always};
 use candle_core::Device;
 use clsa_train::{Communicator, SingleProcess, TrainError, gather_bytes};
 pub use launched::Launched;
 use launched::Launcher;
 pub use local::start_on_gpus;
-use process::{Place, Process, join_mpi, join_nccl};
+use process::{Process, join_mpi, join_nccl};
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -46,10 +46,8 @@ impl Ranks {
                 ));
             }
             Launcher::Mpi => join_mpi(ranks)?,
-            Launcher::Meeting { rank, local_rank, address } if on_gpu => {
-                join_nccl(name, Place { rank: *rank, ranks, local_rank: *local_rank, address })?
-            }
-            Launcher::Meeting { .. } => {
+            Launcher::Meeting(meeting) if on_gpu => join_nccl(name, ranks, meeting)?,
+            Launcher::Meeting(_) => {
                 return Err(request(format!(
                     "RANK and WORLD_SIZE say that there are {ranks} processes, which on CPUs are started by MPI: use `mpirun -n {ranks}`, or \
                      unset the two for one process"
@@ -93,13 +91,21 @@ impl Ranks {
         self.communicator.world_size()
     }
 
-    /// The GPU that this process has among the others, where it has one.
-    pub fn device(&self) -> Option<&Device> {
-        self.joined.as_ref()?.device.as_ref()
+    /// Opens the device, which is this process's GPU where each has one.
+    pub fn open(&self, name: DeviceName) -> Result<Device, Failure> {
+        match self.joined.as_ref().and_then(|joined| joined.device.as_ref()) {
+            Some(device) => Ok(device.clone()),
+            None => device::open(name),
+        }
+    }
+
+    /// Sets the number of threads that compute, and returns it; 0 means one for each core, or for each of this process's share of them.
+    pub fn set_threads(&self, threads: usize) -> Result<usize, Failure> {
+        device::set_threads(if threads == 0 { self.default_threads() } else { threads })
     }
 
     /// How many threads each computes with where nobody says: 0, one for each core, or the share of the cores of its machine.
-    pub fn default_threads(&self) -> usize {
+    fn default_threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // A launcher that binds processes to cores has shared them out already.
         let all = all_cores().unwrap_or(cores);
@@ -134,18 +140,22 @@ impl Ranks {
         Ok(gather_bytes(&*self.communicator, own)?.swap_remove(0))
     }
 
-    /// Ends this process's part. An error that all know is said by the first; one that only this process knows is said by it, and ends
-    /// the others.
+    /// Ends this process's part; where it has failed as one of several, it ends here. An error that all know is said by the first; one that
+    /// only this process knows is said by it, and ends the others.
     pub fn end(&self, result: Result<(), Failure>) -> Result<(), Failure> {
         let Some(Joined { process, .. }) = &self.joined else { return result };
-        match &result {
-            Err(failure) if !self.all_know.get() && !failure.is_of_all_ranks() => {
-                say_always(format_args!("error: rank {}: {}", self.communicator.rank(), failure.sentence()));
-                process.abort(failure.exit_code())
-            }
-            Ok(()) | Err(_) => process.leave(),
+        let Err(failure) = result else {
+            process.leave();
+            return Ok(());
+        };
+        // A launcher ends all processes as soon as one has ended with a failure: before any leaves, the sentence has been said.
+        if self.all_know.get() || failure.is_of_all_ranks() {
+            say!("error: {}", failure.sentence());
+            process.leave();
+            std::process::exit(failure.exit_code().into())
         }
-        result
+        say_always(format_args!("error: rank {}: {}", self.communicator.rank(), failure.sentence()));
+        process.abort(failure.exit_code())
     }
 }
 

@@ -59,7 +59,7 @@ fn replayed(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let name = args.case.display().to_string();
     let text = std::fs::read_to_string(&args.case).map_err(|error| request(format!("{name}: {error}")))?;
     let case: Case = serde_json::from_str(&text).map_err(|error| request(format!("{name}: not a case: {error}")))?;
-    device::set_threads(if args.threads == 0 { ranks.default_threads() } else { args.threads })?;
+    ranks.set_threads(args.threads)?;
     let backend = match args.backend {
         ReplayBackend::Portable => Backend::Portable,
         ReplayBackend::Cpu => Backend::Cpu,
@@ -72,7 +72,7 @@ fn replayed(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
         None => Precision::F32,
     };
     let compute = Compute { backend, precision, bn_splits: usize::from(args.bn_splits) };
-    let device = ranks.device().cloned().map_or_else(|| device::open(args.device), Ok)?;
+    let device = ranks.open(args.device)?;
     let trajectory = replay(&case, compute, &device, ranks.communicator()).with_context(|| name)?;
     if !ranks.is_first() {
         return Ok(());

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::streams::say;
 use anyhow::Context;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -64,6 +64,30 @@ pub fn terminate(child: &mut Child) {
     // One that has ended meanwhile is no failure.
     let _ = child.kill();
 }
+
+/// Has the process that a command will start asked to end, with SIGTERM, as soon as the thread that starts it is gone, however that went.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // the standard library has nothing for it
+pub fn end_with_this_process(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+
+    let parent = std::process::id();
+    let before_it_runs = move || {
+        // SAFETY: both calls take and give numbers, and are allowed between fork and exec.
+        let (failed, now) = unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM), libc::getppid()) };
+        if failed != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // One that was gone before the call will not be missed any more.
+        if i64::from(now) == i64::from(parent) { Ok(()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: what runs between fork and exec makes two system calls, and neither allocates nor takes a lock.
+    unsafe { command.pre_exec(before_it_runs) };
+}
+
+/// Elsewhere such processes go on until they miss each other.
+#[cfg(not(target_os = "linux"))]
+pub fn end_with_this_process(_: &mut Command) {}
 
 /// Whether this process ignores a signal.
 #[cfg(unix)]

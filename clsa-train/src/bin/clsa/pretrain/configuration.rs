@@ -1,14 +1,23 @@
 //! The configuration that a run begins or goes on with.
 
-use super::{Args, GoesOn};
+use super::args::Args;
 use crate::failure::{Failure, request};
 use crate::foreign_head;
 use crate::streams::say;
 use crate::weight_path::weight_file;
 use anyhow::Context;
-use clsa_run::{Config, ConfigError, InitConfig, RunFolder};
+use clsa_run::{Checkpoint, Config, ConfigError, InitConfig, RunFolder};
 use clsa_train::InitialWeights;
 use std::path::{Path, PathBuf};
+
+/// What a run goes on from.
+pub struct GoesOn {
+    pub checkpoint: Checkpoint,
+    /// The configuration to go on with, as TOML.
+    pub config: String,
+    /// The file that it is from.
+    pub config_file: PathBuf,
+}
 
 /// The preset that was asked for.
 pub fn preset(args: &Args) -> &str {

@@ -19,14 +19,18 @@ pub enum Launcher {
     /// `mpirun`, `mpiexec`, or `srun` with a plug-in for MPI: MPI itself says the rest.
     Mpi,
     /// `pretrain --ranks`, `torchrun`, or `srun`.
-    Meeting {
-        /// This process, 0-based.
-        rank: usize,
-        /// Its number among those of this machine.
-        local_rank: usize,
-        /// Where the first process is met, `HOST:PORT`.
-        address: String,
-    },
+    Meeting(Meeting),
+}
+
+/// Where processes meet that nothing else has brought together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meeting {
+    /// This process, 0-based.
+    pub rank: usize,
+    /// Its number among those of this machine.
+    pub local_rank: usize,
+    /// Where the first process is met, `HOST:PORT`.
+    pub address: String,
 }
 
 /// torch's.
@@ -53,7 +57,7 @@ impl Launched {
             let (rank, ranks) = (number("RANK")?, number("WORLD_SIZE")?);
             let local_rank = number("LOCAL_RANK").unwrap_or(rank);
             let host = variable("MASTER_ADDR").unwrap_or_else(|| "127.0.0.1".to_owned());
-            let launcher = Launcher::Meeting { rank, local_rank, address: format!("{host}:{}", port()) };
+            let launcher = Launcher::Meeting(Meeting { rank, local_rank, address: format!("{host}:{}", port()) });
             Some(Self { launcher, ranks, on_machine: number("LOCAL_WORLD_SIZE").unwrap_or(1).max(1) })
         };
         let slurm = || {
@@ -63,7 +67,7 @@ impl Launched {
             let local_rank = number("SLURM_LOCALID").unwrap_or(0);
             let nodes = || variable("SLURM_STEP_NODELIST").or_else(|| variable("SLURM_NODELIST"));
             let host = variable("MASTER_ADDR").or_else(|| first_host(&nodes()?))?;
-            let launcher = Launcher::Meeting { rank, local_rank, address: format!("{host}:{}", port()) };
+            let launcher = Launcher::Meeting(Meeting { rank, local_rank, address: format!("{host}:{}", port()) });
             let on_machine = variable("SLURM_STEP_TASKS_PER_NODE").and_then(|tasks| first_number(&tasks));
             Some(Self { launcher, ranks, on_machine: on_machine.unwrap_or(1).max(1) })
         };
@@ -105,7 +109,7 @@ mod tests {
     }
 
     fn meeting(rank: usize, local_rank: usize, address: &str, ranks: usize, on_machine: usize) -> Option<Launched> {
-        let launcher = Launcher::Meeting { rank, local_rank, address: address.to_owned() };
+        let launcher = Launcher::Meeting(Meeting { rank, local_rank, address: address.to_owned() });
         Some(Launched { launcher, ranks, on_machine })
     }
 

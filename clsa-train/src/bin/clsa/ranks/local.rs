@@ -52,12 +52,14 @@ fn without_ranks(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     kept
 }
 
-/// Starts the processes. Each is apart from this one's terminal, so that a signal of it comes to each once, by this process.
+/// Starts the processes. Each is apart from this one's terminal, so that a signal of it comes to each once, by this process; and is asked to
+/// end where this process is killed.
 fn start(commands: impl Iterator<Item = Command>) -> Result<Vec<Child>, Failure> {
     let mut started: Vec<Child> = Vec::new();
     for mut command in commands {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        signals::end_with_this_process(&mut command);
         match command.spawn() {
             Ok(child) => started.push(child),
             Err(error) => {
@@ -146,6 +148,18 @@ mod tests {
         let (result, took) = waited(shells(&["true", "sleep 60"]), &AtomicUsize::new(0));
         assert_eq!(result, Err("rank 1 was ended by a signal, and with it all others".to_owned()));
         assert!(took < Duration::from_secs(20), "{took:?}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn ranks_end_when_nobody_waits_for_them_any_more() {
+        // To the processes the end of the thread that has started them is the same as that of its process.
+        let started = std::thread::spawn(|| shells(&["exec sleep 60", "exec sleep 60"])).join().unwrap();
+        let begin = Instant::now();
+        for mut child in started {
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(libc::SIGTERM));
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How this process talks to the others, as far as that was built in.
 
+use super::launched::Meeting;
 use crate::device::DeviceName;
 use crate::failure::{Failure, request};
 use crate::program;
@@ -19,25 +20,22 @@ pub enum Process {
 impl Process {
     /// Leaves the group; waits until all ranks do, where that is needed.
     pub fn leave(&self) {
-        match self {
+        match *self {
             #[cfg(feature = "mpi")]
-            Self::Mpi(mpi) => mpi.leave(),
+            Self::Mpi(ref mpi) => mpi.leave(),
             #[cfg(feature = "nccl")]
             Self::Nccl => {}
-            #[cfg(not(any(feature = "mpi", feature = "nccl")))]
-            _ => {}
         }
     }
 
     /// Ends this process with an exit code, and the others, whatever they do: NCCL's by their launcher.
+    #[cfg_attr(not(any(feature = "mpi", feature = "nccl")), allow(unused_variables))] // then there is no such process
     pub fn abort(&self, code: u8) -> ! {
-        match self {
+        match *self {
             #[cfg(feature = "mpi")]
-            Self::Mpi(mpi) => mpi.abort(code),
+            Self::Mpi(ref mpi) => mpi.abort(code),
             #[cfg(feature = "nccl")]
             Self::Nccl => std::process::exit(i32::from(code)),
-            #[cfg(not(any(feature = "mpi", feature = "nccl")))]
-            _ => std::process::exit(i32::from(code)),
         }
     }
 }
@@ -62,26 +60,26 @@ pub fn join_mpi(ranks: usize) -> Result<Met, Failure> {
 
 /// Joins as one of processes that meet at an address, each with a GPU of this machine.
 #[cfg(feature = "nccl")]
-pub fn join_nccl(name: DeviceName, place: Place<'_>) -> Result<Met, Failure> {
+pub fn join_nccl(name: DeviceName, ranks: usize, meeting: &Meeting) -> Result<Met, Failure> {
     use anyhow::Context;
     use std::time::Duration;
 
     /// Machines of a cluster do not begin at once.
     const PATIENCE: Duration = Duration::from_secs(300);
-    let Place { rank, ranks, local_rank, address } = place;
+    let Meeting { rank, local_rank, address } = meeting;
     // A launcher that gives each process a GPU shows it no other.
-    let local = if clsa_cuda::device_count()? == 1 { 0 } else { local_rank };
+    let local = if clsa_cuda::device_count()? == 1 { 0 } else { *local_rank };
     if name != DeviceName::Cuda(0) {
         return Err(request("--device: each process has a GPU of its own; use --device cuda"));
     }
     let device = crate::device::open(DeviceName::Cuda(local))?;
-    let nccl = clsa_train::Nccl::join(&device, rank, ranks, address, PATIENCE).context("the ranks do not meet")?;
+    let nccl = clsa_train::Nccl::join(&device, *rank, ranks, address, PATIENCE).context("the ranks do not meet")?;
     Ok((Arc::new(nccl), Process::Nccl, Some(device)))
 }
 
 #[cfg(not(feature = "nccl"))]
-pub fn join_nccl(_: DeviceName, place: Place<'_>) -> Result<Met, Failure> {
-    Err(without_nccl(place.ranks))
+pub fn join_nccl(_: DeviceName, ranks: usize, _: &Meeting) -> Result<Met, Failure> {
+    Err(without_nccl(ranks))
 }
 
 /// What is missing for several processes on GPUs.
@@ -91,13 +89,4 @@ pub fn without_nccl(ranks: usize) -> Failure {
         "{ranks} processes are to train on GPUs, and this program was built without NCCL; build it with `--features nccl`, which `cargo xtask` \
          does where it is asked for ranks on GPUs, see `{program} doctor`"
     ))
-}
-
-/// The place of a process among those that meet.
-#[allow(dead_code)] // without NCCL only their number is named
-pub struct Place<'a> {
-    pub rank: usize,
-    pub ranks: usize,
-    pub local_rank: usize,
-    pub address: &'a str,
 }
