@@ -236,6 +236,14 @@ impl RunFolder {
         })
     }
 
+    /// Epochs that the newest checkpoint has behind it.
+    ///
+    /// # Errors
+    /// There is no checkpoint.
+    pub fn epochs_done(&self) -> Result<u64, RunError> {
+        Ok(Checkpoint::position_of(&self.newest_checkpoint()?).map_or(0, |position| position.epoch))
+    }
+
     /// How many checkpoints are of later steps than `step`.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod metrics;
 mod metrics_csv;
 mod recipe;
 mod schedule;
+mod study;
 mod tensorboard;
 
 pub use candle_core;
@@ -29,4 +30,5 @@ pub use metrics::{
 };
 pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeMeasure};
 pub use schedule::{Progress, cosine};
+pub use study::{Later, Study, StudyError, Variant};
 pub use tensorboard::{EventFile, EventImage};

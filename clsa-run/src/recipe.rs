@@ -194,7 +194,7 @@ impl Comparison {
 
 impl Config {
     /// This configuration with the keys of another that a recipe leaves free.
-    fn with_free_keys_of(mut self, other: &Self) -> Self {
+    pub(crate) fn with_free_keys_of(mut self, other: &Self) -> Self {
         self.data = other.data.clone();
         self.checkpoint = other.checkpoint.clone();
         self.probe = other.probe.clone();

@@ -23,32 +23,6 @@ LONG = ["sanitizer", "step_resnet50_compiled", "step_resnet18_compiled"]
 # Whole trainings on CIFAR-10, by `--long`.
 RECIPES = ["moco-cifar10", "clsa-cifar10", "naive-cifar10"]
 
-# What may decide whether DDM is better than strong views in InfoNCE: by name the settings that differ from the preset cifar10 at a
-# quarter of its width.
-DDM = {
-    "moco": ["views.strong=[]"],
-    "naive": ["method.strong_loss=info_nce"],
-    "clsa": [],
-    "clsa, tau2 0.1": ["method.ddm_temperature=0.1"],
-    "clsa, tau2 0.4": ["method.ddm_temperature=0.4"],
-    "clsa, alpha 0.5": ["method.alpha=0.5"],
-    "clsa, alpha 2": ["method.alpha=2.0"],
-    "clsa, bank 16384": ["method.bank=16384"],
-    "naive, bank 16384": ["method.bank=16384", "method.strong_loss=info_nce"],
-    "clsa, 2 draws": ["views.strong=[{size=32, blur=false, strong={draws=2}}]"],
-    "naive, 2 draws": ["views.strong=[{size=32, blur=false, strong={draws=2}}]", "method.strong_loss=info_nce"],
-    "clsa, 10 draws": ["views.strong=[{size=32, blur=false, strong={draws=10}}]"],
-    "naive, 10 draws": ["views.strong=[{size=32, blur=false, strong={draws=10}}]", "method.strong_loss=info_nce"],
-    "clsa, small strong": ["views.strong=[{size=16, scale=[0.08, 0.5], blur=false, strong=true}]"],
-    "naive, small strong": ["views.strong=[{size=16, scale=[0.08, 0.5], blur=false, strong=true}]",
-                            "method.strong_loss=info_nce"],
-    "clsa, extended pool": ["views.strong=[{size=32, blur=false, strong={pool='extended'}}]"],
-    "clsa, DDM from epoch 4": [],
-}
-
-# Variants that begin without DDM: so many epochs, a phase of its own.
-EPOCHS_WITHOUT_DDM = {"clsa, DDM from epoch 4": 3}
-
 
 def check(seconds):
     """Registers a check; it is stopped after so many seconds."""
@@ -417,47 +391,15 @@ def reproduce(recipe):
     return run
 
 
-@check(570)
+@check(590)
 def ddm(bench):
-    """k-NN of every variant of DDM, one seed after the other, until the time is over."""
+    """The study `ddm` with 12 epochs, one seed after the other, until the time is over."""
     folder = bench.unpacked("cifar")
     if folder is None:
         raise Failed("the bundle has no data/cifar*; give it all of CIFAR-10 by bundle-cuda --cifar")
-    usual = ["--preset", "cifar10", "--data", f"imagefolder:{folder}", "--batch-size", "128", "--device", bench.device,
-             "--epochs", "12"]
-    shared = ["model.width=0.25", "compute.bn_splits=1", "checkpoint.every=12",
-              "knn={every=12, train_samples=50000, test_samples=10000, k=200, temperature=0.1}"]
-    found = {name: [] for name in DDM}
-    begun = time.monotonic()
-    longest = 0.0
-    for seed in range(1000):
-        for name, settings in DDM.items():
-            start = time.monotonic()
-            if start + 1.5 * longest > bench.until:
-                return dict(top1=found, of=spread(found), seconds=round(start - begun, 1))
-            out = bench.path("ddm")
-            shutil.rmtree(out, ignore_errors=True)
-            sets = [word for setting in shared + settings for word in ("--set", setting)]
-            begin = ["pretrain", *usual, *sets, "--seed", seed, "--out", out]
-            if name in EPOCHS_WITHOUT_DDM:
-                bench.clsa(*begin, "--set", "method.alpha=0.0", "--until-epoch", EPOCHS_WITHOUT_DDM[name])
-                bench.clsa("pretrain", "--resume", out, "--set", "method.alpha=1.0", "--until-epoch", "0", "--device", bench.device)
-            else:
-                bench.clsa(*begin)
-            records = [json.loads(line) for line in open(out + "/metrics.jsonl")]
-            found[name].append([r["top1"] for r in records if r["kind"] == "knn"][-1])
-            longest = max(longest, time.monotonic() - start)
-            with open(os.path.join(bench.out, "ddm.json"), "w") as file:
-                json.dump(dict(top1=found, of=spread(found)), file, indent=1)
-
-
-def spread(found):
-    """Mean and standard deviation over seeds."""
-    return {
-        name: dict(mean=round(statistics.mean(top1), 2), sd=round(statistics.stdev(top1), 2) if len(top1) > 1 else None)
-        for name, top1 in found.items()
-        if top1
-    }
+    output = bench.clsa("study", "ddm", "--data", f"imagefolder:{folder}", "--seeds", 10, "--set", "train.epochs=12", "--seconds", 540,
+                        "--device", bench.device, "--runs", bench.path("ddm"), "--table", os.path.join(bench.out, "ddm.md"))
+    return dict(table=[line for line in output.splitlines() if line.startswith("|")])
 
 
 for recipe in RECIPES:

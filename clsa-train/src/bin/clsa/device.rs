@@ -6,6 +6,7 @@ use crate::failure::request;
 use anyhow::Context;
 use candle_core::Device;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 /// A device as the command line names it: `cpu`, `cuda` (the first GPU) or `cuda:N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +64,16 @@ pub fn thread_count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("use a number up to {MOST_THREADS}"))
 }
 
-/// Sets the number of threads that compute, and returns it; 0 means one for each core.
+/// Sets the number of threads that compute, and returns it; 0 means one for each core. A command that this program runs for another one
+/// keeps the number of that.
 pub fn set_threads(threads: usize) -> Result<usize, Failure> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
+    static IS_SET: Mutex<bool> = Mutex::new(false);
+
+    let mut is_set = IS_SET.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*is_set {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
+        *is_set = true;
+    }
     Ok(rayon::current_num_threads())
 }
 

@@ -61,6 +61,7 @@ fn is_request(cause: &(dyn Error + 'static)) -> Option<bool> {
         clsa_run::ConfigError,
         clsa_run::MetricsError,
         clsa_run::RunError,
+        clsa_run::StudyError,
         clsa_train::TrainError,
     )
     .or_else(|| fetch_is_request(cause))

@@ -2,6 +2,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)] // these panic where nothing can be written; see `streams`
 
+mod arguments;
 mod bench;
 mod collection;
 mod convert;
@@ -25,6 +26,7 @@ mod reproduce;
 mod search;
 mod signals;
 mod streams;
+mod study;
 mod subject;
 mod view_grid;
 mod views;
@@ -58,6 +60,7 @@ enum Command {
     Convert(convert::Args),
     Export(export::Args),
     Reproduce(reproduce::Args),
+    Study(study::Args),
     Replay(replay::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
@@ -93,7 +96,8 @@ impl Command {
             | Self::Data(_)
             | Self::Convert(_)
             | Self::Export(_)
-            | Self::Reproduce(_) => false,
+            | Self::Reproduce(_)
+            | Self::Study(_) => false,
         }
     }
 
@@ -109,6 +113,7 @@ impl Command {
             Self::Convert(args) => convert::run(args),
             Self::Export(args) => export::run(args),
             Self::Reproduce(args) => reproduce::run(args),
+            Self::Study(args) => study::run(args),
             Self::Replay(args) => replay::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Doctor(args) => doctor::run(args),

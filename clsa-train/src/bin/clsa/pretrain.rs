@@ -296,7 +296,8 @@ fn say_what_is_replaced(run: &RunFolder, step: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open(config: &Config) -> Result<Datasets, DataError> {
+/// Opens the images of a configuration.
+pub fn open(config: &Config) -> Result<Datasets, DataError> {
     let source: Source = config.data.source.parse()?;
     let Splits { train, test } = source.open_splits(Limits::default())?;
     // A source without a test split or labels trains all the same, without the k-NN monitor.

@@ -2,14 +2,14 @@
 
 mod table;
 
+use crate::arguments::parsed;
 use crate::failure::{Failure, request};
 use crate::streams::{put, say};
 use crate::{eval, pretrain, program};
 use anyhow::anyhow;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Command, FromArgMatches};
 use clsa_eval::evaluation::{EncoderKind, Evaluation};
-use clsa_run::{Checkpoint, Comparison, Metrics, Recipe, RecipeMeasure, RunFolder};
+use clsa_run::{Comparison, Metrics, Recipe, RecipeMeasure, RunFolder};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let folder = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{}", args.seed)));
     train(&args, &recipe, &folder)?;
     let run = RunFolder::open(&folder)?;
-    if recipe.measure == RecipeMeasure::Linear && is_trained(&folder)? {
+    if recipe.measure == RecipeMeasure::Linear && is_trained(&run)? {
         let linear = ["--protocol", "linear", "--device", &args.device].map(OsString::from);
         eval::run(parsed("eval", &linear, &[("--run", folder.as_os_str().into())])?)?;
     }
@@ -94,7 +94,7 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
             )));
         }
         let wanted = if args.until_epoch == 0 { config.train.epochs } else { args.until_epoch };
-        if epochs_done(folder)? >= wanted {
+        if RunFolder::open(folder)?.epochs_done()? >= wanted {
             say!("{} has {wanted} epochs already", folder.display());
             return Ok(());
         }
@@ -111,14 +111,8 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
     pretrain::run(parsed("pretrain", &[], &options)?)
 }
 
-/// Epochs that the newest checkpoint of a run has behind it.
-fn epochs_done(folder: &Path) -> Result<u64, Failure> {
-    let newest = RunFolder::open(folder)?.newest_checkpoint()?;
-    Ok(Checkpoint::position_of(&newest).map_or(0, |position| position.epoch))
-}
-
-fn is_trained(folder: &Path) -> Result<bool, Failure> {
-    Ok(epochs_done(folder)? == RunFolder::open(folder)?.config()?.train.epochs)
+fn is_trained(run: &RunFolder) -> Result<bool, Failure> {
+    Ok(run.epochs_done()? == run.config()?.train.epochs)
 }
 
 /// Prints each figure that there is; fails where one is outside its band.
@@ -164,17 +158,4 @@ fn comparisons(recipe: &Recipe, run: &RunFolder) -> Result<Vec<Comparison>, Fail
             Ok(last.zip(top1).map(|(published, top1)| Comparison { published: *published, top1 }).into_iter().collect())
         }
     }
-}
-
-/// The arguments of another command of this program.
-fn parsed<A: clap::Args + FromArgMatches>(
-    command: &'static str,
-    words: &[OsString],
-    options: &[(&str, OsString)],
-) -> Result<A, Failure> {
-    let options = options.iter().flat_map(|(name, value)| [OsString::from(name), value.clone()]);
-    let arguments = [OsString::from(command)].into_iter().chain(words.iter().cloned()).chain(options);
-    let matches = A::augment_args(Command::new(command)).try_get_matches_from(arguments);
-    let parsed = matches.and_then(|matches| A::from_arg_matches(&matches));
-    parsed.map_err(|error| request(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")))
 }

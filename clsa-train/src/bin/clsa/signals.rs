@@ -4,12 +4,18 @@ use crate::failure::Failure;
 use crate::streams::say;
 use anyhow::Context;
 use std::process::{Child, Command};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The flag that Ctrl-C, SIGTERM and SIGHUP set; a second signal ends the process at once. A signal that the process was started
-/// to ignore, as `nohup` and shells for jobs in the background do, stays ignored.
+/// to ignore, as `nohup` and shells for jobs in the background do, stays ignored. There is one flag, for all runs of this process.
 pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    static FLAG: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
+
+    let mut set = FLAG.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(flag) = &*set {
+        return Ok(flag.clone());
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     on_signal(move || {
@@ -18,6 +24,7 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
         }
         say!("stopping after this step; once more stops at once, without a checkpoint");
     })?;
+    *set = Some(stop.clone());
     Ok(stop)
 }
 

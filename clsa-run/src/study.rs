@@ -1,0 +1,277 @@
+//! Studies: variants of one configuration, trained with several seeds and compared.
+
+use crate::config::{Config, ConfigError};
+use serde::Deserialize;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Variants of a configuration that are to be compared.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Study {
+    /// What is asked, in one sentence.
+    pub question: String,
+    /// The preset, or file, that all begin with.
+    pub preset: String,
+    /// What all change of it, each `KEY=VALUE`.
+    #[serde(default)]
+    pub set: Vec<String>,
+    /// The variants, in the order in which they are trained and shown.
+    #[serde(rename = "variant")]
+    pub variants: Vec<Variant>,
+}
+
+/// One variant of a study.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Letters, digits, `.`, `_` and `-`: folders are named after it.
+    pub name: String,
+    /// What it changes, each `KEY=VALUE`.
+    #[serde(default)]
+    pub set: Vec<String>,
+    /// What it changes later on.
+    pub then: Option<Later>,
+    /// The variant that it is compared with, seed by seed.
+    pub against: Option<String>,
+}
+
+/// What a variant changes after some epochs; nothing that the state of a training depends on, as for `--resume` with `--set`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Later {
+    /// Epochs before the change.
+    pub after_epoch: u64,
+    /// What changes, each `KEY=VALUE`.
+    pub set: Vec<String>,
+}
+
+/// A study that cannot be done.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StudyError {
+    /// Neither a study of this crate nor a file.
+    #[error("{0}: there is no such study or file; the studies are {names}", names = Study::names())]
+    Unknown(String),
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a study.
+    #[error("{origin}: {reason}")]
+    Parse {
+        /// The study or file.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A variant that cannot be trained or compared.
+    #[error("{origin}: variant {variant}: {reason}")]
+    Variant {
+        /// The study or file.
+        origin: String,
+        /// The variant.
+        variant: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The configuration of a variant is wrong.
+    #[error("{origin}: variant {variant}: {error}")]
+    Config {
+        /// The study or file.
+        origin: String,
+        /// The variant.
+        variant: String,
+        /// What is wrong.
+        error: Box<ConfigError>,
+    },
+}
+
+impl StudyError {
+    /// Whether what was asked for is wrong: always.
+    pub fn is_request(&self) -> bool {
+        true
+    }
+}
+
+/// The studies of this crate: their names, and their TOML documents.
+const STUDIES: [(&str, &str); 1] = [("ddm", include_str!("../studies/ddm.toml"))];
+
+impl Study {
+    /// The names of the studies of this crate, separated by commas.
+    pub fn names() -> String {
+        STUDIES.map(|(name, _)| name).join(", ")
+    }
+
+    /// Reads a study by name, or a TOML file by path; `set` changes all variants, after the study's own changes.
+    ///
+    /// # Errors
+    /// Names the study, file or variant at fault.
+    ///
+    /// # Examples
+    /// ```
+    /// use clsa_run::Study;
+    ///
+    /// let study = Study::load("ddm", &["train.epochs=12".to_owned()])?;
+    /// let naive = &study.variants[1];
+    /// assert_eq!(naive.set, ["method.strong_loss=info_nce"]);
+    /// assert_eq!(study.config(naive)?.train.epochs, 12);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn load(name: &str, set: &[String]) -> Result<Self, StudyError> {
+        let text = match STUDIES.iter().find(|(known, _)| *known == name) {
+            Some((_, text)) => (*text).to_owned(),
+            None if name.ends_with(".toml") => {
+                std::fs::read_to_string(name).map_err(|source| StudyError::Io { path: name.into(), source })?
+            }
+            None => return Err(StudyError::Unknown(name.to_owned())),
+        };
+        let wrong = |error: toml::de::Error| StudyError::Parse {
+            origin: name.to_owned(),
+            reason: error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        };
+        let mut study: Self = toml::from_str(&text).map_err(wrong)?;
+        study.set.extend_from_slice(set);
+        study.check(name)?;
+        Ok(study)
+    }
+
+    /// What is changed of the preset where a variant begins.
+    pub fn overrides(&self, variant: &Variant) -> Vec<String> {
+        [&self.set[..], &variant.set].concat()
+    }
+
+    /// The configuration that a variant begins with.
+    ///
+    /// # Errors
+    /// Names what is wrong with it.
+    pub fn config(&self, variant: &Variant) -> Result<Config, ConfigError> {
+        Config::load(&self.preset, &self.overrides(variant))
+    }
+
+    /// The configuration that a variant ends with.
+    ///
+    /// # Errors
+    /// Names what is wrong with it.
+    pub fn last_config(&self, variant: &Variant) -> Result<Config, ConfigError> {
+        let later = variant.then.as_ref().map_or(&[][..], |later| &later.set);
+        Config::load(&self.preset, &[&self.overrides(variant), later].concat())
+    }
+
+    /// Whether a run that began with one configuration and now has another is one of a variant, before or after its change. What
+    /// [`Recipe::of`] leaves free is free here.
+    ///
+    /// [`Recipe::of`]: crate::Recipe::of
+    ///
+    /// # Errors
+    /// Names what is wrong with the variant's configuration.
+    pub fn is_of(&self, variant: &Variant, first: &Config, now: &Config) -> Result<bool, ConfigError> {
+        let same = |own: &Config, run: &Config| own.clone().with_free_keys_of(run) == *run;
+        let begins = self.config(variant)?;
+        Ok(same(&begins, first) && (same(&begins, now) || same(&self.last_config(variant)?, now)))
+    }
+
+    fn check(&self, origin: &str) -> Result<(), StudyError> {
+        let wrong = |variant: &Variant, reason: &str| {
+            let (origin, variant, reason) = (origin.to_owned(), variant.name.clone(), reason.to_owned());
+            Err(StudyError::Variant { origin, variant, reason })
+        };
+        for (index, variant) in self.variants.iter().enumerate() {
+            let named = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+            if variant.name.is_empty() || variant.name.starts_with('.') || !variant.name.chars().all(named) {
+                return wrong(variant, "name it by letters, digits, `.`, `_` and `-`, and begin with none of the dots");
+            }
+            if self.variants[..index].iter().any(|other| other.name == variant.name) {
+                return wrong(variant, "there are two of this name; give each its own");
+            }
+            if let Some(against) = &variant.against
+                && !self.variants.iter().any(|other| other.name == *against && other.name != variant.name)
+            {
+                return wrong(variant, &format!("against = {against:?} is no other variant; name one of this study"));
+            }
+            let of_config = |error| StudyError::Config {
+                origin: origin.to_owned(),
+                variant: variant.name.clone(),
+                error: Box::new(error),
+            };
+            let config = self.config(variant).map_err(of_config)?;
+            let last = self.last_config(variant).map_err(of_config)?;
+            config.validate().and_then(|()| last.validate()).map_err(of_config)?;
+            if let Some(key) = config.fixed_key(&last) {
+                return wrong(variant, &format!("{key} cannot change within a training; set it from the beginning"));
+            }
+            let epochs = config.train.epochs;
+            if !last.knn.is_due(epochs) {
+                return wrong(
+                    variant,
+                    &format!(
+                        "its k-NN accuracy is not measured after its last epoch; set knn.at=[{epochs}], or knn.every"
+                    ),
+                );
+            }
+            if let Some(Later { after_epoch, .. }) = variant.then
+                && (after_epoch == 0 || after_epoch >= epochs)
+            {
+                return wrong(
+                    variant,
+                    &format!("after_epoch = {after_epoch}: use an epoch from 1 to before the last, {epochs}"),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("study.toml");
+        std::fs::write(&file, format!("question = 'q'\npreset = 'demo'\n{text}")).unwrap();
+        let error = Study::load(file.to_str().unwrap(), &[]).expect_err(text);
+        error.to_string().replace(&format!("{}: ", file.display()), "")
+    }
+
+    #[test]
+    fn a_study_of_this_crate_can_be_trained_and_compared() {
+        for (name, _) in STUDIES {
+            let study = Study::load(name, &[]).unwrap();
+            assert!(study.variants.iter().any(|variant| variant.against.is_some()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_trained_or_compared_is_refused_by_variant() {
+        for (text, expected) in [
+            ("[[variant]]\nname = 'a/b'", "variant a/b: name it by letters"),
+            ("[[variant]]\nname = 'a'\n[[variant]]\nname = 'a'", "variant a: there are two of this name"),
+            ("[[variant]]\nname = 'a'\nagainst = 'a'", "variant a: against = \"a\" is no other variant"),
+            ("[[variant]]\nname = 'a'\nset = ['optim.lr=-1']", "variant a: optim.lr = -1"),
+            ("[[variant]]\nname = 'a'\nset = ['optim.rate=1']", "variant a: optim.rate=1: unknown field"),
+            (
+                "[[variant]]\nname = 'a'\nthen = {after_epoch=1, set=['model.width=0.125']}",
+                "variant a: model.width cannot change within a training",
+            ),
+            (
+                "[[variant]]\nname = 'a'\nset = ['knn.every=0', 'train.epochs=7']",
+                "variant a: its k-NN accuracy is not measured after its last epoch; set knn.at=[7]",
+            ),
+            (
+                "[[variant]]\nname = 'a'\nthen = {after_epoch=999, set=[]}",
+                "variant a: after_epoch = 999: use an epoch from 1",
+            ),
+            ("[[variant]]\nname = 'a'\nepochs = 3", "unknown field `epochs`"),
+        ] {
+            let error = error(text);
+            assert!(error.contains(expected), "{error}");
+        }
+        let unknown = Study::load("no-such", &[]).unwrap_err().to_string();
+        assert_eq!(unknown, "no-such: there is no such study or file; the studies are ddm");
+    }
+}

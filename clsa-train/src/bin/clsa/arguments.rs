@@ -1,0 +1,18 @@
+//! Arguments of a command of this program that another one runs.
+
+use crate::failure::{Failure, request};
+use clap::{Command, FromArgMatches};
+use std::ffi::OsString;
+
+/// The arguments of another command of this program.
+pub fn parsed<A: clap::Args + FromArgMatches>(
+    command: &'static str,
+    words: &[OsString],
+    options: &[(&str, OsString)],
+) -> Result<A, Failure> {
+    let options = options.iter().flat_map(|(name, value)| [OsString::from(name), value.clone()]);
+    let arguments = [OsString::from(command)].into_iter().chain(words.iter().cloned()).chain(options);
+    let matches = A::augment_args(Command::new(command)).try_get_matches_from(arguments);
+    let parsed = matches.and_then(|matches| A::from_arg_matches(&matches));
+    parsed.map_err(|error| request(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")))
+}

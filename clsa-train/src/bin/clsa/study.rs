@@ -1,0 +1,194 @@
+//! `clsa study`.
+
+mod figures;
+mod page;
+
+use crate::arguments::parsed;
+use crate::failure::{Failure, request};
+use crate::streams::{put, say};
+use crate::{output, pretrain};
+use anyhow::Context;
+use clsa_run::{Config, DataIdentity, Later, Metrics, RunFolder, Study, Variant};
+use figures::Figures;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Train variants of one configuration with several seeds, and compare them.
+///
+/// A study is a TOML file: a question, a preset, what all change of it, and for each [[variant]] its name, what it changes, and the one
+/// that it is compared with, seed by seed. Each is trained in RUNS/VARIANT-SEED, all with one seed after the other; what is trained
+/// already is kept, and what was stopped goes on. The figure is the k-NN accuracy after the last epoch, by the settings of the table
+/// [knn].
+#[derive(clap::Args)]
+#[command(args_override_self = true)]
+#[command(after_help = "Examples:
+  clsa study ddm --data imagefolder:/data/cifar10 --seeds 3
+  clsa study ddm --data imagefolder:/data/cifar10 --seconds 3600 --table ddm.md
+  clsa study my-study.toml --data imagefolder:/data/flowers --runs runs/my-study --device cuda")]
+pub struct Args {
+    #[arg(value_name = "STUDY", help = format!("A study ({}) or a .toml file", Study::names()))]
+    study: String,
+    /// Where the images are, as KIND:PATH
+    #[arg(long, value_name = "SOURCE")]
+    data: String,
+    /// How many seeds, from 0
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10))]
+    seeds: u64,
+    /// Changes a configuration key of all variants; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Begins no training that would not be done after so many seconds, if it takes as long as the longest so far
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// The folder of the runs [default: runs/STUDY]
+    #[arg(long, value_name = "FOLDER")]
+    runs: Option<PathBuf>,
+    /// The page with the figures, which is written anew after each training [default: study.md in the folder of the runs]
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// Threads that compute [default: one for each core]
+    #[arg(long)]
+    threads: Option<String>,
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let study = Study::load(&args.study, &args.overrides)?;
+    let name = Path::new(&args.study).file_stem().unwrap_or_default();
+    let runs = args.runs.clone().unwrap_or_else(|| Path::new("runs").join(name));
+    std::fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
+    let table = args.table.clone().unwrap_or_else(|| runs.join("study.md"));
+    output::check("--table", &table)?;
+    let mut figures = Figures::new(&study);
+    let images = images(&args, &study)?;
+    let count = study.variants.len() * args.seeds as usize;
+    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+    'all: for seed in 0..args.seeds {
+        for variant in &study.variants {
+            let folder = runs.join(format!("{}-{seed}", variant.name));
+            let start = Instant::now();
+            let has_time = args.seconds.is_none_or(|seconds| begun.elapsed() + longest < Duration::from_secs(seconds));
+            let trained = match is_trained(&study, variant, &folder, &images)? {
+                true => true,
+                false if has_time => {
+                    say!("{}, seed {seed}: {} of {count}", variant.name, figures.count() + 1);
+                    train(&args, &study, variant, seed, &folder)?;
+                    longest = longest.max(start.elapsed());
+                    is_trained(&study, variant, &folder, &images)?
+                }
+                false => false,
+            };
+            if !trained {
+                break 'all;
+            }
+            let run = RunFolder::open(&folder)?;
+            figures.add(&variant.name, seed, top1(&run)?);
+            clsa_files::write_whole(&table, page::of(&args.study, &study, &figures).as_bytes())
+                .with_context(|| table.display().to_string())?;
+        }
+    }
+    if figures.count() < count {
+        say!("note: the same command goes on with what is not trained yet");
+    }
+    put!("{}", page::table(&study, &figures))
+}
+
+/// The file beside a run with the configuration that it began with, which the run itself may have changed since.
+fn first_config_file(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".toml");
+    name.into()
+}
+
+/// Whether a variant is trained; refuses a run of something else, or on other images.
+fn is_trained(study: &Study, variant: &Variant, folder: &Path, images: &DataIdentity) -> Result<bool, Failure> {
+    if !RunFolder::at(folder).config_file().is_file() {
+        return Ok(false);
+    }
+    let run = RunFolder::open(folder)?;
+    let (first, config) = (first_config_file(folder), run.config()?);
+    if !first.is_file() || !study.is_of(variant, &Config::load(&first.to_string_lossy(), &[])?, &config)? {
+        return Err(request(format!(
+            "--runs: the run in {} is not one of this study's variant {}, as it is now; name another folder, or remove the run",
+            folder.display(),
+            variant.name
+        )));
+    }
+    check_images(images, &run)?;
+    Ok(run.epochs_done()? == config.train.epochs)
+}
+
+/// Begins a variant or goes on with it, up to its end or until it is asked to stop.
+fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path) -> Result<(), Failure> {
+    let mut usual: Vec<(&str, OsString)> =
+        vec![("--data", args.data.clone().into()), ("--device", args.device.clone().into())];
+    usual.extend(args.threads.iter().map(|threads| ("--threads", threads.into())));
+    let pretrain = |own: Vec<(&'static str, OsString)>, set: &[String]| {
+        let set = set.iter().map(|change| ("--set", change.into()));
+        let options: Vec<_> = usual.iter().cloned().chain(own).chain(set).collect();
+        pretrain::run(parsed("pretrain", &[], &options)?)
+    };
+    let until = |epoch: u64| ("--until-epoch", OsString::from(epoch.to_string()));
+    let change = variant.then.as_ref().map_or(0, |then| then.after_epoch);
+    let is_begun = RunFolder::at(folder).config_file().is_file();
+    let done = if is_begun { RunFolder::open(folder)?.epochs_done()? } else { 0 };
+    if !is_begun {
+        let own = vec![
+            ("--preset", study.preset.clone().into()),
+            ("--seed", seed.to_string().into()),
+            ("--out", folder.into()),
+            until(change),
+        ];
+        let first = first_config_file(folder);
+        clsa_files::write_whole(&first, study.config(variant)?.to_toml().as_bytes())
+            .with_context(|| first.display().to_string())?;
+        pretrain(own, &study.overrides(variant))?;
+    } else if done < change {
+        pretrain(vec![("--resume", folder.into()), until(change)], &[])?;
+    }
+    match &variant.then {
+        Some(Later { set, .. }) if RunFolder::open(folder)?.epochs_done()? == change => {
+            pretrain(vec![("--resume", folder.into()), until(0)], set)
+        }
+        _ if is_begun && done >= change => pretrain(vec![("--resume", folder.into()), until(0)], &[]),
+        _ => Ok(()),
+    }
+}
+
+/// The k-NN accuracy after training, percent.
+fn top1(run: &RunFolder) -> Result<f64, Failure> {
+    let last = run.config()?.train.epochs;
+    let knn = Metrics::read(&run.metrics_file())?.knn;
+    let figure = knn.iter().rfind(|knn| knn.epoch == last).map(|knn| knn.top1);
+    figure.ok_or_else(|| {
+        request(format!(
+            "{}: it has no k-NN accuracy after training, which needs images with labels and a test split",
+            run.path().display()
+        ))
+    })
+}
+
+/// The images that all are to be trained on.
+fn images(args: &Args, study: &Study) -> Result<DataIdentity, Failure> {
+    let Some(first) = study.variants.first() else {
+        return Err(request(format!("{}: it has no variants; add a [[variant]]", args.study)));
+    };
+    let mut config = study.config(first)?;
+    config.data.source.clone_from(&args.data);
+    Ok(DataIdentity::of(pretrain::open(&config)?.train.as_ref()))
+}
+
+/// Refuses to compare trainings on different images.
+fn check_images(images: &DataIdentity, run: &RunFolder) -> Result<(), Failure> {
+    match DataIdentity::read(run)?.and_then(|own| own.difference(images)) {
+        Some(difference) => Err(request(format!(
+            "--data: it is not what the run in {} was trained on ({difference}); name that, or another folder with --runs",
+            run.path().display()
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,131 @@
+//! `clsa study`: variants that are trained, kept, gone on with and compared.
+
+#[path = "tiny/settings.rs"]
+mod settings;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use settings::TINY;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+const DATA: &str = "procedural:classes=4,train=64,test=16,side=16";
+
+/// A study of runs of a second: one variant as it is, one that is compared with it and changes after its first epoch.
+fn write_study(folder: &Path, alpha: &str) {
+    let set = TINY.iter().filter(|word| word.contains('=') && !word.starts_with("--"));
+    let set: String = set.map(|change| format!("    {change:?},\n")).collect();
+    let study = format!(
+        "question = \"Does it matter?\"\npreset = \"cifar10\"\nset = [\n{set}    \"train.epochs=2\", \
+         \"train.batch_size=16\"]\n\
+         [[variant]]\nname = \"naive\"\nset = [\"method.strong_loss=info_nce\"]\n\
+         [[variant]]\nname = \"later\"\nset = [\"method.alpha={alpha}\"]\nagainst = \"naive\"\n\
+         then = {{ after_epoch = 1, set = [\"method.alpha=1.0\"] }}\n"
+    );
+    fs::write(folder.join("study.toml"), study).unwrap();
+}
+
+fn clsa(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("clsa").unwrap();
+    command.current_dir(folder);
+    command
+}
+
+fn study(folder: &Path, more: &[&str]) -> Assert {
+    clsa(folder).args(["study", "study.toml", "--data", DATA, "--threads", "1"]).args(more).assert()
+}
+
+/// What a command that did it has printed.
+fn printed(assert: Assert) -> String {
+    String::from_utf8(assert.success().get_output().stdout.clone()).unwrap()
+}
+
+/// What a command that was a wrong request has said.
+fn refused(assert: Assert) -> String {
+    String::from_utf8_lossy(&assert.code(2).get_output().stderr).into_owned()
+}
+
+/// The runs that there are.
+fn runs(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder.join("runs/study"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.contains(".md") && !name.contains(".toml"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_variant_is_trained_with_every_seed_once_and_compared_seed_by_seed() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    let table = printed(study(folder.path(), &["--seeds", "1"]));
+    assert!(table.contains("| naive | `method.strong_loss=info_nce` | "), "{table}");
+    assert_eq!(runs(folder.path()), ["later-0", "naive-0"]);
+    let metrics = |name: &str| fs::read(folder.path().join("runs/study").join(name).join("metrics.jsonl")).unwrap();
+    let before = metrics("naive-0");
+    let config = fs::read_to_string(folder.path().join("runs/study/later-0/config.toml")).unwrap();
+    assert!(config.contains("alpha = 1.0"), "it has changed on the way:\n{config}");
+
+    let table = printed(study(folder.path(), &["--seeds", "3"]));
+    let row = table.lines().find(|line| line.starts_with("| later")).unwrap();
+    assert!(row.starts_with("| later | `method.alpha=0.0`; after epoch 1: `method.alpha=1.0` | "), "{row}");
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    assert_eq!((cells[3].split(", ").count(), cells[5]), (3, "naive"), "{row}");
+    assert!(cells[4].contains(" ± ") && cells[6].contains(" ± "), "{row}");
+    assert_eq!(runs(folder.path()), ["later-0", "later-1", "later-2", "naive-0", "naive-1", "naive-2"]);
+    assert_eq!(metrics("naive-0"), before, "what is trained is kept");
+    let page = fs::read_to_string(folder.path().join("runs/study/study.md")).unwrap();
+    assert!(page.starts_with("# Does it matter?\n") && page.contains(table.trim_end()), "{page}");
+    // All is there: nothing is trained, and the same is said.
+    assert_eq!(printed(study(folder.path(), &["--seeds", "3", "--seconds", "0"])), table);
+}
+
+#[test]
+fn a_training_that_was_stopped_between_its_changes_goes_on() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    study(folder.path(), &["--seeds", "1"]).success();
+    let whole = fs::read_to_string(folder.path().join("runs/study/later-0/metrics.jsonl")).unwrap();
+    let other = TempDir::new().unwrap();
+    write_study(other.path(), "0.0");
+    fs::create_dir_all(other.path().join("runs/study")).unwrap();
+    let first = "runs/study/later-0.toml";
+    fs::copy(folder.path().join(first), other.path().join(first)).unwrap();
+    clsa(other.path())
+        .args(["pretrain", "--preset", "cifar10", "--data", DATA, "--threads", "1"])
+        .args(TINY)
+        .args(["--set", "method.alpha=0.0", "--until-epoch", "1", "--out", "runs/study/later-0"])
+        .assert()
+        .success();
+    study(other.path(), &["--seeds", "1"]).success();
+    let went_on = fs::read_to_string(other.path().join("runs/study/later-0/metrics.jsonl")).unwrap();
+    let losses = |text: &str| -> Vec<String> {
+        let loss = |line: &str| line.split("\"loss\":").nth(1)?.split(',').next().map(str::to_owned);
+        text.lines().filter_map(loss).collect()
+    };
+    assert_eq!(losses(&went_on), losses(&whole));
+    assert!(losses(&whole).len() > 4);
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_and_nothing_is_touched() {
+    let folder = TempDir::new().unwrap();
+    assert!(refused(study(folder.path(), &[])).contains("study.toml: No such file"));
+    write_study(folder.path(), "0.0");
+    let begun = study(folder.path(), &["--seeds", "1", "--seconds", "0"]).success();
+    let said = String::from_utf8_lossy(&begun.get_output().stderr).into_owned();
+    assert!(said.contains("the same command goes on with what is not trained yet"), "{said}");
+    study(folder.path(), &["--seeds", "1"]).success();
+
+    let more = ["--seeds", "2", "--data", "procedural:classes=4,train=80,test=16,side=16"];
+    let said = refused(study(folder.path(), &more));
+    let expected = "--data: it is not what the run in runs/study/naive-0 was trained on (80 images in place of 64)";
+    assert!(said.contains(expected), "{said}");
+    write_study(folder.path(), "0.5");
+    let said = refused(study(folder.path(), &["--seeds", "2"]));
+    assert!(said.contains("the run in runs/study/later-0 is not one of this study's variant later"), "{said}");
+    assert_eq!(runs(folder.path()), ["later-0", "naive-0"]);
+}
