@@ -124,6 +124,9 @@ fn what_cannot_be_compared_is_refused_and_nothing_is_touched() {
     let said = refused(study(folder.path(), &more));
     let expected = "--data: it is not what the run in runs/study/naive-0 was trained on (80 images in place of 64)";
     assert!(said.contains(expected), "{said}");
+    fs::remove_dir_all(folder.path().join("runs/study/later-0/checkpoints")).unwrap();
+    let said = refused(study(folder.path(), &["--seeds", "2"]));
+    assert!(said.contains("later-0 was ended before its first checkpoint; remove it"), "{said}");
     write_study(folder.path(), "0.5");
     let said = refused(study(folder.path(), &["--seeds", "2"]));
     assert!(said.contains("the run in runs/study/later-0 is not one of this study's variant later"), "{said}");

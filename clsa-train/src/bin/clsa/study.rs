@@ -8,7 +8,7 @@ use crate::failure::{Failure, request};
 use crate::streams::{put, say};
 use crate::{output, pretrain};
 use anyhow::Context;
-use clsa_run::{Config, DataIdentity, Later, Metrics, RunFolder, Study, Variant};
+use clsa_run::{Config, DataIdentity, Later, Metrics, RunError, RunFolder, Study, Variant};
 use figures::Figures;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -58,13 +58,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     let study = Study::load(&args.study, &args.overrides)?;
+    let images = images(&args, &study)?;
     let name = Path::new(&args.study).file_stem().unwrap_or_default();
     let runs = args.runs.clone().unwrap_or_else(|| Path::new("runs").join(name));
     std::fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
     let table = args.table.clone().unwrap_or_else(|| runs.join("study.md"));
     output::check("--table", &table)?;
     let mut figures = Figures::new(&study);
-    let images = images(&args, &study)?;
     let count = study.variants.len() * args.seeds as usize;
     let (begun, mut longest) = (Instant::now(), Duration::ZERO);
     'all: for seed in 0..args.seeds {
@@ -119,7 +119,13 @@ fn is_trained(study: &Study, variant: &Variant, folder: &Path, images: &DataIden
         )));
     }
     check_images(images, &run)?;
-    Ok(run.epochs_done()? == config.train.epochs)
+    match run.epochs_done() {
+        Err(RunError::NotARun { .. }) => Err(request(format!(
+            "--runs: the run in {} was ended before its first checkpoint; remove it, and it is begun anew",
+            folder.display()
+        ))),
+        done => Ok(done? == config.train.epochs),
+    }
 }
 
 /// Begins a variant or goes on with it, up to its end or until it is asked to stop.
@@ -133,29 +139,32 @@ fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path
         pretrain::run(parsed("pretrain", &[], &options)?)
     };
     let until = |epoch: u64| ("--until-epoch", OsString::from(epoch.to_string()));
+    let go_on = |epoch: u64, set: &[String]| pretrain(vec![("--resume", folder.into()), until(epoch)], set);
     let change = variant.then.as_ref().map_or(0, |then| then.after_epoch);
-    let is_begun = RunFolder::at(folder).config_file().is_file();
-    let done = if is_begun { RunFolder::open(folder)?.epochs_done()? } else { 0 };
-    if !is_begun {
+    if !RunFolder::at(folder).config_file().is_file() {
+        let first = first_config_file(folder);
+        clsa_files::write_whole(&first, study.config(variant)?.to_toml().as_bytes())
+            .with_context(|| first.display().to_string())?;
         let own = vec![
             ("--preset", study.preset.clone().into()),
             ("--seed", seed.to_string().into()),
             ("--out", folder.into()),
             until(change),
         ];
-        let first = first_config_file(folder);
-        clsa_files::write_whole(&first, study.config(variant)?.to_toml().as_bytes())
-            .with_context(|| first.display().to_string())?;
         pretrain(own, &study.overrides(variant))?;
-    } else if done < change {
-        pretrain(vec![("--resume", folder.into()), until(change)], &[])?;
-    }
-    match &variant.then {
-        Some(Later { set, .. }) if RunFolder::open(folder)?.epochs_done()? == change => {
-            pretrain(vec![("--resume", folder.into()), until(0)], set)
+        if change == 0 {
+            return Ok(());
         }
-        _ if is_begun && done >= change => pretrain(vec![("--resume", folder.into()), until(0)], &[]),
-        _ => Ok(()),
+    }
+    let run = RunFolder::open(folder)?;
+    if run.epochs_done()? < change {
+        go_on(change, &[])?;
+    }
+    match (run.epochs_done()?, &variant.then) {
+        // It was asked to stop.
+        (done, _) if done < change => Ok(()),
+        (done, Some(Later { set, .. })) if done == change => go_on(0, set),
+        (_, Some(_) | None) => go_on(0, &[]),
     }
 }
 
