@@ -8,6 +8,7 @@ mod ranges;
 mod tables;
 
 pub use error::ConfigError;
+pub(crate) use error::one_line;
 pub use presets::Preset;
 pub use tables::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, DataConfig, EvalConfig, InitConfig, LogConfig,
@@ -55,11 +56,11 @@ impl Config {
     /// # Errors
     /// Names the override or key at fault.
     pub fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Self, ConfigError> {
-        let wrong = |reason: &str| ConfigError::Parse { origin: origin.to_owned(), reason: error::one_line(reason) };
+        let wrong = |reason: &str| ConfigError::Parse { origin: origin.to_owned(), reason: one_line(reason) };
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.message()))?;
         let mut config = read(&table).map_err(|reason| wrong(&reason))?;
         for text in overrides {
-            let wrong = |reason: String| ConfigError::Override { text: text.clone(), reason: error::one_line(&reason) };
+            let wrong = |reason: String| ConfigError::Override { text: text.clone(), reason: one_line(&reason) };
             overrides::apply(&mut table, text).map_err(wrong)?;
             config = read(&table).map_err(wrong)?;
         }

@@ -1,8 +1,7 @@
 //! Studies: variants of one configuration, trained with several seeds and compared.
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, one_line};
 use serde::Deserialize;
-use std::path::PathBuf;
 use thiserror::Error;
 
 /// Variants of a configuration that are to be compared.
@@ -36,7 +35,7 @@ pub struct Variant {
     pub against: Option<String>,
 }
 
-/// What a variant changes after some epochs; nothing that the state of a training depends on, as for `--resume` with `--set`.
+/// What a variant changes after some epochs; nothing that the state of a training depends on ([`Config::fixed_key`]).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Later {
@@ -53,22 +52,9 @@ pub enum StudyError {
     /// Neither a study of this crate nor a file.
     #[error("{0}: there is no such study or file; the studies are {names}", names = Study::names())]
     Unknown(String),
-    /// The file could not be read.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not a study.
-    #[error("{origin}: {reason}")]
-    Parse {
-        /// The study or file.
-        origin: String,
-        /// What is wrong.
-        reason: String,
-    },
+    /// The file cannot be read, or is not a study.
+    #[error(transparent)]
+    File(ConfigError),
     /// A variant that cannot be trained or compared.
     #[error("{origin}: variant {variant}: {reason}")]
     Variant {
@@ -126,13 +112,13 @@ impl Study {
         let text = match STUDIES.iter().find(|(known, _)| *known == name) {
             Some((_, text)) => (*text).to_owned(),
             None if name.ends_with(".toml") => {
-                std::fs::read_to_string(name).map_err(|source| StudyError::Io { path: name.into(), source })?
+                let io = |source| StudyError::File(ConfigError::Io { path: name.into(), source });
+                std::fs::read_to_string(name).map_err(io)?
             }
             None => return Err(StudyError::Unknown(name.to_owned())),
         };
-        let wrong = |error: toml::de::Error| StudyError::Parse {
-            origin: name.to_owned(),
-            reason: error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        let wrong = |error: toml::de::Error| {
+            StudyError::File(ConfigError::Parse { origin: name.to_owned(), reason: one_line(&error.to_string()) })
         };
         let mut study: Self = toml::from_str(&text).map_err(wrong)?;
         study.set.extend_from_slice(set);

@@ -61,6 +61,6 @@ impl ConfigError {
 }
 
 /// A text of several lines in one.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
