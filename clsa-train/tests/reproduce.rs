@@ -41,7 +41,7 @@ fn the_page_holds_every_run_beside_what_was_published() {
     for line in [
         "## moco-cifar10",
         "k-NN with k = 200 and T = 0.1 on the embedding",
-        "| epoch | published | seed 0, bf16 | seed 1 |",
+        "| epoch | published | seed 0, imagefolder, bf16 | seed 1, imagefolder |",
         "| 0 |  | 21.0 | 20.0 |",
         "| 1 | 31.98 ± 1.5 | 30.4 (-1.6, outside) | 32.9 (+0.9, inside) |",
         "| 5 | 37.95 ± 1.5 | | 41.0 (+3.0, outside) |",

@@ -17,6 +17,14 @@ struct RecipeRun {
     run: RunFolder,
 }
 
+impl RecipeRun {
+    /// The kind of its source of images, as in `cifar-bin:PATH`: the same data set may be there in files that have lost something.
+    fn kind(&self) -> &str {
+        let source = &self.config.data.source;
+        source.split_once(':').map_or(source, |(kind, _)| kind)
+    }
+}
+
 /// Writes the page from the runs in a folder.
 pub fn write(runs: &Path, file: &Path) -> Result<(), Failure> {
     output::check("--table", file)?;
@@ -95,7 +103,7 @@ fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
             Precision::F64 => ", f64",
             Precision::Bf16 => ", bf16",
         };
-        head += &format!(" seed {}{precision} |", run.config.train.seed);
+        head += &format!(" seed {}, {}{precision} |", run.config.train.seed, run.kind());
         line += "--:|";
     }
     let mut epochs: BTreeSet<u64> = recipe.figures.iter().map(|figure| figure.epoch).collect();
@@ -126,7 +134,7 @@ fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
 
 /// The command that repeats a run.
 fn command(recipe: &Recipe, run: &RecipeRun) -> String {
-    let kind = run.config.data.source.split_once(':').map_or("", |(kind, _)| kind);
+    let kind = run.kind();
     let seed = match run.config.train.seed {
         0 => String::new(),
         seed => format!(" --seed {seed}"),
