@@ -25,6 +25,7 @@ mod report;
 mod reproduce;
 mod search;
 mod signals;
+mod source_kind;
 mod streams;
 mod study;
 mod subject;

@@ -1,9 +1,9 @@
 //! The figures of an encoder, as rows of a card: those of its run that are of these very weights.
 
 use super::Exported;
-use super::training::kind;
 use crate::failure::Failure;
 use crate::part::Part;
+use crate::source_kind::source_kind;
 use crate::streams::say;
 use clsa_eval::evaluation::{EncoderKind, Evaluation};
 use clsa_eval::hashes::encoder_hash;
@@ -47,7 +47,7 @@ fn evaluated(run: &RunFolder, hash: &str) -> Vec<Row> {
         if evaluation.encoder_sha256 != hash {
             continue;
         }
-        let images = format!("{} of {}", evaluation.test_samples, kind(&evaluation.data));
+        let images = format!("{} of {}", evaluation.test_samples, source_kind(&evaluation.data));
         for protocol in evaluation.protocols {
             for result in protocol.results.into_iter().filter(|result| result.encoder == EncoderKind::Trained) {
                 let Some(main) = result.figures.main() else { continue };
@@ -80,6 +80,6 @@ fn monitored(run: &RunFolder, config: &Config, step: Option<u64>) -> Option<Row>
         measure: "Top-1 accuracy".to_owned(),
         value: last.top1,
         interval: None,
-        images: format!("up to {} of {}", knn.test_samples, kind(&config.data.source)),
+        images: format!("up to {} of {}", knn.test_samples, source_kind(&config.data.source)),
     })
 }

@@ -1,7 +1,7 @@
 //! How an encoder was trained, as rows of a card: nothing that tells where on the machine anything was.
 
+use crate::source_kind::source_kind;
 use clsa_augment::View;
-use clsa_data::Source;
 use clsa_run::{Checkpoint, Config, DataIdentity, OptimizerKind, RunFolder, Schedule, StrongLoss};
 use std::path::Path;
 
@@ -72,17 +72,9 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
     rows
 }
 
-/// The kinds of a source, without the paths.
-pub fn kind(source: &str) -> String {
-    match source.parse::<Source>() {
-        Ok(source) => source.parts().iter().map(|part| part.kind.name()).collect::<Vec<_>>().join(" + "),
-        Err(_) => "other images".to_owned(),
-    }
-}
-
 /// What the run was trained on.
 fn images(run: &RunFolder, config: &Config) -> String {
-    let kind = kind(&config.data.source);
+    let kind = source_kind(&config.data.source);
     match DataIdentity::read(run) {
         Ok(Some(DataIdentity { images, classes: 0, .. })) => format!("{images} of {kind}, without labels"),
         Ok(Some(DataIdentity { images, classes, .. })) => {

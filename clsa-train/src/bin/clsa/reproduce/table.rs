@@ -3,6 +3,7 @@
 use super::comparisons;
 use crate::failure::{Failure, request};
 use crate::output;
+use crate::source_kind::source_kind;
 use crate::streams::say;
 use anyhow::Context;
 use clsa_model::Precision;
@@ -15,14 +16,6 @@ struct RecipeRun {
     config: Config,
     knn: Vec<AccuracyRecord>,
     run: RunFolder,
-}
-
-impl RecipeRun {
-    /// The kind of its source of images, as in `cifar-bin:PATH`: the same data set may be there in files that have lost something.
-    fn kind(&self) -> &str {
-        let source = &self.config.data.source;
-        source.split_once(':').map_or(source, |(kind, _)| kind)
-    }
 }
 
 /// Writes the page from the runs in a folder.
@@ -103,7 +96,9 @@ fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
             Precision::F64 => ", f64",
             Precision::Bf16 => ", bf16",
         };
-        head += &format!(" seed {}, {}{precision} |", run.config.train.seed, run.kind());
+        // The same images may be there in files that have lost something.
+        let kind = source_kind(&run.config.data.source);
+        head += &format!(" seed {}, {kind}{precision} |", run.config.train.seed);
         line += "--:|";
     }
     let mut epochs: BTreeSet<u64> = recipe.figures.iter().map(|figure| figure.epoch).collect();
@@ -134,7 +129,7 @@ fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
 
 /// The command that repeats a run.
 fn command(recipe: &Recipe, run: &RecipeRun) -> String {
-    let kind = run.kind();
+    let kind = source_kind(&run.config.data.source);
     let seed = match run.config.train.seed {
         0 => String::new(),
         seed => format!(" --seed {seed}"),
