@@ -10,7 +10,7 @@ use crate::optimizer::Optimizer;
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::head;
-use clsa_model::{Compute, Encoder, ModelConfig, MomentumPair, Precision};
+use clsa_model::{Compute, Encoder, HeadConfig, ModelConfig, MomentumPair, Precision, Stem};
 use clsa_run::{MethodConfig, OptimConfig, StrongLoss};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,6 +61,18 @@ pub struct CaseConfig {
     pub k: usize,
     /// Size of the embedding.
     pub dim: usize,
+    /// First layers of the network; the paper's where the case names none.
+    #[serde(default)]
+    pub stem: Stem,
+    /// Projection head; the paper's where the case names none.
+    #[serde(default)]
+    pub head: HeadConfig,
+    /// Whether the batch's other keys are negatives too, as in CLSA and not in MoCo.
+    #[serde(default = "yes")]
+    pub batch_negatives: bool,
+    /// Groups of batch norm, of all ranks together: 1 where the case names none. What [`replay`] is to be given.
+    #[serde(default = "one")]
+    pub bn_splits: usize,
     /// Momentum of the key encoder.
     pub m: f64,
     /// Temperature of InfoNCE.
@@ -81,6 +93,14 @@ pub struct CaseConfig {
     pub strong: Vec<usize>,
     /// Number of steps.
     pub steps: usize,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> usize {
+    1
 }
 
 /// One step of a trajectory.
@@ -142,7 +162,13 @@ pub fn replay(
         let reason = "the case needs at least one image".to_owned();
         return Err(TrainError::Unfit { key: "n = 0".to_owned(), reason });
     }
-    let model = ModelConfig { arch: config.arch.parse()?, dim: config.dim, ..ModelConfig::default() };
+    let model = ModelConfig {
+        arch: config.arch.parse()?,
+        dim: config.dim,
+        stem: config.stem,
+        head: config.head,
+        ..ModelConfig::default()
+    };
     let dtype = if compute.precision == Precision::F64 { DType::F64 } else { DType::F32 };
     let pair = MomentumPair::new(&model, compute, config.m, 0, device)?;
     for encoder in [&pair.query, &pair.key] {
@@ -157,6 +183,7 @@ pub fn replay(
         alpha: config.alpha,
         symmetric: false,
         strong_loss: StrongLoss::Ddm,
+        batch_negatives: config.batch_negatives,
         ..MethodConfig::default()
     };
     let optimizer =

@@ -1,19 +1,30 @@
-//! The training code against trajectories recorded from the original implementation.
+//! The training code against trajectories recorded from the original implementation, and of MoCo's recipe for CIFAR-10 from PyTorch
+//! (golden/moco-r18-f64.json, written by make_moco.py).
 
 use candle_core::Device;
 use clsa_model::{Backend, Compute, Precision};
-use clsa_train::SingleProcess;
 use clsa_train::replay::{Case, Summary, Trajectory, replay};
+use clsa_train::{Shuffle, SingleProcess};
 use std::path::Path;
 use std::sync::Arc;
 
-fn case(name: &str) -> Case {
+fn text(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn case(name: &str) -> Case {
+    serde_json::from_str(&text(name)).unwrap()
 }
 
 fn run(case: &Case, backend: Backend, precision: Precision) -> Trajectory {
-    replay(case, Compute { backend, precision, bn_splits: 1 }, &Device::Cpu, Arc::new(SingleProcess)).unwrap()
+    replay(
+        case,
+        Compute { backend, precision, bn_splits: case.config.bn_splits },
+        &Device::Cpu,
+        Arc::new(SingleProcess),
+    )
+    .unwrap()
 }
 
 fn assert_close(what: &str, got: f64, expected: f64, tolerance: f64) {
@@ -78,15 +89,28 @@ fn single_resnet50_follows_the_original_in_f64() {
 }
 
 #[test]
+fn moco_with_shuffled_groups_of_batch_norm_follows_pytorch_in_f64() {
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        orders: Vec<Vec<u32>>,
+    }
+    let recorded: Recorded = serde_json::from_str(&text("moco-r18-f64")).unwrap();
+    for (step, order) in recorded.orders.into_iter().enumerate() {
+        assert_eq!(Shuffle::new(16, 0, step as u64).order, order, "step {step}");
+    }
+    assert_follows_f64("moco-r18-f64");
+}
+
+#[test]
 fn portable_operations_start_like_the_original_in_f32() {
-    for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32"] {
+    for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32", "moco-r18-f64"] {
         assert_starts_like_f32(name, Backend::Portable);
     }
 }
 
 #[test]
 fn cpu_kernels_start_like_the_original_in_f32() {
-    for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32"] {
+    for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32", "moco-r18-f64"] {
         assert_starts_like_f32(name, Backend::Cpu);
     }
 }

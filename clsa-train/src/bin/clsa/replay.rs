@@ -24,9 +24,9 @@ pub struct Args {
     /// Implementation of the operations
     #[arg(long, default_value = "portable")]
     backend: ReplayBackend,
-    /// Batch norm over this many groups of each process's part of the batch
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    bn_splits: u16,
+    /// Batch norm over this many groups of each process's part of the batch [default: the case's groups, shared by the processes]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    bn_splits: Option<u16>,
     /// Threads that compute [default: one for each core]
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
@@ -71,7 +71,8 @@ fn replayed(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
         None if backend == Backend::Portable => Precision::F64,
         None => Precision::F32,
     };
-    let compute = Compute { backend, precision, bn_splits: usize::from(args.bn_splits) };
+    let ranks_share = case.config.bn_splits.div_ceil(ranks.count());
+    let compute = Compute { backend, precision, bn_splits: args.bn_splits.map_or(ranks_share, usize::from) };
     let device = ranks.open(args.device)?;
     let trajectory = replay(&case, compute, &device, ranks.communicator()).with_context(|| name)?;
     if !ranks.is_first() {
