@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
-from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock, resnet18
 
 # What the recipe states.
 BATCH, BANK, DIM, SPLITS, MOMENTUM, TEMPERATURE = 512, 4096, 128, 8, 0.99, 0.1
@@ -56,13 +56,18 @@ class SplitNorm(nn.BatchNorm2d):
         return torch.cat(parts)
 
 
-def encoder(stem):
-    """ResNet-18 with a 3x3 stem and without pooling; `torch` draws the stem as `nn.Conv2d` does, `kaiming` as torchvision's network."""
-    net = resnet18(num_classes=DIM, norm_layer=SplitNorm)
-    net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    if stem == "kaiming":
-        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
-    net.maxpool = nn.Identity()
+def encoder(stem, channels):
+    """ResNet-18 with a 3x3 stem of so many channels and without pooling; `torch` draws the stem as `nn.Conv2d` does, `kaiming` as
+    torchvision's network, which draws all other convolutions so."""
+    net = resnet18(norm_layer=SplitNorm)
+    net.conv1, net.bn1, net.maxpool = nn.Conv2d(3, channels, 3, padding=1, bias=False), SplitNorm(channels), nn.Identity()
+    net.inplanes = channels
+    for stage, stride in enumerate([1, 2, 2, 2]):
+        setattr(net, f"layer{stage + 1}", net._make_layer(BasicBlock, channels << stage, 2, stride))
+    net.fc = nn.Linear(8 * channels, DIM)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and (stem == "kaiming" or module is not net.conv1):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return net.to(memory_format=torch.channels_last).train()
 
 
@@ -74,14 +79,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of CIFAR-10's binary files")
     parser.add_argument("--epochs", type=int, default=1, help="of the schedule of 200")
+    parser.add_argument("--steps", type=int, help="to stop after, instead of epochs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--width", type=float, default=1.0, help="of the encoder, as model.width")
     parser.add_argument("--stem", choices=["torch", "kaiming"], default="torch", help="initial weights of the stem")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     a = parser.parse_args()
     torch.manual_seed(a.seed)
     torch.set_num_threads(a.threads)
-    query = encoder(a.stem)
+    query = encoder(a.stem, round(64 * a.width))
     key = copy.deepcopy(query).requires_grad_(False)
     bank = F.normalize(torch.randn(BANK, DIM), dim=1)
     optimizer = torch.optim.SGD(query.parameters(), LR, momentum=0.9, weight_decay=WEIGHT_DECAY)
@@ -108,6 +115,8 @@ def main():
             losses.append(loss.item())
             if len(losses) % 10 == 0:
                 print(json.dumps({"step": step, "loss_of_ten": round(sum(losses[-10:]) / 10, 4)}), flush=True)
+            if step == a.steps:
+                return
         print(json.dumps({"epoch": epoch, "steps": len(losses), "loss": round(sum(losses) / len(losses), 4)}), flush=True)
 
 

@@ -124,6 +124,12 @@ fn what_cannot_be_compared_is_refused_and_nothing_is_touched() {
     let said = refused(study(folder.path(), &more));
     let expected = "--data: it is not what the run in runs/study/naive-0 was trained on (80 images in place of 64)";
     assert!(said.contains(expected), "{said}");
+    let config = folder.path().join("runs/study/naive-0/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("seed = 0", "seed = 1")).unwrap();
+    let said = refused(study(folder.path(), &["--seeds", "2"]));
+    assert!(said.contains("the run in runs/study/naive-0 has the seed 1 and would count as one of 0"), "{said}");
+    fs::write(&config, text).unwrap();
     fs::remove_dir_all(folder.path().join("runs/study/later-0/checkpoints")).unwrap();
     let said = refused(study(folder.path(), &["--seeds", "2"]));
     assert!(said.contains("later-0 was ended before its first checkpoint; remove it"), "{said}");

@@ -72,13 +72,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
             let folder = runs.join(format!("{}-{seed}", variant.name));
             let start = Instant::now();
             let has_time = args.seconds.is_none_or(|seconds| begun.elapsed() + longest < Duration::from_secs(seconds));
-            let trained = match is_trained(&study, variant, &folder, &images)? {
+            let trained = match is_trained(&study, variant, seed, &folder, &images)? {
                 true => true,
                 false if has_time => {
                     say!("{}, seed {seed}: {} of {count}", variant.name, figures.count() + 1);
                     train(&args, &study, variant, seed, &folder)?;
                     longest = longest.max(start.elapsed());
-                    is_trained(&study, variant, &folder, &images)?
+                    is_trained(&study, variant, seed, &folder, &images)?
                 }
                 false => false,
             };
@@ -104,8 +104,14 @@ fn first_config_file(folder: &Path) -> PathBuf {
     name.into()
 }
 
-/// Whether a variant is trained; refuses a run of something else, or on other images.
-fn is_trained(study: &Study, variant: &Variant, folder: &Path, images: &DataIdentity) -> Result<bool, Failure> {
+/// Whether a variant is trained with a seed; refuses a run of something else, or on other images.
+fn is_trained(
+    study: &Study,
+    variant: &Variant,
+    seed: u64,
+    folder: &Path,
+    images: &DataIdentity,
+) -> Result<bool, Failure> {
     if !RunFolder::at(folder).config_file().is_file() {
         return Ok(false);
     }
@@ -116,6 +122,13 @@ fn is_trained(study: &Study, variant: &Variant, folder: &Path, images: &DataIden
             "--runs: the run in {} is not one of this study's variant {}, as it is now; name another folder, or remove the run",
             folder.display(),
             variant.name
+        )));
+    }
+    if config.train.seed != seed {
+        return Err(request(format!(
+            "--runs: the run in {} has the seed {} and would count as one of {seed}; name another folder, or remove the run",
+            folder.display(),
+            config.train.seed
         )));
     }
     check_images(images, &run)?;
