@@ -35,8 +35,8 @@ pub struct PublishedFigure {
     pub epoch: u64,
     /// Top-1 accuracy, percent.
     pub top1: f64,
-    /// How far another training may be from it and count as the same, points. The publications name none; these are the spread that
-    /// is seen between seeds, and a little more.
+    /// How far another training may be from it and count as the same, points. The publications name none. In the first epochs seeds can
+    /// differ by more.
     pub band: f64,
 }
 
