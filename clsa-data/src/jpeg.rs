@@ -1,7 +1,9 @@
 //! JPEG files, to the bytes that Pillow gives: libjpeg-turbo's arithmetic, and Pillow's colors for CMYK.
 //!
-//! Files of Huffman codes, sequential or progressive, have a decoder of their own here; libjpeg-turbo-rs decodes the others.
+//! Sequential and progressive files, of Huffman codes or arithmetic ones.
 
+mod arithmetic;
+mod arithmetic_scan;
 mod baseline;
 mod bits;
 mod block;
@@ -11,7 +13,6 @@ mod frame;
 mod huffman;
 mod kept;
 mod kernels;
-mod library;
 mod lookahead;
 mod markers;
 mod picture;
@@ -31,10 +32,10 @@ mod upsample;
 use frame::{Coding, Frame, Scan};
 use image::RgbImage;
 use markers::Markers;
+use refusal::Refusal;
 
 /// A JPEG file whose header has been read. An error is a reason.
 pub(crate) struct Jpeg<'a> {
-    bytes: &'a [u8],
     markers: Markers<'a>,
     frame: Frame,
     /// The first one.
@@ -52,9 +53,9 @@ impl<'a> Jpeg<'a> {
             let mut markers = Markers::new(bytes)?;
             let (mut frame, scan) = markers.first_scan()?;
             frame.check()?;
-            Ok(Self { bytes, markers, frame, scan })
+            Ok(Self { markers, frame, scan })
         };
-        read().map_err(|refusal: refusal::Refusal| refusal.to_string())
+        read().map_err(|refusal: Refusal| refusal.to_string())
     }
 
     /// Width and height in pixels.
@@ -70,13 +71,11 @@ impl<'a> Jpeg<'a> {
     /// lacks leave coefficients that are not known, and are estimated as libjpeg does.
     pub(crate) fn decode(self) -> Result<RgbImage, String> {
         let decoded = match self.frame.coding {
-            Coding::Sequential if self.scan.parts.len() == self.frame.components.len() => {
-                baseline::decode(self.markers, &self.frame, &self.scan.parts)
+            Coding::Lossless => Err(Refusal::faulty("it is a lossless JPEG")),
+            Coding::Sequential | Coding::Arithmetic if self.scan.parts.len() == self.frame.components.len() => {
+                baseline::decode(self.markers, &self.frame, &self.scan)
             }
-            Coding::Sequential | Coding::Progressive => scans::decode(self.markers, &self.frame, self.scan),
-            Coding::Arithmetic | Coding::ProgressiveArithmetic | Coding::Lossless => {
-                library::decode(self.bytes, self.markers, &self.frame, self.scan)
-            }
+            _ => scans::decode(self.markers, &self.frame, self.scan),
         };
         decoded.map_err(|refusal| refusal.to_string())
     }

@@ -50,17 +50,46 @@ impl<'a> Cursor<'a> {
     pub(super) fn marker(&mut self) -> Result<u8, Refusal> {
         loop {
             let before = memchr::memchr(0xff, self.rest()).ok_or(Refusal::CutShort)?;
-            self.skip(before);
-            let code = loop {
-                match self.byte()? {
-                    0xff => {}
-                    code => break code,
-                }
-            };
+            self.skip(before + 1);
             // 0xff with a 0 behind it is data.
-            if code != 0 {
-                return Ok(code);
+            match self.code()? {
+                0 => {}
+                code => return Ok(code),
             }
         }
+    }
+
+    /// The first byte that is not 0xff.
+    pub(super) fn code(&mut self) -> Result<u8, Refusal> {
+        loop {
+            match self.byte()? {
+                0xff => {}
+                code => return Ok(code),
+            }
+        }
+    }
+
+    /// Looks for the restart marker with this number, `0..8`, from a marker on that was read already. If another one comes, this does
+    /// what libjpeg's `jpeg_resync_to_restart` does: data go on here, or those up to the next restart are missing, before a marker whose
+    /// code is returned.
+    #[cold]
+    pub(super) fn restart(&mut self, number: u8, mut marker: u8) -> Result<Option<u8>, Refusal> {
+        let is = |marker: u8, ahead: u8| marker == 0xd0 + (number + ahead) % 8;
+        while !is(marker, 0) {
+            match marker {
+                // No marker of an image: what follows is skipped.
+                0x00..=0xbf => {}
+                // One of the restarts before: so is this.
+                marker if is(marker, 6) || is(marker, 7) => {}
+                // One of the next two restarts, or the end of the scan: the data are missing.
+                marker if is(marker, 1) || is(marker, 2) || !(0xd0..=0xd7).contains(&marker) => {
+                    return Ok(Some(marker));
+                }
+                // Any other restart: it is taken for this one.
+                _ => break,
+            }
+            marker = self.marker()?;
+        }
+        Ok(None)
     }
 }

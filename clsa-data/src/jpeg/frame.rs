@@ -34,6 +34,14 @@ impl Coding {
             kind => Err(Refusal::faulty(format!("a frame of kind {kind} is not supported"))),
         }
     }
+
+    pub(super) fn is_progressive(self) -> bool {
+        matches!(self, Self::Progressive | Self::ProgressiveArithmetic)
+    }
+
+    pub(super) fn is_arithmetic(self) -> bool {
+        matches!(self, Self::Arithmetic | Self::ProgressiveArithmetic)
+    }
 }
 
 /// A component of a frame.
@@ -140,7 +148,7 @@ impl Frame {
 pub(super) struct Part {
     /// Which component of the frame it is.
     pub(super) component: usize,
-    /// Indices of its Huffman tables.
+    /// Indices of its tables: of Huffman codes, or of arithmetic coding.
     pub(super) dc: u8,
     pub(super) ac: u8,
 }

@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use super::frame::{Frame, Scan, read_scan};
 use super::refusal::Refusal;
-use super::tables::{Tables, check_arithmetic_conditioning};
+use super::tables::Tables;
 
 /// The second bytes of markers.
 mod code {
@@ -63,7 +63,7 @@ impl<'a> Markers<'a> {
                 (Stop::End, None) => {
                     // Tables alone, and the image that is coded by them after them.
                     begin(&mut self.file)?;
-                    self.tables.restart_interval = 0;
+                    self.tables.begin_image();
                     (self.jfif, self.adobe) = (false, None);
                 }
                 (Stop::Scan(_), None) | (Stop::End, Some(_)) => return Err(Refusal::faulty("it has no scan")),
@@ -94,7 +94,7 @@ impl<'a> Markers<'a> {
                     return read_scan(frame, &mut self.file).map(Stop::Scan);
                 }
                 code::DHT => self.tables.read_huffman_tables(&mut self.file)?,
-                code::DAC => check_arithmetic_conditioning(&mut self.file)?,
+                code::DAC => self.tables.read_conditioning(&mut self.file)?,
                 code::DQT => self.tables.read_quantizers(&mut self.file)?,
                 code::DRI => self.tables.read_restart_interval(&mut self.file)?,
                 code::SOF0..=code::SOF15 if self.frame.is_some() => {

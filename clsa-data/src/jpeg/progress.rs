@@ -50,9 +50,4 @@ impl Progress {
         }
         Ok(())
     }
-
-    /// Whether all bits of all coefficients are known.
-    pub(super) fn is_complete(&self) -> bool {
-        self.components.iter().all(|known| known.now == [0; 64])
-    }
 }

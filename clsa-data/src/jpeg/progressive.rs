@@ -23,7 +23,6 @@ pub(super) fn read<'a>(
     kept: &mut Kept,
     progress: &mut Progress,
 ) -> Result<(Cursor<'a>, Option<u8>), Refusal> {
-    progress.begin(scan)?;
     let alone = scan.parts.len() == 1;
     let parts = scan.parts.iter().map(|part| {
         let component = &frame.components[part.component];

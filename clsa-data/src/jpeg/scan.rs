@@ -214,29 +214,16 @@ impl<'a> Segments<'a> {
         (self.file, self.marker)
     }
 
-    /// Goes on behind a restart marker. If another marker comes, this does what libjpeg's `jpeg_resync_to_restart` does.
+    /// Goes on behind a restart marker.
     #[cold]
     pub(super) fn restart(&mut self) -> Result<(), Refusal> {
-        let mut marker = self.marker.ok_or(Refusal::CutShort)?;
+        let marker = self.marker.ok_or(Refusal::CutShort)?;
         let number = self.number;
         self.number = (number + 1) % 8;
-        let is = |marker: u8, ahead: u8| marker == 0xd0 + (number + ahead) % 8;
-        while !is(marker, 0) {
-            match marker {
-                // No marker of an image: what follows is skipped.
-                0x00..=0xbf => {}
-                // One of the restarts before: so is this.
-                marker if is(marker, 6) || is(marker, 7) => {}
-                // One of the next two restarts, or the end of the scan: the data are missing.
-                marker if is(marker, 1) || is(marker, 2) || !(0xd0..=0xd7).contains(&marker) => {
-                    self.marker = Some(marker);
-                    self.bits.clear();
-                    return Ok(());
-                }
-                // Any other restart: it is taken for this one.
-                _ => break,
-            }
-            marker = self.file.marker()?;
+        if let Some(missing) = self.file.restart(number, marker)? {
+            self.marker = Some(missing);
+            self.bits.clear();
+            return Ok(());
         }
         self.marker = self.bits.begin(&mut self.file)?;
         self.exhausted = false;

@@ -2,6 +2,7 @@
 
 use image::RgbImage;
 
+use super::arithmetic_scan;
 use super::block::{Block, Extent};
 use super::color::Space;
 use super::frame::{Coding, Frame, Scan};
@@ -22,13 +23,10 @@ pub(super) const MOST_SCANS: usize = 500;
 /// missing, and the file is refused.
 pub(super) fn decode(mut markers: Markers, frame: &Frame, mut scan: Scan) -> Result<RgbImage, Refusal> {
     let space = Space::of(&frame.components, markers.jfif, markers.adobe);
-    let mut progress = match frame.coding {
-        Coding::Progressive => Some(Progress::new(frame)),
-        _ => {
-            markers.tables.add_standard();
-            None
-        }
-    };
+    let mut progress = frame.coding.is_progressive().then(|| Progress::new(frame));
+    if frame.coding == Coding::Sequential {
+        markers.tables.add_standard();
+    }
     let mut kept = Kept::new(frame);
     // A component that no scan has is gray.
     let mut tables = vec![None; frame.components.len()];
@@ -39,7 +37,17 @@ pub(super) fn decode(mut markers: Markers, frame: &Frame, mut scan: Scan) -> Res
                 *table = Some(markers.tables.quantizers(frame.components[part.component].quantizers)?);
             }
         }
+        if let Some(progress) = &mut progress {
+            progress.begin(&scan)?;
+        }
         let (data, found) = match &mut progress {
+            progress if frame.coding.is_arithmetic() => {
+                // Data that have ended go on as zeros, to the last row.
+                if let Some(progress) = progress {
+                    progress.last_row = (frame.units().1 - 1) / frame.group;
+                }
+                arithmetic_scan::read(frame, &markers.tables, &scan, markers.data(), &mut kept)?
+            }
             Some(progress) => progressive::read(frame, &markers.tables, &scan, markers.data(), &mut kept, progress)?,
             None => scan::read(frame, &markers.tables, &scan.parts, markers.data(), &mut kept)?,
         };

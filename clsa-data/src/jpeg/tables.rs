@@ -1,4 +1,4 @@
-//! What a file defines for its scans: quantizers, Huffman tables and the restart interval.
+//! What a file defines for its scans: quantizers, Huffman tables, the conditioning of arithmetic coding and the restart interval.
 
 use super::block::Block;
 use super::cursor::Cursor;
@@ -42,6 +42,21 @@ impl HuffmanTable {
     }
 }
 
+/// What arithmetic coding takes its estimates by (T.81, F.1.4.4.1.4 and F.1.4.4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Conditioning {
+    /// For each table, the bits of differences of first coefficients up to which one counts as 0, and up to which as small.
+    pub(super) dc: [(u8, u8); 16],
+    /// For each table, the last of the other coefficients, in zigzag order, that count as low ones.
+    pub(super) ac: [u8; 16],
+}
+
+impl Default for Conditioning {
+    fn default() -> Self {
+        Self { dc: [(0, 1); 16], ac: [5; 16] }
+    }
+}
+
 /// What a file has defined so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
@@ -49,6 +64,7 @@ pub(super) struct Tables {
     quantizers: [Option<[u16; 64]>; 4],
     dc: [Option<HuffmanTable>; 4],
     ac: [Option<HuffmanTable>; 4],
+    pub(super) conditioning: Conditioning,
     /// Units of a scan between two restart markers, or 0.
     pub(super) restart_interval: usize,
 }
@@ -125,20 +141,28 @@ impl Tables {
         self.restart_interval = file.word()?.into();
         Ok(())
     }
-}
 
-/// Reads the segment of a DAC marker, whose values only arithmetic coding needs.
-pub(super) fn check_arithmetic_conditioning(file: &mut Cursor) -> Result<(), Refusal> {
-    let mut length = file.length()?;
-    while length > 0 {
-        let (index, value) = (file.byte()?, file.byte()?);
-        let (upper, lower) = split(value);
-        if index >= 32 || index < 16 && lower > upper {
-            return Err(Refusal::faulty("the conditioning of arithmetic coding is none"));
+    /// Reads the segment of a DAC marker.
+    pub(super) fn read_conditioning(&mut self, file: &mut Cursor) -> Result<(), Refusal> {
+        let mut length = file.length()?;
+        while length > 0 {
+            let (index, value) = (usize::from(file.byte()?), file.byte()?);
+            let (small, zero) = split(value);
+            match index {
+                0..16 if zero <= small => self.conditioning.dc[index] = (zero, small),
+                16..32 => self.conditioning.ac[index - 16] = value,
+                _ => return Err(Refusal::faulty("the conditioning of arithmetic coding is none")),
+            }
+            length -= 2;
         }
-        length -= 2;
+        whole(length)
     }
-    whole(length)
+
+    /// Forgets what a further beginning of an image resets; quantizers and Huffman tables stay.
+    pub(super) fn begin_image(&mut self) {
+        self.restart_interval = 0;
+        self.conditioning = Conditioning::default();
+    }
 }
 
 /// Refuses a segment of whose length `left` bytes remain or are missing.

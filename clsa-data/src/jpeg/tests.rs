@@ -49,14 +49,16 @@ proptest! {
     fn decoding_gives_the_pixels_of_the_library(
         (width, height, noise, seed, quality, sampling) in pictures(),
         gray in any::<bool>(),
-        optimized in any::<bool>(),
+        (optimized, arithmetic) in any::<(bool, bool)>(),
         restart_blocks in 0..9_u16,
     ) {
         let pixels = picture(width, height, noise, seed);
         let encoder = encoder(&pixels, width, height).quality(quality).subsampling(sampling);
-        let encoder = encoder.grayscale_from_color(gray).optimize_huffman(optimized).restart_blocks(restart_blocks);
+        let encoder = encoder.grayscale_from_color(gray).restart_blocks(restart_blocks);
+        let encoder = if arithmetic { encoder.arithmetic(true) } else { encoder.optimize_huffman(optimized) };
         let bytes = encoder.encode().unwrap();
-        prop_assert_eq!(Jpeg::open(&bytes).unwrap().frame.coding, Coding::Sequential);
+        let coding = if arithmetic { Coding::Arithmetic } else { Coding::Sequential };
+        prop_assert_eq!(Jpeg::open(&bytes).unwrap().frame.coding, coding);
         prop_assert_eq!(ours(&bytes).unwrap(), librarys(&bytes).unwrap());
     }
 }
@@ -92,7 +94,7 @@ fn damaged_files_that_the_library_decodes_without_complaint_give_its_pixels() {
 }
 
 #[test]
-fn files_of_huffman_codes_are_decoded_here_and_others_by_the_library() {
+fn files_of_every_coding_give_the_pixels_of_the_library() {
     let pixels = picture(40, 30, 50, 1);
     let plain = || encoder(&pixels, 40, 30);
     let coding = |encoder: Encoder| {
@@ -107,6 +109,7 @@ fn files_of_huffman_codes_are_decoded_here_and_others_by_the_library() {
     assert_eq!(coding(plain().colorspace(ColorSpace::Rgb).write_adobe_marker(false)), Coding::Sequential);
     assert_eq!(coding(plain().progressive(true)), Coding::Progressive);
     assert_eq!(coding(plain().arithmetic(true)), Coding::Arithmetic);
+    assert_eq!(coding(plain().arithmetic(true).restart_blocks(3)), Coding::Arithmetic);
 }
 
 #[test]
