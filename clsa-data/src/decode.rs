@@ -8,13 +8,16 @@ mod bmp;
 mod png;
 mod tiff;
 
+use std::fs::File;
 use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use crate::guard;
 use crate::jpeg::Jpeg;
+use crate::printable::printable_path;
 use crate::sample_error::SampleError;
 
 /// What a single sample may cost. Anything beyond is refused before it is decoded.
@@ -38,6 +41,29 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Reads a file, which is named by its path in messages.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is larger than `max_bytes`, which is found before they are read.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, SampleError> {
+        let failed = |error| SampleError::Read { name: printable_path(path), error };
+        let (file, size) = self.open(path)?;
+        let mut bytes = Vec::with_capacity(size as usize + 1);
+        // What is no regular file does not say how much it has.
+        file.take(self.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        self.check_bytes(&printable_path(path), bytes.len() as u64)?;
+        Ok(bytes)
+    }
+
+    /// Opens a file of no more than so many bytes.
+    pub(crate) fn open(&self, path: &Path) -> Result<(File, u64), SampleError> {
+        let failed = |error| SampleError::Read { name: printable_path(path), error };
+        let file = File::open(path).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        self.check_bytes(&printable_path(path), size)?;
+        Ok((file, size))
+    }
+
     /// Checks the size of an encoded file.
     pub(crate) fn check_bytes(&self, name: &str, bytes: u64) -> Result<(), SampleError> {
         if bytes > self.max_bytes {

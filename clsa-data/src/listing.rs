@@ -6,8 +6,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -119,32 +118,16 @@ impl Listing {
         Ok(found.len())
     }
 
-    fn open(&self, path: &Path) -> Result<(File, u64), SampleError> {
-        let failed = |error| SampleError::Read { name: printable_path(path), error };
-        let file = File::open(path).map_err(failed)?;
-        let size = file.metadata().map_err(failed)?.len();
-        self.limits.check_bytes(&printable_path(path), size)?;
-        Ok((file, size))
-    }
-
-    fn read(&self, path: &Path) -> Result<Vec<u8>, SampleError> {
-        let (file, size) = self.open(path)?;
-        let mut bytes = Vec::with_capacity(size as usize + 1);
-        let failed = |error| SampleError::Read { name: printable_path(path), error };
-        file.take(self.limits.max_bytes).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(bytes)
-    }
-
     /// Reads and decodes a file.
     pub(crate) fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
         let path = self.path(index);
-        decode(&self.read(&path)?, &printable_path(path), &self.limits)
+        decode(&self.limits.read(&path)?, &printable_path(path), &self.limits)
     }
 
     /// Reads the header of a file.
     pub(crate) fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
         let path = self.path(index);
-        let (file, _) = self.open(&path)?;
+        let (file, _) = self.limits.open(&path)?;
         header(BufReader::new(file), &printable_path(path), &self.limits)
     }
 
@@ -152,7 +135,7 @@ impl Listing {
     pub(crate) fn encoded(&self, index: usize) -> Result<Encoded, SampleError> {
         let path = self.path(index);
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        Ok(Encoded { bytes: self.read(&path)?, extension })
+        Ok(Encoded { bytes: self.limits.read(&path)?, extension })
     }
 }
 

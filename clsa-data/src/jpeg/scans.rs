@@ -17,7 +17,9 @@ use super::smooth::Smoothing;
 
 /// Most scans of a file, so that a small file cannot keep a decoder busy for long. An encoder writes about ten; libjpeg-turbo's
 /// notes on progressive files advise this limit.
-pub(super) const MOST_SCANS: usize = 500;
+const MOST_SCANS: usize = 500;
+/// Of arithmetic ones, which take time for every block even where their data have ended.
+const MOST_ARITHMETIC_SCANS: usize = 100;
 
 /// Decodes a file that has been read up to its first scan. Without the marker of the image's end, further scans may be
 /// missing, and the file is refused.
@@ -30,7 +32,8 @@ pub(super) fn decode(mut markers: Markers, frame: &Frame, mut scan: Scan) -> Res
     let mut kept = Kept::new(frame);
     // A component that no scan has is gray.
     let mut tables = vec![None; frame.components.len()];
-    for _ in 0..MOST_SCANS {
+    let most_scans = if frame.coding.is_arithmetic() { MOST_ARITHMETIC_SCANS } else { MOST_SCANS };
+    for _ in 0..most_scans {
         for part in &scan.parts {
             let table = &mut tables[part.component];
             if table.is_none() {
@@ -66,7 +69,7 @@ pub(super) fn decode(mut markers: Markers, frame: &Frame, mut scan: Scan) -> Res
             Err(refusal) => return Err(refusal),
         }
     }
-    Err(Refusal::faulty(format!("it has more than {MOST_SCANS} scans")))
+    Err(Refusal::faulty(format!("it has more than {most_scans} scans")))
 }
 
 /// The picture of all blocks.

@@ -110,6 +110,28 @@ fn files_of_every_coding_give_the_pixels_of_the_library() {
     assert_eq!(coding(plain().progressive(true)), Coding::Progressive);
     assert_eq!(coding(plain().arithmetic(true)), Coding::Arithmetic);
     assert_eq!(coding(plain().arithmetic(true).restart_blocks(3)), Coding::Arithmetic);
+    assert_eq!(coding(plain().arithmetic(true).progressive(true)), Coding::ProgressiveArithmetic);
+}
+
+#[test]
+fn a_file_of_very_many_scans_is_refused() {
+    let pixels = picture(16, 16, 50, 1);
+    let progressive = || encoder(&pixels, 16, 16).progressive(true);
+    for (encoder, coding, most) in [
+        (progressive(), Coding::Progressive, 500),
+        (progressive().arithmetic(true), Coding::ProgressiveArithmetic, 100),
+    ] {
+        let bytes = encoder.encode().unwrap();
+        assert_eq!(Jpeg::open(&bytes).unwrap().frame.coding, coding);
+        // The first scan, once more and again: it gives the same coefficients each time.
+        let marker = |pair: &[u8]| pair[0] == 0xff && pair[1] != 0;
+        let first = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+        let end = first + 2 + bytes[first + 2..].windows(2).position(marker).unwrap();
+        let scans = bytes.windows(2).filter(|pair| **pair == [0xff, 0xda]).count();
+        let with = |more: usize| [&bytes[..end], &bytes[first..end].repeat(more), &bytes[end..]].concat();
+        assert_eq!(ours(&with(most - scans)), ours(&bytes));
+        assert_eq!(ours(&with(most - scans + 1)).unwrap_err(), format!("it has more than {most} scans"));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Image files whose headers state 60000 x 60000 pixels and the like, and which hold next to nothing.
 
-use super::{LIMIT_MIB, LONG, error_stream, limited, sparse};
+use super::{LIMIT_MIB, LONG, error_stream, limited, refused, sparse};
 use clsa_data::Limits;
 use std::fs;
 use std::path::Path;
@@ -176,9 +176,32 @@ fn images_whose_headers_state_billions_of_pixels_are_bad_images() {
 }
 
 #[test]
+fn images_that_a_command_names_are_refused_by_their_length_before_they_are_read() {
+    let root = TempDir::new().unwrap();
+    let photo = root.path().join("long.jpg");
+    sparse(&photo, &jpeg(0xc0, 8, 8), LONG);
+    for command in [&["views"][..], &["bench", "augment"]] {
+        refused(
+            &command.join(" "),
+            limited(LIMIT_MIB).args(command).arg(&photo),
+            "long.jpg: 2147483648 bytes are more",
+        );
+    }
+}
+
+#[test]
 fn images_of_the_most_pixels_that_are_read_take_no_more_than_limits_says() {
     let root = TempDir::new().unwrap();
-    let most = ["rows.png", "progressive.jpg", "strip.tif", "true.bmp", "lossless.webp", "frame.gif", "text.ppm"];
+    let most = [
+        "rows.png",
+        "progressive.jpg",
+        "arithmetic.jpg",
+        "strip.tif",
+        "true.bmp",
+        "lossless.webp",
+        "frame.gif",
+        "text.ppm",
+    ];
     for (name, bytes) in files(9459, 9459).into_iter().filter(|(name, _)| most.contains(&name.as_str())) {
         fs::write(root.path().join(name), bytes).unwrap();
     }

@@ -265,11 +265,7 @@ fn run_loss(args: Loss) -> Result<(), Failure> {
 fn run_augment(args: Augment) -> Result<(), Failure> {
     at_least_one(&[("--images", args.images), ("--threads", args.threads)])?;
     device::set_threads(args.threads)?;
-    let read = |path: &PathBuf| {
-        let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| request(format!("{name}: {error}")))?;
-        Ok((name, bytes))
-    };
+    let read = |path: &PathBuf| Ok((path.display().to_string(), clsa_data::Limits::default().read(path)?));
     let files = args.files.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let plan = args.preset.plan();
     print(&AugmentBench { files, plan, images: args.images }.run()?, args.json)

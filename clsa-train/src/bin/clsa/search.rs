@@ -115,8 +115,8 @@ impl Queries {
             if path.is_dir() {
                 return Err(request(format!("{name}: this is a folder; name images")));
             }
-            let bytes = std::fs::read(path).map_err(|error| request(format!("{name}: cannot be read ({error})")))?;
-            queries.images.push(clsa_data::decode(&bytes, &name, &Limits::default())?);
+            let limits = Limits::default();
+            queries.images.push(clsa_data::decode(&limits.read(path)?, &name, &limits)?);
             queries.names.push(name);
         }
         Ok(queries)

@@ -41,8 +41,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let config = pretrain::load(&args.preset, &args.overrides)?;
     config.validate()?;
     let name = args.image.display().to_string();
-    let bytes = std::fs::read(&args.image).map_err(|error| request(format!("{name}: {error}")))?;
-    let image = clsa_data::decode(&bytes, &name, &clsa_data::Limits::default())?;
+    let limits = clsa_data::Limits::default();
+    let image = clsa_data::decode(&limits.read(&args.image)?, &name, &limits)?;
     let plan = &config.views;
     let names = ["key".to_owned()].into_iter();
     let names = names.chain((0..plan.weak.len()).map(|i| format!("weak {i}")));
