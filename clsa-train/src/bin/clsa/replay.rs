@@ -3,7 +3,7 @@
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
 use crate::ranks::Ranks;
-use crate::streams::put;
+use crate::streams::{put, say};
 use anyhow::Context;
 use clap::ValueEnum;
 use clsa_model::{Backend, Compute, Precision};
@@ -71,8 +71,13 @@ fn replayed(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
         None if backend == Backend::Portable => Precision::F64,
         None => Precision::F32,
     };
-    let ranks_share = case.config.bn_splits.div_ceil(ranks.count());
-    let compute = Compute { backend, precision, bn_splits: args.bn_splits.map_or(ranks_share, usize::from) };
+    let recorded = case.config.bn_splits;
+    let bn_splits = args.bn_splits.map_or_else(|| recorded.div_ceil(ranks.count()), usize::from);
+    let groups = bn_splits * ranks.count();
+    if groups != recorded && ranks.is_first() {
+        say!("note: {name}: recorded with batch norm over {recorded} groups of the batch, and replayed over {groups}");
+    }
+    let compute = Compute { backend, precision, bn_splits };
     let device = ranks.open(args.device)?;
     let trajectory = replay(&case, compute, &device, ranks.communicator()).with_context(|| name)?;
     if !ranks.is_first() {
