@@ -115,6 +115,36 @@ proptest! {
         }
     }
 
+    /// Ranks with a group each compute what one process does.
+    #[test]
+    fn half_of_a_batch_has_the_same_bits_alone((half, groups) in shapes(), seed in 1..1000u64) {
+        let whole = ConvShape { batch: 2 * half.batch, ..half };
+        let (x, w) = (values(whole.input_len(), seed), values(whole.weight_len(), seed + 1));
+        let dy = values(whole.output_len(), seed + 2);
+        let memory = &MemoryPool::default();
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        for instructions in InstructionSet::available() {
+            let run = |shape: ConvShape, groups: usize, x: &[f32], dy: &[f32]| {
+                let conv = Conv { instructions, memory, shape, groups };
+                let (mut out, mut dx) = (vec![f32::NAN; shape.output_len()], vec![f32::NAN; shape.input_len()]);
+                let moments = conv.forward(ActivationView::Plain(x), &w, &mut out);
+                conv.backward_data(dy, &w, &mut dx, false);
+                (out, dx, moments)
+            };
+            let (out, dx, moments) = run(whole, 2 * groups, &x, &dy);
+            let parts = x.chunks_exact(half.input_len()).zip(dy.chunks_exact(half.output_len()));
+            for (part, (x, dy)) in parts.enumerate() {
+                let (alone_out, alone_dx, alone) = run(half, groups, x, dy);
+                let what = format!("{instructions:?} {whole:?} {groups}");
+                prop_assert!(out[part * half.output_len()..].starts_with(&alone_out), "{what}");
+                prop_assert!(dx[part * half.input_len()..].starts_with(&alone_dx), "{what}");
+                let own = part * groups * half.c_out..(part + 1) * groups * half.c_out;
+                prop_assert_eq!(bits(&moments.mean()[own.clone()]), bits(alone.mean()), "{}", &what);
+                prop_assert_eq!(bits(&moments.variance()[own]), bits(&alone.variance()), "{}", what);
+            }
+        }
+    }
+
     #[test]
     fn batch_norm_and_its_gradients_match_f64(
         (pixels, groups, channels) in (2..200usize, 1..4usize, 1..150usize), which in 0..3usize, seed in 1..1000u64

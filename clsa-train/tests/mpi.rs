@@ -129,7 +129,6 @@ fn compare_steps() {
             let compute = |bn_splits| Compute { backend, precision, bn_splits };
             let mut alone = clsa(compute(2), &method, Arc::new(SingleProcess));
             let mut shared = clsa(compute(1), &method, Arc::new(mpi.clone()));
-            let mut of_gradients = Vec::new();
             for step in 0..4 {
                 if precision == Precision::F32 {
                     // What rounding does to one step is not to be magnified by the next.
@@ -153,19 +152,12 @@ fn compare_steps() {
                 assert!(error <= tolerance, "{what}, step {step}: loss {} and {}", got.loss, expected.loss);
                 assert_eq!(got.acc1, expected.acc1, "{what}, step {step}");
                 let error = distance(&gradients(&shared), &gradients(&alone));
-                of_gradients.push(error);
-                if backend == Backend::Portable {
-                    assert!(error <= tolerance, "{what}, step {step}: gradients differ by {error:e}");
-                    let error = distance(&weights(&shared), &weights(&alone));
-                    assert!(error <= tolerance, "{what}, step {step}: weights differ by {error:e}");
-                }
+                assert!(error <= tolerance, "{what}, step {step}: gradients differ by {error:e}");
+                let error = distance(&weights(&shared), &weights(&alone));
+                assert!(error <= tolerance, "{what}, step {step}: weights differ by {error:e}");
                 let error = distance(&flat(shared.bank.rows()), &flat(alone.bank.rows()));
                 assert!(error <= 10.0 * tolerance, "{what}, step {step}: banks differ by {error:e}");
             }
-            // The kernels of the CPU round in another way for batches of another size, by more than single operations do (Winograd's
-            // transforms), so that now and then a value falls on the other side of a ReLU.
-            of_gradients.sort_by(f64::total_cmp);
-            assert!(of_gradients[2] < 1e-5 && of_gradients[3] < 1e-2, "{what}: gradients differ by {of_gradients:?}");
             shared.average_statistics().unwrap();
             for (got, expected) in [(&shared.pair.query, &alone.pair.query), (&shared.pair.key, &alone.pair.key)] {
                 for (got, expected) in got.running_statistics().iter().zip(expected.running_statistics()) {

@@ -162,7 +162,8 @@ impl<S: Words> ConvPass<S> {
         let most = WINDOW / size_of::<S>();
         let row_len = self.columns() * self.step * self.pixel;
         let halo = (self.reach - self.step.min(self.reach)) * self.columns() * self.pixel;
-        let share = (images * rows * columns).div_ceil(TASKS);
+        // Of a group, so that its moments are what they are where it is the whole batch.
+        let share = (self.images_per_group * rows * columns).div_ceil(TASKS);
         let mut most_rows = (most.saturating_sub(halo) / row_len).max(1);
         if columns == 1 {
             // A column of pixels can be cut anywhere: at whole register tiles, of 14 or 6 rows.
