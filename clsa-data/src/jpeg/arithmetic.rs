@@ -165,7 +165,7 @@ impl<'a> Decisions<'a> {
     }
 
     /// A number with this highest bit, whose lower ones are read by one bin.
-    pub(super) fn lower_bits(&mut self, bin: &mut Bin, highest: i32) -> Result<i32, Refusal> {
+    fn lower_bits(&mut self, bin: &mut Bin, highest: i32) -> Result<i32, Refusal> {
         let (mut number, mut bit) = (highest, highest >> 1);
         while bit > 0 {
             if self.decide(bin)? {
