@@ -6,7 +6,8 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use clap::Parser;
-use clsa_augment::{Augmenter, SampleId, ViewPlan, to_rgb};
+use clsa_augment::{Augmenter, SampleId, ViewPlan};
+use clsa_data::Limits;
 
 /// Writes the eleven views of CLSA-Multi of an image as PNG files and prints the operations that make each.
 #[derive(Parser)]
@@ -22,7 +23,8 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Arguments { input, folder, seed } = Arguments::parse();
-    let image = to_rgb(&image::open(input)?);
+    let limits = Limits::default();
+    let image = clsa_data::decode(&limits.read(&input)?, &input.display().to_string(), &limits)?;
     std::fs::create_dir_all(&folder)?;
     let plan = ViewPlan::multi();
     let id = SampleId { seed, epoch: 0, sample: 0 };
