@@ -18,6 +18,12 @@ use folder::folder_files;
 /// memory.
 const MOST: usize = 1_000_000;
 
+/// Bytes that their names may take together.
+const MOST_BYTES: usize = 256 << 20;
+
+/// Digits of the largest number that is counted to.
+const MOST_DIGITS: usize = 20;
+
 /// The files of `split` that `pattern` names, in order.
 ///
 /// * A folder: its files with the extension, in it, in its folder `data`, or in folders below. Words in their names, such
@@ -159,7 +165,7 @@ fn existing(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
 /// All paths that a pattern stands for: braces first, whether the files exist or not, then `*` and `?` by what exists.
 fn expand(pattern: &str, opener: &Opener) -> Result<Vec<PathBuf>, DataError> {
     let mut paths = Vec::new();
-    for text in expand_braces(pattern).map_err(|reason| Fault::Pattern.at(pattern, reason))? {
+    for text in expand_braces(pattern, MOST).map_err(|reason| Fault::Pattern.at(pattern, reason))? {
         if !text.contains(['*', '?']) {
             paths.push(PathBuf::from(text));
             continue;
@@ -183,17 +189,22 @@ fn expand(pattern: &str, opener: &Opener) -> Result<Vec<PathBuf>, DataError> {
 /// Replaces `{a,b}` and `{000..127}` by what they stand for.
 ///
 /// # Errors
-/// The reason for which the pattern is wrong.
-pub fn expand_braces(pattern: &str) -> Result<Vec<String>, String> {
+/// The reason for which the pattern is wrong, such as that it names more than `most` files.
+pub fn expand_braces(pattern: &str, most: usize) -> Result<Vec<String>, String> {
     let mut done = vec![String::new()];
     let mut rest = pattern;
     while let Some(open) = rest.find('{') {
         let Some(close) = rest[open..].find('}') else {
             return Err("has a `{` without a `}`".into());
         };
-        let choices = choices(&rest[open + 1..open + close])?;
-        if done.len().saturating_mul(choices.len()) > MOST {
-            return Err(format!("names more than {MOST} files"));
+        let choices = choices(&rest[open + 1..open + close], most)?;
+        let count = done.len().saturating_mul(choices.len());
+        if count > most {
+            return Err(format!("names more than {most} files"));
+        }
+        // No name is longer than the pattern.
+        if count.saturating_mul(pattern.len()) > MOST_BYTES {
+            return Err(format!("is too long to name {count} files"));
         }
         let before = &rest[..open];
         done = done
@@ -207,19 +218,22 @@ pub fn expand_braces(pattern: &str) -> Result<Vec<String>, String> {
 }
 
 /// What stands between braces: names with commas between, or a range of numbers, padded as its first one.
-fn choices(text: &str) -> Result<Vec<String>, String> {
+fn choices(text: &str, most: usize) -> Result<Vec<String>, String> {
     let Some((first, last)) = text.split_once("..") else {
         return Ok(text.split(',').map(String::from).collect());
     };
     let number = |text: &str| -> Result<u64, String> {
+        if text.len() > MOST_DIGITS {
+            return Err(format!("has a range with a number of more than {MOST_DIGITS} digits"));
+        }
         text.parse().map_err(|_| format!("has a range with `{text}`, which is not a number"))
     };
     let (low, high) = (number(first)?, number(last)?);
     if high < low {
         return Err(format!("has a range that runs backwards: {{{text}}}"));
     }
-    if high - low >= MOST as u64 {
-        return Err(format!("names more than {MOST} files"));
+    if high - low >= most as u64 {
+        return Err(format!("names more than {most} files"));
     }
     Ok((low..=high).map(|value| format!("{value:0width$}", width = first.len())).collect())
 }
@@ -230,18 +244,24 @@ mod tests {
 
     #[test]
     fn braces_stand_for_padded_ranges_and_lists() {
-        assert_eq!(expand_braces("a{08..11}.tar").unwrap(), ["a08.tar", "a09.tar", "a10.tar", "a11.tar"]);
-        assert_eq!(expand_braces("{x,y}{1..2}").unwrap(), ["x1", "x2", "y1", "y2"]);
-        assert_eq!(expand_braces("plain").unwrap(), ["plain"]);
+        assert_eq!(expand_braces("a{08..11}.tar", 4).unwrap(), ["a08.tar", "a09.tar", "a10.tar", "a11.tar"]);
+        assert_eq!(expand_braces("{x,y}{1..2}", 4).unwrap(), ["x1", "x2", "y1", "y2"]);
+        assert_eq!(expand_braces("plain", 1).unwrap(), ["plain"]);
     }
 
     #[test]
     fn wrong_braces_are_refused_with_a_reason() {
-        for (pattern, part) in
-            [("a{1..", "without"), ("{2..1}", "backwards"), ("{a..b}", "not a number"), ("{0..99999999}", "more than")]
-        {
-            assert!(expand_braces(pattern).unwrap_err().contains(part), "{pattern}");
+        for (pattern, part) in [
+            ("a{1..", "without"),
+            (&format!("{{{}..1}}", "0".repeat(70_000)), "digits"),
+            ("{2..1}", "backwards"),
+            ("{a..b}", "not a number"),
+            ("{0..1000}", "more than"),
+        ] {
+            assert!(expand_braces(pattern, 1000).unwrap_err().contains(part), "{pattern}");
         }
-        assert!(expand_braces("{0..999}{0..9999}").unwrap_err().contains("more than"));
+        let long = format!("{}{{1..1000000}}", "x".repeat(300));
+        assert!(expand_braces(&long, MOST).unwrap_err().contains("too long"));
+        assert!(expand_braces("{0..99}{0..10}", 1000).unwrap_err().contains("more than"));
     }
 }

@@ -61,12 +61,33 @@ impl Role {
         }
     }
 
+    /// What a word states, also one such as `trainset` or `ValData`.
     fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.words().iter().any(|known| word.eq_ignore_ascii_case(known)))
+        let word = word.to_lowercase();
+        let stem = ["set", "data"].iter().find_map(|ending| word.strip_suffix(ending)).unwrap_or(&word);
+        Self::ALL.into_iter().find(|role| role.words().contains(&stem))
     }
 }
 
-/// What the words of a name (letters between other characters, in upper or lower case) say of the split it belongs to.
+/// The words of a name: letters between other characters, and `Val` and `Shard` of `ValShard`.
+fn words(name: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for mut rest in name.split(|character: char| !character.is_alphabetic()) {
+        let begin = |rest: &str| {
+            let mut pairs = rest.chars().zip(rest.char_indices().skip(1));
+            pairs.find_map(|(last, (at, next))| (last.is_lowercase() && next.is_uppercase()).then_some(at))
+        };
+        while let Some(at) = begin(rest) {
+            let (word, further) = rest.split_at(at);
+            words.push(word);
+            rest = further;
+        }
+        words.extend(Some(rest).filter(|rest| !rest.is_empty()));
+    }
+    words
+}
+
+/// What the words of a name say of the split it belongs to, in upper or lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stated {
     /// Nothing.
@@ -83,10 +104,9 @@ pub(crate) enum Stated {
 
 impl Stated {
     pub(crate) fn by(name: &str) -> Self {
-        let words = name.split(|character: char| !character.is_alphabetic()).filter(|word| !word.is_empty());
         let mut alone = true;
         let mut stated: Option<Role> = None;
-        for word in words {
+        for word in words(name) {
             match (Role::of_word(word), stated) {
                 (None, _) => {
                     alone = false;
@@ -117,10 +137,17 @@ mod tests {
             ("my_val", one(Role::Validation, false)),
             ("test-dev", one(Role::Validation, true)),
             ("Training.01", one(Role::Train, true)),
+            ("trainset", one(Role::Train, true)),
+            ("ValShard0", one(Role::Validation, false)),
+            ("imageNetTestData", one(Role::Test, false)),
+            ("ÄrgerVal", one(Role::Validation, false)),
             ("train_val", Stated::Both),
+            ("trainVal", Stated::Both),
             ("trainval", Stated::Both),
             ("trains", Stated::Nothing),
             ("contest", Stated::Nothing),
+            ("dataset", Stated::Nothing),
+            ("asset", Stated::Nothing),
             ("evaluate", Stated::Nothing),
             ("00017", Stated::Nothing),
             ("", Stated::Nothing),

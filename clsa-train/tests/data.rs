@@ -57,6 +57,17 @@ fn info_says_why_there_is_no_test_split() {
 }
 
 #[test]
+fn info_shows_classes_whose_names_are_longer_than_any_column() {
+    let root = TempDir::new().unwrap();
+    folder(root.path());
+    let name = "n".repeat(70_000);
+    let table = root.path().join("table.csv");
+    fs::write(&table, format!("train/cat/0.png,{name}\ntrain/dog/0.png,dog\n")).unwrap();
+    let text = stdout(&data(&["info", &format!("list:{}", table.display())]).assert().success());
+    assert!(text.contains(&format!("{name}           1")) && text.contains("dog  "), "{} bytes", text.len());
+}
+
+#[test]
 fn verify_ends_with_0_for_good_images_and_with_1_and_a_list_for_bad_ones() {
     let root = TempDir::new().unwrap();
     let source = folder(root.path());

@@ -23,8 +23,10 @@ pub fn annotation(data: &[u8]) {
 
 pub fn pattern(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
-    if let Ok(names) = expand_braces(text) {
-        assert!(names.len() <= 1_000_000);
+    // Fewer than a source may name: these cost time and reach nothing new.
+    const MOST: usize = 1000;
+    if let Ok(names) = expand_braces(text, MOST) {
+        assert!(names.len() <= MOST);
     }
     if let Ok(source) = text.parse::<Source>() {
         assert_eq!(source.to_string().parse::<Source>().ok(), Some(source));

@@ -43,7 +43,7 @@ pub const PARSERS: [Parser; 18] = [
     Parser { name: "list", memory_mib: 64, read: data::list },
     Parser { name: "metrics", memory_mib: 16, read: run::metrics },
     Parser { name: "parquet", memory_mib: 64, read: data::parquet },
-    Parser { name: "pattern", memory_mib: 512, read: data::pattern },
+    Parser { name: "pattern", memory_mib: 16, read: data::pattern },
     Parser { name: "pickle", memory_mib: 128, read: model::pickle },
     Parser { name: "tar", memory_mib: 16, read: data::tar },
     Parser { name: "weights", memory_mib: 128, read: model::weights },

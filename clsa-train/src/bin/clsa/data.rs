@@ -157,6 +157,9 @@ fn info(args: Info) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Width of the column of names at most, characters; longer names push what follows to the right.
+const WIDEST_NAME: usize = 60;
+
 /// The splits, then a table of the classes.
 fn describe(source: &str, info: &SourceInfo) -> String {
     let mut text = format!("{source}\n");
@@ -167,7 +170,8 @@ fn describe(source: &str, info: &SourceInfo) -> String {
         text += &format!("test    none: {reason}\n");
     }
     let Some(train) = info.splits.first().filter(|split| !split.classes.is_empty()) else { return text };
-    let width = train.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).max("class".len());
+    let widths = train.classes.iter().map(|class| class.name.chars().count());
+    let width = widths.max().unwrap_or(0).clamp("class".len(), WIDEST_NAME);
     let difficult = info.splits.iter().flat_map(|split| &split.classes).any(|class| class.difficult > 0);
     text += &format!("\n{:width$}", "class");
     for split in &info.splits {
