@@ -178,6 +178,14 @@ fn whatever_pytorch_reads_beside_the_weights_is_no_obstacle() {
 }
 
 #[test]
+fn a_state_dictionary_may_be_under_any_key_if_there_is_only_one() {
+    let tensors = fixture("other_key.pth").unwrap().tensors;
+    assert_eq!(tensors.keys().collect::<Vec<_>>(), ["conv1.weight"]);
+    let error = fixture("two_keys.pth").err().unwrap();
+    assert!(error.contains("these entries are no tensors: epoch, encoder, decoder"), "{error}");
+}
+
+#[test]
 fn a_weight_of_an_unusual_kind_is_refused_by_name() {
     let error = fixture("sparse_weight.pth").unwrap_err();
     assert!(error.contains("has conv1.weight as a sparse tensor, not as an ordinary tensor"), "{error}");

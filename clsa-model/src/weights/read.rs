@@ -34,8 +34,8 @@ pub struct WeightFile {
 /// Reads a weight file, on the CPU, each tensor in the type it was saved in. The form is told from the content:
 ///
 /// - `torch.save` of a state dictionary, or of a dictionary with one under `state_dict`, `model_state_dict`, `model`, `net`,
-///   `teacher` or `student` (the first that is there, so that of DINO's two networks it is the teacher), in its zip, legacy
-///   and tar forms, with whatever `torch.load(weights_only=True)` reads beside it;
+///   `teacher` or `student` (the first that is there, so that of DINO's two networks it is the teacher), or under any other key
+///   where there is only one, in its zip, legacy and tar forms, with whatever `torch.load(weights_only=True)` reads beside it;
 /// - checkpoints of MoCo v1 and v2 and of the official CLSA code (`module.encoder_q.*`, `module.encoder_k.*`,
 ///   `module.queue`), and the two encoders of MoCo v3 (`base_encoder.*`) and solo-learn (`backbone.*`);
 /// - safetensors with torchvision's names, which are also timm's;

@@ -25,7 +25,8 @@ pub(super) enum Entry {
     Unusual(&'static str),
 }
 
-/// The tensors of the state dictionary: the object itself, or what it has under one of [`KEYS`]. What is beside them and is no
+/// The tensors of the state dictionary: the object itself, what it has under one of [`KEYS`], or under another key where there is
+/// no second one. What is beside them and is no
 /// tensor is left out, unless its name is that of a network's tensor.
 pub(super) fn state_dict(
     pickle: &Pickle,
@@ -36,7 +37,7 @@ pub(super) fn state_dict(
     };
     let mut entries = root;
     for _ in 0..MOST_NESTED {
-        match nested(pickle, entries) {
+        match nested(pickle, entries).or_else(|| the_only(pickle, entries)) {
             Some(found) => entries = found,
             None => break,
         }
@@ -87,6 +88,22 @@ fn nested<'a>(pickle: &'a Pickle, entries: &[(Id, Id)]) -> Option<&'a Vec<(Id, I
             _ => None,
         })
     })
+}
+
+/// The only dictionary that has tensors under names of several parts, as `bn1.weight` is one.
+fn the_only<'a>(pickle: &'a Pickle, entries: &[(Id, Id)]) -> Option<&'a Vec<(Id, Id)>> {
+    let is_tensor = |value| matches!(pickle.get(value), Object::Tensor(_) | Object::TensorKey(_) | Object::Unusual(_));
+    let is_weight = |&(key, value): &(Id, Id)| {
+        matches!(pickle.get(key), Object::Text(name) if name.contains('.')) && is_tensor(value)
+    };
+    if entries.iter().any(|&(_, value)| is_tensor(value)) {
+        return None;
+    }
+    let mut found = entries.iter().filter_map(|&(_, value)| match pickle.get(value) {
+        Object::Dict(inner) if inner.iter().any(is_weight) => Some(inner),
+        _ => None,
+    });
+    found.next().filter(|_| found.next().is_none())
 }
 
 fn has_tensors(pickle: &Pickle, entries: &[(Id, Id)], depth: usize) -> bool {
