@@ -2,6 +2,7 @@
 
 use crate::config::{Config, ConfigError, one_line};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// Variants of a configuration that are to be compared.
@@ -159,6 +160,22 @@ impl Study {
         let same = |own: &Config, run: &Config| own.clone().with_free_keys_of(run) == *run;
         let begins = self.config(variant)?;
         Ok(same(&begins, first) && (same(&begins, now) || same(&self.last_config(variant)?, now)))
+    }
+
+    /// A digest of what a variant is trained with, but for the seed and what else [`Recipe::of`] leaves free: SHA-256 of the
+    /// configurations that it begins and ends with, hexadecimal.
+    ///
+    /// [`Recipe::of`]: crate::Recipe::of
+    ///
+    /// # Errors
+    /// Names what is wrong with the variant's configuration.
+    pub fn digest(&self, variant: &Variant) -> Result<String, ConfigError> {
+        let preset = Config::load(&self.preset, &[])?;
+        let mut hash = Sha256::new();
+        for config in [self.config(variant)?, self.last_config(variant)?] {
+            hash.update(config.with_free_keys_of(&preset).to_toml());
+        }
+        Ok(base16ct::lower::encode_string(&hash.finalize()))
     }
 
     fn check(&self, origin: &str) -> Result<(), StudyError> {

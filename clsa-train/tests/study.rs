@@ -111,6 +111,50 @@ fn a_training_that_was_stopped_between_its_changes_goes_on() {
 }
 
 #[test]
+fn machines_that_train_a_seed_each_have_the_table_of_one_that_trains_all() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    let table = printed(study(folder.path(), &["--seeds", "2"]));
+    let mut all = String::new();
+    let other = TempDir::new().unwrap();
+    write_study(other.path(), "0.0");
+    for (seed, file) in [("0", "first.jsonl"), ("1", "second.jsonl")] {
+        let options =
+            ["--seeds", "1", "--first-seed", seed, "--figures", file, "--runs", file.split('.').next().unwrap()];
+        study(other.path(), &options).success();
+        all += &fs::read_to_string(other.path().join(file)).unwrap();
+    }
+    assert_eq!(all.lines().count(), 4);
+    let file = other.path().join("all.jsonl");
+    // A line twice is the same as once.
+    fs::write(&file, all.clone() + all.lines().next().unwrap()).unwrap();
+    let options = ["--figures", "all.jsonl", "--runs", "none", "--seconds", "0"];
+    assert_eq!(printed(study(other.path(), &[&options[..], &["--seeds", "2"]].concat())), table);
+
+    let refusal = |study: Assert| refused(study).replace("error: --figures all.jsonl: ", "");
+    let images = "procedural:classes=4,train=80,test=16,side=16";
+    let said = refusal(study(other.path(), &[&options[..], &["--data", images]].concat()));
+    assert!(said.starts_with("naive with the seed 0 was trained on other images; name another file"), "{said}");
+    write_study(other.path(), "0.5");
+    let said = refusal(study(other.path(), &options));
+    assert!(
+        said.starts_with("later with the seed 0 was trained with another configuration than this study's"),
+        "{said}"
+    );
+    for (lines, expected) in [
+        ("{}", "line 5: missing field `variant`"),
+        (
+            &all.lines().next().unwrap().replace("\"top1\":", "\"top1\":1"),
+            "line 5: naive with the seed 0 has another line",
+        ),
+    ] {
+        fs::write(&file, format!("{all}{lines}\n")).unwrap();
+        let said = refusal(study(other.path(), &options));
+        assert!(said.starts_with(expected), "{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused_and_nothing_is_touched() {
     let folder = TempDir::new().unwrap();
     assert!(refused(study(folder.path(), &[])).contains("study.toml: No such file"));

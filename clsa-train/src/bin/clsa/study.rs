@@ -1,6 +1,7 @@
 //! `clsa study`.
 
 mod figures;
+mod figures_file;
 mod page;
 
 use crate::arguments::parsed;
@@ -10,6 +11,7 @@ use crate::{output, pretrain};
 use anyhow::Context;
 use clsa_run::{Config, DataIdentity, Later, Metrics, RunError, RunFolder, Study, Variant};
 use figures::Figures;
+use figures_file::{Figure, FiguresFile};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,11 +22,15 @@ use std::time::{Duration, Instant};
 /// that it is compared with, seed by seed. Each is trained in RUNS/VARIANT-SEED, all with one seed after the other; what is trained
 /// already is kept, and what was stopped goes on. The figure is the k-NN accuracy after the last epoch, by the settings of the table
 /// [knn].
+///
+/// Several machines may train the seeds of one study: each is given its own by --first-seed and --seeds, and a file by --figures.
+/// These files, one after the other, are a file again.
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "Examples:
   clsa study ddm --data imagefolder:/data/cifar10 --seeds 3
   clsa study ddm --data imagefolder:/data/cifar10 --seconds 3600 --table ddm.md
+  clsa study ddm --data imagefolder:/data/cifar10 --seeds 1 --first-seed 2 --figures third.jsonl
   clsa study my-study.toml --data imagefolder:/data/flowers --runs runs/my-study --device cuda")]
 pub struct Args {
     #[arg(value_name = "STUDY", help = format!("A study ({}) or a .toml file", Study::names()))]
@@ -32,9 +38,12 @@ pub struct Args {
     /// Where the images are, as KIND:PATH
     #[arg(long, value_name = "SOURCE")]
     data: String,
-    /// How many seeds, from 0
+    /// How many seeds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10))]
     seeds: u64,
+    /// The first of the seeds
+    #[arg(long, value_name = "SEED", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 32))]
+    first_seed: u64,
     /// Changes a configuration key of all variants; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -47,6 +56,9 @@ pub struct Args {
     /// The page with the figures, which is written anew after each training [default: study.md in the folder of the runs]
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
+    /// A file of figures: what it has is not trained here, and what is trained here is added
+    #[arg(long, value_name = "FILE")]
+    figures: Option<PathBuf>,
     /// Threads that compute [default: one for each core]
     #[arg(long)]
     threads: Option<String>,
@@ -64,29 +76,45 @@ pub fn run(args: Args) -> Result<(), Failure> {
     std::fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
     let table = args.table.clone().unwrap_or_else(|| runs.join("study.md"));
     output::check("--table", &table)?;
+    let mut kept = None;
+    if let Some(path) = &args.figures {
+        output::check("--figures", path)?;
+        kept = Some(FiguresFile::read(path)?);
+    }
     let mut figures = Figures::new(&study);
     let count = study.variants.len() * args.seeds as usize;
-    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
-    'all: for seed in 0..args.seeds {
+    let (begun, mut longest, mut has_ended) = (Instant::now(), Duration::ZERO, false);
+    for seed in args.first_seed..args.first_seed + args.seeds {
         for variant in &study.variants {
-            let folder = runs.join(format!("{}-{seed}", variant.name));
-            let start = Instant::now();
-            let has_time = args.seconds.is_none_or(|seconds| begun.elapsed() + longest < Duration::from_secs(seconds));
-            let trained = match is_trained(&study, variant, seed, &folder, &images)? {
-                true => true,
-                false if has_time => {
+            let configuration = study.digest(variant)?;
+            let known =
+                kept.as_ref().map(|kept| kept.find(&variant.name, seed, &configuration, &images)).transpose()?;
+            let top1 = if let Some(top1) = known.flatten() {
+                top1
+            } else {
+                let folder = runs.join(format!("{}-{seed}", variant.name));
+                let mut trained = is_trained(&study, variant, seed, &folder, &images)?;
+                let fits = |seconds| begun.elapsed() + longest < Duration::from_secs(seconds);
+                if !trained && !has_ended && args.seconds.is_none_or(fits) {
                     say!("{}, seed {seed}: {} of {count}", variant.name, figures.count() + 1);
+                    let start = Instant::now();
                     train(&args, &study, variant, seed, &folder)?;
                     longest = longest.max(start.elapsed());
-                    is_trained(&study, variant, seed, &folder, &images)?
+                    trained = is_trained(&study, variant, seed, &folder, &images)?;
                 }
-                false => false,
+                if !trained {
+                    // It was asked to stop, or has no time left; there may be figures of what follows.
+                    has_ended = true;
+                    continue;
+                }
+                let top1 = top1(&RunFolder::open(&folder)?)?;
+                if let Some(kept) = &mut kept {
+                    let (variant, images) = (variant.name.clone(), images.names_sha256.clone());
+                    kept.add(Figure { variant, seed, top1, configuration, images })?;
+                }
+                top1
             };
-            if !trained {
-                break 'all;
-            }
-            let run = RunFolder::open(&folder)?;
-            figures.add(&variant.name, seed, top1(&run)?);
+            figures.add(&variant.name, seed, top1);
             clsa_files::write_whole(&table, page::of(&args.study, &study, &figures).as_bytes())
                 .with_context(|| table.display().to_string())?;
         }
