@@ -30,14 +30,15 @@ pub fn metrics(data: &[u8]) {
         let _ = DataIdentity::read(&RunFolder::at(path.parent().expect("it is in a folder")));
     });
     with_file("metrics.jsonl", data, |path| {
-        let read = Metrics::read(path);
+        let is_read = Metrics::read(path).is_ok();
         let run = RunFolder::at(path.parent().expect("it is in a folder"));
         MetricsWriter::open(&run, 5)
             .and_then(|mut writer| writer.settle())
             .expect("a file of any content is continued");
-        if let Ok(metrics) = read {
-            let kept = Metrics::read(path).expect("what was read is read again").steps.len();
-            assert!(kept <= metrics.steps.len() + 1);
+        if is_read {
+            let kept = Metrics::read(path).expect("what was read is read again").steps;
+            assert!(kept.is_sorted_by(|one, next| one.step < next.step));
+            assert!(kept.iter().all(|record| record.step <= 5));
         }
     });
 }
