@@ -137,8 +137,8 @@ impl ShardIndex {
         if expected != Some(body.len() as u64) {
             return Err(cut());
         }
-        // All products below are at most the length of the body.
-        let (count, width) = (count as usize, width as usize);
+        // All products below are at most the length of the body, but without samples any number of labels is.
+        let (count, width) = (count as usize, u32::try_from(width).map_err(|_| cut())? as usize);
         let (offsets, rest) = body[HEADER..].split_at(8 * count);
         let (starts, rest) = rest.split_at(8 * count);
         let (sizes, rest) = rest.split_at(4 * count);

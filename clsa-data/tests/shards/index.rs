@@ -187,6 +187,22 @@ fn what_is_not_used_of_a_shard_is_said_with_and_without_an_index() {
     assert_eq!(notes(), scanned);
 }
 
+#[test]
+fn an_index_of_no_images_is_refused_if_each_of_them_has_billions_of_labels() {
+    let root = TempDir::new().unwrap();
+    tar(&root.path().join("a.tar"), &[("1.cls", b"4".to_vec())]);
+    write_index(&root.path().join("a.tar"), &[]).unwrap();
+    let mut bytes = fs::read(root.path().join("a.tar.idx")).unwrap();
+    assert!(ShardIndex::from_bytes(&bytes).is_ok());
+    // Behind the magic and three numbers are those of samples and of a sample's labels, and the checksum is at the end.
+    assert_eq!(bytes[8 + 3 * 8..][..8], [0; 8]);
+    bytes[8 + 4 * 8 + 4] = 1;
+    let body = bytes.len() - 4;
+    let checksum = crc32fast::hash(&bytes[..body]);
+    bytes[body..].copy_from_slice(&checksum.to_le_bytes());
+    assert_eq!(ShardIndex::from_bytes(&bytes).unwrap_err(), "is cut short or altered");
+}
+
 proptest! {
     #[test]
     fn an_index_that_is_cut_or_altered_is_refused(
