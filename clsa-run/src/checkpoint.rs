@@ -217,7 +217,8 @@ impl Checkpoint {
         let (Some(position), Some(config)) = (position, metadata.get("config").cloned()) else {
             return Err(broken("lacks its position or configuration"));
         };
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
+        let tensors = tensors.map_err(|error| broken(&format!("has a tensor that cannot be read ({error})")))?;
         Ok(Self { path: path.to_owned(), config, position, tensors })
     }
 
@@ -329,4 +330,32 @@ fn digest(file: &SafeTensors, metadata: &HashMap<String, String>) -> String {
 
 fn damaged(path: &Path, reason: impl ToString) -> CheckpointError {
     CheckpointError::Damaged { path: path.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::TensorView;
+
+    #[test]
+    fn a_tensor_of_a_type_that_no_checkpoint_has_is_refused_by_the_name_of_the_file() {
+        let complex = TensorView::new(safetensors::Dtype::C64, vec![1], &[0; 8]).unwrap();
+        let mut metadata = HashMap::from([
+            ("format".to_owned(), FORMAT.to_owned()),
+            ("config".to_owned(), String::new()),
+            ("position".to_owned(), serde_json::to_string(&Position::default()).unwrap()),
+        ]);
+        let file = |metadata: &HashMap<String, String>| {
+            safetensors::serialize([(BANK, &complex)], Some(metadata.clone())).unwrap()
+        };
+        let whole = file(&metadata);
+        metadata.insert("digest".to_owned(), digest(&SafeTensors::deserialize(&whole).unwrap(), &metadata));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step-00000001.safetensors");
+        fs::write(&path, file(&metadata)).unwrap();
+        let error = Checkpoint::load(&path).err().unwrap().to_string();
+        let expected =
+            format!("{}: has a tensor that cannot be read (unsupported safetensor dtype C64)", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
