@@ -36,8 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         text.parse().unwrap_or_else(|error| Arguments::command().error(ErrorKind::InvalidValue, error).exit())
     };
     let operations: Vec<Op> = operations.iter().map(operation).collect();
-    let limits = Limits::default();
-    let image = clsa_data::decode(&limits.read(input)?, &input.display().to_string(), &limits)?;
+    let image = clsa_data::decode_file(input, &Limits::default())?;
     Augmenter::new().apply(&image, &operations)?.save_with_format(output, ImageFormat::Png)?;
     Ok(())
 }

@@ -23,8 +23,7 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Arguments { input, folder, seed } = Arguments::parse();
-    let limits = Limits::default();
-    let image = clsa_data::decode(&limits.read(&input)?, &input.display().to_string(), &limits)?;
+    let image = clsa_data::decode_file(&input, &Limits::default())?;
     std::fs::create_dir_all(&folder)?;
     let plan = ViewPlan::multi();
     let id = SampleId { seed, epoch: 0, sample: 0 };

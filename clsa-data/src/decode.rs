@@ -201,6 +201,14 @@ pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, Sam
     guarded(name, || decode_other(bytes, name, limits))
 }
 
+/// Reads and decodes an image file as [`decode`] does; messages name it by its path.
+///
+/// # Errors
+/// [`SampleError`] if the file cannot be read, is beyond the limits, or cannot be decoded.
+pub fn decode_file(path: &Path, limits: &Limits) -> Result<RgbImage, SampleError> {
+    decode(&limits.read(path)?, &printable_path(path), limits)
+}
+
 /// Returns width and height in pixels of an image file, from its header; `name` is for messages only.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ mod trusted_roots;
 pub mod verify;
 
 pub use dataset::{Dataset, Encoded};
-pub use decode::{Limits, decode, dimensions};
+pub use decode::{Limits, decode, decode_file, dimensions};
 pub use error::{DataError, Fault, NoSplit};
 pub use guard::is_guarded;
 pub use image;

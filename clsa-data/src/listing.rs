@@ -13,7 +13,7 @@ use image::RgbImage;
 use walkdir::WalkDir;
 
 use crate::dataset::Encoded;
-use crate::decode::{Limits, decode, header};
+use crate::decode::{Limits, decode_file, header};
 use crate::error::{DataError, Fault};
 use crate::printable::printable_path;
 use crate::sample_error::SampleError;
@@ -120,8 +120,7 @@ impl Listing {
 
     /// Reads and decodes a file.
     pub(crate) fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
-        let path = self.path(index);
-        decode(&self.limits.read(&path)?, &printable_path(path), &self.limits)
+        decode_file(&self.path(index), &self.limits)
     }
 
     /// Reads the header of a file.

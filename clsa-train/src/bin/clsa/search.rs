@@ -115,8 +115,7 @@ impl Queries {
             if path.is_dir() {
                 return Err(request(format!("{name}: this is a folder; name images")));
             }
-            let limits = Limits::default();
-            queries.images.push(clsa_data::decode(&limits.read(path)?, &name, &limits)?);
+            queries.images.push(clsa_data::decode_file(path, &Limits::default())?);
             queries.names.push(name);
         }
         Ok(queries)

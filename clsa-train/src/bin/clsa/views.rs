@@ -40,9 +40,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let format = format.map_err(|_| request(format!("--out {out}: name a .png or .jpg file")))?;
     let config = pretrain::load(&args.preset, &args.overrides)?;
     config.validate()?;
-    let name = args.image.display().to_string();
-    let limits = clsa_data::Limits::default();
-    let image = clsa_data::decode(&limits.read(&args.image)?, &name, &limits)?;
+    let image = clsa_data::decode_file(&args.image, &clsa_data::Limits::default())?;
     let plan = &config.views;
     let names = ["key".to_owned()].into_iter();
     let names = names.chain((0..plan.weak.len()).map(|i| format!("weak {i}")));
