@@ -26,8 +26,7 @@ pub(super) enum Entry {
 }
 
 /// The tensors of the state dictionary: the object itself, what it has under one of [`KEYS`], or under another key where there is
-/// no second one. What is beside them and is no
-/// tensor is left out, unless its name is that of a network's tensor.
+/// no second one. What is beside them and is no tensor is left out, unless its name is that of a network's tensor.
 pub(super) fn state_dict(
     pickle: &Pickle,
     keyed: &HashMap<i128, StridedView>,
@@ -92,11 +91,10 @@ fn nested<'a>(pickle: &'a Pickle, entries: &[(Id, Id)]) -> Option<&'a Vec<(Id, I
 
 /// The only dictionary that has tensors under names of several parts, as `bn1.weight` is one.
 fn the_only<'a>(pickle: &'a Pickle, entries: &[(Id, Id)]) -> Option<&'a Vec<(Id, Id)>> {
-    let is_tensor = |value| matches!(pickle.get(value), Object::Tensor(_) | Object::TensorKey(_) | Object::Unusual(_));
     let is_weight = |&(key, value): &(Id, Id)| {
-        matches!(pickle.get(key), Object::Text(name) if name.contains('.')) && is_tensor(value)
+        matches!(pickle.get(key), Object::Text(name) if name.contains('.')) && is_tensor(pickle.get(value))
     };
-    if entries.iter().any(|&(_, value)| is_tensor(value)) {
+    if entries.iter().any(|&(_, value)| is_tensor(pickle.get(value))) {
         return None;
     }
     let mut found = entries.iter().filter_map(|&(_, value)| match pickle.get(value) {
@@ -109,11 +107,14 @@ fn the_only<'a>(pickle: &'a Pickle, entries: &[(Id, Id)]) -> Option<&'a Vec<(Id,
 fn has_tensors(pickle: &Pickle, entries: &[(Id, Id)], depth: usize) -> bool {
     depth > 0
         && entries.iter().any(|&(key, value)| match pickle.get(value) {
-            Object::Tensor(_) | Object::TensorKey(_) | Object::Unusual(_) => true,
             Object::Dict(inner) => {
                 matches!(pickle.get(key), Object::Text(key) if KEYS.contains(&key.as_str()))
                     && has_tensors(pickle, inner, depth - 1)
             }
-            _ => false,
+            value => is_tensor(value),
         })
+}
+
+fn is_tensor(object: &Object) -> bool {
+    matches!(object, Object::Tensor(_) | Object::TensorKey(_) | Object::Unusual(_))
 }
