@@ -116,7 +116,9 @@ fn build(parser: &str) -> Result<PathBuf, String> {
     build.args(["--bin", parser, "--target-dir"]).arg(&folder).env("RUSTFLAGS", COVERAGE);
     match code(&mut build)? {
         0 => Ok(folder.join(host).join("release").join(parser)),
-        _ => Err(format!("the fuzz target {parser} did not build; it needs a C++ compiler")),
+        _ => {
+            Err(format!("the fuzz target {parser} did not build, as said above; among what it needs is a C++ compiler"))
+        }
     }
 }
 
