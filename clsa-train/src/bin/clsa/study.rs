@@ -81,42 +81,26 @@ pub fn run(args: Args) -> Result<(), Failure> {
         output::check("--figures", path)?;
         kept = Some(FiguresFile::read(path)?);
     }
-    let mut figures = Figures::new(&study);
     let count = study.variants.len() * args.seeds as usize;
-    let (begun, mut longest, mut has_ended) = (Instant::now(), Duration::ZERO, false);
+    let mut figures = Figures::new(&study);
+    let mut trainings = Trainings {
+        args: &args,
+        study: &study,
+        images,
+        runs,
+        kept,
+        start: Instant::now(),
+        longest: Duration::ZERO,
+        has_ended: false,
+    };
     for seed in args.first_seed..args.first_seed + args.seeds {
         for variant in &study.variants {
-            let configuration = study.digest(variant)?;
-            let known =
-                kept.as_ref().map(|kept| kept.find(&variant.name, seed, &configuration, &images)).transpose()?;
-            let top1 = if let Some(top1) = known.flatten() {
-                top1
-            } else {
-                let folder = runs.join(format!("{}-{seed}", variant.name));
-                let mut trained = is_trained(&study, variant, seed, &folder, &images)?;
-                let fits = |seconds| begun.elapsed() + longest < Duration::from_secs(seconds);
-                if !trained && !has_ended && args.seconds.is_none_or(fits) {
-                    say!("{}, seed {seed}: {} of {count}", variant.name, figures.count() + 1);
-                    let start = Instant::now();
-                    train(&args, &study, variant, seed, &folder)?;
-                    longest = longest.max(start.elapsed());
-                    trained = is_trained(&study, variant, seed, &folder, &images)?;
-                }
-                if !trained {
-                    // It was asked to stop, or has no time left; there may be figures of what follows.
-                    has_ended = true;
-                    continue;
-                }
-                let top1 = top1(&RunFolder::open(&folder)?)?;
-                if let Some(kept) = &mut kept {
-                    let (variant, images) = (variant.name.clone(), images.names_sha256.clone());
-                    kept.add(Figure { variant, seed, top1, configuration, images })?;
-                }
-                top1
-            };
-            figures.add(&variant.name, seed, top1);
-            clsa_files::write_whole(&table, page::of(&args.study, &study, &figures).as_bytes())
-                .with_context(|| table.display().to_string())?;
+            let place = format!("{} of {count}", figures.count() + 1);
+            if let Some(top1) = trainings.top1(variant, seed, &place)? {
+                figures.add(&variant.name, seed, top1);
+                clsa_files::write_whole(&table, page::of(&args.study, &study, &figures).as_bytes())
+                    .with_context(|| table.display().to_string())?;
+            }
         }
     }
     if figures.count() < count {
@@ -130,6 +114,59 @@ fn first_config_file(folder: &Path) -> PathBuf {
     let mut name = folder.as_os_str().to_owned();
     name.push(".toml");
     name.into()
+}
+
+/// The trainings of a study.
+struct Trainings<'a> {
+    args: &'a Args,
+    study: &'a Study,
+    /// What all are trained on.
+    images: DataIdentity,
+    /// The folder of the runs.
+    runs: PathBuf,
+    /// The figures that are known without a run.
+    kept: Option<FiguresFile>,
+    start: Instant,
+    /// What the longest training took.
+    longest: Duration,
+    /// It was asked to stop, or has no time for another training.
+    has_ended: bool,
+}
+
+impl Trainings<'_> {
+    /// The accuracy of a variant with a seed, percent: that of the file of figures, or of its run, which is trained where there is
+    /// time for it. None where there is not; there may be figures of what follows.
+    fn top1(&mut self, variant: &Variant, seed: u64, place: &str) -> Result<Option<f64>, Failure> {
+        let configuration = self.study.digest(variant)?;
+        if let Some(kept) = &self.kept
+            && let Some(top1) = kept.find(&variant.name, seed, &configuration, &self.images)?
+        {
+            return Ok(Some(top1));
+        }
+        let folder = self.runs.join(format!("{}-{seed}", variant.name));
+        let is_trained = || is_trained(self.study, variant, seed, &folder, &self.images);
+        let fits = |seconds| self.start.elapsed() + self.longest < Duration::from_secs(seconds);
+        if !is_trained()? {
+            if self.has_ended || !self.args.seconds.is_none_or(fits) {
+                self.has_ended = true;
+                return Ok(None);
+            }
+            say!("{}, seed {seed}: {place}", variant.name);
+            let start = Instant::now();
+            train(self.args, self.study, variant, seed, &folder)?;
+            self.longest = self.longest.max(start.elapsed());
+            if !is_trained()? {
+                self.has_ended = true;
+                return Ok(None);
+            }
+        }
+        let top1 = top1(&RunFolder::open(&folder)?)?;
+        if let Some(kept) = &mut self.kept {
+            let (variant, images) = (variant.name.clone(), self.images.names_sha256.clone());
+            kept.add(Figure { variant, seed, top1, configuration, images })?;
+        }
+        Ok(Some(top1))
+    }
 }
 
 /// Whether a variant is trained with a seed; refuses a run of something else, or on other images.
