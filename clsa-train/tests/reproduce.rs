@@ -33,10 +33,10 @@ fn the_page_holds_every_run_beside_what_was_published() {
     let runs = folder.path().join("runs");
     run(&runs.join("b"), "moco-cifar10", &["train.seed=1", "train.stop_epoch=5"], &[(0, 20.0), (1, 32.9), (5, 41.0)]);
     run(&runs.join("a"), "moco-cifar10", &["compute.precision=bf16"], &[(0, 21.0), (1, 30.4)]);
-    run(&runs.join("c"), "clsa-cifar10", &[], &[(1, 35.0)]);
+    run(&folder.path().join("kept/c"), "clsa-cifar10", &[], &[(1, 35.0)]);
     run(&runs.join("other"), "moco-cifar10", &["optim.lr=0.3"], &[(1, 99.0)]);
     fs::create_dir(folder.path().join("docs")).unwrap();
-    reproduce(folder.path(), &["--table"]).success();
+    reproduce(folder.path(), &["--table", "--runs", "runs", "--runs", "kept"]).success();
     let page = fs::read_to_string(folder.path().join("docs/RESULTS.md")).unwrap();
     for line in [
         "## moco-cifar10",
@@ -67,7 +67,7 @@ fn wrong_requests_name_what_to_do() {
     assert!(text.contains("--runs runs"), "{text}");
     fs::create_dir(folder.path().join("runs")).unwrap();
     let text = error(reproduce(folder.path(), &["--table", "results.md"]), 2);
-    assert!(text.contains("no run in this folder follows an experiment"), "{text}");
+    assert!(text.contains("--runs runs: no run there follows an experiment"), "{text}");
     run(&folder.path().join("runs/moco-cifar10-0"), "moco-cifar10", &["optim.lr=0.3"], &[]);
     let text = error(reproduce(folder.path(), &["moco-cifar10"]), 2);
     assert!(text.contains("does not follow moco-cifar10; name another folder"), "{text}");

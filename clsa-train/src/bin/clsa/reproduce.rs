@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
   clsa reproduce moco-cifar10 --data imagefolder:/data/cifar10 --until-epoch 20
   clsa reproduce moco-cifar10 --until-epoch 0
   clsa reproduce imagenet-single-200 --data imagefolder:/data/imagenet --device cuda --precision bf16
-  clsa reproduce --table")]
+  clsa reproduce --table
+  clsa reproduce --table --runs runs --runs docs/runs")]
 pub struct Args {
     /// The experiment
     #[arg(required_unless_present = "table", value_parser = names())]
@@ -51,9 +52,10 @@ pub struct Args {
     /// Writes a page with the figures of all runs that follow an experiment, in place of training [default: docs/RESULTS.md]
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/RESULTS.md", conflicts_with = "name")]
     table: Option<PathBuf>,
-    /// With --table: the folder of the runs
+    /// With --table: a folder of runs, or of what is kept of them (config.toml, metrics.jsonl and evaluation.json); may be given several
+    /// times
     #[arg(long, value_name = "FOLDER", default_value = "runs", requires = "table")]
-    runs: PathBuf,
+    runs: Vec<PathBuf>,
 }
 
 /// The names of the recipes, each with its images.

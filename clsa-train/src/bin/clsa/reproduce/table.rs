@@ -9,7 +9,7 @@ use anyhow::Context;
 use clsa_model::Precision;
 use clsa_run::{AccuracyRecord, Config, Metrics, Recipe, RecipeMeasure, RunFolder};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A run that follows a recipe.
 struct RecipeRun {
@@ -18,12 +18,13 @@ struct RecipeRun {
     run: RunFolder,
 }
 
-/// Writes the page from the runs in a folder.
-pub fn write(runs: &Path, file: &Path) -> Result<(), Failure> {
+/// Writes the page from the runs in some folders.
+pub fn write(folders: &[PathBuf], file: &Path) -> Result<(), Failure> {
     output::check("--table", file)?;
-    let found = found(runs)?;
+    let found = found(folders)?;
     if found.is_empty() {
-        return Err(request(format!("--runs {}: no run in this folder follows an experiment", runs.display())));
+        let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        return Err(request(format!("--runs {}: no run there follows an experiment", names.join(", "))));
     }
     let page = page(&found)?;
     clsa_files::write_whole(file, page.as_bytes()).with_context(|| file.display().to_string())?;
@@ -32,10 +33,15 @@ pub fn write(runs: &Path, file: &Path) -> Result<(), Failure> {
 }
 
 /// The runs by recipe, in the order of the table of recipes, then by seed.
-fn found(runs: &Path) -> Result<Vec<(Recipe, Vec<RecipeRun>)>, Failure> {
-    let entries = std::fs::read_dir(runs).map_err(|error| request(format!("--runs {}: {error}", runs.display())))?;
+fn found(folders: &[PathBuf]) -> Result<Vec<(Recipe, Vec<RecipeRun>)>, Failure> {
+    let mut paths = BTreeSet::new();
+    for folder in folders {
+        let entries =
+            std::fs::read_dir(folder).map_err(|error| request(format!("--runs {}: {error}", folder.display())))?;
+        paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+    }
     let mut all = Vec::new();
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+    for path in paths {
         let run = RunFolder::at(&path);
         if !run.config_file().is_file() {
             continue;
