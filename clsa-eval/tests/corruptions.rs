@@ -34,7 +34,7 @@ fn evaluate(cache: &Path, settings: Settings, observer: &dyn Observer) -> Evalua
     check(&[&Knn, &Corruptions], &data, &settings).unwrap();
     let (trained, untrained) = (encoder(7), encoder(0));
     let cache = cache.to_owned();
-    let config = WorkbenchConfig { trained: &trained, untrained: &untrained, data, transform, settings, cache };
+    let config = WorkbenchConfig { trained: &trained, untrained: Some(&untrained), data, transform, settings, cache };
     let bench = Workbench::new(config, observer).unwrap();
     let mut evaluation = bench.evaluation("encoder.safetensors", "procedural");
     for protocol in [&Knn as &dyn Protocol, &Corruptions] {

@@ -91,7 +91,7 @@ fn evaluate(cache: &Path, settings: Settings) -> Evaluation {
     check(&[&Knn, &NearestMean], &data, &settings).unwrap();
     let (trained, untrained) = (encoder(7), encoder(0));
     let cache = cache.to_owned();
-    let config = WorkbenchConfig { trained: &trained, untrained: &untrained, data, transform, settings, cache };
+    let config = WorkbenchConfig { trained: &trained, untrained: Some(&untrained), data, transform, settings, cache };
     let bench = Workbench::new(config, &Silent).unwrap();
     let mut evaluation = bench.evaluation("checkpoints/step-00000001.safetensors", &source.to_string());
     for protocol in [&Knn as &dyn Protocol, &NearestMean] {

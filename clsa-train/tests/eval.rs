@@ -106,6 +106,31 @@ fn without_options_the_newest_run_is_evaluated_beside_its_baselines() {
 }
 
 #[test]
+fn the_trained_encoder_can_be_evaluated_without_baselines() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&folder.path().join("runs/one"), &model());
+    let protocols = "knn,linear-features,linear,corruptions,finetune,retrieval";
+    let args = ["--protocol", protocols, "--epochs", "1", "--k", "5", "--corruption-images", "4", "--trained-only"];
+    let (code, stdout, stderr) = eval(folder.path(), &args);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!stdout.contains("untrained") && !stdout.contains("raw pixels") && stdout.contains("chance"), "{stdout}");
+    let evaluation = Evaluation::read(&folder.path().join("runs/one/eval.json")).unwrap();
+    assert!(evaluation.protocols.len() >= 6, "{stdout}");
+    for protocol in &evaluation.protocols {
+        let encoders: Vec<EncoderKind> = protocol.results.iter().map(|result| result.encoder).collect();
+        let wanted: &[_] = match protocol.name() {
+            "retrieval" => &[EncoderKind::Trained, EncoderKind::Chance],
+            _ => &[EncoderKind::Trained],
+        };
+        assert_eq!(encoders, wanted, "{}", protocol.protocol);
+    }
+    Command::cargo_bin("clsa").unwrap().current_dir(folder.path()).arg("report").assert().success();
+    let (code, stdout, stderr) = eval(folder.path(), &["--protocol", "knn", "--k", "5"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("untrained") && stdout.contains("raw pixels"), "{stdout}");
+}
+
+#[test]
 fn figures_are_written_though_nobody_reads_the_table() {
     let folder = tempfile::tempdir().unwrap();
     run(&folder.path().join("runs/one"), &model());

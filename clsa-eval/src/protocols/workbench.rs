@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 pub struct WorkbenchConfig<'a> {
     /// The encoder that is evaluated.
     pub trained: &'a Encoder,
-    /// One of the same shape that was not trained.
-    pub untrained: &'a Encoder,
+    /// One of the same shape that was not trained; without it the trained one stands alone beside chance, and raw pixels are left out
+    /// too.
+    pub untrained: Option<&'a Encoder>,
     /// The images.
     pub data: EvalData,
     /// How test images are cut, and all are normalized.
@@ -54,7 +55,7 @@ pub struct WorkbenchConfig<'a> {
 /// # let cache = folder.path().to_owned();
 /// let (trained, untrained) = (encoder(1)?, encoder(0)?);
 /// let transform = CenterCrop::new(16, 16);
-/// let config = WorkbenchConfig { trained: &trained, untrained: &untrained, data, transform, settings, cache };
+/// let config = WorkbenchConfig { trained: &trained, untrained: Some(&untrained), data, transform, settings, cache };
 /// let bench = Workbench::new(config, &Silent)?;
 /// let mut evaluation = bench.evaluation("encoder.safetensors", &source.to_string());
 /// evaluation.protocols.push(bench.run(knn)?.result);
@@ -63,7 +64,8 @@ pub struct WorkbenchConfig<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Workbench<'a> {
-    encoders: [ComparedEncoder<'a>; 2],
+    /// The trained one is the first.
+    encoders: Vec<ComparedEncoder<'a>>,
     data: EvalData,
     train_sha256: String,
     test_sha256: Option<String>,
@@ -101,10 +103,14 @@ impl<'a> Workbench<'a> {
         let compared = |kind, encoder| -> Result<ComparedEncoder<'a>, EvalError> {
             Ok(ComparedEncoder { kind, encoder, sha256: encoder_hash(encoder)? })
         };
+        let mut encoders = vec![compared(EncoderKind::Trained, trained)?];
+        if let Some(untrained) = untrained {
+            encoders.push(compared(EncoderKind::Untrained, untrained)?);
+        }
         Ok(Self {
             train_sha256: hash("training", data.train().as_ref())?,
             test_sha256: data.test().ok().map(|test| hash("test", test.as_ref())).transpose()?,
-            encoders: [compared(EncoderKind::Trained, trained)?, compared(EncoderKind::Untrained, untrained)?],
+            encoders,
             data,
             transform,
             settings,
@@ -137,9 +143,14 @@ impl<'a> Workbench<'a> {
         }
     }
 
-    /// The trained and the untrained encoder.
-    pub fn encoders(&self) -> &[ComparedEncoder<'a>; 2] {
+    /// The trained encoder and, where it is compared with, the untrained one.
+    pub fn encoders(&self) -> &[ComparedEncoder<'a>] {
         &self.encoders
+    }
+
+    /// Whether the trained encoder is compared with the untrained one and raw pixels.
+    pub(super) fn has_baselines(&self) -> bool {
+        self.encoders.len() > 1
     }
 
     /// The images.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 const RAW_SIDE: u32 = 32;
 
 impl Workbench<'_> {
-    /// Features of center crops by both encoders, and raw pixels, in the order of [`EncoderKind::ALL`].
+    /// Features of center crops by the encoders and, where there are two, raw pixels, in the order of [`EncoderKind::ALL`].
     ///
     /// # Errors
     /// An image cannot be read, an encoder fails, or the folder of features cannot be written.
@@ -97,6 +97,9 @@ impl Workbench<'_> {
                 };
                 crops.features(&self.feature_folder(), &format!("{split}, {}", compared.kind), self.observer())
             })?);
+        }
+        if !self.has_baselines() {
+            return Ok(sets);
         }
         let side = self.raw_side();
         sets.push(self.both_splits(EncoderKind::RawPixels, |split, images, sha256| {

@@ -271,7 +271,7 @@ fn features_that_an_evaluation_has_cached_are_used_and_change_nothing() {
     let splits = source.open_splits(Limits::default()).unwrap();
     let bench = WorkbenchConfig {
         trained: &trained,
-        untrained: &untrained,
+        untrained: Some(&untrained),
         data: EvalData::new(splits.train, splits.test.ok()),
         transform,
         settings: Settings::default(),

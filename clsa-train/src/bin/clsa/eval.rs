@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 /// Evaluate a run or a weight file; without options the newest run in ./runs.
 ///
-/// The trained encoder stands beside the untrained one, raw pixels and chance. The figures are printed and written to
+/// The trained encoder stands beside the untrained one, raw pixels (unless --trained-only) and chance. The figures are printed and written to
 /// eval.json in the run (eval-NAME.json for other images than the run's), or to WEIGHTS.eval.json in the current folder.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -36,7 +36,7 @@ use std::path::PathBuf;
   clsa eval --run runs/demo --protocol voc07 --data voc2007:/data/VOCdevkit
   clsa eval --run runs/demo --protocol knn,corruptions --corruption-images 500
   clsa eval --run runs/demo --protocol retrieval --data flat:/data/photographs
-  clsa eval --weights resnet50.pth --data imagefolder:/data/imagenet --protocol knn,linear --epochs 10")]
+  clsa eval --weights resnet50.pth --data imagefolder:/data/imagenet --protocol linear --epochs 10 --trained-only")]
 pub struct Args {
     #[command(flatten)]
     encoder: EncoderArgs,
@@ -53,6 +53,9 @@ pub struct Args {
     stage: Option<String>,
     #[command(flatten)]
     settings: SettingOptions,
+    /// Evaluate only the trained encoder: the untrained one and raw pixels often take as long again
+    #[arg(long)]
+    trained_only: bool,
     /// Print the figures of each class too; eval.json has them always
     #[arg(long)]
     per_class: bool,
@@ -108,10 +111,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let trained = subject.trained(&device)?;
     let data = open(&source, &protocols, &settings)?;
-    let untrained = subject.untrained(&device)?;
+    let untrained = if args.trained_only { None } else { Some(subject.untrained(&device)?) };
     let config = WorkbenchConfig {
         trained: &trained,
-        untrained: &untrained,
+        untrained: untrained.as_ref(),
         data,
         transform: subject.transform,
         settings,

@@ -74,7 +74,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     train(&args, &recipe, &folder)?;
     let run = RunFolder::open(&folder)?;
     if recipe.measure == RecipeMeasure::Linear && is_trained(&run)? {
-        let linear = ["--protocol", "linear", "--device", &args.device].map(OsString::from);
+        let linear = ["--trained-only", "--protocol", "linear", "--device", &args.device].map(OsString::from);
         eval::run(parsed("eval", &linear, &[("--run", folder.as_os_str().into())])?)?;
     }
     report(&recipe, &run)
