@@ -8,7 +8,6 @@ mod folder;
 mod label_free;
 mod locked_run;
 mod metrics;
-mod metrics_csv;
 mod recipe;
 mod schedule;
 mod study;

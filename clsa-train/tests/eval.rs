@@ -285,6 +285,7 @@ fn help_shows_an_example_and_every_protocol_with_its_settings() {
     let (code, stdout, _) = eval(folder.path(), &["--help"]);
     assert_eq!(code, 0);
     assert!(stdout.contains("clsa eval --run runs/demo"), "{stdout}");
+    assert!(stdout.contains("knn, corruptions: k and temperature of a publication"), "{stdout}");
     for protocol in clsa_eval::protocols::PROTOCOLS {
         assert!(stdout.contains(&format!("- {}:", protocol.name())), "{stdout}");
         for setting in protocol.settings() {

@@ -35,7 +35,18 @@ impl SettingOptions {
 /// A setting, with what it means to each protocol that reads it.
 struct SettingOption {
     setting: Setting,
-    help: String,
+    /// Each meaning, with the protocols that give it this one, and none for features.
+    meanings: Vec<(&'static str, Vec<&'static str>)>,
+}
+
+impl SettingOption {
+    fn help(&self) -> String {
+        let of = |(about, protocols): &(&str, Vec<&str>)| match protocols.join(", ") {
+            names if names.is_empty() => (*about).to_owned(),
+            names => format!("{names}: {about}"),
+        };
+        self.meanings.iter().map(of).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// All settings, each once.
@@ -44,10 +55,14 @@ fn options() -> Vec<SettingOption> {
     let of_protocols = PROTOCOLS.into_iter().map(|protocol| (Some(protocol.name()), protocol.settings()));
     for (protocol, settings) in [(None, &TEST_IMAGES[..])].into_iter().chain(of_protocols) {
         for setting in settings {
-            let help = protocol.map_or_else(|| setting.about.to_owned(), |name| format!("{name}: {}", setting.about));
-            match options.iter_mut().find(|option| option.setting.name == setting.name) {
-                Some(known) => known.help += &format!("; {help}"),
-                None => options.push(SettingOption { setting: *setting, help }),
+            let protocol = Vec::from_iter(protocol);
+            let Some(known) = options.iter_mut().find(|option| option.setting.name == setting.name) else {
+                options.push(SettingOption { setting: *setting, meanings: vec![(setting.about, protocol)] });
+                continue;
+            };
+            match known.meanings.iter_mut().find(|(about, _)| *about == setting.about) {
+                Some((_, protocols)) => protocols.extend(protocol),
+                None => known.meanings.push((setting.about, protocol)),
             }
         }
     }
@@ -56,9 +71,9 @@ fn options() -> Vec<SettingOption> {
 
 impl clap::Args for SettingOptions {
     fn augment_args(command: Command) -> Command {
-        let args = options().into_iter().map(|SettingOption { setting, help }| {
-            let Setting { name, kind, placeholder, .. } = setting;
-            let arg = Arg::new(name).long(name).value_name(placeholder).help(help);
+        let args = options().into_iter().map(|option| {
+            let Setting { name, kind, placeholder, .. } = option.setting;
+            let arg = Arg::new(name).long(name).value_name(placeholder).help(option.help());
             // The name that this option had in the beginning.
             let arg = if name == "neighbors" { arg.alias("neighbours") } else { arg };
             let arg = arg.value_parser(move |text: &str| kind.parse(text));
