@@ -4,6 +4,7 @@
 use crate::device::{Cuda, CudaBuffer};
 use crate::driver_error::driver;
 use crate::error::{GpuError, Result};
+use crate::tensor::write_any;
 use crate::{Buffer, Element, Ops};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
 use candle_core::{DType, Device, Tensor};
@@ -146,6 +147,24 @@ impl Upload {
         let tensor = unsafe { Tensor::empty(shape, DType::F32, &self.feeder.device)? };
         self.feeder.ops.expand_bytes(&self.memory, tables, &tensor)?;
         Ok(tensor.permute((0, 3, 1, 2))?)
+    }
+
+    /// The bytes of the images as they are, (N, side, side, 3).
+    ///
+    /// # Errors
+    /// The driver fails.
+    #[allow(unsafe_code)]
+    pub fn to_bytes(&self) -> Result<Tensor> {
+        let stream = self.feeder.ops.gpu().stream();
+        stream.wait(&self.copied).map_err(driver("cuStreamWaitEvent"))?;
+        let shape = (self.images, self.side, self.side, 3);
+        // SAFETY: every element is written by the copy before anything reads it.
+        let bytes = unsafe { Tensor::empty(shape, DType::U8, &self.feeder.device)? };
+        let to = write_any(self.feeder.ops.gpu(), "the bytes of images", &bytes)?;
+        // SAFETY: both memories have a byte for each element, and all that follows on the stream comes after the copy.
+        unsafe { result::memcpy_dtod_async(to, self.memory.address(), bytes.elem_count(), stream.cu_stream()) }
+            .map_err(driver("cuMemcpyDtoDAsync"))?;
+        Ok(bytes)
     }
 }
 

@@ -55,14 +55,14 @@ pub(crate) fn read_any<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tensor) 
     }
 }
 
-/// The same, to be written. Every tensor that shares the storage sees the change.
-#[cfg(feature = "nccl")]
+/// The address of a contiguous tensor's first element, to be written, of any such type. Every tensor that shares the storage sees the change.
+#[cfg(feature = "cuda")]
 pub(crate) fn write_any<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tensor) -> Result<u64> {
     contiguous_of_any_type(operand, tensor)?;
     first_to_write(gpu, operand, tensor)
 }
 
-#[cfg(feature = "nccl")]
+#[cfg(feature = "cuda")]
 fn contiguous_of_any_type(operand: &'static str, tensor: &Tensor) -> Result<()> {
     if tensor.is_contiguous() { Ok(()) } else { Err(unsupported(format!("{operand} must be contiguous"))) }
 }

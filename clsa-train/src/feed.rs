@@ -1,6 +1,7 @@
 //! How the views of a batch come to the encoders: on the CPU as tensors of what the loader wrote, on a GPU as bytes that are
 //! copied while it still works on the batch before.
 
+use crate::image_bytes::ImageBytes;
 use crate::method::Views;
 use crate::view_batch::{Pixels, ViewBatch, sorted};
 use candle_core::{Device, Tensor};
@@ -85,6 +86,18 @@ impl Feed {
         };
         Ok(sorted(plan, tensors?))
     }
+
+    /// The first so many views as bytes, where they come as such.
+    pub fn bytes(&self, fed: &Fed, views: usize) -> candle_core::Result<Vec<ImageBytes>> {
+        match self {
+            Self::Host => {
+                let _ = (fed, views);
+                Ok(Vec::new())
+            }
+            #[cfg(feature = "cuda")]
+            Self::Gpu(gpu) => gpu.bytes(fed.uploads.iter().take(views)),
+        }
+    }
 }
 
 impl std::fmt::Debug for Feed {
@@ -106,7 +119,7 @@ fn host_tensor(pixels: &Pixels, samples: usize, side: usize, device: &Device) ->
 
 #[cfg(feature = "cuda")]
 mod gpu {
-    use super::{Pixels, Tensor, ViewBatch, ViewPlan};
+    use super::{ImageBytes, Pixels, Tensor, ViewBatch, ViewPlan};
     use candle_core::{Device, Error};
     use clsa_cuda::{Feeder, Upload};
     use clsa_data::Batch;
@@ -154,6 +167,13 @@ mod gpu {
                 .zip(&self.tables)
                 .map(|(upload, table)| upload.to_tensor(table).map_err(Error::wrap))
                 .collect()
+        }
+
+        pub fn bytes<'a>(&self, uploads: impl Iterator<Item = &'a Upload>) -> candle_core::Result<Vec<ImageBytes>> {
+            let bytes = |(upload, tables): (&Upload, &Tensor)| {
+                Ok(ImageBytes { pixels: upload.to_bytes().map_err(Error::wrap)?, tables: tables.clone() })
+            };
+            uploads.zip(&self.tables).map(bytes).collect()
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::agreement::{gather_bytes, gather_numbers};
 use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::gradient_buckets::GradientBuckets;
+use crate::image_bytes::ImageBytes;
 use crate::losses::{self, Loss, LossQuery, StepReport};
 use crate::optimizer::Optimizer;
 use crate::shuffle_bn::Shuffle;
@@ -22,6 +23,9 @@ pub struct Views {
     pub weak: Vec<Tensor>,
     /// The strong views; none for MoCo v2.
     pub strong: Vec<Tensor>,
+    /// The key view and, for symmetric losses, the first weak view as bytes: what ranks then exchange for ShuffleBN. None: they exchange the
+    /// numbers above.
+    pub bytes: Vec<ImageBytes>,
 }
 
 /// Everything that training changes: both encoders, bank and optimizer.
@@ -96,9 +100,9 @@ impl Clsa {
         // ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN. No query depends on
         // them, so that they come first, while no activations are kept.
         self.pair.update_key()?;
-        let mut keys = vec![Keys { view: "key view", rows: self.keys(&views.key)? }];
+        let mut keys = vec![Keys { view: "key view", rows: self.keys(&views.key, views.bytes.first())? }];
         if self.method.symmetric {
-            keys.push(Keys { view: "weak view 0", rows: self.keys(first_weak)? });
+            keys.push(Keys { view: "weak view 0", rows: self.keys(first_weak, views.bytes.get(1))? });
         }
         // Queries, their losses and the backward pass; the mean of the gradients over the ranks.
         let mut gradients = std::mem::take(&mut self.gradients);
@@ -233,16 +237,20 @@ impl Clsa {
         Ok(Query { view, pass: self.pair.query.forward(images)? })
     }
 
-    /// The keys (world_size * N, dim) of all ranks in order, embedded by ξ from the shuffled global batch.
-    fn keys(&self, images: &Tensor) -> Result<Tensor> {
+    /// The keys (world_size * N, dim) of all ranks in order, embedded by ξ from the shuffled global batch, which travels as bytes
+    /// where there are some.
+    fn keys(&self, images: &Tensor, bytes: Option<&ImageBytes>) -> Result<Tensor> {
         let encoder: &Encoder = &self.pair.key;
         let world = self.communicator.world_size();
         let keys = if world * self.parts * encoder.compute().bn_splits > 1 {
             let n = images.dim(0)?;
             let shuffle = Shuffle::new(world * n, self.seed, self.steps);
-            // Rows are moved where they are contiguous: the loader's images are channels-last in memory.
-            let rows = images.permute((0, 2, 3, 1))?.contiguous()?;
-            let shuffled = self.communicator.permute(&rows, &shuffle.order)?.permute((0, 3, 1, 2))?;
+            let permuted = |rows: &Tensor| self.communicator.permute(rows, &shuffle.order);
+            let shuffled = match bytes {
+                Some(bytes) => bytes.normalized(&permuted(&bytes.pixels)?)?,
+                // Rows are moved where they are contiguous: the loader's images are channels-last in memory.
+                None => permuted(&images.permute((0, 2, 3, 1))?.contiguous()?)?.permute((0, 3, 1, 2))?,
+            };
             let keys = self.communicator.all_gather(&self.embed(encoder, &shuffled)?)?;
             let restore = Tensor::from_slice(&shuffle.restore, shuffle.restore.len(), images.device())?;
             keys.index_select(&restore, 0)?

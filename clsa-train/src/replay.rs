@@ -207,6 +207,7 @@ pub fn replay(
             key: view("key".to_owned(), config.key)?,
             weak: all("weak", &config.weak)?,
             strong: all("strong", &config.strong)?,
+            bytes: Vec::new(),
         };
         let report =
             clsa.step(&views, config.lr).map_err(|e| TrainError::Step { step: s as u64 + 1, source: Box::new(e) })?;

@@ -270,7 +270,10 @@ impl Trainer {
                 record_views(metrics, data, plan, self.config.train.seed, &fed.batch.samples)?;
             }
             let labels = self.probe().map(|_| fed.batch.labels.clone());
-            let views = feed.views(plan, &fed, &self.device)?;
+            let mut views = feed.views(plan, &fed, &self.device)?;
+            if communicator.world_size() > 1 {
+                views.bytes = feed.bytes(&fed, if self.config.method.symmetric { 2 } else { 1 })?;
+            }
             let data_wait_s = fed.batch.wait.as_secs_f64();
             // The memory of the batch goes back to the loader, unless the GPU may still copy from it.
             let copied = feed.is_ahead().then_some(fed);

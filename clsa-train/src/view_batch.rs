@@ -46,7 +46,7 @@ impl Pixels {
 pub(crate) fn sorted(plan: &ViewPlan, mut tensors: Vec<Tensor>) -> Views {
     let strong = tensors.split_off(1 + plan.weak.len());
     let weak = tensors.split_off(1);
-    Views { key: tensors.remove(0), weak, strong }
+    Views { key: tensors.remove(0), weak, strong, bytes: Vec::new() }
 }
 
 /// Values of a view of this side.

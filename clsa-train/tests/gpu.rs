@@ -8,7 +8,8 @@ use clsa_model::{Arch, Backend, Compute, Encoder, EngineKind, Gradients, Mode, M
 use clsa_run::{AccuracyRecord, Config, LockedRun, MethodConfig, OptimConfig, Resumption, StepRecord};
 use clsa_train::replay::{Case, Trajectory, replay};
 use clsa_train::{
-    Clsa, Communicator, Datasets, Observer, Optimizer, SingleProcess, TrainError, Trainer, TrainerConfig, Views,
+    Clsa, Communicator, Datasets, ImageBytes, Observer, Optimizer, SingleProcess, TrainError, Trainer, TrainerConfig,
+    Views,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -191,7 +192,12 @@ fn clsa_of(compute: Compute, gpu: &Device, communicator: Arc<dyn Communicator>) 
 
 fn views(gpu: &Device, phase: f64) -> Views {
     let view = |side, phase| images(8, side, phase).to_dtype(DType::F32).unwrap().to_device(gpu).unwrap();
-    Views { key: view(32, phase), weak: vec![view(32, phase + 1.0)], strong: vec![view(24, phase + 2.0)] }
+    Views {
+        key: view(32, phase),
+        weak: vec![view(32, phase + 1.0)],
+        strong: vec![view(24, phase + 2.0)],
+        bytes: Vec::new(),
+    }
 }
 
 /// Every number that training changes.
@@ -244,6 +250,18 @@ fn one_rank_over_nccl_has_the_bits_of_one_process() {
         let (alone, over_nccl) = (run(Arc::new(SingleProcess)), run(Arc::new(nccl.clone())));
         assert_eq!(alone.0, over_nccl.0);
         assert!(alone.1 == over_nccl.1, "the states differ by {:e}", difference(&alone.1, &over_nccl.1));
+        let step = |as_bytes: bool| {
+            let pixels: Vec<u8> = (0..8 * 32 * 32 * 3).map(|i| (i * i % 251) as u8).collect();
+            let pixels = Tensor::from_vec(pixels, (8, 32, 32, 3), &gpu).unwrap();
+            let tables = clsa_augment::Normalize::IMAGENET.tables().concat();
+            let tables = Tensor::from_vec(tables, (3, 256), &gpu).unwrap();
+            let bytes = ImageBytes { pixels: pixels.clone(), tables };
+            let key = bytes.normalized(&pixels).unwrap();
+            let views = Views { key, bytes: Vec::from_iter(as_bytes.then_some(bytes)), ..views(&gpu, 0.0) };
+            let mut clsa = clsa_of(compute, &gpu, Arc::new(nccl.clone()));
+            (clsa.step(&views, 0.05).unwrap().loss, state(&clsa))
+        };
+        assert!(step(true) == step(false), "the images of ShuffleBN have other bits as bytes");
     }
     for device in [&gpu, &Device::Cpu] {
         let values = Tensor::arange(0f32, 5000.0, device).unwrap();
@@ -278,9 +296,9 @@ fn two_gpus_equal_one_with_two_batch_norm_groups() {
                 let mut clsa = clsa_of(compute(1), &gpu, Arc::new(nccl));
                 let part = |images: &Tensor| images.narrow(0, 4 * rank, 4).unwrap();
                 let step = |i| {
-                    let Views { key, weak, strong } = views(&gpu, f64::from(i));
+                    let Views { key, weak, strong, bytes } = views(&gpu, f64::from(i));
                     let parts = |images: Vec<Tensor>| images.iter().map(part).collect();
-                    let views = Views { key: part(&key), weak: parts(weak), strong: parts(strong) };
+                    let views = Views { key: part(&key), weak: parts(weak), strong: parts(strong), bytes };
                     clsa.step(&views, 0.05).unwrap().loss
                 };
                 let losses: Vec<f64> = (0..4).map(step).collect();
@@ -469,6 +487,11 @@ fn bytes_become_the_numbers_of_their_tables_while_others_are_copied() {
         let wrong =
             got.iter().zip(bytes.iter()).enumerate().position(|(k, (got, &byte))| *got != tables[k % 3][byte as usize]);
         assert_eq!(wrong, None, "{images} images of {side} pixels");
+        let as_bytes = ImageBytes { pixels: upload.to_bytes().unwrap(), tables: on_gpu.clone() };
+        let pixels = as_bytes.pixels.flatten_all().unwrap().to_vec1::<u8>().unwrap();
+        assert!(pixels == bytes[..pixels.len()], "{images} images of {side} pixels as bytes");
+        let again = as_bytes.normalized(&as_bytes.pixels).unwrap();
+        assert!(f64s(&again) == f64s(&tensor), "{images} images of {side} pixels, made of bytes");
     }
 }
 

@@ -144,8 +144,9 @@ fn compare_steps() {
                 let strong: Vec<Tensor> = (0..strong).map(|_| image()).collect();
                 let part = |image: &Tensor| image.narrow(0, rank * samples, samples).unwrap();
                 let parts = |images: &[Tensor]| images.iter().map(part).collect();
-                let own = Views { key: part(&key), weak: parts(&weak), strong: parts(&strong) };
-                let all = Views { key, weak, strong };
+                let bytes = Vec::new;
+                let own = Views { key: part(&key), weak: parts(&weak), strong: parts(&strong), bytes: bytes() };
+                let all = Views { key, weak, strong, bytes: bytes() };
                 let expected = alone.step(&all, 0.05).unwrap();
                 let got = shared.step(&own, 0.05).unwrap();
                 let error = (got.loss - expected.loss).abs() / expected.loss.abs();

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::{Arch, Backend, Compute, ModelConfig, MomentumPair, Precision, Stem};
 use clsa_run::{MethodConfig, OptimConfig, StrongLoss};
-use clsa_train::{Clsa, Communicator, Optimizer, SingleProcess, StepReport, TrainError, Views};
+use clsa_train::{Clsa, Communicator, ImageBytes, Optimizer, SingleProcess, StepReport, TrainError, Views};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn images(samples: usize, seed: usize) -> Tensor {
 
 fn views(samples: usize, step: usize) -> Views {
     let image = |i: usize| images(samples, 10 * step + i);
-    Views { key: image(0), weak: vec![image(1), image(2)], strong: vec![image(3)] }
+    Views { key: image(0), weak: vec![image(1), image(2)], strong: vec![image(3)], bytes: Vec::new() }
 }
 
 fn part(views: &Views, rank: usize, samples: usize) -> Views {
@@ -47,6 +47,7 @@ fn part(views: &Views, rank: usize, samples: usize) -> Views {
         key: part(&views.key),
         weak: views.weak.iter().map(part).collect(),
         strong: views.strong.iter().map(part).collect(),
+        bytes: Vec::new(),
     }
 }
 
@@ -78,6 +79,37 @@ fn two_ranks_equal_one_process_with_two_batch_norm_splits() {
 #[test]
 fn two_ranks_equal_one_process_with_two_batch_norm_splits_in_the_symmetric_variant() {
     two_ranks_equal_one_process(&MethodConfig { symmetric: true, ..method() });
+}
+
+#[test]
+fn images_that_travel_as_bytes_give_the_bits_of_numbers() {
+    for symmetric in [false, true] {
+        let method = MethodConfig { symmetric, ..method() };
+        let results = on_two_ranks(|communicator| {
+            let rank = communicator.rank();
+            let tables: Vec<f64> = (0..3 * 256).map(|i| f64::from(i % 256) / 64.0 - f64::from(i / 256)).collect();
+            let tables = Tensor::from_vec(tables, (3, 256), &Device::Cpu).unwrap();
+            let bytes = |view: usize| {
+                let byte = |i: usize| ((i * i * 31 + 977 * view + 7 * rank) % 256) as u8;
+                let pixels: Vec<u8> = (0..4 * SIDE * SIDE * 3).map(byte).collect();
+                let pixels = Tensor::from_vec(pixels, (4, SIDE, SIDE, 3), &Device::Cpu).unwrap();
+                ImageBytes { pixels, tables: tables.clone() }
+            };
+            let image = |view: usize| bytes(view).normalized(&bytes(view).pixels).unwrap();
+            let numbers = Views { key: image(0), weak: vec![image(1)], strong: vec![image(2)], bytes: Vec::new() };
+            let as_bytes = (0..if symmetric { 2 } else { 1 }).map(bytes).collect();
+            let both = Views { key: image(0), weak: vec![image(1)], strong: vec![image(2)], bytes: as_bytes };
+            let communicator = Arc::new(communicator);
+            [numbers, both].map(|views| {
+                let mut clsa = clsa(1, &method, communicator.clone());
+                let loss = clsa.step(&views, 0.05).unwrap().loss;
+                (loss, weights(&clsa), clsa.bank.rows().flatten_all().unwrap().to_vec1::<f64>().unwrap())
+            })
+        });
+        for [numbers, bytes] in results {
+            assert!(numbers == bytes, "symmetric {symmetric}: {} and {}", numbers.0, bytes.0);
+        }
+    }
 }
 
 fn two_ranks_equal_one_process(method: &MethodConfig) {
@@ -189,10 +221,11 @@ fn without_alpha_the_strong_views_leave_the_weights_alone() {
 #[test]
 fn strong_views_in_info_nce_count_as_weak_ones() {
     let ablation = MethodConfig { strong_loss: StrongLoss::InfoNce, ..method() };
-    let Views { key, mut weak, mut strong } = views(6, 0);
+    let Views { key, mut weak, mut strong, bytes } = views(6, 0);
     let ablated = clsa(1, &ablation, Arc::new(SingleProcess)).step(&views(6, 0), 0.05).unwrap();
     weak.append(&mut strong);
-    let weak_only = clsa(1, &method(), Arc::new(SingleProcess)).step(&Views { key, weak, strong }, 0.05).unwrap();
+    let weak_only =
+        clsa(1, &method(), Arc::new(SingleProcess)).step(&Views { key, weak, strong, bytes }, 0.05).unwrap();
     assert!((ablated.loss - weak_only.loss).abs() < 1e-12);
     assert_eq!(ablated.ddm, 0.0);
 }
@@ -214,8 +247,8 @@ fn the_symmetric_loss_is_both_directions() {
         };
         let (total, total_gradient, bank) = step(&symmetric, &views(6, 0));
         let (one, one_gradient, bank_of_one) = step(&plain, &views(6, 0));
-        let Views { key, weak, strong } = views(6, 0);
-        let turned = Views { key: weak[0].clone(), weak: vec![weak[1].clone(), key], strong };
+        let Views { key, weak, strong, bytes } = views(6, 0);
+        let turned = Views { key: weak[0].clone(), weak: vec![weak[1].clone(), key], strong, bytes };
         let (other, other_gradient, bank_of_other) = step(&plain, &turned);
         assert!((total.loss - one.loss - other.loss).abs() < 1e-9);
         assert!((total.ddm - one.ddm - other.ddm).abs() < 1e-9);

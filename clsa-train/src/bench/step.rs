@@ -82,7 +82,12 @@ impl StepBench {
             Tensor::randn(0f32, 1f32, (self.batch, *side, *side, 3), device)?.permute((0, 3, 1, 2))
         };
         let images = |sides: &[usize]| sides.iter().map(image).collect::<candle_core::Result<Vec<_>>>();
-        let views = Views { key: image(&self.key)?, weak: images(&self.weak)?, strong: images(&self.strong)? };
+        let views = Views {
+            key: image(&self.key)?,
+            weak: images(&self.weak)?,
+            strong: images(&self.strong)?,
+            bytes: Vec::new(),
+        };
         let times = measure(self.steps, || clsa.step(&views, 0.03).map(drop))?;
         Ok(StepTime {
             work: "step",
