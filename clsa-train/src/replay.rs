@@ -68,10 +68,10 @@ pub struct CaseConfig {
     #[serde(default)]
     pub head: HeadConfig,
     /// Whether the batch's other keys are negatives too, as in CLSA and not in MoCo.
-    #[serde(default = "yes")]
+    #[serde(default = "with_batch_negatives")]
     pub batch_negatives: bool,
     /// Groups of batch norm, of all ranks together: 1 where the case names none. What [`replay`] is to be given.
-    #[serde(default = "one")]
+    #[serde(default = "one_group")]
     pub bn_splits: usize,
     /// Momentum of the key encoder.
     pub m: f64,
@@ -95,11 +95,11 @@ pub struct CaseConfig {
     pub steps: usize,
 }
 
-fn yes() -> bool {
+fn with_batch_negatives() -> bool {
     true
 }
 
-fn one() -> usize {
+fn one_group() -> usize {
     1
 }
 

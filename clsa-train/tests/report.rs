@@ -1,26 +1,12 @@
 //! `clsa report` as a user meets it: a run pretrained, evaluated and reported by the program itself.
 
+#[path = "tiny/settings.rs"]
+mod settings;
+
 use assert_cmd::Command;
+use settings::TINY;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// A run of four steps in two epochs.
-const TINY: [&str; 14] = [
-    "--set",
-    "data.source=procedural:classes=4,train=40,test=20,side=16",
-    "--set",
-    "model.width=0.125",
-    "--set",
-    "eval={resize=16, crop=16}",
-    "--set",
-    "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}",
-    "--set",
-    "knn={every=1, k=5, train_samples=40, test_samples=20}",
-    "--set",
-    "method.bank=32",
-    "--epochs=2",
-    "--batch-size=20",
-];
 
 fn clsa(folder: &Path, args: &[&str]) -> (i32, String) {
     let output = Command::cargo_bin("clsa").unwrap().current_dir(folder).args(args).output().unwrap();

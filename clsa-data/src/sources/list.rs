@@ -10,7 +10,7 @@ use super::spec::{Argument, Spec};
 use crate::decode::Limits;
 use crate::error::{DataError, Fault};
 use crate::image_files::{ImageFiles, Labels};
-use crate::listing::{Listing, python_order};
+use crate::listing::{Listing, is_image, python_order};
 use crate::object::Opener;
 use crate::pattern::files;
 use crate::printable::printable_path;
@@ -111,7 +111,7 @@ pub fn parse(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
         let Columns { path, label, count } = match &columns {
             Some(columns) => columns,
             None => {
-                let (found, is_header) = Columns::of(&record, line)?;
+                let (found, is_header) = Columns::of(&record, line, delimiter)?;
                 let found = columns.insert(found);
                 if is_header {
                     continue;
@@ -144,20 +144,38 @@ struct Columns {
 
 impl Columns {
     /// By the first line, and whether that is a header.
-    fn of(first: &StringRecord, line: u64) -> Result<(Self, bool), String> {
+    fn of(first: &StringRecord, line: u64, delimiter: u8) -> Result<(Self, bool), String> {
         let named = |names: &[&str]| {
             first.iter().position(|name| names.iter().any(|known| name.trim().eq_ignore_ascii_case(known)))
         };
         let count = first.len();
         match (named(&PATH_COLUMNS), count) {
             (Some(path), _) => Ok((Self { path, label: named(&LABEL_COLUMNS), count }, true)),
-            (None, 1) => Ok((Self { path: 0, label: None, count }, false)),
+            (None, 1) => match other_separator(&first[0], delimiter) {
+                Some(other) => Err(format!(
+                    "line {line} has its columns separated by {other}; separate them by commas, or by tabs in a .tsv"
+                )),
+                None => Ok((Self { path: 0, label: None, count }, false)),
+            },
             (None, 2) => Ok((Self { path: 0, label: Some(1), count }, false)),
             (None, _) => {
                 Err(format!("line {line} has {count} columns: begin with a line that names two of them path and label"))
             }
         }
     }
+}
+
+/// What separates the columns of a line that was taken for one column: the line is no image's name, and what comes before the separator
+/// is one, or is what a column of paths is called.
+fn other_separator(line: &str, delimiter: u8) -> Option<&'static str> {
+    let is_path = |text: &str| {
+        let name = text.trim().trim_matches('"');
+        is_image(name) || PATH_COLUMNS.iter().any(|known| name.eq_ignore_ascii_case(known))
+    };
+    let separators = [(';', "semicolons"), ('\t', "tabs"), (',', "commas")].into_iter();
+    let mut found = separators
+        .filter(|(at, _)| *at != char::from(delimiter) && line.split_once(*at).is_some_and(|(path, _)| is_path(path)));
+    found.next().filter(|_| !is_path(line)).map(|(_, name)| name)
 }
 
 /// The classes of the training images: in the order of numbers where all are numbers, else in that of names. Empty where they have

@@ -94,6 +94,9 @@ fn tables_that_say_nothing_clear_are_refused_by_their_line() {
     for (text, reason) in [
         ("", "names no image"),
         ("path,label\n", "names no image"),
+        ("path;label\na.png;0\n", "line 1 has its columns separated by semicolons; separate them by commas"),
+        ("a.png;0\n", "line 1 has its columns separated by semicolons"),
+        ("\"a.png\"\tcat\n", "line 1 has its columns separated by tabs"),
         ("a.png,x\nb.png\n", "line 2 has 1 columns, where the first has 2"),
         ("a.png,x\nb.png,\n", "line 2 has no label"),
         ("a.png\n , \n", "line 2 has 2 columns"),
@@ -105,6 +108,8 @@ fn tables_that_say_nothing_clear_are_refused_by_their_line() {
         assert!(error.contains(reason), "{text:?}: {error}");
     }
     assert_eq!(fault("list", &root.path().join("none.csv"), Split::Train), Fault::Missing);
+    fs::write(&table, "none;1.png\n").unwrap();
+    assert_eq!(open("list", &table, Split::Train).unwrap().len(), 1, "a name with a semicolon is a name");
     fs::write(&table, "none.png\n").unwrap();
     let bad = open("list", &table, Split::Train).unwrap().image(0).unwrap_err().to_string();
     assert!(bad.contains("none.png"), "{bad}");
