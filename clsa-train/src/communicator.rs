@@ -20,6 +20,7 @@ pub trait Communicator: Send + Sync {
 
     /// This rank's part of the global batch in another order: `rows` (N, ...) are its rows of the batch as it is, and row i of the
     /// result is row `order[rank * N + i]` of all ranks' rows. `order`, a permutation of `0..world_size * N`, is the same on all ranks.
+    /// Rows are numbers, or bytes where a device takes images as such.
     ///
     /// # Errors
     /// A peer disconnected, or its tensor has another shape.
