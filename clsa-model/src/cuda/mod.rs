@@ -1,8 +1,8 @@
 //! The tape's kernels on a GPU, with activations channels last in its memory.
 //!
 //! Activations and their gradients are stored in f32 or bf16; parameters, statistics and parameter gradients are f32. Batch norm,
-//! pooling and the sum at a block's end read a convolution's output through its norm; convolutions, which are cuDNN's, ask
-//! for the normalized values, which are then kept for the weight's gradient.
+//! pooling and the sum at a block's end read a convolution's output through its norm; for convolutions, which are cuDNN's, the
+//! normalized values are made, and made again for the weight's gradient.
 
 use crate::backbone::{BatchNorm, ConvBn};
 use crate::error::Result;
@@ -43,14 +43,6 @@ impl<G: Gpu> Cuda<G> {
 
     fn packed(&self) -> MutexGuard<'_, HashMap<usize, Arc<G::Buffer>>> {
         self.packed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The values of a source, made and kept where they are only known through a norm.
-    fn values<'a>(&self, source: Source<'a, Self>) -> Result<&'a G::Buffer> {
-        match source {
-            Source::Stored(values) => Ok(values),
-            Source::Normalized(normalized) => normalized.values(self),
-        }
     }
 
     fn weight(&self, call: ConvCall<'_>) -> Result<Arc<G::Buffer>> {
@@ -122,7 +114,7 @@ impl<G: Gpu> Kernels for Cuda<G> {
 
     fn conv_forward(&self, call: ConvCall<'_>, x: Source<'_, Self>) -> Result<(G::Buffer, Norm<G>)> {
         let ConvBn { bn, .. } = call.unit;
-        let z = self.ops.convolve_forward(on_gpu(call.shape), self.values(x)?, self.weight(call)?.as_ref())?;
+        let z = self.ops.convolve_forward(on_gpu(call.shape), &*x.values(self)?, self.weight(call)?.as_ref())?;
         let area = area(output(call.shape), call.groups);
         let norm = self.ops.statistics(area, &z, tensors(bn))?;
         Ok((z, norm))
@@ -205,7 +197,7 @@ impl<G: Gpu> Kernels for Cuda<G> {
         dz: &G::Buffer,
         gradients: &mut Gradients,
     ) -> Result<()> {
-        let dw = self.ops.convolve_weight(on_gpu(call.shape), self.values(x)?, dz)?;
+        let dw = self.ops.convolve_weight(on_gpu(call.shape), &*x.values(self)?, dz)?;
         gradients.accumulate_on_device([&call.unit.conv.weight], |[sum], overwrite| {
             Ok(self.ops.add_weight_gradient(&dw, padded(call.shape.c_in), sum, overwrite)?)
         })

@@ -5,13 +5,13 @@ use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::kernels::{BatchShape, ConvShape};
 use candle_core::Tensor;
-use std::sync::OnceLock;
+use std::ops::Deref;
 
 /// The kernels of a device, in the order in which a pass needs them. Activations and their gradients are in the device's own
 /// memory and layout; features and their gradient are tensors, and parameter gradients go through [`Gradients`].
 ///
 /// A convolution's output may be read through its norm ([`Source::Normalized`]), so that it need not be stored a second time.
-/// Kernels for which that does not pay ask for the values, [`Normalized::values`].
+/// Kernels that cannot do so ask for the values, [`Source::values`].
 pub(crate) trait Kernels: Send + Sync + Sized + 'static {
     /// What configurations call them, for messages.
     const BACKEND: &'static str;
@@ -113,27 +113,38 @@ pub(crate) enum Source<'a, K: Kernels> {
     Normalized(&'a Normalized<K>),
 }
 
+impl<'a, K: Kernels> Source<'a, K> {
+    /// The values, which are made where they are known only through a norm.
+    pub fn values(self, kernels: &K) -> Result<SourceValues<'a, K>> {
+        Ok(match self {
+            Self::Stored(values) => SourceValues::Stored(values),
+            Self::Normalized(own) => SourceValues::Made(kernels.normalize(own, None)?),
+        })
+    }
+}
+
+/// The values of a source. Those that were made go when their reader is done: to make them again for the backward pass costs less than the
+/// memory that they would take until then.
+pub(crate) enum SourceValues<'a, K: Kernels> {
+    Stored(&'a K::Memory),
+    Made(K::Memory),
+}
+
+impl<K: Kernels> Deref for SourceValues<'_, K> {
+    type Target = K::Memory;
+
+    fn deref(&self) -> &K::Memory {
+        match self {
+            Self::Stored(values) => values,
+            Self::Made(values) => values,
+        }
+    }
+}
+
 /// A convolution's output with the norm, and perhaps ReLU, that its readers apply.
 pub(crate) struct Normalized<K: Kernels> {
     pub shape: BatchShape,
     pub z: K::Memory,
     pub norm: K::Norm,
     pub relu: bool,
-    /// The values, once something has asked for them.
-    values: OnceLock<K::Memory>,
-}
-
-impl<K: Kernels> Normalized<K> {
-    pub fn new(shape: BatchShape, z: K::Memory, norm: K::Norm, relu: bool) -> Self {
-        Self { shape, z, norm, relu, values: OnceLock::new() }
-    }
-
-    /// `relu?(norm(z))`, stored when it is first asked for and kept.
-    pub fn values(&self, kernels: &K) -> Result<&K::Memory> {
-        if let Some(values) = self.values.get() {
-            return Ok(values);
-        }
-        let values = kernels.normalize(self, None)?;
-        Ok(self.values.get_or_init(|| values))
-    }
 }

@@ -65,7 +65,7 @@ impl<K: Kernels> Tape<K> {
     ) -> Result<Activation> {
         BatchNorm::values_per_group(conv.groups, dims(output))?;
         let (z, norm) = self.kernels.conv_forward(conv, x.values.source())?;
-        let own = Arc::new(Normalized::new(output, z, norm, relu));
+        let own = Arc::new(Normalized { shape: output, z, norm, relu });
         let (y, residual) = match residual {
             None => (self.node(output, Values::Normalized(Arc::clone(&own))), None),
             Some(residual) => {
@@ -88,8 +88,9 @@ impl<K: Kernels> Tape<K> {
         residual: Option<&Node<K>>,
         relu: bool,
     ) -> Result<Activation> {
-        let residual = residual.map(|r| r.values.stored(&self.kernels)).transpose()?;
-        let out = self.kernels.conv_eval(conv, x.values.stored(&self.kernels)?, residual, relu)?;
+        let x = x.values.source().values(&self.kernels)?;
+        let residual = residual.map(|r| r.values.source().values(&self.kernels)).transpose()?;
+        let out = self.kernels.conv_eval(conv, &x, residual.as_deref(), relu)?;
         Ok(Activation::new(self.node(output, Values::Stored(Arc::new(out)))))
     }
 }
@@ -143,7 +144,7 @@ impl<K: Kernels> Ops for Tape<K> {
 
     fn global_avg_pool(&mut self, x: &Activation) -> Result<Tensor> {
         let x = x.get::<Node<K>>()?;
-        let features = self.kernels.global_avg_pool(x.shape, x.values.stored(&self.kernels)?)?;
+        let features = self.kernels.global_avg_pool(x.shape, &*x.values.source().values(&self.kernels)?)?;
         self.record(|| Record::GlobalAvgPool { x: x.reference() });
         Ok(features)
     }

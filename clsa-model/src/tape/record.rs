@@ -2,7 +2,6 @@
 
 use super::kernels::{Kernels, Normalized, Source};
 use crate::backbone::ConvBn;
-use crate::error::Result;
 use crate::kernels::{BatchShape, ConvShape};
 use std::sync::Arc;
 
@@ -63,13 +62,6 @@ impl<K: Kernels> Values<K> {
         match self {
             Self::Stored(values) => Source::Stored(values.as_ref()),
             Self::Normalized(own) => Source::Normalized(own),
-        }
-    }
-
-    pub fn stored(&self, kernels: &K) -> Result<&K::Memory> {
-        match self {
-            Self::Stored(values) => Ok(values.as_ref()),
-            Self::Normalized(own) => own.values(kernels),
         }
     }
 }
