@@ -38,7 +38,7 @@ pub use gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
 #[cfg(feature = "host-kernels")]
 pub use host::{Host, HostBuffer};
 #[cfg(feature = "nccl")]
-pub use nccl::{NcclGroup, NcclId};
+pub use nccl::{NcclGroup, NcclId, NcclMean};
 #[cfg(feature = "cuda")]
 pub use open::{device_count, open};
 pub use ops::{

@@ -4,8 +4,9 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaStream};
 use candle_core::{DType, Device, Tensor};
 use cudarc::nccl::result::{self, NcclError};
 use cudarc::nccl::sys;
@@ -43,13 +44,14 @@ impl NcclId {
     }
 }
 
-/// One GPU among those of a group. All calls are done on the stream of its device, in the order of the other work there; every
+/// One GPU among those of a group. Calls are done on a stream of their own, each after what the device was asked for before it; every
 /// process makes the same calls in the same order.
 pub struct NcclGroup {
     /// Used by one thread at a time, as NCCL asks.
     comm: Mutex<Handle>,
     device: Device,
     cuda: Cuda,
+    exchanges: Arc<CudaStream>,
     rank: usize,
     world_size: usize,
 }
@@ -70,11 +72,13 @@ impl NcclGroup {
         let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
         let id = sys::ncclUniqueId { internal: id.0.map(|byte| byte as c_char) };
         let mut comm = std::ptr::null_mut();
-        cuda.stream().context().bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
+        let context = cuda.stream().context();
+        context.bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
+        let exchanges = context.new_stream().map_err(driver("cuStreamCreate"))?;
         // SAFETY: the handle is written to a variable of its type; the id is NCCL's own.
         unsafe { result::comm_init_rank(&mut comm, number(world_size), id, number(rank)) }
             .map_err(nccl("ncclCommInitRank"))?;
-        Ok(Self { comm: Mutex::new(Handle(comm)), device: device.clone(), cuda, rank, world_size })
+        Ok(Self { comm: Mutex::new(Handle(comm)), device: device.clone(), cuda, exchanges, rank, world_size })
     }
 
     /// This process, 0-based.
@@ -104,24 +108,28 @@ impl NcclGroup {
         let all = self.empty(&shape, tensor.dtype())?;
         let (from, to) = (self.read(&tensor)?, self.write(&all)?);
         self.call("ncclAllGather", |comm, stream| {
-            // SAFETY: both memories are of these sizes and of this device, on whose stream the call is done.
+            // SAFETY: both memories are of these sizes and of this device, whose further work waits for the call.
             unsafe { result::all_gather(from, to, tensor.elem_count(), kind, comm, stream) }
         })?;
+        self.wait()?;
         Ok(all)
     }
 
-    /// Replaces the numbers of a contiguous tensor by their mean over the GPUs.
+    /// Begins to replace the numbers of a contiguous tensor by their mean over the GPUs, beside the device's further work.
     ///
     /// # Errors
     /// As for [`NcclGroup::all_gather`].
-    pub fn mean(&self, tensor: &Tensor) -> Result<()> {
-        let kind = kind_of(tensor)?;
-        let place = self.write(tensor)?;
+    pub fn begin_mean(&self, tensor: Tensor) -> Result<NcclMean> {
+        let kind = kind_of(&tensor)?;
+        let place = self.write(&tensor)?;
         self.call("ncclAllReduce", |comm, stream| {
             let mean = sys::ncclRedOp_t::ncclAvg;
-            // SAFETY: the memory is of this size and of this device, on whose stream the call is done.
+            // SAFETY: the memory is of this size and of this device, whose further work waits for the call before the memory can be
+            // another's, see `NcclMean::drop`.
             unsafe { result::all_reduce(place, place, tensor.elem_count(), kind, mean, comm, stream) }
-        })
+        })?;
+        let done = self.exchanges.record_event(None).map_err(driver("cuEventRecord"))?;
+        Ok(NcclMean { tensor, done, cuda: self.cuda.clone() })
     }
 
     /// Sends `to[r]` of the rows of a tensor (N, ...) to each rank r, those for rank 0 first, and gives the rows that come: `from[r]` from
@@ -154,6 +162,7 @@ impl NcclGroup {
             }
             result::group_end()
         })?;
+        self.wait()?;
         Ok(received)
     }
 
@@ -168,7 +177,7 @@ impl NcclGroup {
     }
 
     fn empty(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
-        // SAFETY: every element is written by the call that follows, before anything on the stream reads it.
+        // SAFETY: every element is written by the call that follows, before anything reads it.
         Ok(unsafe { Tensor::empty(shape, dtype, &self.device)? })
     }
 
@@ -178,16 +187,52 @@ impl NcclGroup {
         call: impl FnOnce(sys::ncclComm_t, sys::cudaStream_t) -> std::result::Result<result::NcclStatus, NcclError>,
     ) -> Result<()> {
         let comm = self.comm.lock().unwrap_or_else(PoisonError::into_inner);
-        let stream = self.cuda.stream();
-        stream.context().bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
-        call(comm.0, stream.cu_stream().cast()).map(drop).map_err(nccl(name))
+        self.exchanges.context().bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
+        self.exchanges.join(self.cuda.stream()).map_err(driver("cuStreamWaitEvent"))?;
+        let called = call(comm.0, self.exchanges.cu_stream().cast()).map(drop).map_err(nccl(name));
+        if called.is_err() {
+            // What was begun of it may still use the memories.
+            self.wait()?;
+        }
+        called
+    }
+
+    /// The device's further work comes after all calls so far.
+    fn wait(&self) -> Result<()> {
+        self.cuda.stream().join(&self.exchanges).map_err(driver("cuStreamWaitEvent"))
+    }
+}
+
+/// A mean over GPUs that is under way.
+#[must_use = "the other GPUs wait for a mean that was begun"]
+pub struct NcclMean {
+    tensor: Tensor,
+    done: CudaEvent,
+    cuda: Cuda,
+}
+
+impl NcclMean {
+    /// The mean, which the device's further work waits for; the host does not.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn wait(self) -> Result<Tensor> {
+        self.cuda.stream().wait(&self.done).map_err(driver("cuStreamWaitEvent"))?;
+        Ok(self.tensor.clone())
+    }
+}
+
+impl Drop for NcclMean {
+    fn drop(&mut self) {
+        // The memory goes back to the pool in the order of the device's stream: after the call that uses it.
+        let _ = self.cuda.stream().wait(&self.done);
     }
 }
 
 impl Drop for NcclGroup {
     fn drop(&mut self) {
         // What is under way ends first. A failure of it was or will be told elsewhere.
-        let _ = self.cuda.synchronize();
+        let _ = self.exchanges.synchronize();
         let comm = self.comm.get_mut().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the handle is not used any more.
         let _ = unsafe { result::comm_destroy(comm.0) };

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// This process and its GPU among those of a group. Clones are of the same process.
 ///
-/// All exchanges are done on the stream of the GPU, in the order of its other work, so that nothing waits for them but what needs them.
-/// Tensors of the CPU go by the GPU. A process that dies leaves the others waiting: whoever has started them is to end all.
+/// All exchanges are done on a stream of the GPU that they have for themselves, so that the mean of gradients goes on beside the backward
+/// pass; the host waits for none. Tensors of the CPU go by the GPU. A process that dies leaves the others waiting: whoever has started them is to end all.
 #[derive(Clone)]
 pub struct Nccl(Arc<Process>);
 
@@ -92,10 +92,9 @@ impl Communicator for Nccl {
     }
 
     fn begin_mean(&self, values: Tensor) -> Result<PendingMean> {
-        let mean = self.on_gpu(&values)?.contiguous()?;
-        self.0.group.mean(&mean).map_err(Error::wrap)?;
+        let mean = self.0.group.begin_mean(self.on_gpu(&values)?.contiguous()?).map_err(Error::wrap)?;
         let ranks = self.clone();
-        Ok(PendingMean::new(move || ranks.back_to(&mean, &values)))
+        Ok(PendingMean::new(move || ranks.back_to(&mean.wait().map_err(Error::wrap)?, &values)))
     }
 
     fn waited(&self) -> Duration {

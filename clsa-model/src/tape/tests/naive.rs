@@ -146,7 +146,7 @@ impl Kernels for Naive {
         let ConvBn { bn, .. } = call.unit;
         let z = match x {
             Source::Stored(values) => convolve(call, values),
-            Source::Normalized(_) => convolve(call, &*x.values(self)?),
+            Source::Normalized(_) => convolve(call, &x.values(self)?),
         };
         let n = call.groups * call.shape.c_out;
         let count = (z.len() / n) as f64;
