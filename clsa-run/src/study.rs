@@ -32,8 +32,9 @@ pub struct Variant {
     pub set: Vec<String>,
     /// What it changes later on.
     pub then: Option<Later>,
-    /// The variant that it is compared with, seed by seed.
-    pub against: Option<String>,
+    /// The variants that it is compared with, seed by seed.
+    #[serde(default)]
+    pub against: Vec<String>,
 }
 
 /// What a variant changes after some epochs; nothing that the state of a training depends on ([`Config::fixed_key`]).
@@ -191,10 +192,12 @@ impl Study {
             if self.variants[..index].iter().any(|other| other.name == variant.name) {
                 return wrong(variant, "there are two of this name; give each its own");
             }
-            if let Some(against) = &variant.against
-                && !self.variants.iter().any(|other| other.name == *against && other.name != variant.name)
-            {
-                return wrong(variant, &format!("against = {against:?} is no other variant; name one of this study"));
+            let is_another = |name: &&String| self.variants.iter().any(|v| v.name == **name && v.name != variant.name);
+            if let Some(unknown) = variant.against.iter().find(|name| !is_another(name)) {
+                return wrong(
+                    variant,
+                    &format!("against {unknown:?}: this is no other variant; name those of this study"),
+                );
             }
             let of_config = |error| StudyError::Config {
                 origin: origin.to_owned(),
@@ -245,7 +248,7 @@ mod tests {
     fn a_study_of_this_crate_can_be_trained_and_compared() {
         for (name, _) in STUDIES {
             let study = Study::load(name, &[]).unwrap();
-            assert!(study.variants.iter().any(|variant| variant.against.is_some()), "{name}");
+            assert!(study.variants.iter().any(|variant| !variant.against.is_empty()), "{name}");
         }
     }
 
@@ -254,7 +257,7 @@ mod tests {
         for (text, expected) in [
             ("[[variant]]\nname = 'a/b'", "variant a/b: name it by letters"),
             ("[[variant]]\nname = 'a'\n[[variant]]\nname = 'a'", "variant a: there are two of this name"),
-            ("[[variant]]\nname = 'a'\nagainst = 'a'", "variant a: against = \"a\" is no other variant"),
+            ("[[variant]]\nname = 'a'\nagainst = ['a']", "variant a: against \"a\": this is no other variant"),
             ("[[variant]]\nname = 'a'\nset = ['optim.lr=-1']", "variant a: optim.lr = -1"),
             ("[[variant]]\nname = 'a'\nset = ['optim.rate=1']", "variant a: optim.rate=1: unknown field"),
             (

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// Train variants of one configuration with several seeds, and compare them.
 ///
-/// A study is a TOML file: a question, a preset, what all change of it, and for each [[variant]] its name, what it changes, and the one
+/// A study is a TOML file: a question, a preset, what all change of it, and for each [[variant]] its name, what it changes, and those
 /// that it is compared with, seed by seed. Each is trained in RUNS/VARIANT-SEED, all with one seed after the other; what is trained
 /// already is kept, and what was stopped goes on. The figure is the k-NN accuracy after the last epoch, by the settings of the table
 /// [knn].

@@ -11,7 +11,7 @@ pub fn of(name: &str, study: &Study, figures: &Figures) -> String {
          Written by `cargo xtask study {name}`. All variants are of the preset `{}` with{set}\n\n\
          Figures are k-NN accuracies after training, percent, means over seeds with their 95 % intervals (Student's distribution). \
          Differences are taken seed by seed: both trainings of a pair begin with the same weights and see the images in the same order. \
-         A difference is in bold where its interval is on one side of zero; of many such rows, one in twenty would be by chance.\n\n{}",
+         A difference is in bold where its interval is on one side of zero; of many, one in twenty would be by chance.\n\n{}",
         study.question,
         study.preset,
         table(study, figures)
@@ -21,30 +21,30 @@ pub fn of(name: &str, study: &Study, figures: &Figures) -> String {
 /// A row for each variant.
 pub fn table(study: &Study, figures: &Figures) -> String {
     let mut table =
-        "| variant | what it changes | by seed | mean | compared with | difference |\n|---|---|---|--:|---|--:|\n"
-            .to_owned();
+        "| variant | what it changes | by seed | mean | difference to |\n|---|---|---|--:|---|\n".to_owned();
     for variant in &study.variants {
         let of_seeds: Vec<String> = figures.of(&variant.name).iter().map(|top1| format!("{top1:.1}")).collect();
         let mean = figures.mean(&variant.name);
-        let (against, difference) = match &variant.against {
-            Some(against) => (against.as_str(), figures.difference(&variant.name, against)),
-            None => ("", None),
-        };
+        let differences = variant.against.iter().filter_map(|against| {
+            Some(format!("{against}: {}", difference(&figures.difference(&variant.name, against)?)))
+        });
         table += &format!(
-            "| {} | {} | {} | {} | {against} | {} |\n",
+            "| {} | {} | {} | {} | {} |\n",
             variant.name,
             changes(variant),
             of_seeds.join(", "),
             mean.map_or(String::new(), |mean| format!("{:.1}{}", mean.mean, interval(&mean))),
-            difference.map_or(String::new(), |mean| {
-                // Without the sign of a zero.
-                let rounded = (mean.mean * 10.0).round() / 10.0 + 0.0;
-                let text = format!("{rounded:+.1}{}", interval(&mean));
-                if mean.is_told_from_zero() { format!("**{text}**") } else { text }
-            }),
+            differences.collect::<Vec<_>>().join(", "),
         );
     }
     table
+}
+
+fn difference(mean: &Mean) -> String {
+    // Without the sign of a zero.
+    let rounded = (mean.mean * 10.0).round() / 10.0 + 0.0;
+    let text = format!("{rounded:+.1}{}", interval(mean));
+    if mean.is_told_from_zero() { format!("**{text}**") } else { text }
 }
 
 fn interval(mean: &Mean) -> String {
