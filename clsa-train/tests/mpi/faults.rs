@@ -1,0 +1,140 @@
+//! Faults: what happens to one rank ends all, and the run goes on from its last checkpoint.
+
+use crate::runs::{on_ranks, small};
+use crate::{mpirun, program, stderr};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A training that lasts until something happens to it, once it has written a checkpoint.
+fn long(folder: &Path) -> Child {
+    let args =
+        small(2, &["--out", "run", "--epochs", "100000", "--set", "knn.every=0", "--set", "checkpoint.every_steps=3"]);
+    let child = mpirun(2)
+        .arg(program())
+        .args(&args)
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !std::fs::read_dir(folder.join("run/checkpoints")).is_ok_and(|files| files.count() > 2) {
+        assert!(start.elapsed() < Duration::from_secs(60), "the run does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+/// The processes of a run's ranks, by their number.
+fn process_of(rank: usize, folder: &Path) -> i32 {
+    let is_rank = |pid: &i32| {
+        let of = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let variables = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"].map(|name| format!("{name}={rank}"));
+        let here = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
+        here && of("environ")
+            .split(|&byte| byte == 0)
+            .any(|one| variables.iter().any(|variable| one == variable.as_bytes()))
+    };
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.into_iter().find(is_rank).expect("the rank runs")
+}
+
+fn signal(signal: &str, pid: i32) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+/// What all have said in the end, within 30 seconds.
+fn ended(child: Child) -> Output {
+    let (pid, start) = (child.id(), Instant::now());
+    let waiting = std::thread::spawn(move || child.wait_with_output().unwrap());
+    while !waiting.is_finished() {
+        if start.elapsed() > Duration::from_secs(30) {
+            signal("-KILL", pid as i32);
+            panic!("the ranks go on for more than 30 seconds");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    waiting.join().unwrap()
+}
+
+/// Whether the newest checkpoint is whole and the run goes on from it.
+fn goes_on(folder: &Path) {
+    let newest = clsa_run::RunFolder::open(&folder.join("run")).unwrap().newest_checkpoint().unwrap();
+    let step = clsa_run::Checkpoint::load(&newest).unwrap().position.step;
+    let epochs = (step / 4 + 2).to_string();
+    let resume = ["pretrain", "--resume", "run", "--threads", "1", "--epochs", &epochs].map(str::to_owned);
+    let output = on_ranks(2, &resume, folder);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("at step {step}")), "{}", stderr(&output));
+}
+
+#[test]
+fn a_rank_that_is_killed_ends_the_others_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    for rank in [1, 0] {
+        let run = long(&path);
+        signal("-KILL", process_of(rank, &path));
+        let output = ended(run);
+        assert!(!output.status.success());
+        // Open MPI and MPICH say it in their own words, on other streams.
+        let (out, said) = (String::from_utf8_lossy(&output.stdout), stderr(&output));
+        let open_mpi = said.contains(&format!("process rank {rank}")) && said.contains("signal 9");
+        assert!(open_mpi || out.contains("EXIT CODE: 9"), "{said}{out}");
+        goes_on(&path);
+        std::fs::remove_dir_all(path.join("run")).unwrap();
+    }
+}
+
+#[test]
+fn a_rank_or_launcher_that_is_asked_to_stop_ends_all_with_one_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    for target in ["rank 1", "rank 0", "mpirun"] {
+        let run = long(&path);
+        let pid = match target {
+            "rank 1" => process_of(1, &path),
+            "rank 0" => process_of(0, &path),
+            _ => run.id() as i32,
+        };
+        signal("-TERM", pid);
+        let output = ended(run);
+        let said = stderr(&output);
+        assert_eq!(said.matches("stopped; checkpoint").count(), 1, "{target}: {said}");
+        if target != "mpirun" {
+            assert!(output.status.success(), "{target}: {said}");
+        }
+        goes_on(&path);
+        std::fs::remove_dir_all(path.join("run")).unwrap();
+    }
+}
+
+#[test]
+fn an_image_that_one_rank_cannot_read_ends_all_with_its_name_and_the_rank() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images/train/a");
+    std::fs::create_dir_all(&images).unwrap();
+    for number in 0..16 {
+        let image = image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * 16, y as u8 * 16, number * 16]));
+        image.save(images.join(format!("{number:02}.png"))).unwrap();
+    }
+    std::fs::write(images.join("07.png"), "no image").unwrap();
+    let more = ["--out", "run", "--data", "imagefolder:images", "--set", "data.on_error=stop", "--set", "knn.every=0"];
+    let output = on_ranks(2, &small(2, &more), folder.path());
+    let said = stderr(&output);
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    assert!(said.contains("error: rank ") && said.contains("07.png"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+}
+
+#[test]
+fn a_value_that_is_not_finite_ends_all_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = on_ranks(2, &small(2, &["--out", "run", "--set", "optim.lr=1e300"]), folder.path());
+    let said = stderr(&output);
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    assert!(said.contains("training diverged") && said.contains("rank ") && said.contains("not finite"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+}
