@@ -154,7 +154,8 @@ impl Corruption {
 
     /// The corrupted image, of the same size. It depends on the corruption, the severity, the seed and the image alone. Give each
     /// image a seed of its own, so that not all have the same noise. Which numbers are drawn does not depend on the severity: one
-    /// seed gives the same noise more strongly.
+    /// seed gives the same noise more strongly. [`ShotNoise`](Self::ShotNoise) is the exception: how many numbers a count of photons
+    /// takes depends on how many are expected, so that its severities have noises of their own.
     ///
     /// # Errors
     /// The severity is not from 1 to 5, or the image has no pixels or a side of more than 16384.

@@ -128,7 +128,7 @@ impl FromStr for Fetchable {
 /// numbers of its bytes; `of` is 0 where the server does not state it.
 ///
 /// # Errors
-/// [`FetchError`] if the network is absent, a digest is wrong or a file cannot be written.
+/// [`FetchError`] if the network is absent, a digest is wrong, another process fetches the same file or it cannot be written.
 ///
 /// # Examples
 /// ```no_run

@@ -21,6 +21,7 @@ pub(crate) struct ImageFiles {
     pub listing: Listing,
     pub classes: Vec<String>,
     pub labels: Labels,
+    pub notes: Vec<String>,
 }
 
 impl Dataset for ImageFiles {
@@ -54,5 +55,9 @@ impl Dataset for ImageFiles {
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
         self.listing.encoded(index).map(Some)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 }

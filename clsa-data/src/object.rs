@@ -8,10 +8,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rayon::prelude::*;
-
 use crate::address::{is_address, sibling};
 use crate::error::{DataError, Fault};
+use crate::in_order::all_or_first_error;
 #[cfg(feature = "remote")]
 use crate::remote::{RemoteObject, RemoteReader, Stores};
 use crate::remote_error::{RemoteError, RemoteFault};
@@ -93,8 +92,8 @@ impl Opener {
         self.open_remote(pattern.as_ref()).map(|_| Vec::new())
     }
 
-    /// Whether these files, which a pattern names with one of the words of a split, are those of the split. Of objects, which
-    /// braces name whether they are there or not, the first one tells.
+    /// Whether these files, which a pattern names with one of the words of a split, are those of the split: braces name files
+    /// whether they are there or not. Of objects the first one tells.
     pub fn may_be_there(&self, files: &[PathBuf]) -> Result<bool, DataError> {
         match files.first() {
             Some(first) if is_address(first) => match self.open(first) {
@@ -102,7 +101,7 @@ impl Opener {
                 Err(DataError::Remote(error)) if error.fault == RemoteFault::Missing => Ok(false),
                 Err(error) => Err(error),
             },
-            first => Ok(first.is_some()),
+            Some(_) | None => Ok(files.iter().any(|file| file.is_file())),
         }
     }
 
@@ -141,7 +140,7 @@ impl Opener {
             .num_threads(OPENED_AT_ONCE)
             .build()
             .map_err(|error| DataError::Config { field: "threads", reason: error.to_string() })?;
-        pool.install(|| paths.par_iter().map(opened).collect())
+        pool.install(|| all_or_first_error(paths, opened))
     }
 }
 

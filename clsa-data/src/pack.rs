@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::dataset::Encoded;
 use crate::error::{DataError, Fault};
+use crate::label::Label;
 use crate::order::shuffled;
 use crate::sample_error::SampleError;
 use crate::shard_index::CLASSES_FILE;
@@ -96,6 +97,12 @@ fn check_output(out: &Path, splits: &Splits) -> Result<(), DataError> {
     }
     if let Some(class) = splits.train.class_names().iter().find(|class| class.contains(['\n', '\r'])) {
         return Err(Fault::Labels.at(out, format!("cannot name the class {class:?}, which has a line break")));
+    }
+    let is_of_one_class = |label| matches!(label, Label::Multi(presence) if presence.len() == 1);
+    if splits.iter().any(|(_, dataset)| dataset.len() > 0 && is_of_one_class(dataset.label(0))) {
+        // In a shard, one label of a sample is its class.
+        let reason = "cannot keep labels that say of one class whether it is in an image; give them a second class";
+        return Err(Fault::Labels.at(out, reason));
     }
     Ok(())
 }

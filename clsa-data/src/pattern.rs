@@ -1,11 +1,12 @@
 //! Which files a pattern names: a folder, or paths with `{split}`, `{a,b}`, `{000..127}`, `*` and `?`.
 //!
 //! Braces are the ones of the webdataset library, which are those of bash but for `{split}`. They are expanded before any
-//! file is looked for: a shard of `{000..127}` that is missing is an error, where `*` would leave it out in silence.
+//! file is looked for: a shard of `{000..127}` that is missing is an error, where `*` would leave it out in silence. Brackets are
+//! brackets, and a dot that begins a name has to be written.
 
 mod folder;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::address::is_address;
 use crate::error::{DataError, Fault};
@@ -174,16 +175,46 @@ fn expand(pattern: &str, opener: &Opener) -> Result<Vec<PathBuf>, DataError> {
             paths.extend(opener.list(&text)?);
             continue;
         }
-        let found = glob::glob(&text).map_err(|error| Fault::Pattern.at(pattern, error.to_string()))?;
-        for path in found {
+        let wrong = |error: glob::PatternError| Fault::Pattern.at(pattern, error.to_string());
+        let hidden = HiddenNames::of(&text).map_err(wrong)?;
+        for path in glob::glob(&with_plain_brackets(&text)).map_err(wrong)? {
             let unreadable = |error: glob::GlobError| {
                 let path = error.path().to_path_buf();
                 DataError::read(&path)(error.into())
             };
-            paths.push(path.map_err(unreadable)?);
+            let path = path.map_err(unreadable)?;
+            if hidden.allow(&path) {
+                paths.push(path);
+            }
         }
     }
     Ok(paths)
+}
+
+/// The hidden names that a pattern asks for. The option of the crate `glob` for this names no hidden file at all, and panics at a
+/// name that is not UTF-8.
+struct HiddenNames(Vec<glob::Pattern>);
+
+impl HiddenNames {
+    fn of(pattern: &str) -> Result<Self, glob::PatternError> {
+        let parts = pattern.split('/').filter(|part| part.starts_with('.'));
+        parts.map(|part| glob::Pattern::new(&with_plain_brackets(part))).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether no name in a path is hidden but those that were asked for.
+    fn allow(&self, path: &Path) -> bool {
+        path.components().all(|part| match part {
+            Component::Normal(name) if name.as_encoded_bytes().starts_with(b".") => {
+                self.0.iter().any(|asked| asked.matches_path(name.as_ref()))
+            }
+            _ => true,
+        })
+    }
+}
+
+/// A pattern of `*` and `?` as the crate `glob` is to read it: a bracket is a bracket, as in names of folders.
+pub(crate) fn with_plain_brackets(pattern: &str) -> String {
+    pattern.replace('[', "[[]")
 }
 
 /// Replaces `{a,b}` and `{000..127}` by what they stand for.
@@ -247,6 +278,13 @@ mod tests {
         assert_eq!(expand_braces("a{08..11}.tar", 4).unwrap(), ["a08.tar", "a09.tar", "a10.tar", "a11.tar"]);
         assert_eq!(expand_braces("{x,y}{1..2}", 4).unwrap(), ["x1", "x2", "y1", "y2"]);
         assert_eq!(expand_braces("plain", 1).unwrap(), ["plain"]);
+    }
+
+    #[test]
+    fn addresses_are_matched_with_brackets_as_they_are() {
+        let pattern = glob::Pattern::new(&with_plain_brackets("s3://bucket/a [1]/*].tar")).unwrap();
+        assert!(pattern.matches("s3://bucket/a [1]/0].tar"));
+        assert!(!pattern.matches("s3://bucket/a 1/0].tar"));
     }
 
     #[test]

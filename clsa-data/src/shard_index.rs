@@ -1,8 +1,9 @@
 //! Where the samples of a WebDataset shard lie, and the index file that says so.
 //!
-//! A shard `NAME.tar` with an index `NAME.tar.idx` beside it opens at once; without one, or with one that was made before the
-//! shard was written, all its headers are read each time. An index that only seems to belong to its shard, because size and
-//! time of both are the same, is found out by the headers and labels of each sample when that is read.
+//! A shard `NAME.tar` with an index `NAME.tar.idx` beside it opens at once; without one, or with one that was made for another
+//! time of writing or for other class names, all its headers are read each time. A shard of another size than its index states
+//! is refused, because it may be cut short. An index that only seems to belong to its shard, because size and time of both are
+//! the same, is found out by the headers and labels of each sample when that is read.
 //! [`pack`](crate::pack::pack) writes the indexes of its shards; [`write_indexes`] writes those of shards that other tools
 //! made.
 
@@ -19,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clsa_files::{remove_abandoned, write_whole};
-use rayon::prelude::*;
 
 use crate::address::{is_address, sibling};
 use crate::error::{DataError, Fault};
+use crate::in_order::all_or_first_error;
 use crate::object::{Object, Opener, Reader};
 use crate::pattern;
 use crate::printable::printable_path;
@@ -54,7 +55,7 @@ pub(crate) struct OpenShard {
     pub index: ShardIndex,
     /// Whether the index was made earlier, so that a sample is only to be trusted when its digest is the same.
     from_file: bool,
-    /// Whether there is an index file that is older than the shard.
+    /// Whether there is an index file that is not used, because it was made for an earlier shard or other class names.
     pub is_stale: bool,
 }
 
@@ -104,7 +105,7 @@ const KEPT: &str = "index";
 enum Beside {
     /// An index that was made for the shard as it is now.
     Index(Box<ShardIndex>),
-    /// One that was made for an earlier shard.
+    /// One that was made for an earlier shard or for other class names, or has an old form.
     Stale,
     Nothing,
 }
@@ -201,27 +202,34 @@ pub fn write_indexes(pattern: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Res
         return Err(Fault::Output.at(pattern, reason));
     }
     let opener = Opener::default();
-    let mut shards = pattern::files(pattern, "tar", Split::Train, &opener)?;
-    match pattern::files(pattern, "tar", Split::Test, &opener) {
-        Ok(test) => shards.extend(test),
-        Err(DataError::NoSplit(_)) => {}
+    // Each split by the names that it is opened with.
+    let split = |split| -> Result<(Vec<PathBuf>, Vec<String>), DataError> {
+        let files = pattern::files(pattern, "tar", split, &opener)?;
+        let names = class_names(&files, &opener)?;
+        Ok((files, names))
+    };
+    let train = split(Split::Train)?;
+    let test = match split(Split::Test) {
+        Ok(test) => Some(test),
+        Err(DataError::NoSplit(_)) => None,
         Err(error) => return Err(error),
-    }
+    };
+    let splits = std::iter::once(&train).chain(&test);
+    let shards: Vec<(&PathBuf, &[String])> =
+        splits.flat_map(|(files, names)| files.iter().map(|file| (file, &names[..]))).collect();
     // A name alone is in the folder that the process works in.
     let folder_of = |shard: &PathBuf| Path::new(".").join(shard.parent().unwrap_or(Path::new("")));
-    let folders: BTreeSet<_> = shards.iter().map(folder_of).collect();
+    let folders: BTreeSet<_> = shards.iter().map(|(shard, _)| folder_of(shard)).collect();
     for folder in folders {
         remove_abandoned(&folder).map_err(DataError::write(&folder))?;
     }
-    let classes = class_names(&shards, &opener)?;
     let done = AtomicU64::new(0);
-    let samples = shards.par_iter().map(|shard| {
-        let index = write_scanned(shard, &classes)?;
+    let samples = all_or_first_error(&shards, |(shard, classes)| {
+        let index = write_scanned(shard, classes)?;
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, shards.len() as u64);
-        Ok(index.len())
-    });
-    let samples = samples.collect::<Result<Vec<usize>, DataError>>()?.into_iter().sum();
-    Ok(IndexReport { shards: shards.len(), samples })
+        Ok::<usize, DataError>(index.len())
+    })?;
+    Ok(IndexReport { shards: shards.len(), samples: samples.into_iter().sum() })
 }
 
 /// Name of the file beside the shards that names the classes, one per line.

@@ -73,6 +73,33 @@ fn a_file_is_fetched_once_and_checked() {
 }
 
 #[test]
+fn a_digest_may_be_in_upper_case() {
+    let folder = TempDir::new().unwrap();
+    let (url, _asked) = serve(1, 100);
+    let file = remote(url, &MD5.to_uppercase());
+    for _ in 0..2 {
+        let path = fetch_file(&file, folder.path(), &mut |_, _| ()).unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), CONTENT);
+    }
+}
+
+#[test]
+fn a_file_that_another_process_fetches_is_refused_and_left_to_it() {
+    let folder = TempDir::new().unwrap();
+    let (url, asked) = serve(2, 100);
+    let file = remote(url, MD5);
+    let mut refused = Vec::new();
+    let path = fetch_file(&file, folder.path(), &mut |_, _| {
+        refused.push(fetch_file(&file, folder.path(), &mut |_, _| ()).unwrap_err());
+    });
+    assert_eq!(std::fs::read(path.unwrap()).unwrap(), CONTENT);
+    assert!(matches!(refused[..], [FetchError::InUse { .. }]) && refused[0].is_request(), "{refused:?}");
+    assert!(refused[0].to_string().contains("file.bin.part: is being fetched by another process"), "{}", refused[0]);
+    assert_eq!(asked.try_iter().count(), 1, "the second one asked for nothing");
+    assert!(!folder.path().join("file.bin.part").exists());
+}
+
+#[test]
 fn an_interrupted_download_goes_on_where_it_ended() {
     let folder = TempDir::new().unwrap();
     let (url, _asked) = serve(1, 5);

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use clsa_data::{Dataset, Label, Presence, Source, Split};
+use clsa_data::{Dataset, Label, Limits, Presence, Source, Split, Splits};
 use parquet::basic::{BrotliLevel, Compression, ConvertedType, Encoding, GzipLevel, Type, ZstdLevel};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -331,6 +331,64 @@ fn lists_of_labels_are_what_is_in_a_picture_and_those_of_one_label_a_class() {
     let data = lists("single.parquet");
     let labels: Vec<_> = (0..4).map(|index| data.label(index)).collect();
     assert_eq!(labels, [2, 0, 1, 1].map(Label::Class));
+}
+
+/// Writes two rows with an image and a list of two labels each, the first of which is given.
+fn lists_of_labels(path: &Path, first: i64, features: &str) {
+    let columns =
+        format!("{IMAGE} optional group labels (LIST) {{ repeated group list {{ required int64 element; }} }}");
+    let value = format!("{{\"info\": {{\"features\": {{{features}}}}}}}");
+    let metadata = Some(vec![KeyValue::new("huggingface".to_string(), value)]);
+    let properties = WriterProperties::builder().set_key_value_metadata(metadata).build();
+    let schema = Arc::new(parse_message_type(&format!("message schema {{ {columns} }}")).unwrap());
+    let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for is_image in [true, false] {
+        let mut column = group.next_column().unwrap().unwrap();
+        let bytes = [0, 1].map(|number| if is_image { ByteArray::from(png(number)) } else { "a".into() });
+        column.typed::<ByteArrayType>().write_batch(&bytes, Some(&[2, 2]), None).unwrap();
+        column.close().unwrap();
+    }
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&[first, 0, 1, 0], Some(&[2; 4]), Some(&[0, 1, 0, 1])).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn lists_of_labels_are_as_wide_as_the_names_of_classes_or_as_the_largest_label() {
+    let root = TempDir::new().unwrap();
+    let (train, test) = (root.path().join("train.parquet"), root.path().join("test.parquet"));
+    lists_of_labels(&train, 4, "");
+    lists_of_labels(&test, 2, "");
+    let splits = || source(&root).open_splits(Limits::default());
+    let widths = |splits: Splits| -> Vec<(usize, usize)> {
+        let width = |split: &dyn Dataset| match split.label(0) {
+            Label::Multi(presences) => (presences.len(), split.class_names().len()),
+            other => panic!("{other:?}"),
+        };
+        splits.iter().map(|(_, split)| width(&**split)).collect()
+    };
+    assert_eq!(widths(splits().unwrap()), [(5, 5), (3, 3)]);
+    let features = "\"labels\": {\"feature\": {\"names\": [\"a\", \"b\", \"c\", \"d\", \"e\"]}}";
+    lists_of_labels(&train, 4, features);
+    lists_of_labels(&test, 2, features);
+    assert_eq!(widths(splits().unwrap()), [(5, 5), (5, 5)]);
+}
+
+#[test]
+fn files_of_one_split_that_name_other_classes_are_refused() {
+    let root = TempDir::new().unwrap();
+    let rows = [(Some(png(1)), Some(0)), (Some(png(2)), Some(1))];
+    write(&root.path().join("train-0.parquet"), &rows, 9, Some("[\"ant\",\"bee\"]"));
+    for names in ["[\"bee\",\"ant\"]", "[\"ant\",\"bee\",\"owl\"]"] {
+        write(&root.path().join("train-1.parquet"), &rows, 9, Some(names));
+        let error = refusal(&root);
+        assert!(error.contains("train-1.parquet: names other classes than ") && error.contains("train-0"), "{error}");
+        let unlabeled = format!("{}?label=none", source(&root)).parse::<Source>().unwrap();
+        assert_eq!(unlabeled.open(Split::Train).unwrap().len(), 4);
+    }
 }
 
 #[test]

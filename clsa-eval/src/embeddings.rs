@@ -11,7 +11,7 @@ mod table;
 pub use table::Embeddings;
 
 use crate::EvalError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use table::Output;
 
 /// The forms of the file.
@@ -42,6 +42,15 @@ impl EmbeddingFormat {
         }
     }
 
+    /// The text files that are written beside the file at `path`: that of the names, and that of the labels, which is written only
+    /// where there are any. None for forms that hold both.
+    pub fn side_files(self, path: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::Npy | Self::Safetensors => vec![sidecars::names(path), sidecars::labels(path)],
+            Self::Parquet | Self::Csv => Vec::new(),
+        }
+    }
+
     /// The form that a file's name means by its ending.
     pub fn of(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?;
@@ -49,8 +58,10 @@ impl EmbeddingFormat {
     }
 }
 
-/// Writes the file, which appears whole and takes the place of one that is there; memory does not depend on the number of
-/// images. Calls `progress` with the rows that are done, and with all.
+/// Writes the file, which appears whole and takes the place of one that is there, and its [side files]; a file of labels that
+/// is there is removed where the images have none. Memory does not depend on the number of images. Calls `progress` with the rows that are done, and with all.
+///
+/// [side files]: EmbeddingFormat::side_files
 ///
 /// # Errors
 /// There are not as many rows as images, features cannot be read, the folder cannot be written, or this build lacks Parquet.

@@ -56,6 +56,18 @@ pub enum EvalError {
         /// The size that is accepted.
         expected: usize,
     },
+    /// Images are labeled for another number of classes than there are.
+    #[error(
+        "the {split} images are labeled for {labels} classes, where the training images name {classes}; give both splits the names of all"
+    )]
+    ClassCount {
+        /// `training` or `test`.
+        split: &'static str,
+        /// Classes that a label says something of.
+        labels: usize,
+        /// Classes that have a name.
+        classes: usize,
+    },
     /// A feature is NaN or infinite.
     #[error("the features of {split} image {row} are not finite numbers: the weights are damaged or training diverged")]
     NotFinite {
@@ -182,6 +194,7 @@ impl EvalError {
             | Self::NotMultiLabel { .. }
             | Self::UnfitData { .. }
             | Self::Empty(_)
+            | Self::ClassCount { .. }
             | Self::NotFinite { .. }
             | Self::Setting { .. }
             | Self::Diverged { .. }

@@ -19,4 +19,4 @@ pub(crate) use labels::all_labels;
 pub use labels::{check_labels, check_presences, labels, presences};
 pub use raw_pixels::{raw_pixels, raw_pixels_into};
 pub use rows::{FeatureRows, FeatureShape, Features, Labeled};
-pub(crate) use rows::{check_labeled, check_training_rows, finite_rows};
+pub(crate) use rows::{check_comparable, check_labeled, check_training_rows, finite_rows};

@@ -156,6 +156,19 @@ fn a_parquet_table_has_names_classes_labels_and_lists_of_values() {
 }
 
 #[test]
+fn labels_of_other_images_do_not_stay_beside_an_array_of_images_without_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("e.npy");
+    let files = EmbeddingFormat::Npy.side_files(&path);
+    written(&path, &named(some), &features());
+    assert!(files.iter().all(|file| file.exists()) && files.len() == 2, "{files:?}");
+    written(&path, &named(|_| Label::None), &features());
+    let left: Vec<_> = files.into_iter().filter(|file| file.exists()).collect();
+    assert_eq!(left, [folder.path().join("e.names.txt")]);
+    assert!(EmbeddingFormat::Csv.side_files(&path).is_empty());
+}
+
+#[test]
 fn a_label_of_several_classes_names_those_in_the_picture() {
     let presences = |_| Label::Multi([Presence::Present, Presence::Difficult, Presence::Present].into());
     let folder = tempfile::tempdir().unwrap();

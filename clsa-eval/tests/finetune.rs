@@ -2,21 +2,32 @@
 
 use candle_core::{DType, Device, Tensor};
 use clsa_augment::CenterCrop;
-use clsa_data::{Dataset, Source, Split};
-use clsa_eval::protocols::{FinetuneConfig, FinetuneResult, TrainTest, finetune};
+use clsa_data::{Dataset, Label, SampleError, Source, Split};
+use clsa_eval::Observer;
+use clsa_eval::protocols::{
+    EvalData, Finetune, FinetuneConfig, FinetuneResult, SettingValue, Settings, TrainTest, Workbench, WorkbenchConfig,
+    finetune,
+};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use image::RgbImage;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn data(split: Split) -> Arc<dyn Dataset> {
     let source: Source = "procedural:classes=3,train=48,test=30,side=16".parse().unwrap();
     source.open(split).unwrap()
 }
 
-fn run(config: &FinetuneConfig, state: Option<&Path>, stop_after: u64) -> FinetuneResult {
+fn encoder() -> Encoder {
     let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
-    let encoder = Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap();
+    Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap()
+}
+
+fn run(config: &FinetuneConfig, state: Option<&Path>, stop_after: u64) -> FinetuneResult {
+    let encoder = encoder();
     let before = encoder.state_dict().unwrap();
     let batches_per_epoch = 48 / config.batch_size as u64;
     let interrupt = |done: u64, of: u64| {
@@ -64,6 +75,77 @@ fn an_interrupted_fine_tuning_ends_with_the_same_weights() {
     assert!(state(&whole) == state(&parts));
     assert_eq!(resumed.train_loss.map(f64::to_bits), uninterrupted.train_loss.map(f64::to_bits));
     assert!(uninterrupted.seconds_before_resume == 0.0 && resumed.seconds_before_resume > 0.0);
+}
+
+/// The training images, with how often one was read.
+struct Counted {
+    images: Arc<dyn Dataset>,
+    reads: AtomicUsize,
+}
+
+impl Dataset for Counted {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.images.class_names()
+    }
+
+    fn label(&self, index: usize) -> Label {
+        self.images.label(index)
+    }
+
+    fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.images.image(index)
+    }
+
+    fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
+        self.images.dimensions(index)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.images.name(index)
+    }
+}
+
+/// Keeps the names of the works.
+#[derive(Default)]
+struct Works(RefCell<Vec<String>>);
+
+impl Observer for Works {
+    fn begin<'a>(&'a self, work: &str, _: &'static str) -> Box<dyn Fn(u64, u64) + 'a> {
+        self.0.borrow_mut().push(work.to_owned());
+        Box::new(|_, _| {})
+    }
+}
+
+/// How often a training image was read by an epoch with these labels, and the works that were reported.
+fn reads(labels: &str) -> (usize, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let train = Arc::new(Counted { images: data(Split::Train), reads: AtomicUsize::new(0) });
+    let given = [("labels", SettingValue::Text(labels.to_owned())), ("epochs", SettingValue::Count(1))];
+    let config = WorkbenchConfig {
+        trained: &encoder(),
+        untrained: None,
+        data: EvalData::new(train.clone(), Some(data(Split::Test))),
+        transform: CenterCrop::new(16, 16),
+        settings: given.into_iter().fold(Settings::new(0), |settings, (name, value)| settings.with(name, value)),
+        cache: folder.path().to_owned(),
+    };
+    let works = Works::default();
+    Workbench::new(config, &works).unwrap().run(&Finetune).unwrap();
+    (train.reads.load(Ordering::Relaxed), works.0.into_inner())
+}
+
+#[test]
+fn the_hash_of_all_training_images_is_not_made_twice_and_that_of_some_reports_its_progress() {
+    let of_labeled = |works: &[String]| works.iter().any(|work| work == "labeled images, content");
+    let (all, works) = reads("100%");
+    assert!(all == 2 * 48 && !of_labeled(&works), "{all}: once for the hash, once for the epoch; {works:?}");
+    let (some, works) = reads("50%");
+    assert!(some == 48 + 2 * 24 && of_labeled(&works), "{some}: {works:?}");
 }
 
 /// What a state holds but for the time it took.

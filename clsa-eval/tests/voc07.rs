@@ -1,10 +1,11 @@
 //! The voc07 protocol: what its classifier learns from crops.
 
 use clsa_data::Presence;
+use clsa_eval::EvalError;
 use clsa_eval::features::{Features, TEST_CROPS, TRAIN_CROPS};
 use clsa_eval::metrics::AveragePrecision;
 use clsa_eval::protocols::{Voc07Config, Voc07Result, voc07};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 const CLASSES: usize = 3;
@@ -54,6 +55,15 @@ fn classes_that_features_tell_apart_are_ranked_without_a_mistake() {
         "three trainings to choose by, and the last"
     );
     assert!(reported.is_sorted());
+}
+
+#[test]
+fn a_training_that_diverges_is_said_to_have_done_so_in_its_epoch() {
+    let ((train, labels), test) = (images(64, TRAIN_CROPS, 1), images(40, TEST_CROPS, 2).0);
+    let reported = Cell::new(0);
+    let error = voc07(&train, &labels, &test, &config(&[1e38]), &|done, _| reported.set(done)).unwrap_err();
+    // The epochs that were reported are those before it.
+    assert!(matches!(error, EvalError::Diverged { epoch, .. } if epoch == reported.get() && epoch < 19), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Folders whose files become whole together.
 
-use crate::{UNFINISHED_PREFIX, folder_of, open_folder, sync_folder};
+use crate::{UNFINISHED_PREFIX, folder_of, open_folder, sync_file, sync_folder};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -49,10 +49,16 @@ impl WholeFolder {
         };
         // Made here, and not by the crate, as files are.
         let make = |path: &Path| fs::create_dir(path);
-        let made = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).make_in(within, make)?;
-        let unfinished = made.into_temp_path().keep()?;
-        let lock = open_folder(&unfinished).filter(|folder| folder.lock().is_ok());
-        Ok(Self { unfinished, path: path.to_owned(), _lock: lock })
+        loop {
+            let made = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).make_in(within, make)?;
+            let unfinished = made.into_temp_path().keep()?;
+            let lock = open_folder(&unfinished).filter(|folder| folder.lock().is_ok());
+            let folder = Self { unfinished, path: path.to_owned(), _lock: lock };
+            // As for a file: before it was locked, somebody may have removed it.
+            if folder.unfinished.try_exists()? {
+                return Ok(folder);
+            }
+        }
     }
 
     /// Where its files are written until it is committed.
@@ -60,14 +66,15 @@ impl WholeFolder {
         &self.unfinished
     }
 
-    /// Gives the files, all of which have to be closed, their places. Files of the same names are replaced, others stay.
+    /// Syncs the files, all of which have to be closed, and gives them their places. Files of the same names are replaced, others
+    /// stay.
     ///
     /// # Errors
-    /// A folder is there in a file's place; then nothing is moved. Or the folder cannot be written; then the file `last` is not there, so
-    /// that it does not look finished.
+    /// A file cannot be synced, or a folder is there in a file's place; then nothing is moved. Or the folder cannot be written; then
+    /// the file `last` is not there, so that it does not look finished.
     pub fn commit(self, last: &str) -> io::Result<()> {
+        sync_files(&self.unfinished)?;
         if !self.path.is_dir() {
-            let _ = sync_folder(&self.unfinished);
             fs::rename(&self.unfinished, &self.path)?;
             let _ = sync_folder(folder_of(&self.path));
             return Ok(());
@@ -88,6 +95,21 @@ impl WholeFolder {
         let _ = sync_folder(&self.path);
         Ok(())
     }
+}
+
+/// Syncs the files of a folder and of those within it, and then the folders: a rename must not last longer than what it names.
+fn sync_files(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()? {
+            kind if kind.is_dir() => sync_files(&entry.path())?,
+            kind if kind.is_file() => sync_file(&entry.path())?,
+            _ => {}
+        }
+    }
+    // Not every file system can sync a folder.
+    let _ = sync_folder(folder);
+    Ok(())
 }
 
 impl Drop for WholeFolder {

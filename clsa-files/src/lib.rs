@@ -27,10 +27,15 @@ impl WholeFile {
     pub fn create(path: &Path) -> io::Result<Self> {
         // Made here, and not by the crate: with the permissions of any new file, and errors that do not tell its name.
         let make = |path: &Path| File::options().read(true).write(true).create_new(true).open(path);
-        let file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).make_in(folder_of(path), make)?;
-        // While this process lives, nobody takes the file for abandoned. Where files cannot be locked, nobody ever does.
-        let _ = file.as_file().lock();
-        Ok(Self { file, path: path.to_owned() })
+        loop {
+            let file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).make_in(folder_of(path), make)?;
+            // While this process lives, nobody takes the file for abandoned. Where files cannot be locked, nobody ever does.
+            let _ = file.as_file().lock();
+            // Before it was locked, somebody may have. The name is random: what has it is this file.
+            if file.path().try_exists()? {
+                return Ok(Self { file, path: path.to_owned() });
+            }
+        }
     }
 
     /// Syncs the file and gives it its name, in the place of an earlier one.
@@ -75,9 +80,15 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// There is no such file, or the name cannot be taken.
 pub fn rename_whole(unfinished: &Path, path: &Path) -> io::Result<()> {
-    File::options().read(true).write(true).open(unfinished)?.sync_all()?;
+    sync_file(unfinished)?;
     fs::rename(unfinished, path)?;
     sync_folder(folder_of(path))
+}
+
+/// Syncs a file that is closed.
+fn sync_file(path: &Path) -> io::Result<()> {
+    // Windows syncs only what is open for writing, which a file of others' making need not allow elsewhere.
+    File::options().read(true).write(cfg!(windows)).open(path)?.sync_all()
 }
 
 /// Syncs a folder, where the system can do that: renames in it last only then.
@@ -136,6 +147,7 @@ fn folder_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
@@ -178,6 +190,30 @@ mod tests {
         let mut kept = names(folder.path());
         kept.sort();
         assert_eq!(kept, ["a", "writing-notes"]);
+    }
+
+    /// Between the making of a file and its lock it looks abandoned.
+    #[test]
+    fn files_that_begin_while_abandoned_ones_are_removed_are_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let cleaner = || {
+                while !done.load(Relaxed) {
+                    remove_abandoned(folder.path()).unwrap();
+                }
+            };
+            scope.spawn(cleaner);
+            scope.spawn(cleaner);
+            let kept = (0..500).try_fold(true, |kept, _| {
+                let file = WholeFile::create(&folder.path().join("a"))?;
+                let folder = WholeFolder::create(&folder.path().join("b"))?;
+                std::thread::yield_now();
+                io::Result::Ok(kept && file.file.path().exists() && folder.unfinished().exists())
+            });
+            done.store(true, Relaxed);
+            assert!(kept.unwrap());
+        });
     }
 
     #[test]

@@ -49,6 +49,10 @@ impl MemoryBank {
                 got: dtype,
             });
         }
+        if d == 0 {
+            let (argument, expected) = ("bank".to_string(), "(rows, dim) with dim at least 1".to_string());
+            return Err(LossError::Shape { argument, expected, got: (k, d).into() });
+        }
         let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut rows: Vec<f32> = vec![];
         let reserved = k.checked_mul(d).is_some_and(|count| rows.try_reserve_exact(count).is_ok());
@@ -61,9 +65,7 @@ impl MemoryBank {
             let norm = rows[start..].iter().map(|x| x * x).sum::<f32>().sqrt();
             rows[start..].iter_mut().for_each(|x| *x /= norm);
         }
-        let rows = Tensor::from_vec(rows, (k, d), &Device::Cpu)?;
-        check::matrix("bank", &rows, None)?;
-        let rows = rows.to_dtype(dtype)?.to_device(device)?;
+        let rows = Tensor::from_vec(rows, (k, d), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?;
         Ok(Self { rows, pointer: 0 })
     }
 

@@ -3,6 +3,8 @@
 use candle_core::{DType, Shape};
 use clsa_cpu::UnavailableInstructionSet;
 
+use crate::Argument;
+
 /// Why a loss was not computed or a bank not made. Every message names the argument at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,6 +58,14 @@ pub enum LossError {
     NotFinite {
         /// The argument, for example `weak[0]`.
         argument: String,
+    },
+    /// A pending loss was asked for the gradient to a view that it does not have.
+    #[error("`{view}` is no view of this loss, which has {views} of its kind")]
+    NoView {
+        /// The view asked for.
+        view: Argument,
+        /// How many weak or strong views there are.
+        views: usize,
     },
     /// A pending loss was given the numbers of another one.
     #[error("`measures` has {got} numbers, where the {expected} of this loss are needed")]
@@ -125,6 +135,7 @@ impl LossError {
             | Self::Shape { .. }
             | Self::DType { .. }
             | Self::Device { .. }
+            | Self::NoView { .. }
             | Self::Measures { .. }
             | Self::NoCandidates
             | Self::TooFewViews { .. }

@@ -95,17 +95,28 @@ impl PendingLoss {
     /// The gradient of `contrastive + alpha * ddm` to the weak view of this number: (N, D). Not finite where the loss is not.
     ///
     /// # Errors
-    /// There is no such view.
+    /// Fails with [`LossError::NoView`] if there is no such view.
     pub fn weak_gradient(&self, view: usize) -> Result<Tensor, LossError> {
-        Ok(self.gradient.narrow(0, view * self.batch, self.batch)?)
+        if view >= self.weak {
+            return Err(LossError::NoView { view: Argument::Weak(view), views: self.weak });
+        }
+        self.gradient_of(view)
     }
 
     /// The gradient to the strong view of this number: (N, D).
     ///
     /// # Errors
-    /// There is no such view.
+    /// Fails with [`LossError::NoView`] if there is no such view.
     pub fn strong_gradient(&self, view: usize) -> Result<Tensor, LossError> {
-        self.weak_gradient(self.weak + view)
+        if view >= self.strong {
+            return Err(LossError::NoView { view: Argument::Strong(view), views: self.strong });
+        }
+        self.gradient_of(self.weak + view)
+    }
+
+    /// The gradient to a view, counted through the weak and then the strong ones.
+    fn gradient_of(&self, view: usize) -> Result<Tensor, LossError> {
+        Ok(self.gradient.narrow(0, view * self.batch, self.batch)?)
     }
 
     /// The first argument that holds a value which is infinite or NaN, by the numbers of [`Self::measures`].

@@ -331,6 +331,15 @@ fn same_bits<E: Element>(instructions: InstructionSet, shape: ConvShape) {
     assert!(one == run(5), "{instructions:?} {of} {shape:?} with 5 threads");
 }
 
+/// Its output would have more pixels than memory has.
+#[test]
+#[should_panic(expected = "a kernel of 5 does not fit a side of 2 with a padding of 1")]
+fn a_pass_refuses_a_kernel_that_is_larger_than_the_padded_image() {
+    let shape = ConvShape { batch: 1, height: 2, width: 8, c_in: 1, c_out: 1, kernel: 5, stride: 1, padding: 1 };
+    let conv = Conv { instructions: InstructionSet::Scalar, memory: &MemoryPool::default(), shape, groups: 1 };
+    conv.forward(ActivationView::Plain(&[0.0; 16]), &[0.0; 25], &mut [0.0; 48]);
+}
+
 /// A step that went wrong must be visible: no ReLU makes a zero of NaN.
 #[test]
 fn nan_stays_nan_through_every_relu() {

@@ -160,6 +160,20 @@ fn a_file_that_is_not_what_its_name_says_is_refused() {
     assert!(matches!(weights::read(&folder.path().join("none.pth")), Err(ModelError::Io { .. })));
 }
 
+/// 128, 384 and so on are, as eight bytes, how pickles of the versions 0 to 5 begin; the last one is how archives do.
+#[test]
+fn a_header_whose_length_looks_like_another_form_is_that_of_safetensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    for len in [128, 384, 640, 896, 1152, 1408, u32::from_le_bytes(*b"PK\x03\x04")] {
+        let header = r#"{"bn1.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let header = header.to_owned() + &" ".repeat(len as usize - header.len());
+        std::fs::write(&path, [&u64::from(len).to_le_bytes(), header.as_bytes(), &[0; 4]].concat()).unwrap();
+        let file = weights::read(&path).unwrap_or_else(|error| panic!("{len}: {error}"));
+        assert_eq!((file.container, file.tensors.len()), (Container::Safetensors, 1), "{len}");
+    }
+}
+
 /// A zip archive is believed about the length of a member only as far as the member has bytes.
 #[test]
 fn a_member_shorter_than_the_archive_says_is_damage() {

@@ -157,6 +157,52 @@ fn absurd_lengths_are_refused_before_memory_is_taken() {
     );
 }
 
+/// A file of the legacy form: a dictionary of entries, of tensors of one storage of four numbers of 8 bytes.
+fn legacy(entries: &[u8]) -> Vec<u8> {
+    let head = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02}(";
+    [head, entries, b"u.\x80\x02](U\x010e.", &4_u64.to_le_bytes(), &[0; 32]].concat()
+}
+
+/// A tensor of that storage.
+fn tensor(offset: u64, shape: &[u64]) -> Vec<u8> {
+    let int = |value: u64| [b"\x8a\x09", &value.to_le_bytes()[..], b"\0"].concat();
+    let sizes: Vec<u8> = shape.iter().flat_map(|&size| int(size)).collect();
+    let strides: Vec<u8> = shape.iter().flat_map(|_| int(1)).collect();
+    let storage = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nDoubleStorage\nU\x010U\x03cpuK\x04tQ";
+    [storage, &int(offset)[..], b"(", &sizes, b"t(", &strides, b"t\x89}tR"].concat()
+}
+
+/// Where they are nothing to the number of elements, an offset and sizes can be anything.
+#[test]
+fn tensors_without_elements_may_have_any_offset_but_no_sizes_that_overflow() {
+    let file = |offset, shape: &[u64]| legacy(&[b"U\x01a", &tensor(offset, shape)[..]].concat());
+    assert!(is_read_without_panic_in_bounded_memory("offset.pth", &file(1 << 61, &[0, 3])).unwrap());
+    assert!(!is_read_without_panic_in_bounded_memory("sizes.pth", &file(0, &[0, 1 << 40, 1 << 40])).unwrap());
+    let header = br#"{"a":{"dtype":"F32","shape":[0,1099511627776,1099511627776],"data_offsets":[0,0]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header].concat();
+    assert!(!is_read_without_panic_in_bounded_memory("sizes.safetensors", &bytes).unwrap());
+}
+
+/// One tensor without elements under many names.
+#[test]
+fn more_tensors_than_a_file_has_bytes_for_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.pth");
+    for (count, expected) in
+        [(1_000, ""), (60_000, "describes more tensors than it has data for"), (100_001, "of 100001 entries")]
+    {
+        let mut entries = [b"U\x01a", &tensor(0, &[0, 1, 1, 1, 1, 1, 1, 1])[..], b"q\0"].concat();
+        for i in 1..count {
+            entries.extend(format!("U\x06{i:06}h\0").into_bytes());
+        }
+        std::fs::write(&path, legacy(&entries)).unwrap();
+        match weights::read(&path) {
+            Ok(file) => assert_eq!((file.tensors.len(), expected), (count, "")),
+            Err(error) => assert!(!expected.is_empty() && error.to_string().contains(expected), "{error}"),
+        }
+    }
+}
+
 /// Copies of one large list, each made by a single call: the work is bounded, not only the number of instructions.
 #[test]
 fn repeated_copies_of_a_list_are_refused() {

@@ -140,6 +140,29 @@ fn heads_of_other_methods_are_left_out_and_named() {
     assert_eq!(read(&backbone).unwrap().tensors.len(), backbone.len());
 }
 
+/// MoCo v2+ has two queues, ReSSL one of rows, and NNCLR one beside a single network.
+#[test]
+fn queues_of_solo_learn_are_no_banks_and_are_left_out() {
+    let mut backbone = network();
+    backbone.retain(|name, _| !head::owns(name));
+    let cases: [(bool, Head); 3] = [
+        (true, &[("projector.0.weight", &[9, 32]), ("queue", &[2, 8, 24]), ("queue_ptr", &[1])]),
+        (true, &[("projector.0.weight", &[9, 32]), ("queue", &[24, 8]), ("queue_ptr", &[1])]),
+        (false, &[("classifier.bias", &[5]), ("queue", &[24, 8]), ("queue_ptr", &[1]), ("queue_y", &[24])]),
+    ];
+    for (has_key, beside) in cases {
+        let mut all = renamed(&backbone, |name| format!("backbone.{name}"));
+        if has_key {
+            all.extend(renamed(&backbone, |name| format!("momentum_backbone.{name}")));
+        }
+        all.extend(beside.iter().map(|&(name, dims)| (name.to_owned(), zeros(dims))));
+        let file = read(&all).unwrap();
+        assert_eq!(file.left_out, beside.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        assert!(file.bank.is_none() && file.key.is_some() == has_key, "{beside:?}");
+        weights::check(&file.tensors).unwrap();
+    }
+}
+
 #[test]
 fn batch_counts_of_any_number_type_are_taken() {
     for dtype in [DType::U8, DType::I16, DType::I32, DType::I64, DType::F16, DType::BF16, DType::F32, DType::F64] {

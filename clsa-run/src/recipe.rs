@@ -160,9 +160,9 @@ impl Recipe {
     }
 
     /// The recipe that a run of this configuration follows. What has no part in the result is free, and so are the seed, the
-    /// arithmetic of the encoders, and when the run is stopped and evaluated.
+    /// arithmetic of the encoders, when the run is stopped and evaluated, and how a step is spread over ranks and parts.
     pub fn of(config: &Config) -> Option<Self> {
-        Self::ALL.into_iter().find(|recipe| recipe.config().is_some_and(|own| own.with_free_keys_of(config) == *config))
+        Self::ALL.into_iter().find(|recipe| recipe.config().is_some_and(|own| own.is_but_for_free_keys(config)))
     }
 
     fn config(&self) -> Option<Config> {
@@ -193,12 +193,20 @@ impl Comparison {
 }
 
 impl Config {
+    /// Whether a run of another configuration is one of this, but for what a recipe leaves free.
+    pub(crate) fn is_but_for_free_keys(&self, run: &Self) -> bool {
+        let mut run = run.clone();
+        run.spread_over(1).is_ok() && self.clone().with_free_keys_of(&run) == run
+    }
+
     /// This configuration with the keys of another that a recipe leaves free.
     pub(crate) fn with_free_keys_of(mut self, other: &Self) -> Self {
         self.data = other.data.clone();
         self.checkpoint = other.checkpoint.clone();
         self.probe = other.probe.clone();
+        self.log = other.log.clone();
         (self.train.seed, self.train.stop_epoch) = (other.train.seed, other.train.stop_epoch);
+        self.train.accumulate = other.train.accumulate;
         self.compute = ComputeConfig {
             backend: other.compute.backend,
             precision: other.compute.precision,
@@ -231,11 +239,20 @@ mod tests {
     #[test]
     fn a_run_is_of_a_recipe_whatever_its_seed_and_place_and_of_none_with_another_method() {
         let load = |change: &str| Config::load("moco-cifar10", &[change.to_owned()]).unwrap();
-        for free in
-            ["train.seed=9", "train.stop_epoch=10", "data.source=flat:x", "compute.precision=bf16", "knn.every=1"]
-        {
+        for free in [
+            "train.seed=9",
+            "train.stop_epoch=10",
+            "train.accumulate=2",
+            "data.source=flat:x",
+            "compute.precision=bf16",
+            "knn.every=1",
+            "log.csv=true",
+        ] {
             assert_eq!(Recipe::of(&load(free)).map(|recipe| recipe.name), Some("moco-cifar10"), "{free}");
         }
+        let mut spread = load("train.seed=9");
+        spread.spread_over(4).unwrap();
+        assert_eq!(Recipe::of(&spread).map(|recipe| recipe.name), Some("moco-cifar10"), "on four ranks");
         for own in ["method.temperature=0.2", "train.epochs=100", "knn.k=20", "compute.bn_splits=4", "model.head=mlp"] {
             assert_eq!(Recipe::of(&load(own)), None, "{own}");
         }

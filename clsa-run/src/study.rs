@@ -158,9 +158,8 @@ impl Study {
     /// # Errors
     /// Names what is wrong with the variant's configuration.
     pub fn is_of(&self, variant: &Variant, first: &Config, now: &Config) -> Result<bool, ConfigError> {
-        let same = |own: &Config, run: &Config| own.clone().with_free_keys_of(run) == *run;
-        let begins = self.config(variant)?;
-        Ok(same(&begins, first) && (same(&begins, now) || same(&self.last_config(variant)?, now)))
+        let (begins, ends) = (self.config(variant)?, self.last_config(variant)?);
+        Ok(begins.is_but_for_free_keys(first) && (begins.is_but_for_free_keys(now) || ends.is_but_for_free_keys(now)))
     }
 
     /// A digest of what a variant is trained with, but for the seed and what else [`Recipe::of`] leaves free: SHA-256 of the

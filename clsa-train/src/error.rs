@@ -122,11 +122,13 @@ pub enum TrainError {
         /// Why.
         source: candle_core::Error,
     },
-    /// Too many images of the k-NN monitor cannot be read.
+    /// Too many images of a monitor cannot be read.
     #[error(
-        "{bad} of the {images} images of the k-NN monitor are bad, more than data.max_bad_fraction allows ({limit} %)"
+        "{bad} of the {images} images of the {monitor} are bad, more than data.max_bad_fraction allows ({limit} %)"
     )]
     TooManyBad {
+        /// Which monitor.
+        monitor: &'static str,
         /// Bad images.
         bad: usize,
         /// Images of the monitor.

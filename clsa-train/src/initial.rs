@@ -2,10 +2,10 @@
 
 use crate::error::{Result, TrainError};
 use crate::method::Clsa;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::weights::{self, WeightFile};
-use clsa_model::{Encoder, ModelConfig, Stem, head};
+use clsa_model::{Backend, Compute, Encoder, ModelConfig, Stem, head};
 use clsa_run::file_sha256;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -37,8 +37,8 @@ impl InitialWeights {
     /// It cannot be read, is damaged, or holds values that are not finite.
     pub fn read(path: &Path) -> Result<Self> {
         let file = weights::read(path)?;
-        let encoders = [Some(&file.tensors), file.key.as_ref()];
-        for tensors in encoders.into_iter().flatten() {
+        let bank = file.bank.clone().map(|rows| HashMap::from([("memory bank".to_owned(), rows)]));
+        for tensors in [Some(&file.tensors), file.key.as_ref(), bank.as_ref()].into_iter().flatten() {
             if let Some(name) = weights::first_not_finite(tensors)? {
                 let reason = format!("{name} holds a value that is infinite or not a number; use other weights");
                 return Err(unfit(path, reason));
@@ -58,10 +58,10 @@ impl InitialWeights {
         &self.file
     }
 
-    /// Checks that the file is of the architecture that is to be trained.
+    /// Checks that the file has a whole backbone, and one of the architecture that is to be trained.
     ///
     /// # Errors
-    /// [`TrainError::Unfit`] says what differs.
+    /// [`TrainError::Unfit`] says what differs or is missing.
     pub fn check(&self, model: &ModelConfig) -> Result<()> {
         let found = weights::infer_config(&self.file.tensors).map_err(|error| unfit(&self.path, error.to_string()))?;
         let parts = [
@@ -72,7 +72,15 @@ impl InitialWeights {
         let differences: Vec<String> = (parts.into_iter().filter(|(_, found, wanted)| found != wanted))
             .map(|(key, found, wanted)| format!("{key} is {found} in the file and {wanted} in the configuration"))
             .collect();
-        if differences.is_empty() { Ok(()) } else { Err(unfit(&self.path, differences.join(", "))) }
+        if !differences.is_empty() {
+            return Err(unfit(&self.path, differences.join(", ")));
+        }
+        let compute = Compute { backend: Backend::Portable, ..Compute::default() };
+        let encoder = Encoder::new(&found, compute, 0, &Device::Cpu)?;
+        for tensors in [Some(&self.file.tensors), self.file.key.as_ref()].into_iter().flatten() {
+            encoder.load_backbone(tensors).map_err(|error| unfit(&self.path, error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Sets encoders and bank to those of the file, as far as they fit.

@@ -23,6 +23,7 @@ mod nccl_ranks;
 mod optimizer;
 mod probe_monitor;
 mod projector;
+mod recorded;
 #[cfg(any(test, feature = "nccl"))]
 mod rendezvous;
 pub mod replay;

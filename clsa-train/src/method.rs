@@ -21,7 +21,7 @@ pub struct Views {
     pub key: Tensor,
     /// The weak views, at least one.
     pub weak: Vec<Tensor>,
-    /// The strong views; none for MoCo v2.
+    /// The strong views; none for MoCo.
     pub strong: Vec<Tensor>,
     /// The key view and, for symmetric losses, the first weak view as bytes: what ranks then exchange for ShuffleBN. None: they exchange the
     /// numbers above.

@@ -62,7 +62,8 @@ impl MonitoredImages {
             warn(&format!("left out of the {}: {reason}", self.monitor));
         }
         if bad.len() as f64 > self.max_bad_fraction * images as f64 {
-            return Err(TrainError::TooManyBad { bad: bad.len(), images, limit: 100.0 * self.max_bad_fraction });
+            let (monitor, limit) = (self.monitor, 100.0 * self.max_bad_fraction);
+            return Err(TrainError::TooManyBad { monitor, bad: bad.len(), images, limit });
         }
         self.indices.retain(|index| bad.iter().all(|(bad, _)| bad != index));
         Ok(())

@@ -162,6 +162,11 @@ pub fn replay(
         let reason = "the case needs at least one image".to_owned();
         return Err(TrainError::Unfit { key: "n = 0".to_owned(), reason });
     }
+    if config.k == 0 || config.dim == 0 || [&[config.key][..], &config.weak, &config.strong].concat().contains(&0) {
+        let reason =
+            "the case needs views of at least one pixel, and embeddings and a bank of at least one number".to_owned();
+        return Err(TrainError::Unfit { key: "key, weak, strong, dim and k".to_owned(), reason });
+    }
     let model = ModelConfig {
         arch: config.arch.parse()?,
         dim: config.dim,

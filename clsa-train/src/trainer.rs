@@ -11,6 +11,7 @@ use crate::label_free_monitor::LabelFreeMonitor;
 use crate::method::Clsa;
 use crate::probe_monitor::ProbeMonitor;
 use crate::projector::Projector;
+use crate::recorded::Recorded;
 use crate::same_everywhere::{check_request, check_state};
 use crate::setup::build;
 use crate::view_loader::ViewLoader;
@@ -97,6 +98,9 @@ pub struct Trainer {
     clsa: Clsa,
     loader: ViewLoader,
     position: Position,
+    /// The step that it goes on from, 0 at the beginning.
+    begun_at: u64,
+    has_test_images: bool,
     /// What the first rank alone does.
     output: Option<Output>,
 }
@@ -109,8 +113,8 @@ struct Output {
     label_free: Option<LabelFreeMonitor>,
     probe: Option<ProbeMonitor>,
     projector: Option<Projector>,
-    /// Whether the evaluation of the checkpoint that the run goes on from is still to be made, because it was killed before.
-    evaluation_is_due: bool,
+    /// What the run has recorded of the step that it goes on from.
+    recorded: Recorded,
     /// The step that the run has gone back to, until a checkpoint takes the place of those after it.
     gone_back_to: Option<u64>,
 }
@@ -152,6 +156,7 @@ impl Trainer {
         let mut clsa = build(&config, &device, communicator)?;
         let loader = ViewLoader::open(data.train.clone(), &config.views, loader, &device)?;
         let position = checkpoint.map_or(Position::default(), |c| c.position);
+        let has_test_images = data.test.is_some();
         let probe = (run.is_some() && config.probe.lr > 0.0)
             .then(|| ProbeMonitor::new(&config, &clsa.pair.query, data.train.as_ref(), data.test.clone()))
             .transpose()?;
@@ -173,18 +178,25 @@ impl Trainer {
                 if config.log.csv {
                     metrics.also_as_csv(run.folder())?;
                 }
-                let ends_an_epoch = position.step > 0 && position.batch == 0;
-                let recorded = Metrics::read(&run.folder().metrics_file())?;
-                let evaluation_is_due = ends_an_epoch
-                    && config.knn.is_due(position.epoch)
-                    && recorded.knn.iter().all(|record| record.step != position.step)
-                    && recorded.label_free.iter().all(|record| record.step != position.step);
+                let recorded = Recorded::of(&Metrics::read(&run.folder().metrics_file())?, position.step);
                 let gone_back_to = checkpoint.map(|_| position.step);
-                Some(Output { run, metrics, monitor, label_free, probe, projector, evaluation_is_due, gone_back_to })
+                Some(Output { run, metrics, monitor, label_free, probe, projector, recorded, gone_back_to })
             }
             None => None,
         };
-        Ok(Self { config, device, clsa, loader, position, output })
+        Ok(Self { config, device, clsa, loader, position, begun_at: position.step, has_test_images, output })
+    }
+
+    /// Whether some of the evaluation of the checkpoint that the run goes on from is still to be made, because it was killed before.
+    fn evaluation_is_due(&self) -> bool {
+        let Position { step, epoch, batch, .. } = self.position;
+        let (Some(output), true) = (&self.output, step > 0 && batch == 0) else { return false };
+        let Recorded { label_free, probe, knn, .. } = output.recorded;
+        let is_asked = self.config.knn.is_due(epoch) || epoch == self.config.train.last_epoch();
+        let lacks = output.label_free.is_some() && !label_free
+            || output.probe.is_some() && self.has_test_images && !probe
+            || output.monitor.is_some() && knn.is_none();
+        is_asked && lacks
     }
 
     /// Begins with weights of a file, before the first step.
@@ -203,7 +215,8 @@ impl Trainer {
     /// on another machine fails ([`TrainError::is_of_store`]), a checkpoint is written before.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
         let end = self.train(stop, observer);
-        if end.as_ref().is_err_and(TrainError::is_of_store) && self.position.step > 0 {
+        // Without a step of its own there is nothing to keep, and what is there stays.
+        if end.as_ref().is_err_and(TrainError::is_of_store) && self.position.step > self.begun_at {
             self.checkpoint()?;
         }
         end
@@ -218,8 +231,7 @@ impl Trainer {
         let (epochs, last) = (self.config.train.epochs, self.config.train.last_epoch());
         let before = if self.position.step == 0 { self.evaluate(observer)? } else { None };
         let (mut after, mut saved) = (None, None);
-        let is_due = self.output.as_ref().is_some_and(|output| output.evaluation_is_due);
-        if any(&*self.clsa.communicator, is_due)? {
+        if any(&*self.clsa.communicator, self.evaluation_is_due())? {
             after = self.evaluate(observer)?;
         }
         while self.position.epoch < last {
@@ -231,8 +243,10 @@ impl Trainer {
             if self.clsa.communicator.world_size() > 1 {
                 check_state(&*self.clsa.communicator, &self.clsa.state(), done)?;
             }
-            if done.is_multiple_of(self.config.checkpoint.every) || done == last {
-                saved = self.checkpoint()?;
+            let clsa_run::CheckpointConfig { every, every_steps, .. } = self.config.checkpoint;
+            let is_due = every_steps > 0 && self.position.step.is_multiple_of(every_steps);
+            if done.is_multiple_of(every) || is_due || done == last {
+                saved = save(&mut self.output, &self.clsa, &self.config, self.position)?;
             }
             if done == last || self.config.knn.is_due(done) {
                 after = self.evaluate(observer)?;
@@ -333,6 +347,7 @@ impl Trainer {
             }
             let every = self.config.checkpoint.every_steps;
             if every > 0 && self.position.step.is_multiple_of(every) {
+                self.clsa.average_statistics()?;
                 save(&mut self.output, &self.clsa, &self.config, self.position)?;
             }
         }
@@ -349,6 +364,7 @@ impl Trainer {
     }
 
     fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
+        self.clsa.average_statistics()?;
         save(&mut self.output, &self.clsa, &self.config, self.position)
     }
 
@@ -360,17 +376,21 @@ impl Trainer {
     }
 
     fn evaluate_alone(&mut self, observer: &mut dyn Observer) -> Result<Option<f64>> {
-        let Some(Output { metrics, monitor, label_free, probe, projector, .. }) = &mut self.output else {
+        let Some(Output { metrics, monitor, label_free, probe, projector, recorded, .. }) = &mut self.output else {
             return Ok(None);
         };
         let (query, Position { step, epoch, .. }) = (&self.clsa.pair.query, self.position);
-        if let Some(label_free) = label_free {
+        let recorded = (recorded.step == step).then_some(*recorded);
+        if let Some(label_free) = label_free
+            && recorded.is_none_or(|recorded| !recorded.label_free)
+        {
             let figures = label_free.evaluate(query, &mut |warning| observer.warning(warning))?;
             let record = LabelFreeRecord { step, epoch, figures };
             metrics.write(&Record::LabelFree(record))?;
             observer.label_free(&record);
         }
         if let Some(probe) = probe
+            && recorded.is_none_or(|recorded| !recorded.probe)
             && let Some((top1, top5)) = probe.evaluate(query, &mut |warning| observer.warning(warning))?
         {
             let record = AccuracyRecord { step, epoch, top1, top5 };
@@ -381,6 +401,9 @@ impl Trainer {
             projector.write(query, &mut |warning| observer.warning(warning))?;
         }
         let Some(monitor) = monitor else { return Ok(None) };
+        if let Some(top1) = recorded.and_then(|recorded| recorded.knn) {
+            return Ok(Some(top1));
+        }
         let result = monitor.evaluate(query, &mut |warning| observer.warning(warning))?;
         let record = AccuracyRecord { step, epoch, top1: result.top1, top5: result.top5 };
         metrics.write(&Record::Knn(record))?;
@@ -394,9 +417,8 @@ fn state<'a>(clsa: &'a Clsa, probe: Option<&'a ProbeMonitor>) -> TrainingState<'
     TrainingState { probe: probe.map_or(&[], ProbeMonitor::variables), ..clsa.state() }
 }
 
-/// Writes a checkpoint on the first rank, while the others wait.
+/// Writes a checkpoint on the first rank, while the others wait; statistics have been averaged.
 fn save(output: &mut Option<Output>, clsa: &Clsa, config: &Config, position: Position) -> Result<Option<PathBuf>> {
-    clsa.average_statistics()?;
     together(&*clsa.communicator, save_alone(output, clsa, config, position))
 }
 

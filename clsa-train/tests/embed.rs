@@ -57,7 +57,8 @@ fn features_are_written_in_every_form_and_made_only_once() {
     prepare(at);
     let data = ["--data", "imagefolder:images"];
     for out in ["e.npy", "e.csv", "e.safetensors", "e.parquet"] {
-        let (code, stdout, stderr) = embed(at, &[&data[..], &["--out", out]].concat());
+        // The names beside e.safetensors are those beside e.npy.
+        let (code, stdout, stderr) = embed(at, &[&data[..], &["--force", "--out", out]].concat());
         assert_eq!(code, 0, "{stderr}");
         assert_eq!(stdout.trim_end(), format!("{out}: 300 features of 64 values, of imagefolder:images"));
         assert_eq!(stderr.contains("features: "), out == "e.npy", "{stderr}");
@@ -96,6 +97,17 @@ fn an_existing_file_is_kept_unless_told_and_wrong_requests_are_refused() {
         embed(at, &["--data", "imagefolder:images", "--out", "e.npy", "--force", "--stage", "layer2"]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(fs::metadata(at.join("e.npy")).unwrap().len(), 128 + 300 * 16 * 4);
+    // So are the text files beside it, and those of labels do not outlive them.
+    fs::remove_file(at.join("e.npy")).unwrap();
+    fs::write(at.join("e.labels.txt"), "of others").unwrap();
+    let flat = ["--data", "flat:images", "--out", "e.npy"];
+    let (code, _, stderr) = embed(at, &flat);
+    assert!(code == 2 && stderr.contains("e.names.txt beside it exists already; --force"), "{stderr}");
+    fs::remove_file(at.join("e.names.txt")).unwrap();
+    let (code, _, stderr) = embed(at, &flat);
+    assert!(code == 2 && stderr.contains("e.labels.txt beside it exists already; --force"), "{stderr}");
+    let (code, _, stderr) = embed(at, &[&flat[..], &["--force"]].concat());
+    assert!(code == 0 && at.join("e.names.txt").exists() && !at.join("e.labels.txt").exists(), "{stderr}");
     // What a killed command has left unfinished is removed by the next.
     fs::write(at.join(".writing-a1B2c3"), "half").unwrap();
     embed(at, &["--data", "imagefolder:images", "--out", "e.npy", "--force"]);

@@ -170,7 +170,7 @@ fn a_head_of_another_method_is_named_once_and_left_out() {
     std::fs::write(folder.path().join("other.safetensors"), safetensors::serialize(&tensors, None).unwrap()).unwrap();
     let args = ["--weights", "other.safetensors", "--data", DATA, "--protocol", "knn"];
     let (code, _, stderr) = eval(folder.path(), &args);
-    let note = "note: other.safetensors: its head (projector.0.weight and the like) is none of CLSA's and is left out";
+    let note = "note: other.safetensors: projector.0.weight and the like are none of CLSA's and are left out";
     assert_eq!((code, stderr.matches(note).count()), (0, 1), "{stderr}");
     let mut convert = Command::cargo_bin("clsa").unwrap();
     let output = convert.current_dir(&folder).args(["convert", "other.safetensors", "out.pth"]).output().unwrap();
@@ -235,6 +235,13 @@ fn wrong_requests_end_with_one_sentence_and_code_2() {
     refused(at, &["--run", "good", "--temperature", "-1"], "use a positive number");
     refused(at, &["--run", "good", "--protocol", "retrieval", "--queries", "20000"], "--queries 20000");
     refused(at, &["--run", "good", "--out", "nowhere/figures.json"], "--out nowhere/figures.json");
+    refused(at, &["--run", "good", "--labels", "1%"], "--labels: only finetune reads it; add --protocol finetune");
+    refused(at, &["--run", "good", "--epochs", "5"], "--epochs: only linear, finetune, voc07 read it");
+    let voc07 = ["--run", "good", "--protocol", "voc07"];
+    refused(at, &[&voc07[..], &["--resize", "256"]].concat(), "--resize 256: voc07 cuts crops of 300 pixels");
+    refused(at, &[&voc07[..], &["--crop", "21", "--resize", "20"]].concat(), "--crop 21: voc07 cuts");
+    // Its own default, which is more than the run resizes images to for other protocols.
+    refused(at, &[&voc07[..], &["--crop", "300", "--data", "voc2007:missing"]].concat(), "missing");
     refused(at, &["--run", "good", "--protocol", "finetune", "--labels", "0%"], "--labels 0%");
     refused(at, &["--run", "good", "--protocol", "finetune", "--label-list", "no.txt"], "no.txt");
 
@@ -253,6 +260,29 @@ fn wrong_requests_end_with_one_sentence_and_code_2() {
     refused(at, &["--run", "good", "--data", "imagefolder:one"], "one class");
     refused(at, &["--run", "good", "--data", "imagefolder:unknown"], "eel");
     refused(at, &["--run", "good", "--data", "flat:flat"], "only retrieval");
+}
+
+#[test]
+fn a_file_that_is_no_evaluation_is_refused_before_the_work_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(&at.join("good"), &model());
+    std::fs::write(at.join("weights.bin"), b"\xff\xfe").unwrap();
+    refused(at, &["--run", "good", "--out", "weights.bin"], "weights.bin: this is not an eval.json");
+    std::fs::write(at.join("good/eval.json"), "{").unwrap();
+    refused(at, &["--run", "good"], "eval.json: this is not an eval.json");
+
+    // The name with a hash, which is taken where the usual file is of other images.
+    let weights = "good/checkpoints/step-00000012.safetensors";
+    let of = ["--weights", weights, "--protocol", "knn", "--trained-only", "--data"];
+    let other = format!("{DATA},seed=1");
+    for data in [DATA, &other] {
+        assert_eq!(eval(at, &[&of[..], &[data]].concat()).0, 0);
+    }
+    let named = "step-00000012.safetensors.eval-";
+    let hashed = walk(at).into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with(named));
+    std::fs::write(hashed.unwrap(), "{").unwrap();
+    refused(at, &[&of[..], &[&other]].concat(), "this is not an eval.json");
 }
 
 #[test]

@@ -136,23 +136,25 @@ fn a_run_that_is_begun_with_gives_its_settings_unless_a_preset_is_named() {
 fn weights_that_do_not_fit_or_are_not_those_named_are_refused_before_a_run_begins() {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let write = |name: &str, model: &ModelConfig, damage: bool| {
+    let write = |name: &str, model: &ModelConfig, change: fn(&mut HashMap<String, Tensor>)| {
         let mut tensors = Encoder::new(model, Compute::default(), 0, &Device::Cpu).unwrap().state_dict().unwrap();
-        if damage {
-            let bad = (tensors["bn1.bias"].ones_like().unwrap() * f64::NAN).unwrap();
-            tensors.insert("bn1.bias".to_owned(), bad);
-        }
+        change(&mut tensors);
         weights::write(Path::new(&at(name)), &tensors, Format::Safetensors).unwrap();
     };
     let model = config(&[]).model;
-    write("good.safetensors", &model, false);
-    write("other.safetensors", &ModelConfig { arch: Arch::Resnet18, stem: Stem::Imagenet, ..model.clone() }, false);
-    write("damaged.safetensors", &model, true);
+    write("good.safetensors", &model, |_| {});
+    write("other.safetensors", &ModelConfig { arch: Arch::Resnet18, stem: Stem::Imagenet, ..model.clone() }, |_| {});
+    write("damaged.safetensors", &model, |tensors| {
+        let bad = (tensors["bn1.bias"].ones_like().unwrap() * f64::NAN).unwrap();
+        tensors.insert("bn1.bias".to_owned(), bad);
+    });
+    write("incomplete.safetensors", &model, |tensors| _ = tensors.remove("layer2.0.bn1.weight").unwrap());
     let out = folder.path().join("run");
     let init = |name: &str, more: &[&str]| pretrain(&out, &[&["--init", &at(name)], more].concat());
     let differences = ["model.arch is resnet18 in the file", "model.stem is imagenet in the file and cifar"];
     refused(init("other.safetensors", &[]), 2, &[&[&at("other.safetensors")[..]], &differences[..]].concat());
     refused(init("damaged.safetensors", &[]), 2, &["bn1.bias", "not a number"]);
+    refused(init("incomplete.safetensors", &[]), 2, &["incomplete.safetensors", "layer2.0.bn1.weight"]);
     refused(init("none.safetensors", &[]), 2, &["none.safetensors"]);
     let other_content = format!("init={{weights=\"{}\", sha256=\"00ff\"}}", at("good.safetensors"));
     refused(pretrain(&out, &["--set", &other_content]), 2, &["good.safetensors", "SHA-256", "00ff"]);

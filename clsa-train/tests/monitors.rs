@@ -86,6 +86,28 @@ fn an_evaluation_that_a_kill_has_prevented_is_made_when_the_run_goes_on() {
 }
 
 #[test]
+fn an_evaluation_that_a_kill_has_cut_off_is_completed_when_the_run_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    // The last epoch is evaluated, though none is due there.
+    pretrain(&run, &["--epochs", "3", "--set", "knn.every=2", "--set", "probe.lr=0.1"]).success();
+    let before = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let kinds = |text: &str| -> Vec<String> {
+        let last = text.lines().filter(|line| line.contains("\"step\":12,\"epoch\":3"));
+        last.map(|line| line.split('"').nth(3).unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(&before), ["label_free", "probe", "knn"]);
+    for cut in 1..=3 {
+        let lines: Vec<&str> = before.lines().collect();
+        let kept: String = lines[..lines.len() - cut].iter().map(|line| format!("{line}\n")).collect();
+        fs::write(run.join("metrics.jsonl"), kept).unwrap();
+        let log = stderr(&resume(&run, &[]).success());
+        assert!(log.contains("after training"), "{log}");
+        assert_eq!(fs::read_to_string(run.join("metrics.jsonl")).unwrap(), before, "without the last {cut}");
+    }
+}
+
+#[test]
 fn a_folder_of_images_without_labels_gets_a_verdict() {
     let folder = TempDir::new().unwrap();
     let (images, run) = (folder.path().join("images"), folder.path().join("run"));

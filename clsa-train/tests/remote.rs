@@ -13,7 +13,7 @@ use std::path::Path;
 
 use clsa_data::shard_index::write_indexes;
 use image::{ImageFormat, Rgb, RgbImage};
-use object_server::{Answer, Server};
+use object_server::{Answer, Asked, Server};
 use tempfile::TempDir;
 use tiny::{checkpoint, clsa, refused, stderr};
 
@@ -104,7 +104,7 @@ fn objects_give_the_weights_of_files_and_credentials_stay_in_the_environment() {
             assert!(!holds(&written, secret) && !shown.contains(secret), "{secret}");
         }
     }
-    let signed = |asked: &object_server::Asked| {
+    let signed = |asked: &Asked| {
         asked.headers.iter().any(|(name, value)| {
             name.eq_ignore_ascii_case("authorization") && value.starts_with("AWS4-HMAC-SHA256 Credential=anna-id/")
         })
@@ -155,8 +155,24 @@ fn a_store_that_fails_in_the_middle_ends_the_run_with_a_checkpoint_from_which_it
     assert_eq!(fs::read_dir(out.join("checkpoints")).unwrap().count(), 1);
     assert!(!checkpoint(&out, 8).exists());
     server.plan(|_| Answer::Right);
-    clsa().arg("pretrain").arg("--resume").arg(&out).env("CLSA_CACHE", &cache).assert().success();
+    let resume = |from: &Path, cache: &Path| {
+        clsa()
+            .arg("pretrain")
+            .arg("--resume")
+            .arg(from)
+            .env("CLSA_CACHE", cache)
+            .env("CLSA_REMOTE_RETRIES", "1")
+            .assert()
+    };
+    let first = fs::read_dir(out.join("checkpoints")).unwrap().next().unwrap().unwrap().path();
+    resume(&out, &cache).success();
     assert!(tensors(&out, 8) == tensors(&files, 8));
+    // Who goes back and gets no step further loses nothing.
+    let is_content = |asked: &Asked| asked.method == "GET" && asked.path.ends_with(".tar");
+    server.plan(move |asked| if is_content(asked) { Answer::Status(503) } else { Answer::Right });
+    let assert = resume(&first, &folder.path().join("other cache"));
+    refused(assert, 1, &["status 503"]);
+    assert!(checkpoint(&out, 8).exists());
 }
 
 #[test]

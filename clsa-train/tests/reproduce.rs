@@ -1,7 +1,12 @@
 //! `clsa reproduce`: requests that are wrong, and the page of what was found.
 
 use assert_cmd::Command;
+use clsa_augment::CenterCrop;
+use clsa_eval::evaluation::{EncoderKind, EncoderResult, Evaluation, Figures, ProtocolResult};
+use clsa_eval::metrics::{Accuracy, Predictions};
+use clsa_model::FeatureStage;
 use clsa_run::Config;
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -68,10 +73,71 @@ fn wrong_requests_name_what_to_do() {
     fs::create_dir(folder.path().join("runs")).unwrap();
     let text = error(reproduce(folder.path(), &["--table", "results.md"]), 2);
     assert!(text.contains("--runs runs: no run there follows an experiment"), "{text}");
+    let text = error(reproduce(folder.path(), &["--table", "results.md", "--seed", "3"]), 2);
+    assert!(text.contains("--seed") && text.contains("--table"), "{text}");
     run(&folder.path().join("runs/moco-cifar10-0"), "moco-cifar10", &["optim.lr=0.3"], &[]);
     let text = error(reproduce(folder.path(), &["moco-cifar10"]), 2);
     assert!(text.contains("does not follow moco-cifar10; name another folder"), "{text}");
     let text = error(reproduce(folder.path(), &["moco-cifar10", "--seed", "3"]), 2);
     assert!(text.contains("--data: the preset moco-cifar10 needs images"), "{text}");
     assert!(!folder.path().join("runs/moco-cifar10-3").exists());
+    image::RgbImage::new(32, 32).save(folder.path().join("a.png")).unwrap();
+    let text = error(reproduce(folder.path(), &["moco-cifar10", "--seed", "3", "--data", "flat:."]), 2);
+    assert!(text.contains("--data flat:.: its figures need images with labels and a test split"), "{text}");
+    assert!(!folder.path().join("runs/moco-cifar10-3").exists());
+}
+
+#[test]
+fn a_run_of_other_options_than_those_that_are_given_is_refused() {
+    let folder = TempDir::new().unwrap();
+    run(&folder.path().join("r"), "moco-cifar10", &["train.seed=3"], &[]);
+    for (option, value, words) in [
+        ("--seed", "5", "--seed 5: the run in r has the seed 3; name another folder with --out"),
+        ("--precision", "bf16", "--precision bf16: the run in r has another; name another folder with --out"),
+        ("--until-epoch", "1", "the run in r was ended before its first checkpoint; remove it"),
+    ] {
+        let text = error(reproduce(folder.path(), &["moco-cifar10", "--out", "r", option, value]), 2);
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn a_linear_figure_is_compared_where_it_is_of_the_last_epoch() {
+    let folder = TempDir::new().unwrap();
+    let kept = folder.path().join("kept/r");
+    run(&kept, "imagenet-single-200", &[], &[]);
+    let steps = [(9, 1), (10, 199)].map(|(step, epoch)| {
+        format!(
+            "{{\"kind\":\"step\",\"step\":{step},\"epoch\":{epoch},\"lr\":0.1,\"loss\":1.0,\"contrastive\":1.0,\"ddm\":0.0,\
+             \"acc1\":1.0,\"images_per_s\":1.0,\"data_wait_s\":0.0}}\n"
+        )
+    });
+    fs::write(kept.join("metrics.jsonl"), steps.concat()).unwrap();
+    let accuracy = Accuracy::of(&Predictions { ranked: vec![vec![0, 1], vec![1, 0]] }, &[0, 0], 2, 0);
+    let result = |figures| EncoderResult { encoder: EncoderKind::Trained, details: json!({}), figures };
+    let linear = ProtocolResult {
+        protocol: "linear".to_owned(),
+        settings: json!({}),
+        results: vec![result(Figures::Accuracy(accuracy))],
+        wall_time_s: 1.0,
+    };
+    for (step, row) in [(9, "| 200 | 69.40 ± 1.0 | |"), (10, "| 200 | 69.40 ± 1.0 | 50.0 (-19.4, outside) |")] {
+        let evaluation = Evaluation {
+            weights: format!("runs/r/checkpoints/step-{step:08}.safetensors"),
+            encoder_sha256: String::new(),
+            stage: FeatureStage::Backbone,
+            data: "imagefolder:/data/imagenet".to_owned(),
+            data_sha256: String::new(),
+            classes: vec!["a".to_owned(), "b".to_owned()],
+            train_samples: 2,
+            test_samples: 2,
+            transform: CenterCrop::new(256, 224),
+            chance: None,
+            protocols: vec![linear.clone()],
+        };
+        evaluation.write(&kept.join("eval.json")).unwrap();
+        reproduce(folder.path(), &["--table", "page.md", "--runs", "kept"]).success();
+        let page = fs::read_to_string(folder.path().join("page.md")).unwrap();
+        assert!(page.contains(row), "{row} is not in\n{page}");
+    }
 }

@@ -148,6 +148,14 @@ fn later_checkpoints_and_records_stay_until_a_run_that_went_back_has_written_one
 }
 
 #[test]
+fn a_checkpoint_that_is_due_by_steps_is_written_where_an_epoch_ends_too() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs", "3", "--set", "checkpoint={every=50, every_steps=4, keep=9}"]).success();
+    assert!([4, 8, 12].iter().all(|&step| checkpoint(&run, step).exists()));
+}
+
+#[test]
 fn a_run_that_diverged_goes_on_as_its_message_says() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");

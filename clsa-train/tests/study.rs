@@ -84,6 +84,28 @@ fn every_variant_is_trained_with_every_seed_once_and_compared_seed_by_seed() {
 }
 
 #[test]
+fn images_that_give_no_figure_are_refused_before_anything_is_trained() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    image::RgbImage::new(16, 16).save(folder.path().join("a.png")).unwrap();
+    let text = refused(study(folder.path(), &["--data", "flat:."]));
+    assert!(text.contains("--data flat:.: a study's figures need images with labels and a test split"), "{text}");
+    assert!(runs(folder.path()).is_empty());
+}
+
+#[test]
+fn a_training_that_was_killed_in_its_last_evaluation_makes_it() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    let table = printed(study(folder.path(), &["--seeds", "1"]));
+    let metrics = folder.path().join("runs/study/naive-0/metrics.jsonl");
+    let text = fs::read_to_string(&metrics).unwrap();
+    let last = text.lines().rfind(|line| line.contains("\"knn\"")).unwrap();
+    fs::write(&metrics, text.replace(&format!("{last}\n"), "")).unwrap();
+    assert_eq!(printed(study(folder.path(), &["--seeds", "1"])), table);
+}
+
+#[test]
 fn a_training_that_was_stopped_between_its_changes_goes_on() {
     let folder = TempDir::new().unwrap();
     write_study(folder.path(), "0.0");

@@ -37,7 +37,8 @@ pub fn pattern(data: &[u8]) {
 pub fn list(data: &[u8]) {
     let Ok(text) = decode_text(data) else { return };
     for delimiter in [b',', b'\t'] {
-        if let Ok(rows) = parse_list(&text, delimiter) {
+        if let Ok(table) = parse_list(&text, delimiter) {
+            let rows = table.rows;
             assert!(rows.iter().all(|row| !row.path.is_empty() && row.label.is_some() == rows[0].label.is_some()));
         }
     }

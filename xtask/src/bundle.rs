@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 const HELP: &str = "\
 Make target/cuda-bundle: the program and the tests with CUDA, and check.sh, which proves and measures them on a machine
-with a GPU, a driver and PyTorch. Neither is needed here; where no CUDA toolkit is found, nvcc and cuDNN are installed from
-PyPI under target/ (python3 is needed, 1.7 GB). The first build takes about 20 minutes on two cores.
+with a GPU, a driver and PyTorch. Neither is needed here; where no CUDA toolkit is found, nvcc, cuDNN and NCCL are installed
+from PyPI under target/ (python3 with venv is needed, 2.0 GB). The first build takes about 20 minutes on two cores.
 
 Usage: cargo xtask bundle-cuda [--cifar TAR] [--photos TAR]
 

@@ -16,6 +16,7 @@ mod features;
 mod nvcc;
 mod soak;
 mod stub;
+mod symlink;
 
 use std::env;
 use std::ffi::OsString;
@@ -28,7 +29,7 @@ Automation of the CLSA workspace.
 
 Usage: cargo xtask COMMAND [OPTIONS]
 
-  test          run every test of the workspace
+  test          run the tests of the workspace
   check-cuda    check that everything compiles with CUDA
   bundle-cuda   make a folder that proves and measures CUDA on a machine with a GPU
   soak          campaigns against what goes wrong on real machines, such as kill -9
@@ -79,7 +80,8 @@ fn run(args: &[OsString]) -> Result<u8, String> {
         toolkit.build_with(&mut build)?;
         toolkit.run_with(&mut run)?;
     }
-    if features::started_by_mpi() {
+    // Processes on GPUs meet without MPI, also where srun has it ready.
+    if !features::names_gpu(args) && features::started_by_mpi() {
         build.args(["--features", features::MPI]);
     }
     if features::names_remote(args) {
@@ -107,7 +109,7 @@ fn replace_by(mut command: Command) -> Result<u8, String> {
     code(&mut command)
 }
 
-/// Every test of the workspace, optimized, with the dependencies that the commands have built already.
+/// The tests of the workspace, optimized, with the dependencies that the commands have built already.
 fn test(args: &[OsString]) -> Result<u8, String> {
     let mut test = cargo();
     test.args(["test", "--release", "--workspace"]);
@@ -128,6 +130,12 @@ fn code(command: &mut Command) -> Result<u8, String> {
 fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // A relative folder is that of the caller's, as it was for the cargo that has built this program.
+    if let Some(target) = env::var_os("CARGO_TARGET_DIR")
+        && let Ok(target) = std::path::absolute(target)
+    {
+        command.env("CARGO_TARGET_DIR", target);
+    }
     command
 }
 
@@ -141,8 +149,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace")
 }
 
+/// Where cargo builds, whoever has configured that, a triple included: this program is in the folder of a profile there.
 fn target() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    let own = env::current_exe().ok();
+    let folder = own.as_deref().and_then(Path::parent).and_then(Path::parent);
+    folder.map_or_else(|| root().join("target"), Path::to_owned)
 }
 
 /// The built program.

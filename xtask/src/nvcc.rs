@@ -1,6 +1,7 @@
 //! A CUDA toolkit from PyPI, for machines that have none: nvcc, its headers, and the libraries to link to.
 
 use crate::cuda::{Toolkit, versioned_libraries};
+use crate::symlink::symlink;
 use crate::{code, stub, target};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ fn installed(venv: &Path) -> Result<Toolkit, String> {
     for (library, name) in libraries.iter().flat_map(|folder| versioned_libraries(folder)) {
         let name = names.join(name);
         let _ = fs::remove_file(&name);
-        std::os::unix::fs::symlink(&library, &name).map_err(|error| failed(&name, error))?;
+        symlink(&library, &name).map_err(|error| failed(&name, error))?;
     }
     stub::make(&link)?;
     Ok(Toolkit { folder: packages.join("cu13"), libraries, link: Some(link) })

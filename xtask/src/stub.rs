@@ -1,6 +1,7 @@
 //! A stand-in for the driver's library, `libcuda.so.1`, which no package holds: programs are linked to it, and start with it
 //! on a machine without a GPU, where it says that there is none.
 
+use crate::symlink::symlink;
 use crate::{cargo, code};
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +25,7 @@ pub fn make(folder: &Path) -> Result<(), String> {
         return Err("the stand-in for the driver did not compile; a C compiler (cc) is needed".to_owned());
     }
     let _ = fs::remove_file(&name);
-    std::os::unix::fs::symlink(&library, &name).map_err(|error| failed(&name, error))
+    symlink(&library, &name).map_err(|error| failed(&name, error))
 }
 
 /// Every function answers 100, `CUDA_ERROR_NO_DEVICE`, but for the two that say what that means.

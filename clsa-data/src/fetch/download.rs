@@ -1,7 +1,7 @@
 //! One file over HTTP: resumed where it ended, checked before it takes its name.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, bounded};
 use md5::{Digest, Md5};
 
 use super::error::FetchError;
+use crate::lock::is_at;
 use crate::trusted_roots;
 
 /// A file with a published digest.
@@ -22,9 +23,16 @@ pub struct RemoteFile {
     pub md5: String,
 }
 
+impl RemoteFile {
+    /// Whether its content has this digest, in lower case; publishers write digests in either.
+    fn is_of(&self, digest: &str) -> bool {
+        self.md5.eq_ignore_ascii_case(digest)
+    }
+}
+
 /// Fetches one file to `folder`, unless it is there with the right digest. An interrupted download goes on where it
-/// ended, in `NAME.part`; the file appears under its name only when its digest is right. Calls `progress(done, of)` with
-/// numbers of bytes; `of` is 0 where the server does not state it.
+/// ended, in `NAME.part`, which is locked meanwhile; the file appears under its name only when its digest is right. Calls
+/// `progress(done, of)` with numbers of bytes; `of` is 0 where the server does not state it.
 ///
 /// # Errors
 /// As for [`fetch`](super::fetch).
@@ -47,13 +55,15 @@ pub fn fetch_file(file: &RemoteFile, folder: &Path, progress: &mut dyn FnMut(u64
     }
     std::fs::create_dir_all(folder).map_err(io(folder))?;
     let path = folder.join(&file.name);
-    if path.is_file() && digest(&path).map_err(io(&path))? == file.md5 {
+    if path.is_file() && file.is_of(&File::open(&path).and_then(digest).map_err(io(&path))?) {
         return Ok(path);
     }
     let part = folder.join(format!("{}.part", file.name));
-    download(&file.url, &part, progress)?;
-    let found = digest(&part).map_err(io(&part))?;
-    if found != file.md5 {
+    // Held until the file has its name.
+    let mut out = begin(&part)?;
+    download(&file.url, &mut out, &part, progress)?;
+    let found = out.rewind().and_then(|()| digest(&out)).map_err(io(&part))?;
+    if !file.is_of(&found) {
         std::fs::remove_file(&part).map_err(io(&part))?;
         return Err(FetchError::Checksum { url: without_secrets(&file.url), found, expected: file.md5.clone() });
     }
@@ -121,17 +131,27 @@ fn ask(url: &str, have: u64) -> Result<Option<Answer>, FetchError> {
     Ok(Some(Answer { start, total: length.map_or(0, |rest| rest + start), body: response.into_body() }))
 }
 
-/// Adds to `part` what is lacking of the file.
-fn download(url: &str, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), FetchError> {
-    let have = std::fs::metadata(part).map_or(0, |metadata| metadata.len());
+/// Opens the file that a download goes to, and locks it: two that write it at once would spoil it.
+fn begin(part: &Path) -> Result<File, FetchError> {
+    loop {
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(part);
+        let file = file.map_err(io(part))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(FetchError::InUse { path: part.to_path_buf() }),
+            // A file system without locks is written as one process alone does.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        if is_at(&file, part) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Adds to `out`, which is the file `part`, what is lacking of the file.
+fn download(url: &str, out: &mut File, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), FetchError> {
+    let have = out.metadata().map_err(io(part))?.len();
     let Some(Answer { start, total, body }) = ask(url, have)? else { return Ok(()) };
-    let mut out = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .append(start > 0)
-        .truncate(start == 0)
-        .open(part)
-        .map_err(io(part))?;
+    out.set_len(start).and_then(|()| out.seek(SeekFrom::Start(start))).map_err(io(part))?;
     let mut done = start;
     let chunks = read_apart(body.into_reader());
     loop {
@@ -178,8 +198,7 @@ fn read_apart(mut body: impl Read + Send + 'static) -> Receiver<std::io::Result<
 }
 
 /// MD5 of a file, in hexadecimal digits.
-fn digest(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
+fn digest(mut file: impl Read) -> std::io::Result<String> {
     let mut hasher = Md5::new();
     let mut buffer = vec![0; 1 << 16];
     loop {

@@ -45,6 +45,12 @@ pub enum FetchError {
         /// Digest that the publisher states.
         expected: String,
     },
+    /// Another process fetches the same file.
+    #[error("{}: is being fetched by another process; wait until that ends, or name another folder", path.display())]
+    InUse {
+        /// The file that is being written.
+        path: PathBuf,
+    },
     /// A file cannot be written.
     #[error("{}: {error}", path.display())]
     Io {
@@ -60,7 +66,7 @@ impl FetchError {
     /// Whether what was asked for is at fault, rather than the network or the machine.
     pub fn is_request(&self) -> bool {
         match self {
-            Self::Unknown { .. } | Self::Name { .. } | Self::Certificates { .. } => true,
+            Self::Unknown { .. } | Self::Name { .. } | Self::Certificates { .. } | Self::InUse { .. } => true,
             Self::Network { .. } | Self::Checksum { .. } | Self::Io { .. } => false,
         }
     }

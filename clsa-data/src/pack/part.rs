@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clsa_files::UNFINISHED_PREFIX;
 
 use crate::error::{DataError, Fault};
+use crate::lock::is_at;
 use crate::shard_index::CLASSES_FILE;
 use crate::split::Split;
 
@@ -122,17 +123,4 @@ fn lock(folder: &Path) -> Result<Lock, DataError> {
 #[cfg(not(unix))]
 fn lock(_: &Path) -> Result<Lock, DataError> {
     Ok(Lock::Unknown)
-}
-
-/// Whether an open folder is still the one of this name: its last holder may have given it another since.
-#[cfg(unix)]
-fn is_at(folder: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let id = |metadata: std::io::Result<fs::Metadata>| metadata.map(|m| (m.dev(), m.ino())).ok();
-    id(folder.metadata()) == id(fs::metadata(path))
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, _: &Path) -> bool {
-    true
 }

@@ -107,17 +107,22 @@ impl RemoteObject {
     /// A block, from this machine or from the store.
     fn block(&self, number: u64) -> io::Result<Block> {
         let range = self.range(number);
-        let name = format!("{number:08}");
-        if let Some(file) = self.store.cache.open_file(&self.entry, &name, range.end - range.start)? {
-            return Ok(Block::File(file));
+        // What cannot be read of the cache is fetched again, and written anew; if that fails, the cache is named.
+        match self.store.cache.open_file(&self.entry, &block_name(number), range.end - range.start) {
+            Ok(Some(file)) => Ok(Block::File(file)),
+            Ok(None) | Err(_) => self.fetch(number).map(Block::Bytes),
         }
+    }
+
+    /// A block from the store, which is then kept on this machine.
+    fn fetch(&self, number: u64) -> io::Result<Bytes> {
         if let Some(failure) = self.failure() {
             return Err(io::Error::new(FAILED, failure));
         }
         let flights = || self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = flights().entry(number).or_default().clone();
         let fetched = flight.get_or_init(|| {
-            let bytes = self.store.get(&self.address, &self.meta, range)?;
+            let bytes = self.store.get(&self.address, &self.meta, self.range(number))?;
             let unwritten = |error: io::Error| RemoteError {
                 address: self.address.clone(),
                 fault: RemoteFault::Unreachable,
@@ -126,15 +131,20 @@ impl RemoteObject {
                     self.entry.display()
                 ),
             };
-            self.store.cache.write(&self.entry, &name, &bytes).map_err(unwritten)?;
+            self.store.cache.write(&self.entry, &block_name(number), &bytes).map_err(unwritten)?;
             Ok(bytes)
         });
         flights().remove(&number);
         match fetched {
-            Ok(bytes) => Ok(Block::Bytes(bytes.clone())),
+            Ok(bytes) => Ok(bytes.clone()),
             Err(error) => Err(io::Error::new(FAILED, self.failure.get_or_init(|| error.clone()).clone())),
         }
     }
+}
+
+/// The name of a block in the cache.
+fn block_name(number: u64) -> String {
+    format!("{number:08}")
 }
 
 /// Reads an object from one place on.
@@ -165,13 +175,20 @@ impl Read for RemoteReader {
         let within = self.at - range.start;
         let count = (range.end - self.at).min(buffer.len() as u64) as usize;
         let buffer = &mut buffer[..count];
-        match self.block.insert((number, block)) {
-            (_, Block::File(file)) => {
-                file.seek(SeekFrom::Start(within))?;
-                file.read_exact(buffer)?;
+        let block = match block {
+            Block::File(mut file) => {
+                match file.seek(SeekFrom::Start(within)).and_then(|_| file.read_exact(buffer)) {
+                    Ok(()) => Block::File(file),
+                    // That the cache is at fault says nothing of the object.
+                    Err(_) => Block::Bytes(self.object.fetch(number)?),
+                }
             }
-            (_, Block::Bytes(bytes)) => buffer.copy_from_slice(&bytes[within as usize..][..count]),
+            Block::Bytes(bytes) => Block::Bytes(bytes),
+        };
+        if let Block::Bytes(bytes) = &block {
+            buffer.copy_from_slice(&bytes[within as usize..][..count]);
         }
+        self.block = Some((number, block));
         self.at += count as u64;
         Ok(count)
     }

@@ -18,6 +18,7 @@ use super::object::RemoteObject;
 use super::settings::Settings;
 use super::transport::{Attempts, Connector, Last};
 use crate::error::{DataError, Fault};
+use crate::pattern::with_plain_brackets;
 use crate::remote_error::{RemoteError, RemoteFault};
 
 /// Most objects of a folder that a pattern is compared with.
@@ -70,10 +71,15 @@ impl Stores {
                           train-{000..127}.tar";
             return Err(Fault::Pattern.at(pattern, reason));
         };
-        let wanted = glob::Pattern::new(pattern).map_err(|error| Fault::Pattern.at(pattern, error.to_string()))?;
-        let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+        let wanted = glob::Pattern::new(&with_plain_brackets(pattern))
+            .map_err(|error| Fault::Pattern.at(pattern, error.to_string()))?;
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            require_literal_leading_dot: true,
+            ..glob::MatchOptions::new()
+        };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let fixed = &key[..key.find(['*', '?', '[']).unwrap_or(key.len())];
+        let fixed = &key[..key.find(['*', '?']).unwrap_or(key.len())];
         let folder = fixed.rsplit_once('/').map(|(folder, _)| folder);
         let store = self.store(&format!("s3://{bucket}"))?;
         let prefix = folder.map(|folder| path_of(pattern, folder)).transpose()?;

@@ -126,7 +126,11 @@ fn read_limited(reader: impl Read, path: &Path) -> Result<Vec<u8>, DataError> {
 /// Files of `split` in a folder, or in the folder below it that the archive unpacks to.
 fn read_folder(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, DataError> {
     let mut files = HashMap::new();
-    for folder in [path.join("cifar-10-batches-bin"), path.join("cifar-100-binary"), path.to_path_buf()] {
+    let unpacked = ["cifar-10-batches-bin", "cifar-100-binary"];
+    if unpacked.iter().all(|name| path.join(name).is_dir()) {
+        return Err(Fault::Layout.at(path, format!("has both {}; name one of them", unpacked.join(" and "))));
+    }
+    for folder in unpacked.map(|name| path.join(name)).into_iter().chain([path.to_path_buf()]) {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
             let entry = entry.map_err(DataError::read(&folder))?;

@@ -74,5 +74,5 @@ fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
         return Err(Fault::Empty.at(folder, "has no image files in it"));
     }
     let classes = classes.iter().map(|class| text_of(class).into_owned()).collect();
-    Ok(ImageFiles { listing, classes, labels: Labels::Class(labels) })
+    Ok(ImageFiles { listing, classes, labels: Labels::Class(labels), notes: Vec::new() })
 }

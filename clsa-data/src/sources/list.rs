@@ -13,7 +13,7 @@ use crate::image_files::{ImageFiles, Labels};
 use crate::listing::{Listing, is_image, python_order};
 use crate::object::Opener;
 use crate::pattern::files;
-use crate::printable::printable_path;
+use crate::printable::{printable, printable_path};
 use crate::split::Split;
 use crate::text::{decode_text, read_at_most};
 
@@ -37,6 +37,15 @@ const PATH_COLUMNS: [&str; 7] = ["path", "image", "image_path", "file", "filenam
 /// What the column of labels may be called.
 const LABEL_COLUMNS: [&str; 5] = ["label", "class", "class_name", "category", "target"];
 
+/// What a table says.
+#[derive(Debug, Default, PartialEq)]
+pub struct Table {
+    /// Its images, in order.
+    pub rows: Vec<Row>,
+    /// The names of the columns, where none of several is one of labels.
+    unlabeled: Option<String>,
+}
+
 /// An image of a table.
 #[derive(Debug, PartialEq)]
 pub struct Row {
@@ -52,7 +61,7 @@ fn open(pattern: &str, split: Split, limits: Limits) -> Result<ImageFiles, DataE
     let tables = tables(pattern, split)?;
     let root = folder(&tables[0].0).to_owned();
     let mut listing = Listing::new(&root, limits);
-    for (table, rows) in &tables {
+    for (table, Table { rows, .. }) in &tables {
         for row in rows {
             if folder(table) == root {
                 listing.push(&row.path)?;
@@ -68,23 +77,27 @@ fn open(pattern: &str, split: Split, limits: Limits) -> Result<ImageFiles, DataE
         Split::Test => classes(&self::tables(pattern, Split::Train)?),
     };
     let labels = labels(&tables, &classes)?;
-    Ok(ImageFiles { listing, classes, labels })
+    let unlabeled = tables.iter().find_map(|(_, table)| table.unlabeled.as_ref());
+    let note = unlabeled.map(|columns| {
+        format!("without labels, because no column is called `label`; there are {}", printable(columns))
+    });
+    Ok(ImageFiles { listing, classes, labels, notes: note.into_iter().collect() })
 }
 
-/// The tables of a split, each with its rows.
-fn tables(pattern: &str, split: Split) -> Result<Vec<(PathBuf, Vec<Row>)>, DataError> {
+/// The tables of a split.
+fn tables(pattern: &str, split: Split) -> Result<Vec<(PathBuf, Table)>, DataError> {
     let mut tables = Vec::new();
     for path in files(pattern, "csv", split, &Opener::default())? {
         let delimiter = if path.extension().is_some_and(|ending| ending == "tsv") { b'\t' } else { b',' };
         let text = decode_text(&read_at_most(&path, MAX_TABLE)?);
         let text = text.map_err(|reason| Fault::Unsupported.at(&path, reason))?;
-        let rows = parse(&text, delimiter).map_err(|reason| Fault::Damaged.at(&path, reason))?;
-        if rows.is_empty() {
+        let table = parse(&text, delimiter).map_err(|reason| Fault::Damaged.at(&path, reason))?;
+        if table.rows.is_empty() {
             return Err(Fault::Empty.at(path, "names no image"));
         }
-        tables.push((path, rows));
+        tables.push((path, table));
     }
-    let has_labels = |(_, rows): &(PathBuf, Vec<Row>)| rows[0].label.is_some();
+    let has_labels = |(_, table): &(PathBuf, Table)| table.rows[0].label.is_some();
     match tables.iter().find(|table| has_labels(table) != has_labels(&tables[0])) {
         Some((table, _)) => {
             let other = printable_path(&tables[0].0);
@@ -99,12 +112,13 @@ fn folder(table: &Path) -> &Path {
     table.parent().unwrap_or(Path::new(""))
 }
 
-/// The rows of a table. An error is a reason.
-pub fn parse(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
+/// Reads a table. An error is a reason.
+pub fn parse(text: &str, delimiter: u8) -> Result<Table, String> {
     let mut reader =
         ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
     let mut columns = None;
-    let mut rows = Vec::new();
+    let mut has_header = false;
+    let mut table = Table::default();
     for record in reader.records() {
         let record = record.map_err(|error| format!("is no table ({error})"))?;
         let line = record.position().map_or(0, csv::Position::line);
@@ -113,7 +127,9 @@ pub fn parse(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
             None => {
                 let (found, is_header) = Columns::of(&record, line, delimiter)?;
                 let found = columns.insert(found);
+                has_header = is_header;
                 if is_header {
+                    table.unlabeled = (found.count > 1 && found.label.is_none()).then(|| names(&record));
                     continue;
                 }
                 found
@@ -130,9 +146,24 @@ pub fn parse(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
         if row.label.as_ref().is_some_and(String::is_empty) {
             return Err(format!("line {line} has no label, where others have one; leave the column out or fill it"));
         }
-        rows.push(row);
+        if let ([first], false) = (&table.rows[..], has_header)
+            && !is_image(&first.path)
+            && is_image(&row.path)
+        {
+            let Row { line, path, .. } = first;
+            return Err(format!(
+                "line {line} names `{path}`, which is no image as the next one is; if it names the columns, call the one \
+                 of images `path`"
+            ));
+        }
+        table.rows.push(row);
     }
-    Ok(rows)
+    Ok(table)
+}
+
+/// The names of columns, for messages.
+fn names(header: &StringRecord) -> String {
+    header.iter().map(|name| format!("`{}`", name.trim())).collect::<Vec<_>>().join(", ")
 }
 
 /// Which column is what.
@@ -145,12 +176,19 @@ struct Columns {
 impl Columns {
     /// By the first line, and whether that is a header.
     fn of(first: &StringRecord, line: u64, delimiter: u8) -> Result<(Self, bool), String> {
+        // A line with an image is none of names, even where its class is called `image` or `label`.
+        let has_image = first.iter().any(|name| is_image(name.trim()));
         let named = |names: &[&str]| {
-            first.iter().position(|name| names.iter().any(|known| name.trim().eq_ignore_ascii_case(known)))
+            let position =
+                first.iter().position(|name| names.iter().any(|known| name.trim().eq_ignore_ascii_case(known)));
+            position.filter(|_| !has_image)
         };
         let count = first.len();
         match (named(&PATH_COLUMNS), count) {
             (Some(path), _) => Ok((Self { path, label: named(&LABEL_COLUMNS), count }, true)),
+            (None, _) if named(&LABEL_COLUMNS).is_some() => {
+                Err(format!("line {line} names the columns {}; call the one of images `path`", names(first)))
+            }
             (None, 1) => match other_separator(&first[0], delimiter) {
                 Some(other) => Err(format!(
                     "line {line} has its columns separated by {other}; separate them by commas, or by tabs in a .tsv"
@@ -180,8 +218,8 @@ fn other_separator(line: &str, delimiter: u8) -> Option<&'static str> {
 
 /// The classes of the training images: in the order of numbers where all are numbers, else in that of names. Empty where they have
 /// no labels.
-fn classes(tables: &[(PathBuf, Vec<Row>)]) -> Vec<String> {
-    let labels = || tables.iter().flat_map(|(_, rows)| rows).filter_map(|row| row.label.as_deref());
+fn classes(tables: &[(PathBuf, Table)]) -> Vec<String> {
+    let labels = || tables.iter().flat_map(|(_, table)| &table.rows).filter_map(|row| row.label.as_deref());
     let mut classes: Vec<String> = labels().map(str::to_owned).collect();
     if labels().all(|label| label.parse::<u64>().is_ok()) {
         classes.sort_by_key(|label| (label.parse::<u64>().unwrap_or(u64::MAX), label.clone()));
@@ -192,10 +230,10 @@ fn classes(tables: &[(PathBuf, Vec<Row>)]) -> Vec<String> {
     classes
 }
 
-fn labels(tables: &[(PathBuf, Vec<Row>)], classes: &[String]) -> Result<Labels, DataError> {
+fn labels(tables: &[(PathBuf, Table)], classes: &[String]) -> Result<Labels, DataError> {
     let numbers: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     let mut labels = Vec::new();
-    for (table, rows) in tables {
+    for (table, Table { rows, .. }) in tables {
         for row in rows {
             let Some(label) = &row.label else { continue };
             match numbers.get(label.as_str()) {

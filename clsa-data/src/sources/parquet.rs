@@ -7,6 +7,8 @@ mod delta;
 #[cfg(feature = "parquet")]
 mod images;
 #[cfg(feature = "parquet")]
+mod kept;
+#[cfg(feature = "parquet")]
 mod labels;
 #[cfg(feature = "parquet")]
 mod page_header;

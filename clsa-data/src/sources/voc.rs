@@ -77,7 +77,8 @@ fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
     if labels.is_empty() {
         return Err(Fault::Empty.at(list, "names no image"));
     }
-    Ok(ImageFiles { listing, classes: CLASSES.map(String::from).to_vec(), labels: Labels::Multi(labels) })
+    let classes = CLASSES.map(String::from).to_vec();
+    Ok(ImageFiles { listing, classes, labels: Labels::Multi(labels), notes: Vec::new() })
 }
 
 /// Which of the twenty classes an annotation shows. A class whose objects are all marked difficult is

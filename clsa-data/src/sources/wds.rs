@@ -84,7 +84,10 @@ impl Wds {
         }
         if let Some(first) = stale.first() {
             let count = stale.len();
-            notes.push(format!("shards that are newer than their index, which is not used: {count}, such as {first}"));
+            notes.push(format!(
+                "shards whose index is not used, because it was made for another state of them or for other class names: \
+                 {count}, such as {first}"
+            ));
         }
         let classes = match shards.first().map_or(0, |shard| shard.index.width) {
             0 => Vec::new(),
@@ -93,7 +96,17 @@ impl Wds {
                     shards.iter().flat_map(|shard| &shard.index.labels).max().map_or(0, |&class| class as usize);
                 names_or_numbers(names, largest + 1, pattern)?
             }
-            classes => names_or_numbers(names, classes as usize, pattern)?,
+            classes => {
+                let (classes, named) = (classes as usize, names.len());
+                if named > classes {
+                    let reason = format!(
+                        "has {classes} labels for each image, but {CLASSES_FILE} beside the shards names {named} classes; \
+                         name as many"
+                    );
+                    return Err(Fault::Labels.at(pattern, reason));
+                }
+                names_or_numbers(names, classes, pattern)?
+            }
         };
         Ok(Self { shards, notes, ends, classes, limits })
     }

@@ -65,6 +65,42 @@ fn a_shard_that_is_cut_short_gets_no_index_and_is_named() {
 }
 
 #[test]
+fn of_several_shards_that_are_damaged_the_first_is_named() {
+    let root = TempDir::new().unwrap();
+    for number in 0..8 {
+        let path = root.path().join(format!("train-{number:03}.tar"));
+        // The later a shard, the sooner it is found to be none.
+        let files: Vec<_> = (0..40 * (8 - number)).map(|file| (format!("{file}.txt"), vec![b' '; 2000])).collect();
+        tar(&path, &files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>());
+        if number > 1 {
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() - 3000]).unwrap();
+        }
+    }
+    for _ in 0..5 {
+        let error = write_indexes(&root.path().display().to_string(), &|_, _| ()).unwrap_err().to_string();
+        assert!(error.contains("train-002.tar: is cut short"), "{error}");
+    }
+}
+
+#[test]
+fn the_index_of_each_split_is_made_by_the_names_beside_its_own_shards() {
+    let root = TempDir::new().unwrap();
+    for (split, names) in [("train", "ant\nbee\n"), ("val", "ant\nbee\nowl\n")] {
+        fs::create_dir(root.path().join(split)).unwrap();
+        fs::write(root.path().join(split).join("classes.txt"), names).unwrap();
+    }
+    tar(&root.path().join("train/0.tar"), &[("1.png", png(1)), ("1.cls", "bee".into())]);
+    tar(&root.path().join("val/0.tar"), &[("1.png", png(1)), ("1.cls", "owl".into())]);
+    let pattern = root.path().display().to_string();
+    assert_eq!(write_indexes(&pattern, &|_, _| ()).unwrap(), IndexReport { shards: 2, samples: 2 });
+    for (split, class) in [(Split::Train, 1), (Split::Test, 2)] {
+        let dataset = source(format!("wds:{pattern}")).open(split).unwrap();
+        assert_eq!((dataset.label(0).class(), dataset.notes()), (Some(class), Vec::new()), "{split}");
+    }
+}
+
+#[test]
 fn a_shard_shorter_than_its_index_says_is_refused() {
     let root = two_shards();
     let path = root.path().join("train-000.tar");
@@ -103,10 +139,9 @@ fn a_shard_that_was_written_anew_with_the_same_size_has_its_own_labels_and_not_t
         fs::File::options().write(true).open(&path).unwrap().set_modified(other).unwrap();
         assert_eq!(labels_and_readable(&root), (vec![Some(7), Some(8)], 2));
         let notes = source(format!("wds:{}", path.display())).open(Split::Train).unwrap().notes();
-        assert!(
-            notes[0].contains("shards that are newer than their index, which is not used: 1, such as "),
-            "{notes:?}"
-        );
+        let words = "shards whose index is not used, because it was made for another state of them or for other class \
+                     names: 1, such as ";
+        assert!(notes[0].contains(words), "{notes:?}");
         write_index(&path, &[]).unwrap();
         assert_eq!(labels_and_readable(&root), (vec![Some(7), Some(8)], 2));
     }

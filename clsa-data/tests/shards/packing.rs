@@ -196,8 +196,23 @@ fn options_out_of_range_are_refused_by_field() {
     }
 }
 
-/// One image whose data set says this of its extension.
-struct Says(&'static str);
+#[test]
+fn labels_that_are_the_presence_of_one_class_are_refused() {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("shards");
+    let train = Arc::new(Says { extension: "png", label: Label::Multi([Presence::Present].into()) });
+    let from = Splits { train, test: Err(NoSplit::new("one", "has none")) };
+    let error = pack(&from, &out, &PackOptions::default(), &|_, _| ()).unwrap_err();
+    assert!(matches!(error, DataError::Refused { fault: Fault::Labels, .. }), "{error}");
+    assert!(error.to_string().contains("shards: cannot keep labels that say of one class"), "{error}");
+    assert!(!out.exists());
+}
+
+/// One image whose data set says this of its extension and its label.
+struct Says {
+    extension: &'static str,
+    label: Label,
+}
 
 impl Dataset for Says {
     fn len(&self) -> usize {
@@ -209,7 +224,7 @@ impl Dataset for Says {
     }
 
     fn label(&self, _index: usize) -> Label {
-        Label::None
+        self.label.clone()
     }
 
     fn image(&self, _index: usize) -> Result<RgbImage, SampleError> {
@@ -225,7 +240,7 @@ impl Dataset for Says {
     }
 
     fn encoded(&self, _index: usize) -> Result<Option<Encoded>, SampleError> {
-        Ok(Some(Encoded { bytes: png(5), extension: self.0.into() }))
+        Ok(Some(Encoded { bytes: png(5), extension: self.extension.into() }))
     }
 }
 
@@ -233,7 +248,8 @@ impl Dataset for Says {
 fn what_a_data_set_says_of_an_extension_never_becomes_a_path_in_a_shard() {
     for said in ["/../../../x.png", "../x", "png\u{0}", "", "exe", "cls", "b.png"] {
         let out = TempDir::new().unwrap();
-        let from = Splits { train: Arc::new(Says(said)), test: Err(NoSplit::new("one", "has none")) };
+        let train = Arc::new(Says { extension: said, label: Label::None });
+        let from = Splits { train, test: Err(NoSplit::new("one", "has none")) };
         pack(&from, out.path(), &PackOptions::default(), &|_, _| ()).unwrap();
         let packed = source(format!("wds:{}", out.path().display())).open(Split::Train).unwrap();
         assert!(packed.name(0).ends_with("train-000000.tar/000000000.png"), "{said}: {}", packed.name(0));

@@ -102,6 +102,30 @@ fn shards_that_are_wrong_are_refused_by_name() {
 }
 
 #[test]
+fn several_labels_of_an_image_are_as_many_as_the_names_of_classes() {
+    let root = TempDir::new().unwrap();
+    let labels = |width: usize| format!("{{\"labels\": {:?}}}", vec![1; width]).into_bytes();
+    tar(&root.path().join("train.tar"), &[("1.png", png(1)), ("1.json", labels(20))]);
+    let text = format!("wds:{}", root.path().display());
+    let names = |count: usize| {
+        let names: String = (0..count).map(|class| format!("class {class}\n")).collect();
+        fs::write(root.path().join("classes.txt"), names).unwrap();
+    };
+    for (count, words) in [
+        (21, "has 20 labels for each image, but classes.txt beside the shards names 21 classes; name as many"),
+        (19, "has 20 classes, but classes.txt beside the shards names 19"),
+    ] {
+        names(count);
+        assert!(refusal(&text).contains(words), "{}", refusal(&text));
+        assert_eq!(fault(&text), Fault::Labels);
+    }
+    names(20);
+    assert_eq!(source(&text).open(Split::Train).unwrap().class_names().len(), 20);
+    fs::remove_file(root.path().join("classes.txt")).unwrap();
+    assert_eq!(source(&text).open(Split::Train).unwrap().class_names().len(), 20);
+}
+
+#[test]
 fn a_bad_image_in_a_shard_is_a_bad_sample_that_is_named() {
     let root = TempDir::new().unwrap();
     tar(&root.path().join("train.tar"), &[("1.png", png(1)), ("2.png", b"garbage".to_vec())]);

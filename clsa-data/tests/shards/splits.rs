@@ -83,3 +83,50 @@ fn shards_whose_split_is_not_clear_are_refused_by_name() {
         assert!(matches!(error, DataError::Refused { fault: Fault::Layout, .. }), "{error}");
     }
 }
+
+#[test]
+fn braces_name_a_split_only_where_one_of_its_shards_is_there() {
+    let pattern = "/{split}-{0..1}.tar";
+    let root = shards(&["test-0.tar", "test-1.tar"]);
+    let error = read(root.path(), pattern, Split::Train).unwrap_err();
+    assert!(matches!(error, DataError::Refused { fault: Fault::Layout, .. }), "{error}");
+    assert!(error.to_string().contains("has no train split"), "{error}");
+    assert_eq!(read(root.path(), pattern, Split::Test).unwrap(), [0, 1]);
+    let root = shards(&["train-0.tar", "train-1.tar"]);
+    assert_eq!(read(root.path(), pattern, Split::Train).unwrap(), [0, 1]);
+    assert!(matches!(read(root.path(), pattern, Split::Test), Err(DataError::NoSplit(_))));
+    let root = shards(&["train-1.tar"]);
+    let error = read(root.path(), pattern, Split::Train).unwrap_err().to_string();
+    assert!(error.contains("train-0.tar: is not a file that can be read"), "{error}");
+}
+
+#[test]
+fn brackets_in_a_pattern_are_those_of_a_name() {
+    let root = shards(&["set [24]/train-0.tar", "set [24]/val-0.tar", "set 2/train-0.tar", "set ]/train-0.tar"]);
+    for pattern in ["/set [24]/{split}-*.tar", "/set [24]/*.tar", "/set [24]/?????-0.ta?"] {
+        assert_eq!(read(root.path(), pattern, Split::Train).unwrap(), [0], "{pattern}");
+    }
+    assert_eq!(read(root.path(), "/set [24]/{split}-*.tar", Split::Test).unwrap(), [1]);
+    assert_eq!(read(root.path(), "/set ]/*.tar", Split::Train).unwrap(), [3]);
+}
+
+#[test]
+fn a_file_whose_name_begins_with_a_dot_is_named_by_a_dot_alone() {
+    let root = shards(&["train-0.tar", "._train-0.tar", ".old/train-0.tar"]);
+    for pattern in ["", "/*.tar", "/*{split}-*.tar", "/**/*.tar"] {
+        assert_eq!(read(root.path(), pattern, Split::Train).unwrap(), [0], "{pattern}");
+    }
+    assert_eq!(read(root.path(), "/._*.tar", Split::Train).unwrap(), [1]);
+    for pattern in ["/.old/*.tar", "/.o*/*.tar"] {
+        assert_eq!(read(root.path(), pattern, Split::Train).unwrap(), [2], "{pattern}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_not_utf_8_beside_the_shards_does_no_harm() {
+    use std::os::unix::ffi::OsStrExt;
+    let root = shards(&["train-0.tar"]);
+    fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"train-\xe9.tar")), "").unwrap();
+    assert_eq!(read(root.path(), "/*.tar", Split::Train).unwrap(), [0]);
+}

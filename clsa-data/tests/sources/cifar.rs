@@ -67,6 +67,19 @@ fn cifar_100_takes_the_fine_label() {
 }
 
 #[test]
+fn a_folder_with_both_cifar_10_and_cifar_100_is_refused() {
+    let root = TempDir::new().unwrap();
+    fs::rename(cifar_10().keep(), root.path().join("cifar-10-batches-bin")).unwrap();
+    assert_eq!(open("cifar-bin", root.path(), Split::Test).unwrap().len(), 12);
+    let hundred = root.path().join("cifar-100-binary");
+    fs::create_dir(&hundred).unwrap();
+    fs::write(hundred.join("train.bin"), cifar_records(2, 20, 100)).unwrap();
+    let error = refusal("cifar-bin", root.path(), Split::Train);
+    assert!(error.ends_with("has both cifar-10-batches-bin and cifar-100-binary; name one of them"), "{error}");
+    assert_eq!(open("cifar-bin", &hundred, Split::Train).unwrap().len(), 20);
+}
+
+#[test]
 fn cifar_files_that_are_wrong_are_refused_by_name() {
     let root = cifar_10();
     let batch = root.path().join("data_batch_3.bin");

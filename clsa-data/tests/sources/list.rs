@@ -51,6 +51,34 @@ fn columns_are_found_by_a_first_line_that_names_them() {
 }
 
 #[test]
+fn columns_that_are_no_labels_are_said() {
+    let root = tempfile::tempdir().unwrap();
+    let at = root.path();
+    let notes = |text: &str| {
+        write(at, &[("a.csv", text)], &["a.png"]);
+        open("list", &at.join("a.csv"), Split::Train).unwrap().notes()
+    };
+    let said = "without labels, because no column is called `label`; there are `filename`, `bre\\x1bed`";
+    assert_eq!(notes("filename,bre\x1bed\na.png,husky\n"), [said]);
+    assert!(notes("filename,label\na.png,husky\n").is_empty());
+    assert!(notes("filename\na.png\n").is_empty());
+}
+
+#[test]
+fn a_first_line_with_an_image_names_no_columns_and_images_need_no_extension() {
+    let root = tempfile::tempdir().unwrap();
+    let at = root.path();
+    write(at, &[("a.csv", "a.png,label\nb.png,image\n")], &["a.png", "b.png", "x", "y"]);
+    assert_eq!(samples(&at.join("a.csv"), Split::Train), [(0, some("label")), (1, some("image"))]);
+    write(at, &[("a.csv", "b.png,image\na.png,label\n")], &[]);
+    assert_eq!(samples(&at.join("a.csv"), Split::Train), [(1, some("image")), (0, some("label"))]);
+    write(at, &[("a.csv", "x,cat\ny,dog\n"), ("b.csv", "x\ny\n"), ("c.csv", "path\nx\na.png\n")], &[]);
+    assert_eq!(samples(&at.join("a.csv"), Split::Train), [(2, some("cat")), (3, some("dog"))]);
+    assert_eq!(samples(&at.join("b.csv"), Split::Train), [(2, None), (3, None)]);
+    assert_eq!(samples(&at.join("c.csv"), Split::Train), [(2, None), (0, None)]);
+}
+
+#[test]
 fn classes_that_are_numbers_are_in_their_order_and_others_by_name() {
     let root = tempfile::tempdir().unwrap();
     let at = root.path();
@@ -102,6 +130,10 @@ fn tables_that_say_nothing_clear_are_refused_by_their_line() {
         ("a.png\n , \n", "line 2 has 2 columns"),
         ("path\na.png\n\" \"\n", "line 3 names no image"),
         ("1,a.png,x\n", "line 1 has 3 columns: begin with a line that names two of them path and label"),
+        ("image_id,label\na.png,x\n", "line 1 names the columns `image_id`, `label`; call the one of images `path`"),
+        ("id,x,class\n1,a.png,x\n", "line 1 names the columns `id`, `x`, `class`; call the one of images `path`"),
+        ("image_id\na.png\n", "line 1 names `image_id`, which is no image as the next one is; if it names the columns"),
+        ("image_id,breed\na.png,x\n", "line 1 names `image_id`, which is no image as the next one is"),
     ] {
         fs::write(&table, text).unwrap();
         let error = refusal("list", &table, Split::Train);

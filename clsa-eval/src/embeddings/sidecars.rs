@@ -3,23 +3,34 @@
 use super::table::{Embeddings, Output};
 use crate::EvalError;
 use clsa_files::WholeFile;
-use std::io::{BufWriter, Write};
+use std::fs;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
-pub(super) fn write(embeddings: &Embeddings, output: &Output) -> Result<(), EvalError> {
-    lines("names.txt", embeddings, output, |index| embeddings.images.name(index))?;
-    if embeddings.has_labels() {
-        lines("labels.txt", embeddings, output, |index| embeddings.label(index).unwrap_or_default())?;
-    }
-    Ok(())
+/// The file of the names beside an array.
+pub(super) fn names(path: &Path) -> PathBuf {
+    path.with_extension("names.txt")
 }
 
-fn lines(
-    extension: &str,
-    embeddings: &Embeddings,
-    output: &Output,
-    text: impl Fn(usize) -> String,
-) -> Result<(), EvalError> {
-    let path = output.path.with_extension(extension);
+/// The file of the labels beside an array.
+pub(super) fn labels(path: &Path) -> PathBuf {
+    path.with_extension("labels.txt")
+}
+
+pub(super) fn write(embeddings: &Embeddings, output: &Output) -> Result<(), EvalError> {
+    lines(names(output.path), embeddings, |index| embeddings.images.name(index))?;
+    let labels = labels(output.path);
+    if embeddings.has_labels() {
+        return lines(labels, embeddings, |index| embeddings.label(index).unwrap_or_default());
+    }
+    // Those of other images would be taken for these images'.
+    match fs::remove_file(&labels) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(EvalError::Io { path: labels, source }),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn lines(path: PathBuf, embeddings: &Embeddings, text: impl Fn(usize) -> String) -> Result<(), EvalError> {
     let failed = |source| EvalError::Io { path: path.clone(), source };
     let mut file = BufWriter::new(WholeFile::create(&path).map_err(failed)?);
     for index in 0..embeddings.images.len() {

@@ -112,6 +112,11 @@ impl ProtocolResult {
     pub fn name(&self) -> &str {
         self.protocol.split_once(' ').map_or(&*self.protocol, |(name, _)| name)
     }
+
+    /// Whether images were cut by sides that its settings name, as for `voc07`, and not by [`Evaluation::transform`].
+    fn has_own_sides(&self) -> bool {
+        self.settings.get("crop").is_some()
+    }
 }
 
 /// One row of a protocol.
@@ -133,21 +138,28 @@ impl Evaluation {
     /// The file cannot be read or is not one.
     pub fn read(path: &Path) -> Result<Self, EvalError> {
         let wrong = |reason: String| EvalError::File { path: path.to_owned(), reason };
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-        serde_json::from_str(&text).map_err(|e| wrong(format!("this is not an eval.json ({e}); remove it")))
+        let text = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+        serde_json::from_slice(&text).map_err(|e| wrong(format!("this is not an eval.json ({e}); remove it")))
     }
 
     /// Takes over from an earlier evaluation of the same encoder, data and transform the protocols that this one has
-    /// not.
+    /// not. The sides of the transform count only for protocols that cut images by them, and where this evaluation has none of
+    /// these, it takes over the transform too.
     pub fn keep_other_protocols(&mut self, earlier: Self) {
         let same = self.encoder_sha256 == earlier.encoder_sha256
             && self.data_sha256 == earlier.data_sha256
-            && self.transform == earlier.transform
+            && self.transform.normalize == earlier.transform.normalize
             && (self.train_samples, self.test_samples) == (earlier.train_samples, earlier.test_samples);
-        if same {
-            let own: Vec<String> = self.protocols.iter().map(|p| p.protocol.clone()).collect();
-            self.protocols.extend(earlier.protocols.into_iter().filter(|p| !own.contains(&p.protocol)));
+        if !same {
+            return;
         }
+        if self.protocols.iter().all(ProtocolResult::has_own_sides) {
+            self.transform = earlier.transform;
+        }
+        let same_sides = self.transform == earlier.transform;
+        let own: Vec<String> = self.protocols.iter().map(|p| p.protocol.clone()).collect();
+        let kept = |p: &ProtocolResult| !own.contains(&p.protocol) && (same_sides || p.has_own_sides());
+        self.protocols.extend(earlier.protocols.into_iter().filter(kept));
     }
 
     /// Writes the file, which appears whole.
@@ -158,5 +170,48 @@ impl Evaluation {
         let mut text = serde_json::to_string_pretty(self).expect("an evaluation has only string keys");
         text.push('\n');
         clsa_files::write_whole(path, text.as_bytes()).map_err(|source| EvalError::Io { path: path.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn evaluation(side: u32, protocols: &[&str]) -> Evaluation {
+        let protocol = |name: &&str| ProtocolResult {
+            protocol: (*name).to_owned(),
+            settings: if *name == "voc07" { json!({ "resize": 343, "crop": 300 }) } else { json!({}) },
+            results: Vec::new(),
+            wall_time_s: 0.0,
+        };
+        Evaluation {
+            weights: "encoder.safetensors".to_owned(),
+            encoder_sha256: "0".to_owned(),
+            stage: FeatureStage::Backbone,
+            data: "voc2007:VOCdevkit".to_owned(),
+            data_sha256: "1".to_owned(),
+            classes: Vec::new(),
+            train_samples: 2,
+            test_samples: 1,
+            transform: CenterCrop::new(side, side),
+            chance: None,
+            protocols: protocols.iter().map(protocol).collect(),
+        }
+    }
+
+    #[test]
+    fn protocols_with_sides_of_their_own_and_others_do_not_drop_each_other() {
+        let names = |(now, earlier): (Evaluation, Evaluation)| {
+            let mut all = now;
+            all.keep_other_protocols(earlier);
+            let names = all.protocols.into_iter().map(|protocol| protocol.protocol).collect::<Vec<_>>();
+            (names.join(" "), all.transform.crop)
+        };
+        let (knn, voc07) = (|side| evaluation(side, &["knn"]), |side| evaluation(side, &["voc07"]));
+        assert_eq!(names((voc07(224), knn(16))), ("voc07 knn".to_owned(), 16));
+        assert_eq!(names((knn(16), voc07(224))), ("knn voc07".to_owned(), 16));
+        let retrieval = evaluation(224, &["retrieval", "voc07"]);
+        assert_eq!(names((knn(16), retrieval)), ("knn voc07".to_owned(), 16), "retrieval was of other sides");
     }
 }

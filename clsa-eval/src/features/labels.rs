@@ -61,15 +61,36 @@ pub fn presences(dataset: &dyn Dataset) -> Result<Vec<Arc<[Presence]>>, EvalErro
 /// Checks two splits by the presence of the classes `names` alone.
 ///
 /// # Errors
-/// No class is present in a test image, or one is that is in no training image.
-///
-/// # Panics
-/// If a sample has fewer labels than there are names.
+/// A sample is labeled for another number of classes, no class is present in a test image, or one is that is in no training image.
 pub fn check_presences(train: &[Arc<[Presence]>], test: &[Arc<[Presence]>], names: &[String]) -> Result<(), EvalError> {
+    let classes = names.len();
+    for (split, labels) in [("training", train), ("test", test)] {
+        if let Some(other) = labels.iter().find(|labels| labels.len() != classes) {
+            return Err(EvalError::ClassCount { split, labels: other.len(), classes });
+        }
+    }
     let present = |labels: &[Arc<[Presence]>], class: usize| labels.iter().any(|l| l[class] == Presence::Present);
     match (0..names.len()).find(|&class| present(test, class) && !present(train, class)) {
         Some(class) => Err(EvalError::UnknownClass { class: class as u32, name: Some(names[class].clone()) }),
         None if (0..names.len()).any(|class| present(test, class)) => Ok(()),
         None => Err(EvalError::Empty("positive test")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Presence::{Absent, Present};
+
+    #[test]
+    fn labels_of_another_number_of_classes_are_refused_by_split() {
+        let of = |classes: usize| -> Vec<Arc<[Presence]>> {
+            vec![vec![Present; classes].into(), vec![Absent; classes].into()]
+        };
+        let names = ["a", "b"].map(str::to_owned);
+        assert!(check_presences(&of(2), &of(2), &names).is_ok());
+        let error = check_presences(&of(2), &of(1), &names).unwrap_err();
+        assert!(error.to_string().starts_with("the test images are labeled for 1 classes, where"), "{error}");
+        assert!(error.is_request() && check_presences(&of(3), &of(3), &names).is_err());
     }
 }

@@ -132,13 +132,19 @@ pub(crate) fn finite_rows(
 /// Checks that features of two splits can be learned from and tested on, but for their values; gives the number of
 /// classes.
 pub(crate) fn check_labeled(train: Labeled, test: Labeled) -> Result<usize, EvalError> {
+    check_comparable(train, test)?;
+    check_classes(train.labels, test.labels)
+}
+
+/// Checks that features of two splits are there, are labeled and are of one length, whatever their classes.
+pub(crate) fn check_comparable(train: Labeled, test: Labeled) -> Result<(), EvalError> {
     check_sizes("training", train)?;
     check_sizes("test", test)?;
     if train.rows.dim() != test.rows.dim() {
         let (got, expected) = (test.rows.dim(), train.rows.dim());
         return Err(EvalError::Size { what: "a test feature", got, expected });
     }
-    check_classes(train.labels, test.labels)
+    Ok(())
 }
 
 /// Checks that features can be learned from, but for their values; gives the number of classes.

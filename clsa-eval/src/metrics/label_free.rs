@@ -29,8 +29,11 @@ pub fn label_free(first: &[f32], second: &[f32], dim: usize) -> Result<LabelFree
     if first.is_empty() || dim == 0 {
         return Err(EvalError::Empty("label-free"));
     }
-    if second.len() != first.len() || !first.len().is_multiple_of(dim) {
-        return Err(EvalError::Size { what: "the second views", got: second.len(), expected: first.len() });
+    if second.len() != first.len() {
+        return Err(EvalError::Size { what: "the array of second views", got: second.len(), expected: first.len() });
+    }
+    if !first.len().is_multiple_of(dim) {
+        return Err(EvalError::Size { what: "the last row", got: first.len() % dim, expected: dim });
     }
     if let Some(row) = first.iter().chain(second).position(|value| !value.is_finite()) {
         return Err(EvalError::NotFinite { split: "held-out", row: row % first.len() / dim });
@@ -147,7 +150,9 @@ mod tests {
     #[test]
     fn what_cannot_be_judged_is_refused() {
         assert!(matches!(label_free(&[], &[], 2), Err(EvalError::Empty(_))));
-        assert!(matches!(label_free(&[1.0, 0.0], &[1.0], 2), Err(EvalError::Size { .. })));
+        assert!(matches!(label_free(&[1.0, 0.0], &[1.0], 2), Err(EvalError::Size { got: 1, expected: 2, .. })));
+        let error = label_free(&[0.0; 5], &[0.0; 5], 3).unwrap_err();
+        assert_eq!(error.to_string(), "the last row has 2 values where 3 are expected");
         let error = label_free(&[1.0, 0.0, 0.0, f32::NAN], &[1.0, 0.0, 0.0, 1.0], 2).unwrap_err();
         assert!(matches!(error, EvalError::NotFinite { row: 1, .. }), "{error}");
     }

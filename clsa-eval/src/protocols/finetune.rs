@@ -19,10 +19,11 @@ use crate::random_crops::{images, random_crops};
 use crate::resumable::Resumable;
 use crate::sgd_classifier::{Targets, check_training};
 use candle_core::Tensor;
-use clsa_data::{LoaderConfig, OnError};
+use clsa_data::{Dataset, LoaderConfig, OnError};
 use clsa_model::{Encoder, Gradients};
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 use tuned::Tuned;
 
 /// What [`finetune`] gives.
@@ -138,6 +139,15 @@ impl Finetune {
             }
         }
     }
+
+    /// The hash of the labeled images; that of all training images is known.
+    fn train_sha256(bench: &Workbench<'_>, labeled: &Arc<dyn Dataset>) -> Result<String, EvalError> {
+        if Arc::ptr_eq(labeled, bench.data().train()) {
+            return Ok(bench.train_sha256().to_owned());
+        }
+        let progress = bench.observer().begin("labeled images, content", "images");
+        data_hash(labeled.as_ref(), &progress)
+    }
 }
 
 impl Protocol for Finetune {
@@ -229,7 +239,7 @@ impl Protocol for Finetune {
         let (subset, labels) = Self::subset(settings)?;
         let test = bench.data().test()?.clone();
         let train = subset.of(bench.data().train(), test.as_ref(), settings.seed())?;
-        let train_sha256 = data_hash(train.as_ref(), &|_, _| {})?;
+        let train_sha256 = Self::train_sha256(bench, &train)?;
         let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
         outcome.settings["labels"] = json!(labels);
         outcome.settings["labelled_samples"] = json!(train.len());

@@ -43,8 +43,8 @@ pub struct LinearResult {
 ///
 /// With `state`, the classifier is kept in that file after each epoch, and goes on from it if it is there: the result is
 /// bit-identical to that of an uninterrupted run. While the learning rate is chosen, all candidates are trained at once on
-/// the same features, and kept in a second file whose name ends in `.sweep`. The files hold the state for exactly this
-/// encoder, data and settings; name them after these.
+/// the same features, and kept in a second file whose name ends in `.sweep.safetensors`. The files hold the state for
+/// exactly this encoder, data and settings; name them after these.
 ///
 /// # Errors
 /// A sample has no class or cannot be read, the training images are all of one class, a test class is not among theirs,

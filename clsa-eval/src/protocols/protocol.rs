@@ -66,9 +66,15 @@ pub trait Protocol: Sync {
     /// What it needs.
     fn needs(&self) -> Needs;
 
-    /// The settings that it reads from [`Workbench::settings`].
+    /// The settings that it reads from [`Workbench::settings`]. One that names `crop` cuts images by sides of its own; all others
+    /// cut them by [`Workbench::transform`].
     fn settings(&self) -> &[Setting] {
         &[]
+    }
+
+    /// Whether it cuts images by sides of its own, and not by [`Workbench::transform`].
+    fn has_own_sides(&self) -> bool {
+        self.settings().iter().any(|setting| setting.name == "crop")
     }
 
     /// Whether it changes the backbone: its figures are then not those of frozen features.

@@ -7,7 +7,7 @@ use super::retrieved::Retrieved;
 use super::settings::{Setting, SettingKind, Settings};
 use super::workbench::Workbench;
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
-use crate::features::{FeatureRows, Features, Labeled, check_labeled};
+use crate::features::{FeatureRows, Features, Labeled, check_comparable, check_training_rows};
 use crate::metrics::{Estimate, SameClassShare};
 use crate::nearest::{Neighbor, nearest};
 use crate::{EvalError, random_subset};
@@ -85,17 +85,18 @@ pub fn retrieval(
 }
 
 /// The share of the `neighbors` nearest training images that are of a test image's class, over all test images; its
-/// interval depends on `seed`.
+/// interval depends on `seed`. That of an image whose class no training image has is 0.
 ///
 /// # Errors
-/// As for [`super::knn()`].
+/// A split is empty, has features that are not finite or of another length, or the training images are all of one class.
 pub fn same_class_share(
     train: Labeled,
     test: Labeled,
     neighbors: usize,
     seed: u64,
 ) -> Result<SameClassShare, EvalError> {
-    check_labeled(train, test)?;
+    check_training_rows(train)?;
+    check_comparable(train, test)?;
     let neighbors = neighbors.min(train.labels.len());
     let shares: Vec<f64> = (nearest(train.rows, test.rows, neighbors)?.iter().zip(test.labels))
         .map(|(nearest, class)| {
@@ -224,5 +225,13 @@ mod tests {
         assert!((value(&of(3)) - 100.0 * (2.0 / 3.0 + 2.0 / 3.0) / 2.0).abs() < 1e-9);
         assert!((value(&of(2)) - 100.0).abs() < 1e-9);
         assert!((value(&of(60)) - 50.0).abs() < 1e-9 && of(60).neighbors == 6);
+    }
+
+    #[test]
+    fn an_image_of_a_class_that_training_never_shows_has_a_share_of_0() {
+        let train = features(&[0.0, 0.1, 1.0, 1.1], &[0, 0, 1, 1]);
+        let test = features(&[0.05, 1.05], &[0, 2]);
+        let found = same_class_share((&train).into(), (&test).into(), 2, 0).unwrap();
+        assert!((found.share.unwrap().value - 50.0).abs() < 1e-9);
     }
 }

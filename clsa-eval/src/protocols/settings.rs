@@ -128,6 +128,11 @@ impl Settings {
         self.given.get(name)
     }
 
+    /// The names of the values that were given, in the order of the alphabet.
+    pub fn given_names(&self) -> impl Iterator<Item = &'static str> {
+        self.given.keys().copied()
+    }
+
     /// A [`SettingKind::Count`], given or by default.
     ///
     /// # Errors
@@ -217,6 +222,7 @@ mod tests {
     fn what_is_given_comes_before_the_default() {
         let settings = Settings::new(0).with_default("k", SettingValue::Count(5));
         assert_eq!((settings.count("k").unwrap(), settings.given("k")), (Some(5), None));
+        assert_eq!(settings.given_names().next(), None);
         assert_eq!(settings.with("k", SettingValue::Count(7)).count("k").unwrap(), Some(7));
     }
 }

@@ -6,7 +6,7 @@ mod training;
 pub use config::Voc07Config;
 
 use super::protocol::{LabelKind, Needs, Outcome, Protocol};
-use super::settings::{Setting, SettingKind};
+use super::settings::{Setting, SettingKind, Settings};
 use super::workbench::{ComparedEncoder, Workbench};
 use crate::EvalError;
 use crate::choice::{Tried, check_choice};
@@ -24,6 +24,10 @@ use training::{Training, mean_outputs};
 
 /// Images of one pass through the encoder.
 const BATCH: usize = 128;
+/// Side of the crops where none is given, pixels.
+const CROP: u32 = 300;
+/// Pixels that images may be resized to at most, as [`CenterCrop::validate`] has it.
+const MOST_PIXELS: u32 = 16_384;
 
 /// What [`voc07`] gives.
 #[derive(Clone, Debug)]
@@ -99,9 +103,7 @@ pub fn voc07(
         [only] => (only, Vec::new()),
         _ => training.choose()?,
     };
-    let Some((classifier, train_loss)) = training.train(&all, lr, held_out.len())? else {
-        return Err(EvalError::Diverged { lr, epoch: config.epochs - 1 });
-    };
+    let (classifier, train_loss) = training.train(&all, lr, held_out.len())?;
     let scores = mean_outputs(&classifier, &finite_rows("test", test, 0, test.len())?, test.dim(), TEST_CROPS)?;
     Ok(Voc07Result { scores, lr, held_out, train_loss })
 }
@@ -111,14 +113,35 @@ pub fn voc07(
 pub struct Voc07;
 
 impl Voc07 {
-    /// Crops of 300 pixels, and as much around them as the center crop of 224 leaves of 256.
-    fn transform(bench: &Workbench<'_>) -> Result<CenterCrop, EvalError> {
+    /// The sides `(resize, crop)`: crops of 300 pixels, and as much around them as the center crop of 224 leaves of 256.
+    fn sides(settings: &Settings) -> Result<(u32, u32), EvalError> {
         let pixels = |name| -> Result<Option<u32>, EvalError> {
-            let fits = |pixels| u32::try_from(pixels).map_err(|_| EvalError::setting(name, pixels, "use fewer pixels"));
-            bench.settings().count(name)?.map(fits).transpose()
+            let fits = |pixels| match u32::try_from(pixels) {
+                Ok(pixels) if pixels <= MOST_PIXELS => Ok(pixels),
+                Ok(_) | Err(_) => Err(EvalError::setting(name, pixels, format!("use at most {MOST_PIXELS} pixels"))),
+            };
+            settings.count(name)?.map(fits).transpose()
         };
-        let crop = pixels("crop")?.unwrap_or(300);
-        let resize = pixels("resize")?.unwrap_or((f64::from(crop) * 256.0 / 224.0).round() as u32);
+        match (pixels("resize")?, pixels("crop")?) {
+            (Some(resize), Some(crop)) if crop > resize => {
+                let expected = format!("voc07 cuts from images resized to {resize} (resize); use 1 to {resize} pixels");
+                Err(EvalError::setting("crop", crop, expected))
+            }
+            (Some(resize), None) if CROP > resize => {
+                let expected = format!("voc07 cuts crops of {CROP} pixels; use at least as many, or a smaller crop");
+                Err(EvalError::setting("resize", resize, expected))
+            }
+            (resize, crop) => {
+                let crop = crop.unwrap_or(CROP);
+                let usual = (f64::from(crop) * 256.0 / 224.0).round() as u32;
+                // A crop near the limit has less around it.
+                Ok((resize.unwrap_or(usual.min(MOST_PIXELS)), crop))
+            }
+        }
+    }
+
+    fn transform(bench: &Workbench<'_>) -> Result<CenterCrop, EvalError> {
+        let (resize, crop) = Self::sides(bench.settings())?;
         Ok(CenterCrop { resize, crop, normalize: bench.transform().normalize })
     }
 
@@ -189,6 +212,10 @@ impl Protocol for Voc07 {
         ]
     }
 
+    fn check_settings(&self, settings: &Settings) -> Result<(), EvalError> {
+        Self::sides(settings).map(|_| ())
+    }
+
     fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {
         let (defaults, settings) = (Voc07Config::default(), bench.settings());
         let config = Voc07Config {
@@ -219,5 +246,34 @@ impl Protocol for Voc07 {
         let figures = Figures::AveragePrecision(AveragePrecision::of_chance(&test_labels, settings.seed()));
         outcome.results.push(EncoderResult { encoder: EncoderKind::Chance, details: json!({}), figures });
         Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::SettingValue;
+    use super::*;
+
+    #[test]
+    fn sides_that_do_not_fit_each_other_are_refused_before_anything_is_read() {
+        let sides = |given: &[(&'static str, u64)]| {
+            let with = |settings: Settings, &(name, pixels): &_| settings.with(name, SettingValue::Count(pixels));
+            let settings = given.iter().fold(Settings::new(0), with);
+            Voc07
+                .check_settings(&settings)
+                .map_err(|error| error.to_string())
+                .and_then(|()| Voc07::sides(&settings).map_err(|error| error.to_string()))
+        };
+        assert_eq!(sides(&[]), Ok((343, 300)));
+        assert_eq!(sides(&[("crop", 300)]), Ok((343, 300)));
+        assert_eq!(sides(&[("resize", 20), ("crop", 16)]), Ok((20, 16)));
+        for (given, what) in [
+            (&[("resize", 256)][..], "resize is 256: voc07 cuts crops of 300 pixels"),
+            (&[("resize", 20), ("crop", 21)], "crop is 21: voc07 cuts from images resized to 20"),
+            (&[("crop", u64::MAX)], "use at most 16384 pixels"),
+        ] {
+            let error = sides(given).unwrap_err();
+            assert!(error.contains(what), "{error}");
+        }
     }
 }

@@ -15,8 +15,8 @@ const DRAWN: usize = 200;
 /// Pairs of classes that are listed.
 const PAIRS: usize = 8;
 
-/// Confusion matrices, the pairs of classes that are mistaken most, and the figure of each class.
-pub(super) fn section(sets: &[EvaluationsOfDataSet], compared: bool, commands: &Commands) -> Markup {
+/// Confusion matrices, the pairs of classes that are mistaken most, and the figure of each class, of so many `runs`.
+pub(super) fn section(sets: &[EvaluationsOfDataSet], runs: usize, commands: &Commands) -> Markup {
     html! {
         @if sets.is_empty() {
             p.missing { "What becomes of each class is seen in an evaluation; " code { (commands.eval("")) } " makes one." }
@@ -24,13 +24,14 @@ pub(super) fn section(sets: &[EvaluationsOfDataSet], compared: bool, commands: &
             p.missing { "The images that were evaluated have no classes; " code { (commands.eval("--data SOURCE")) } " evaluates on others." }
         }
         @for set in sets.iter().filter(|set| !set.first().classes.is_empty()) {
+            @let compared = set.compared(runs);
             @if sets.len() > 1 { h3 { "On " (set.data) } }
             div.figures {
                 @for of in &set.of {
                     @let evaluation = &of.stored.evaluation;
                     @if let Some((protocol, accuracy)) = best(evaluation) {
                         div {
-                            @if compared { h4 { (of.run.name) } }
+                            @if compared { h4 { (set.name_of(of)) } }
                             (matrix(evaluation, protocol, accuracy))
                         }
                     }
@@ -91,9 +92,9 @@ fn matrix(evaluation: &Evaluation, protocol: &str, accuracy: &Accuracy) -> Marku
     }
 }
 
-/// The figure of each class: of each encoder of a single run, of the trained encoder of each of several.
+/// The figure of each class: of each encoder of a single evaluation, of the trained encoder of each of several.
 fn by_class(set: &EvaluationsOfDataSet, name: &str, compared: bool) -> Markup {
-    let mut columns: Vec<(&str, Vec<ClassFigure>)> = Vec::new();
+    let mut columns: Vec<(String, Vec<ClassFigure>)> = Vec::new();
     let mut measure = None;
     for of in &set.of {
         let protocols = of.stored.evaluation.protocols.iter().filter(|protocol| protocol.protocol == name);
@@ -103,11 +104,12 @@ fn by_class(set: &EvaluationsOfDataSet, name: &str, compared: bool) -> Markup {
                 continue;
             }
             measure = Some(result.figures.measure());
-            columns.push((if compared { &of.run.name } else { result.encoder.name() }, figures));
+            columns.push((if compared { set.name_of(of) } else { result.encoder.name().to_owned() }, figures));
         }
     }
     let (Some(measure), Some((_, first))) = (measure, columns.first()) else { return html! {} };
-    let headings: Vec<&str> = std::iter::once("class").chain(columns.iter().map(|(column, _)| *column)).collect();
+    let headings: Vec<&str> =
+        std::iter::once("class").chain(columns.iter().map(|(column, _)| column.as_str())).collect();
     let rows: Vec<Vec<Markup>> = first
         .iter()
         .map(|ClassFigure { class, .. }| {

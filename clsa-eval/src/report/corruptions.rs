@@ -7,8 +7,8 @@ use crate::metrics::{CorruptedAccuracy, CorruptionAccuracy};
 use clsa_augment::Corruption;
 use maud::{Markup, html};
 
-/// Tables by corruption of every evaluation that has such figures; nothing where there are none.
-pub(super) fn section(sets: &[EvaluationsOfDataSet], compared: bool) -> Markup {
+/// Tables by corruption of every evaluation that has such figures, of so many `runs`; nothing where there are none.
+pub(super) fn section(sets: &[EvaluationsOfDataSet], runs: usize) -> Markup {
     let has_some = |set: &&EvaluationsOfDataSet| {
         set.of.iter().any(|of| of.stored.evaluation.protocols.iter().any(|protocol| !found(protocol).is_empty()))
     };
@@ -17,7 +17,7 @@ pub(super) fn section(sets: &[EvaluationsOfDataSet], compared: bool) -> Markup {
             @if sets.len() > 1 { h3 { "On " (set.data) } }
             @for of in &set.of {
                 @for protocol in &of.stored.evaluation.protocols {
-                    (table_of(protocol, compared.then(|| set.name_of(of)).as_deref()))
+                    (table_of(protocol, set.compared(runs).then(|| set.name_of(of)).as_deref()))
                 }
             }
         }
@@ -33,9 +33,9 @@ fn found(protocol: &ProtocolResult) -> Vec<(EncoderKind, &CorruptedAccuracy)> {
     corrupted.collect()
 }
 
-/// The trained encoder's accuracy at each severity, and every encoder's mean over them. `run` names the run where there are
+/// The trained encoder's accuracy at each severity, and every encoder's mean over them. `evaluation` names it where there are
 /// several.
-fn table_of(protocol: &ProtocolResult, run: Option<&str>) -> Markup {
+fn table_of(protocol: &ProtocolResult, evaluation: Option<&str>) -> Markup {
     let found = found(protocol);
     let Some((first, by_severity)) = found.first() else { return html! {} };
     let severities = Corruption::SEVERITIES.map(|severity| severity.to_string());
@@ -55,9 +55,9 @@ fn table_of(protocol: &ProtocolResult, run: Option<&str>) -> Markup {
     }
     rows.push(row(html! { "mean" }, &by_severity.by_severity(), &|figures| Some(figures.corrupted.value)));
     let name = &protocol.protocol;
-    let of_run = run.map(|run| format!(" of {run}")).unwrap_or_default();
+    let of = evaluation.map(|name| format!(" of {name}")).unwrap_or_default();
     let caption = format!(
-        "Top-1 accuracy by {name}{of_run} in percent: of the {first} encoder at severities 1 to 5, then the mean over them of each \
+        "Top-1 accuracy by {name}{of} in percent: of the {first} encoder at severities 1 to 5, then the mean over them of each \
          encoder; without a corruption that of the same images as they are."
     );
     table(Some(&caption), &headings, &rows)

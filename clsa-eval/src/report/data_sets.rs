@@ -4,6 +4,7 @@ use super::reported_run::ReportedRun;
 use super::stored_evaluation::StoredEvaluation;
 use crate::evaluation::Evaluation;
 use crate::protocols::PROTOCOLS;
+use clsa_model::FeatureStage;
 use std::cmp::Ordering;
 
 /// The evaluations of one data set, of all runs.
@@ -28,11 +29,23 @@ impl<'a> EvaluationsOfDataSet<'a> {
         &self.of[0].stored.evaluation
     }
 
-    /// The run's name, with that of the file where the run has several evaluations of these images.
+    /// Whether there is more than one evaluation to tell apart; `runs` is how many runs the page shows.
+    pub(super) fn compared(&self, runs: usize) -> bool {
+        self.of.len() > 1 || runs > 1
+    }
+
+    /// The run's name, with the stage where features are not the backbone's, and with the file's name where the run has several
+    /// evaluations of these images.
     pub(super) fn name_of(&self, evaluation: &EvaluationOfRun) -> String {
         let EvaluationOfRun { number, run, stored } = evaluation;
-        let several = self.of.iter().filter(|other| other.number == *number).count() > 1;
-        if several { format!("{} ({})", run.name, stored.file) } else { run.name.clone() }
+        let mut name = run.name.clone();
+        if stored.evaluation.stage != FeatureStage::Backbone {
+            name += &format!(", {}", stored.evaluation.stage);
+        }
+        if self.of.iter().filter(|other| other.number == *number).count() > 1 {
+            name += &format!(" ({})", stored.file);
+        }
+        name
     }
 
     /// Names of protocols with their variants, in the order of [`PROTOCOLS`], and variants with few labels first.

@@ -5,24 +5,47 @@ use super::data_sets::EvaluationOfRun;
 use super::html::grouped;
 use super::stored_evaluation::StoredEvaluation;
 use crate::evaluation::{EncoderResult, Evaluation, ProtocolResult};
+use crate::protocols::named;
+use clsa_model::FeatureStage;
 use maud::{Markup, html};
 use serde_json::Value;
 
 /// Says where the encoder has trained on since it was evaluated.
 pub(super) fn outdated(of: &EvaluationOfRun, commands: &Commands) -> Markup {
     let EvaluationOfRun { run, stored, .. } = of;
-    let Evaluation { data, .. } = &stored.evaluation;
-    let other_data = if *data == run.config.data.source { String::new() } else { format!("--data {data}") };
     html! {
         @if let (Some(step), Some(newest)) = (stored.step, run.checkpoint) {
             @if step != newest {
                 p.missing {
                     b { (run.name) } " was evaluated after step " (grouped(step as usize)) ", and its newest checkpoint is of step "
-                    (grouped(newest as usize)) "; " code { (commands.eval_run(&run.folder, &other_data)) } " evaluates that."
+                    (grouped(newest as usize)) "; " code { (commands.eval_run(&run.folder, &options(of))) } " evaluates that."
                 }
             }
         }
     }
+}
+
+/// The options that repeat an evaluation on the newest checkpoint.
+fn options(EvaluationOfRun { run, stored, .. }: &EvaluationOfRun) -> String {
+    let Evaluation { data, stage, protocols, .. } = &stored.evaluation;
+    let mut options = Vec::new();
+    if *data != run.config.data.source {
+        options.push(format!("--data {data}"));
+    }
+    if *stage != FeatureStage::Backbone {
+        options.push(format!("--stage {stage}"));
+    }
+    let mut names: Vec<&str> = Vec::new();
+    // The command knows no protocols from outside this crate.
+    for name in protocols.iter().map(ProtocolResult::name).filter(|name| named(name).is_some()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if !names.is_empty() {
+        options.push(format!("--protocol {}", names.join(",")));
+    }
+    options.join(" ")
 }
 
 /// How an evaluation was made.
@@ -33,6 +56,7 @@ pub(super) fn provenance(StoredEvaluation { file, evaluation, .. }: &StoredEvalu
             dt { "file" } dd { (file) }
             dt { "weights" } dd { (evaluation.weights) }
             dt { "SHA-256 of the encoder" } dd { code { (evaluation.encoder_sha256) } }
+            dt { "features" } dd { (evaluation.stage) }
             dt { "images" } dd { (evaluation.data) ", short side " (transform.resize) ", center crop " (transform.crop) " pixels" }
             @for ProtocolResult { protocol, settings, results, wall_time_s } in &evaluation.protocols {
                 dt { (protocol) }

@@ -19,7 +19,7 @@ pub(super) fn section(runs: &[ReportedRun], sets: &[EvaluationsOfDataSet], comma
         }
         @for set in sets {
             @let evaluation = set.first();
-            @let compared = set.of.len() > 1 || runs.len() > 1;
+            @let compared = set.compared(runs.len());
             @if sets.len() > 1 { h3 { "On " (set.data) } }
             p {
                 (grouped(evaluation.train_samples)) " training images and "
@@ -30,7 +30,7 @@ pub(super) fn section(runs: &[ReportedRun], sets: &[EvaluationsOfDataSet], comma
             }
             @for of in &set.of { (outdated(of, commands)) }
             @for measure in measures(set) { (measure_section(set, &measure, compared)) }
-            @for of in &set.of { (retrieval_picture(of, runs.len() > 1)) }
+            @for of in &set.of { (retrieval_picture(of, compared.then(|| set.name_of(of)).as_deref())) }
             @for of in &set.of {
                 details {
                     summary { "How this was measured" @if compared { ": " (set.name_of(of)) } }
@@ -56,14 +56,14 @@ fn measures(set: &EvaluationsOfDataSet) -> Vec<Measure> {
     measures
 }
 
-/// The picture that the protocol `retrieval` has written.
-fn retrieval_picture(of: &EvaluationOfRun, compared: bool) -> Markup {
+/// The picture that the protocol `retrieval` has written; `name` is that of the evaluation where there are several.
+fn retrieval_picture(of: &EvaluationOfRun, name: Option<&str>) -> Markup {
     html! {
         @match &of.stored.picture {
             Some(Ok(sheet)) => figure.sheet {
                 (pictured(&sheet.picture))
                 figcaption {
-                    @if compared { b { (of.run.name) ": " } }
+                    @if let Some(name) = name { b { (name) ": " } }
                     "Retrieval: on the left random images, and beside each its nearest training images by cosine, nearest first."
                     @if of.stored.evaluation.chance.is_some() { " Green frames mark the same class, red ones another." }
                     @if sheet.cut { " All rows are in " code { (sheet.file) } "." }

@@ -14,7 +14,7 @@ use clsa_eval::report::{Report, ReportOptions};
 use clsa_eval::{EvalError, Silent};
 use clsa_model::{Compute, Encoder, weights};
 use clsa_run::RunFolder;
-use run::{HOSTILE, checkpoint, configure, corrupt, evaluate, evaluate_elsewhere, record, whole};
+use run::{HOSTILE, checkpoint, configure, corrupt, evaluate, evaluate_elsewhere, evaluate_stage, record, whole};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -111,7 +111,7 @@ fn every_evaluation_of_a_run_is_shown_under_its_data_set() {
     assert!(!html.contains("77777"), "numbers of images are no reading");
     // The checkpoint of step 15 is newer than the evaluation of the photographs.
     let evaluates = format!("clsa eval --run {} --data", run.display());
-    assert!(results.contains(&format!("{evaluates} flat:photographs")));
+    assert!(results.contains(&format!("{evaluates} flat:photographs --protocol retrieval</code>")));
     assert!(!results.contains(&format!("{evaluates} voc2007")));
     let (classes, voc07) = (html.find("<section id=\"classes\"").unwrap(), html.find("voc07 by class").unwrap());
     assert!(voc07 > classes && html.contains("Average precision of voc07 in percent, by class."));
@@ -119,6 +119,57 @@ fn every_evaluation_of_a_run_is_shown_under_its_data_set() {
     fs::remove_file(run.join("eval-flat-photographs.retrieval.png")).unwrap();
     let (html, _) = page(&run);
     assert!(html.contains("The picture of retrieval, eval-flat-photographs.retrieval.png, cannot be shown"));
+}
+
+#[test]
+fn evaluations_of_other_stages_are_named_wherever_their_figures_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    whole(&one, 7);
+    corrupt(&one);
+    evaluate_stage(&one);
+    let (html, _) = page(&one);
+    let names = ["one (eval.json)", "one, layer2 (eval-layer2.json)"];
+    let count = |id: &str, before: &str, name: &str, after: &str| {
+        section(&html, id).matches(&format!("{before}{name}{after}")).count()
+    };
+    for name in names {
+        assert_eq!(count("classes", "<h4>", name, "</h4>"), 1, "{name}: the confusion matrix");
+        // By class of knn and of linear-features.
+        assert_eq!(count("classes", "<th scope=\"col\">", name, "</th>"), 2, "{name}");
+        assert_eq!(
+            count("corruptions", "<caption>Top-1 accuracy by corruptions knn of ", name, " in percent"),
+            1,
+            "{name}"
+        );
+        assert_eq!(count("results", "<b>", name, ": </b>"), 1, "{name}: the picture of retrieval");
+    }
+    assert_eq!(count("results", "<dt>features</dt>", "<dd>layer2</dd>", ""), 1);
+
+    // The only evaluation of another run.
+    whole(&two, 8);
+    evaluate_stage(&two);
+    fs::remove_file(two.join("eval.json")).unwrap();
+    let both = report(&[&one, &two], &ReportOptions::default()).html();
+    let classes = section(&both, "classes");
+    for name in [names[0], names[1], "two, layer2"] {
+        assert_eq!(classes.matches(&format!("<th scope=\"col\">{name}</th>")).count(), 2, "{name}");
+    }
+}
+
+#[test]
+fn an_outdated_evaluation_is_repeated_by_the_command_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    whole(&run, 7);
+    corrupt(&run);
+    evaluate_stage(&run);
+    let path = run.join("eval-layer2.json");
+    let stored = fs::read_to_string(&path).unwrap().replace("step-00000015", "step-00000010");
+    fs::write(&path, stored.replace("\"procedural\"", "\"procedural:classes=4,train=80,test=40,side=32\"")).unwrap();
+    let (html, _) = page(&run);
+    let command = "--stage layer2 --protocol knn,linear-features,corruptions,retrieval</code>";
+    assert!(section(&html, "results").contains(&format!("clsa eval --run {} {command}", run.display())));
 }
 
 /// `eval.json` and `eval-NAME.json` as the program wrote them before encoder kinds and measures were typed.

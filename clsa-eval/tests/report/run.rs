@@ -136,6 +136,28 @@ pub fn corrupt(folder: &Path) {
     evaluation.write(&path).unwrap();
 }
 
+/// Writes the same evaluation of the features of `layer2`, and gives `retrieval` a picture in both.
+pub fn evaluate_stage(folder: &Path) {
+    let path = folder.join("eval.json");
+    for (stage, file) in [(FeatureStage::Backbone, "eval"), (FeatureStage::from("layer2".to_owned()), "eval-layer2")] {
+        let picture = format!("{file}.retrieval.png");
+        image::RgbImage::from_pixel(30, 20, image::Rgb([90, 120, 200])).save(folder.join(&picture)).unwrap();
+        let mut evaluation = Evaluation { stage, ..Evaluation::read(&path).unwrap() };
+        evaluation.protocols.retain(|protocol| protocol.protocol != "retrieval");
+        evaluation.protocols.push(ProtocolResult {
+            protocol: "retrieval".to_owned(),
+            settings: serde_json::json!({ "queries": 1, "neighbours": 2 }),
+            results: vec![EncoderResult {
+                encoder: EncoderKind::Trained,
+                details: serde_json::json!({ "picture": picture }),
+                figures: Figures::SameClassShare(SameClassShare { neighbors: 2, share: None }),
+            }],
+            wall_time_s: 0.5,
+        });
+        evaluation.write(&folder.join(format!("{file}.json"))).unwrap();
+    }
+}
+
 /// Writes evaluations on two other data sets: `voc07`, and `retrieval` of images without labels with its picture.
 pub fn evaluate_elsewhere(folder: &Path) {
     let own = Evaluation::read(&folder.join("eval.json")).unwrap();

@@ -45,6 +45,13 @@ fn random_rows_are_unit_vectors_fixed_by_the_seed() {
     assert_eq!((bank(3).len(), bank(3).dim(), bank(3).pointer()), (50, 16, 0));
 }
 
+/// Not after a loop over all of its keys.
+#[test]
+fn a_bank_of_keys_without_components_is_refused_at_once() {
+    let error = MemoryBank::random(usize::MAX, 0, 0, DType::F32, &Device::Cpu).unwrap_err();
+    assert!(matches!(error, LossError::Shape { ref argument, .. } if argument == "bank"), "{error}");
+}
+
 #[test]
 fn a_bank_rebuilt_from_rows_and_pointer_continues_alike() {
     let mut bank = MemoryBank::random(10, 1, 0, DType::BF16, &Device::Cpu).unwrap();

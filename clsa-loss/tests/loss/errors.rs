@@ -90,6 +90,21 @@ fn in_batch_needs_two_weak_views() {
 }
 
 #[test]
+fn views_that_there_are_not_have_no_gradient() {
+    let keys = ones(2, 3);
+    let pending = ClsaLoss::default().begin(&[ones(2, 3)], &[ones(2, 3)], Candidates::new(&keys)).unwrap();
+    assert!(pending.weak_gradient(0).is_ok() && pending.strong_gradient(0).is_ok());
+    // The second block of rows is the strong view's.
+    assert_eq!(
+        pending.weak_gradient(1).unwrap_err().to_string(),
+        "`weak[1]` is no view of this loss, which has 1 of its kind"
+    );
+    assert!(pending.strong_gradient(usize::MAX).unwrap_err().to_string().contains("`strong[18446744073709551615]`"));
+    let none = ClsaLoss::default().begin(&[], &[], Candidates::new(&keys)).unwrap();
+    assert!(none.weak_gradient(0).unwrap_err().is_request());
+}
+
+#[test]
 fn a_value_that_is_not_finite_is_a_failure_of_the_run_and_any_other_argument_a_wrong_request() {
     let loss = ClsaLoss::default();
     let undefined = (ones(2, 3) * f64::NAN).unwrap();

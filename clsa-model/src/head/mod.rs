@@ -158,7 +158,9 @@ impl Head {
 
 /// Rows divided by their length, at least [`SHORTEST`].
 fn normalize(x: &Tensor) -> Result<Tensor> {
-    let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(f64::from(SHORTEST))?;
+    // Before the root, which has no slope at 0. The square is exact, or rounded once to f32, and its root is the bound again.
+    let shortest = f64::from(SHORTEST) * f64::from(SHORTEST);
+    let length = x.sqr()?.sum_keepdim(D::Minus1)?.maximum(shortest)?.sqrt()?;
     Ok(x.broadcast_div(&length)?)
 }
 

@@ -1,9 +1,9 @@
 //! The head's layers in Candle's operations against sums in f64.
 
-use super::{Linear, normalize};
+use super::{Linear, SHORTEST, normalize};
 use crate::backbone::{Builder, CandlePass, Mode};
 use crate::parameters::Parameter;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
 fn values(n: usize, seed: usize) -> Vec<f32> {
@@ -34,7 +34,7 @@ proptest! {
         let f64s = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         let of = |p: &Parameter| f64s(&p.var.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         let (x, dy) = (values(rows * inputs, seed), values(rows * outputs, seed + 1));
-        let images = candle_core::Var::from_vec(x.clone(), (rows, inputs), &Device::Cpu).unwrap();
+        let images = Var::from_vec(x.clone(), (rows, inputs), &Device::Cpu).unwrap();
         let y = linear.forward(images.as_tensor(), &pass(true)).unwrap();
         let upstream = Tensor::from_vec(dy.clone(), (rows, outputs), &Device::Cpu).unwrap();
         let store = (&y * upstream).unwrap().sum_all().unwrap().backward().unwrap();
@@ -70,4 +70,29 @@ proptest! {
 fn embeddings_have_unit_length() {
     let x = Tensor::new(&[[3.0f32, -4.0], [0.0, 0.0]], &Device::Cpu).unwrap();
     assert_eq!(normalize(&x).unwrap().to_vec2::<f32>().unwrap(), [[0.6, -0.8], [0.0, 0.0]]);
+}
+
+/// As torch's: a row shorter than the bound is multiplied by a constant.
+#[test]
+fn the_gradient_of_a_row_of_zeros_is_finite() {
+    for dtype in [DType::F32, DType::F64] {
+        let x = Var::new(&[[3.0f32, -4.0], [0.0, 0.0]], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let x = Var::from_tensor(&x).unwrap();
+        let upstream = Tensor::new(&[[1.0f32, 0.0], [2.0, 0.0]], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let store = (normalize(&x).unwrap() * upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        let gradient = store.get(&x).unwrap().to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap();
+        for (got, expected) in gradient.concat().into_iter().zip([0.128, 0.096, 2e12, 0.0]) {
+            assert!((got - expected).abs() <= 1e-6 * expected, "{dtype:?}: {got} is not {expected}");
+        }
+    }
+}
+
+/// The bound does not change the bits of what is longer, and is the same below.
+#[test]
+fn the_bound_of_a_length_is_that_of_its_square() {
+    for length in [1e-20f32, 0.999_999e-12, SHORTEST, 1.000_001e-12, 1e-6, 0.7, 3e18] {
+        let x = Tensor::new(&[[length]], &Device::Cpu).unwrap();
+        let expected = length / (length * length).sqrt().max(SHORTEST);
+        assert_eq!(normalize(&x).unwrap().to_vec2::<f32>().unwrap(), [[expected]], "{length:e}");
+    }
 }

@@ -43,6 +43,16 @@ impl Conv<'_> {
         assert!(self.groups > 0 && self.shape.batch.is_multiple_of(self.groups));
     }
 
+    /// The kernels rely on these lengths.
+    ///
+    /// # Panics
+    /// A length is not that of the shape, or the shape has none.
+    pub(super) fn check_lengths(&self, input: usize, weight: usize, output: usize) {
+        assert_eq!(input, self.shape.input_len());
+        assert_eq!(weight, self.shape.weight_len());
+        assert_eq!(output, self.shape.output_len());
+    }
+
     /// Images of a group.
     pub(super) fn images_per_group(&self) -> usize {
         self.shape.batch / self.groups

@@ -19,10 +19,11 @@ impl Conv<'_> {
     /// out_width, c_out).
     ///
     /// # Panics
-    /// A length is not that of the shape, the scale and shift of `input` are shorter than (groups, c_in), the groups do not
-    /// divide the batch, or the CPU lacks the instruction set.
+    /// The kernel is larger than the padded image, a length is not that of the shape, the scale and shift of `input` are
+    /// shorter than (groups, c_in), the groups do not divide the batch, or the CPU lacks the instruction set.
     pub fn forward<E: Element>(&self, input: ActivationView<'_, E>, weight: &[f32], out: &mut [E]) -> Moments {
         self.check_groups();
+        self.check_lengths(input.stored().len(), weight.len(), out.len());
         match Algorithm::of::<E>(self) {
             Algorithm::Winograd => winograd::forward(self, input, weight, out),
             Algorithm::DirectPairs if E::BF16 => direct::forward::<E, bf16>(self, input, weight, out),
@@ -37,7 +38,7 @@ impl Conv<'_> {
     /// out_height, out_width, c_out), the norm's scale and bias (c_out).
     ///
     /// # Panics
-    /// A length is not that of the shape, or the CPU lacks the instruction set.
+    /// The kernel is larger than the padded image, a length is not that of the shape, or the CPU lacks the instruction set.
     pub fn forward_folded<E: Element>(
         &self,
         input: ActivationView<'_, E>,
@@ -45,6 +46,7 @@ impl Conv<'_> {
         norm: FoldedNorm<'_, E>,
         out: &mut [E],
     ) {
+        self.check_lengths(input.stored().len(), weight.len(), out.len());
         let c_out = self.shape.c_out;
         let pad = |values: &[f32]| {
             let mut padded = self.memory.zeros(c_out.next_multiple_of(panel_width(lanes(self.instructions))));
@@ -70,8 +72,9 @@ impl Conv<'_> {
     /// width, c_in).
     ///
     /// # Panics
-    /// A length is not that of the shape, or the CPU lacks the instruction set.
+    /// The kernel is larger than the padded image, a length is not that of the shape, or the CPU lacks the instruction set.
     pub fn backward_data<E: Element>(&self, gradient: &[E], weight: &[f32], out: &mut [E], add: bool) {
+        self.check_lengths(out.len(), weight.len(), gradient.len());
         match Algorithm::of::<E>(self) {
             Algorithm::Winograd => winograd::backward_data(self, gradient, weight, out, add),
             Algorithm::DirectPairs if E::BF16 => direct::backward_data::<E, bf16>(self, gradient, weight, out, add),
@@ -87,13 +90,11 @@ impl Conv<'_> {
     /// kernel, kernel).
     ///
     /// # Panics
-    /// A length is not that of the shape, the scale and shift of `input` are shorter than (groups, c_in), the groups do not
-    /// divide the batch, or the CPU lacks the instruction set.
+    /// The kernel is larger than the padded image, a length is not that of the shape, the scale and shift of `input` are
+    /// shorter than (groups, c_in), the groups do not divide the batch, or the CPU lacks the instruction set.
     pub fn backward_weight<E: Element>(&self, input: ActivationView<'_, E>, gradient: &[E], out: &mut [f32]) {
         self.check_groups();
-        assert_eq!(out.len(), self.shape.weight_len());
-        assert_eq!(input.stored().len(), self.shape.input_len());
-        assert_eq!(gradient.len(), self.shape.output_len());
+        self.check_lengths(input.stored().len(), out.len(), gradient.len());
         match Algorithm::of::<E>(self) {
             Algorithm::Winograd => winograd::backward_weight(self, input, gradient, out),
             Algorithm::DirectPairs if E::BF16 => weight_gradient::direct::<E, bf16>(self, input, gradient, out),

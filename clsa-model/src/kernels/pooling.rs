@@ -2,7 +2,7 @@
 
 use super::activation_view::ActivationView;
 use super::element::{Element, part, write};
-use super::shape::{BatchShape, ImageShape};
+use super::shape::{BatchShape, ImageShape, checked_product};
 use super::simd::{Kernel, MOST_LANES, Simd, dispatch};
 use clsa_cpu::InstructionSet;
 use rayon::prelude::*;
@@ -12,7 +12,11 @@ const STRIDE: usize = 2;
 const PADDING: usize = 1;
 
 /// Side of an image after max pooling, in pixels.
+///
+/// # Panics
+/// The side is 0.
 pub fn max_pool_side(side: usize) -> usize {
+    assert!(side > 0, "an image without pixels has no maximum");
     (side + 2 * PADDING - KERNEL) / STRIDE + 1
 }
 
@@ -22,8 +26,8 @@ pub fn max_pool_side(side: usize) -> usize {
 /// read, with `groups` groups of images, is compared as it would be stored.
 ///
 /// # Panics
-/// A length is not that of the shape, the input's scale and shift are not (groups, channels), or the CPU lacks the
-/// instruction set.
+/// A side of the shape is 0, a length is not that of the shape, the input's scale and shift are not (groups, channels), or
+/// the CPU lacks the instruction set.
 pub fn max_pool<E: Element>(
     instructions: InstructionSet,
     shape: BatchShape,
@@ -35,7 +39,7 @@ pub fn max_pool<E: Element>(
     let BatchShape { batch, height, width, channels } = shape;
     let (rows, columns) = (max_pool_side(height), max_pool_side(width));
     assert_eq!(input.stored().len(), shape.len());
-    assert!(out.len() == batch * rows * columns * channels && taps.len() == out.len());
+    assert!(out.len() == checked_product([batch, rows, columns, channels]) && taps.len() == out.len());
     if let ActivationView::Normalized { scale, shift, .. } = input {
         assert!(scale.len() == groups * channels && shift.len() == scale.len());
     }
@@ -107,7 +111,7 @@ impl<E: Element> Kernel for MaxPoolRow<'_, E> {
 /// output; `taps` is as [`max_pool`] gave it.
 ///
 /// # Panics
-/// A length is not that of the shape, or the CPU lacks the instruction set.
+/// A side of the shape is 0, a length is not that of the shape, or the CPU lacks the instruction set.
 pub fn max_pool_backward<E: Element>(
     instructions: InstructionSet,
     shape: BatchShape,
@@ -118,7 +122,7 @@ pub fn max_pool_backward<E: Element>(
     let BatchShape { batch, height, width, channels } = shape;
     let (rows, columns) = (max_pool_side(height), max_pool_side(width));
     assert_eq!(out.len(), shape.len());
-    assert!(gradient.len() == batch * rows * columns * channels && taps.len() == gradient.len());
+    assert!(gradient.len() == checked_product([batch, rows, columns, channels]) && taps.len() == gradient.len());
     out.par_chunks_mut(width * channels).enumerate().for_each(|(row, out)| {
         let (image, y) = (row / height, row % height);
         dispatch(instructions, MaxPoolBackwardRow { rows, columns, channels, gradient, taps, image, y, out });

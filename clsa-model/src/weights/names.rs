@@ -4,7 +4,7 @@ use super::checkpoint;
 use super::error::{WeightFileError, fail};
 use super::foreign_head;
 use super::hugging_face::torchvision_name;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Parts of names that say how a network was trained and nothing of it: of DistributedDataParallel, `torch.compile`, FSDP and
 /// activation checkpointing. They are left out wherever they stand.
@@ -13,6 +13,16 @@ const WRAPPERS: [&str; 4] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_ch
 /// What query and key encoder are called: by MoCo v1 and v2 and CLSA, by MoCo v3, by solo-learn.
 const ENCODERS: [(&str, &str); 3] =
     [("encoder_q.", "encoder_k."), ("base_encoder.", "momentum_encoder."), ("backbone.", "momentum_backbone.")];
+
+/// MoCo's bank, (dim, K), beside its two encoders.
+const QUEUE: &str = "queue";
+
+/// The column that MoCo's bank writes next, which nothing here needs.
+const QUEUE_POINTER: &str = "queue_ptr";
+
+/// What solo-learn's methods have beside the backbone. Their queues are not MoCo's: (2, dim, K) in MoCo v2+, (K, dim) in ReSSL and
+/// NNCLR.
+const STORES: [&str; 3] = [QUEUE, QUEUE_POINTER, "queue_y"];
 
 /// The tensors that every network of this crate has, by which it is found under a prefix.
 const ANCHORS: [&str; 2] = ["conv1.weight", "layer1.0.conv1.weight"];
@@ -23,7 +33,7 @@ pub(super) struct Roles {
     pub query: Vec<(String, String)>,
     pub key: Vec<(String, String)>,
     pub bank: Option<Bank>,
-    /// The tensors, as the file names them, of heads that this project does not have.
+    /// The tensors, as the file names them, of heads and queues that this project does not have.
     pub foreign: Vec<String>,
 }
 
@@ -64,7 +74,9 @@ impl Roles {
             for name in &names {
                 match name.plain.strip_prefix(prefix) {
                     Some(inner) => roles.query.push((inner.to_owned(), name.stored.to_owned())),
-                    None if foreign_head::is_beside(&name.plain) => roles.foreign.push(name.stored.to_owned()),
+                    None if foreign_head::is_beside(&name.plain) || is_store(&name.plain) => {
+                        roles.foreign.push(name.stored.to_owned());
+                    }
                     None => unexpected.push(name.stored),
                 }
             }
@@ -95,20 +107,21 @@ impl Roles {
         true
     }
 
-    /// Takes a tensor of a checkpoint with two encoders, if it belongs to one, to MoCo's queue or to another's head.
+    /// Takes a tensor of a checkpoint with two encoders, if it belongs to one, to MoCo's queue or to what another method has.
     fn momentum(&mut self, name: &Name, base: &str, (query, key): (&str, &str)) -> bool {
         let stored = || name.stored.to_owned();
         let Some(inner) = name.plain.strip_prefix(base) else { return false };
+        let of_solo_learn = query == ENCODERS[2].0;
         if let Some(inner) = inner.strip_prefix(query) {
             self.query.push((inner.to_owned(), stored()));
         } else if let Some(inner) = inner.strip_prefix(key) {
             self.key.push((inner.to_owned(), stored()));
-        } else if inner == "queue" {
-            self.bank = Some(Bank { stored: stored(), transposed: true });
-        } else if foreign_head::is_beside(inner) {
+        } else if foreign_head::is_beside(inner) || of_solo_learn && is_store(inner) {
             self.foreign.push(stored());
+        } else if inner == QUEUE {
+            self.bank = Some(Bank { stored: stored(), transposed: true });
         } else {
-            return inner == "queue_ptr";
+            return inner == QUEUE_POINTER;
         }
         true
     }
@@ -116,12 +129,17 @@ impl Roles {
     /// Sets apart the head of an encoder whose names are not those of a head of this project.
     fn without_foreign_head(&mut self, encoder: Vec<(String, String)>) -> Vec<(String, String)> {
         let within: Vec<&str> = encoder.iter().map(|(name, _)| name.as_str()).collect();
-        let foreign = foreign_head::within(&within);
+        let foreign: HashSet<_> = foreign_head::within(&within).into_iter().collect();
         let (foreign, own): (Vec<_>, Vec<_>) =
-            encoder.iter().cloned().partition(|(name, _)| foreign.contains(&name.as_str()));
+            encoder.iter().cloned().partition(|(name, _)| foreign.contains(name.as_str()));
         self.foreign.extend(foreign.into_iter().map(|(_, stored)| stored));
         own
     }
+}
+
+/// Whether a tensor that is not under the backbone's prefix is a store of another method than MoCo.
+fn is_store(name: &str) -> bool {
+    name.rsplit('.').next().is_some_and(|last| STORES.contains(&last))
 }
 
 fn without_wrappers(names: &[String]) -> Result<Vec<Name<'_>>, WeightFileError> {
@@ -158,7 +176,7 @@ fn encoders(names: &[Name]) -> Option<(String, &'static str, &'static str)> {
 
 /// What stands before torchvision's names: nothing where there is no network.
 fn prefix<'a>(names: &'a [Name]) -> Result<&'a str, WeightFileError> {
-    let all: std::collections::HashSet<&str> = names.iter().map(|name| name.plain.as_str()).collect();
+    let all: HashSet<&str> = names.iter().map(|name| name.plain.as_str()).collect();
     let mut prefixes: Vec<&str> = names
         .iter()
         .filter_map(|name| name.plain.strip_suffix(ANCHORS[0]))

@@ -24,8 +24,8 @@ pub struct WeightFile {
     pub key: Option<HashMap<String, Tensor>>,
     /// The memory bank of a checkpoint, (K, dim).
     pub bank: Option<Tensor>,
-    /// The tensors of a head that this project does not have (another method's, or of other shapes), as the file names them:
-    /// they were left out.
+    /// The tensors of a head that this project does not have (another method's, or of other shapes) and of another method's queue,
+    /// as the file names them: they were left out.
     pub left_out: Vec<String>,
     /// The form of the file.
     pub container: Container,
@@ -37,19 +37,22 @@ pub struct WeightFile {
 ///   `teacher` or `student` (the first that is there, so that of DINO's two networks it is the teacher), or under any other key
 ///   where there is only one, in its zip, legacy and tar forms, with whatever `torch.load(weights_only=True)` reads beside it;
 /// - checkpoints of MoCo v1 and v2 and of the official CLSA code (`module.encoder_q.*`, `module.encoder_k.*`,
-///   `module.queue`), and the two encoders of MoCo v3 (`base_encoder.*`) and solo-learn (`backbone.*`);
+///   `module.queue`), and the two encoders of MoCo v3 (`base_encoder.*`) and solo-learn (`backbone.*`,
+///   `momentum_backbone.*`);
 /// - safetensors with torchvision's names, which are also timm's;
 /// - either of them with the names of `transformers`' ResNets (`resnet.encoder.stages.0.*`);
 /// - this project's checkpoints.
 ///
 /// Names may have `module.`, `_orig_mod.` and other wrappers in them and, before a known network, any prefix
-/// (`backbone.`, `model.encoder.`). A head of another method beside the network is left out and named in
-/// [`WeightFile::left_out`].
+/// (`backbone.`, `model.encoder.`). A head or a queue of another method beside the network is left out and named in
+/// [`WeightFile::left_out`]; solo-learn's queues are such.
 ///
 /// # Memory
-/// Tensors take at most twice the file's length; in an archive with deflated members, twice what these unpack to more, which
-/// may be 64 MiB and 32 times the file's length. One storage is held beside them. The pickle's description takes at most
-/// 256 MiB; nesting takes no stack. The archive's directory takes about ten times its bytes in the file.
+/// Tensors take at most twice the file's length and 16 MiB, of which each is charged 1 KiB beside its values; in an archive with
+/// deflated members, twice what these unpack to more, which may be 64 MiB and 32 times the file's length. One storage is held
+/// beside them. The pickle's description takes at most 512 MiB; nesting takes no stack. The archive's directory and the tensors'
+/// names take about ten times their bytes in the file. A PyTorch file has at most 100 000 tensors. (A safetensors file's memory is its
+/// length, its tensors, and what its header of at most 100 MB describes.)
 ///
 /// # Errors
 /// The file cannot be read; it is truncated or damaged; its content is not what its name says (`.safetensors`; `.pth`,

@@ -2,7 +2,7 @@
 
 use super::checkpoint;
 use super::error::{WeightFileError, fail};
-use super::tensor_bytes::bytes_of;
+use super::tensor_bytes::{bytes_of, can_be_laid_out};
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::TensorInfo;
 use safetensors::{SafeTensors, View};
@@ -54,6 +54,9 @@ impl SafetensorsFile {
             .bytes
             .get(self.values + start..self.values + end)
             .ok_or_else(|| WeightFileError::new("is truncated"))?;
+        if !can_be_laid_out(&info.shape) {
+            return fail(format!("is damaged: its tensor {name} has the shape {:?}", info.shape));
+        }
         Ok(Tensor::from_raw_buffer(values, DType::try_from(info.dtype)?, &info.shape, &Device::Cpu)?)
     }
 }

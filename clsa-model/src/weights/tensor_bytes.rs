@@ -1,4 +1,4 @@
-//! The bytes of a tensor, as every format stores them.
+//! The bytes of a tensor, as every format stores them, and which shapes have any.
 
 use super::error::{WeightFileError, fail};
 use candle_core::{DType, Tensor};
@@ -11,4 +11,10 @@ pub(super) fn bytes_of(name: &str, tensor: &Tensor) -> Result<Vec<u8>, WeightFil
         }
         other => fail(format!("cannot hold {name}: its type is {other:?}")),
     }
+}
+
+/// Whether sizes and strides of a tensor of this shape are numbers of this machine. One without elements has strides too, which are
+/// products of its other dimensions.
+pub(super) fn can_be_laid_out(shape: &[usize]) -> bool {
+    shape.iter().try_fold(1_usize, |elements, &dim| elements.checked_mul(dim.max(1))).is_some()
 }

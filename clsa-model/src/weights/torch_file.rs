@@ -11,6 +11,12 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::rc::Rc;
 
+/// Bytes that tensors may take, whatever the file's length.
+const LEAST_BUDGET: u64 = 16 << 20;
+
+/// Bytes of a tensor beside its values and its name: a file can give one without values many names.
+const TENSOR_BYTES: u64 = 1024;
+
 /// Which of the three forms.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
@@ -39,7 +45,7 @@ pub(super) enum Storages {
 
 impl TorchFile {
     pub fn open(file: File, form: Form) -> Result<Self, WeightFileError> {
-        let mut budget = 2 * file.metadata()?.len();
+        let mut budget = LEAST_BUDGET + 2 * file.metadata()?.len();
         let reader = BufReader::new(file);
         let (pickle, keyed, storages) = match form {
             Form::Zip => {
@@ -71,6 +77,7 @@ impl TorchFile {
 
     /// Reads one tensor, contiguous, in the type it was saved in.
     pub fn load(&mut self, name: &str) -> Result<Tensor, WeightFileError> {
+        self.charge(TENSOR_BYTES)?;
         let entry = self.tensors.get(name).ok_or_else(|| WeightFileError::new(format!("has no tensor {name}")))?;
         let view = match entry {
             Entry::View(view) => view.clone(),
@@ -82,10 +89,7 @@ impl TorchFile {
         view.check()?;
         let element = view.element;
         let elements: usize = view.shape.iter().product();
-        let bytes = (elements as u64).saturating_mul(element.size as u64);
-        self.budget = self.budget.checked_sub(bytes).ok_or_else(|| {
-            WeightFileError::new("describes more tensors than it has data for: save each tensor's own values (clone())")
-        })?;
+        self.charge((elements as u64).saturating_mul(element.size as u64))?;
         if element.dtype.is_none() && !(is_count(name) && elements == 1) {
             return fail(unfit_type(name, element.name));
         }
@@ -98,6 +102,14 @@ impl TorchFile {
                 None => fail(unfit_type(name, element.name)),
             },
         }
+    }
+
+    /// Takes bytes of the budget.
+    fn charge(&mut self, bytes: u64) -> Result<(), WeightFileError> {
+        self.budget = self.budget.checked_sub(bytes).ok_or_else(|| {
+            WeightFileError::new("describes more tensors than it has data for: save each tensor's own values (clone())")
+        })?;
+        Ok(())
     }
 
     fn storage(&mut self, storage: &Storage) -> Result<Rc<Vec<u8>>, WeightFileError> {
@@ -138,11 +150,11 @@ fn unfit_type(name: &str, element: &str) -> String {
 /// The elements of a strided view in order. The view is inside the storage: [`StridedView::check`] has seen it.
 fn gather(storage: &[u8], view: &StridedView) -> Vec<u8> {
     let StridedView { shape, stride, .. } = view;
-    let (start, size) = (view.first_byte(), view.element.size);
     let elements: usize = shape.iter().product();
     if elements == 0 {
         return Vec::new();
     }
+    let (start, size) = (view.first_byte(), view.element.size);
     let mut contiguous = 1;
     let dense = shape.iter().zip(stride).rev().all(|(&dim, &step)| {
         let fits = dim == 1 || step == contiguous;

@@ -1,6 +1,7 @@
 //! The first form of `torch.save` (PyTorch 0.1): a tar archive with the members `storages`, `tensors` and `pickle`.
 
 use super::error::{WeightFileError, fail};
+use super::state_dict::MOST_ENTRIES;
 use super::torch_legacy::{Spans, skip_storage};
 use super::unpickle::{Global, MAX_RANK, Object, Pickle, Storage, StridedView};
 use std::collections::HashMap;
@@ -38,7 +39,11 @@ pub(super) fn read(mut reader: BufReader<File>) -> Result<TarContents, WeightFil
         storages.insert(key, Storage { key: key.to_string(), element, len: elements, view: None });
     }
     let views = Pickle::read(&mut reader)?;
-    for &view in views.result_parts()? {
+    let views_of_storages = views.result_parts()?;
+    if views_of_storages.len() > MOST_ENTRIES {
+        return Err(damaged());
+    }
+    for &view in views_of_storages {
         let [target, root, first, len] = *views.parts(view)? else { return Err(damaged()) };
         let mut storage = storages.get(&views.int(root)?).cloned().ok_or_else(damaged)?;
         let first = u64::try_from(views.int(first)?).map_err(|_| damaged())?;
@@ -86,9 +91,10 @@ fn members(file: &File) -> Result<HashMap<String, u64>, WeightFileError> {
     Ok(members)
 }
 
+/// A number of storages or tensors, of which more than a state dictionary may have are refused.
 fn count(reader: &mut BufReader<File>) -> Result<i128, WeightFileError> {
     match Pickle::read(reader)?.result() {
-        Object::Int(count) => Ok(*count),
+        &Object::Int(count) if count <= MOST_ENTRIES as i128 => Ok(count),
         _ => Err(damaged()),
     }
 }

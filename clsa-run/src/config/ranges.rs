@@ -81,12 +81,18 @@ impl Config {
             ),
             within(0.0..=1.0, "data.max_bad_fraction", data.max_bad_fraction, fraction),
             rule(data.prefetch > 0, "data.prefetch", data.prefetch, one),
+            rule(eval.resize <= 16384, "eval.resize", eval.resize, "use up to 16384 pixels"),
             rule((1..=eval.resize).contains(&eval.crop), "eval.crop", eval.crop, "use 1 to eval.resize pixels"),
             rule(checkpoint.keep > 0, "checkpoint.keep", checkpoint.keep, one),
             rule(checkpoint.every > 0, "checkpoint.every", checkpoint.every, one),
             rule(!monitored || knn.k > 0, "knn.k", knn.k, neighbors),
             rule(!monitored || knn.train_samples > 0, "knn.train_samples", knn.train_samples, neighbors),
-            rule(!monitored || knn.test_samples > 0, "knn.test_samples", knn.test_samples, neighbors),
+            rule(
+                !(monitored || self.probe.lr > 0.0) || knn.test_samples > 0,
+                "knn.test_samples",
+                knn.test_samples,
+                neighbors,
+            ),
             positive("knn.temperature", knn.temperature),
             not_negative("probe.lr", self.probe.lr),
         ];
@@ -129,6 +135,7 @@ mod tests {
             ("method.momentum=1.5", "method.momentum = 1.5: use a number from 0 to 1"),
             ("compute.bn_splits=3", "compute.bn_splits = 3: use a divisor of train.batch_size"),
             ("knn.test_samples=0", "knn.test_samples = 0"),
+            ("eval.resize=20000", "eval.resize = 20000: use up to 16384 pixels"),
             ("model.width=100", "model.width"),
             ("views.key.size=0", "views.key.size"),
             ("views.key.early_sizes=[{until_epoch=0,size=16}]", "views.key.early_sizes.until_epoch"),
@@ -140,5 +147,9 @@ mod tests {
             let error = Config::load("demo", &[text.to_owned()]).unwrap().validate().unwrap_err();
             assert!(error.to_string().starts_with(message), "{text}: {error}");
         }
+        // The probe looks at test images too.
+        let probe = ["knn={every=0, test_samples=0}", "probe.lr=0.1"].map(str::to_owned);
+        let error = Config::load("demo", &probe).unwrap().validate().unwrap_err();
+        assert!(error.to_string().starts_with("knn.test_samples = 0"), "{error}");
     }
 }

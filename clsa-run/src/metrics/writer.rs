@@ -132,24 +132,25 @@ impl MetricsWriter {
 
 /// The whole lines of a run up to `step`, each step once: where a run went back and was cut off, those of before count.
 fn kept_lines(bytes: &[u8], step: u64) -> Vec<u8> {
-    let mut last = 0;
+    /// A record of any kind.
+    #[derive(Deserialize)]
+    struct AnyRecord<'a> {
+        kind: &'a str,
+        step: u64,
+    }
+    let (mut last, mut is_repeated) = (0, false);
     let mut kept = Vec::with_capacity(bytes.len());
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        if let Some(at) = step_of(line).filter(|&at| at <= step && at >= last) {
+        let Ok(AnyRecord { kind, step: at }) = serde_json::from_slice(line) else { continue };
+        if kind == "step" {
+            is_repeated = at <= last;
+        }
+        if !is_repeated && (last..=step).contains(&at) {
             last = at;
             kept.extend_from_slice(line);
         }
     }
     kept
-}
-
-/// The step of a record of any kind.
-fn step_of(line: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct AnyRecord {
-        step: u64,
-    }
-    serde_json::from_slice(line).ok().map(|AnyRecord { step }| step)
 }
 
 #[cfg(test)]
@@ -219,5 +220,20 @@ mod tests {
         writer.write(&record(&step(4, 1.0))).unwrap();
         writer.settle().unwrap();
         assert_eq!(losses(&run), [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]);
+    }
+
+    #[test]
+    fn a_run_that_went_back_and_came_as_far_again_without_a_checkpoint_keeps_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::at(folder.path());
+        let knn = r#"{"kind":"knn","step":3,"epoch":1,"top1":50.0,"top5":90.0}"#.to_owned();
+        let other = r#"{"kind":"knn","step":3,"epoch":1,"top1":20.0,"top5":90.0}"#.to_owned();
+        let lines = [step(1, 1.0), step(2, 1.0), step(3, 1.0), knn, step(2, 9.0), step(3, 9.0), other];
+        fs::write(run.metrics_file(), lines.map(|line| line + "\n").concat()).unwrap();
+        let mut writer = MetricsWriter::open(&run, 3).unwrap();
+        writer.write(&record(&step(4, 1.0))).unwrap();
+        writer.settle().unwrap();
+        assert_eq!(losses(&run), [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]);
+        assert_eq!(Metrics::read(&run.metrics_file()).unwrap().knn[0].top1, 50.0);
     }
 }

@@ -65,9 +65,13 @@ fn zigzag(value: i64) -> Vec<u8> {
 struct Stated {
     rows: i64,
     row_groups: u64,
+    /// How many row groups there are; all of them are the same bytes of the file.
+    groups: usize,
     columns: u64,
     values: i64,
     total: i64,
+    /// Bytes of a column when it is unpacked, where they are not the total.
+    total_unpacked: Option<i64>,
     codec: i32,
     unpacked: i32,
     packed: i32,
@@ -85,9 +89,11 @@ struct Stated {
 const STATED: Stated = Stated {
     rows: 2,
     row_groups: 1,
+    groups: 1,
     columns: 2,
     values: 2,
     total: 0,
+    total_unpacked: None,
     codec: 0,
     unpacked: 0,
     packed: 0,
@@ -125,7 +131,8 @@ fn file(stated: &Stated) -> Vec<u8> {
         let encodings = [zigzag(0), zigzag(8)];
         let mut metadata =
             Fields::default().int(1, kind).list(2, 5, 2, &encodings).list(3, 8, path.len() as u64, &path);
-        metadata = metadata.int(4, stated.codec).long(5, stated.values).long(6, total).long(7, total);
+        metadata = metadata.int(4, stated.codec).long(5, stated.values);
+        metadata = metadata.long(6, stated.total_unpacked.unwrap_or(total)).long(7, total);
         metadata = metadata.long(9, place as i64);
         if dictionary {
             metadata = metadata.long(11, start as i64);
@@ -145,7 +152,7 @@ fn file(stated: &Stated) -> Vec<u8> {
         Fields::default().int(1, 2).int(3, 0).text(4, "label").end(),
     ];
     let footer = Fields::default().int(1, 1).list(2, 12, 4, &schema).long(3, stated.rows);
-    let footer = footer.list(4, 12, stated.row_groups, &[group]).end();
+    let footer = footer.list(4, 12, stated.row_groups, &vec![group; stated.groups]).end();
     bytes.extend(&footer);
     bytes.extend((footer.len() as u32).to_le_bytes());
     bytes.extend(b"PAR1");
@@ -164,14 +171,33 @@ fn by_brotli(zeros: u64) -> Vec<u8> {
     writer.into_inner()
 }
 
-/// The exit code and what was said of a file by `data verify`.
-fn verified(bytes: &[u8]) -> (Option<i32>, String) {
+/// The exit code and what was said of a file by `data verify` with so much memory.
+fn verified_within(mib: u64, bytes: &[u8]) -> (Option<i32>, String) {
     let root = TempDir::new().unwrap();
     fs::write(root.path().join("train.parquet"), bytes).unwrap();
     let source = format!("parquet:{}", root.path().display());
-    let output = limited(LIMIT_MIB).args(["data", "verify", "--threads", "1", &source]).output().unwrap();
+    let output = limited(mib).args(["data", "verify", "--threads", "1", &source]).output().unwrap();
     let text = [&output.stdout[..], &output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn verified(bytes: &[u8]) -> (Option<i32>, String) {
+    verified_within(LIMIT_MIB, bytes)
+}
+
+#[test]
+fn row_groups_are_kept_by_what_they_take_and_not_by_what_the_file_states() {
+    // 60 MiB each, and 2400 MiB together; 512 MiB are kept.
+    let (groups, length) = (40, 30 << 20);
+    let image = [&(length as u32).to_le_bytes()[..], &vec![0; length]].concat();
+    for total_unpacked in [0, -1, i64::MIN] {
+        let images = [&image[..], &image].concat();
+        let total_unpacked = Some(total_unpacked);
+        let stated = Stated { groups, row_groups: groups as u64, encoding: 0, images, total_unpacked, ..STATED };
+        let (code, text) = verified_within(2 * LIMIT_MIB, &file(&stated));
+        assert!(code == Some(1) && text.contains("80 of 80 images are bad"), "{total_unpacked:?}: {code:?}: {text}");
+        assert!(text.contains("no known image format"), "{text}");
+    }
 }
 
 #[test]

@@ -91,6 +91,30 @@ fn a_run_goes_on_with_another_number_of_ranks_and_says_what_is_otherwise() {
 }
 
 #[test]
+fn a_run_that_was_killed_before_its_first_checkpoint_on_other_ranks_goes_on_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let on_one = ["ranks = 1\n", "batch_size = 16\n", "bn_splits = 2\n"];
+    let on_two = ["ranks = 2\n", "batch_size = 8\n", "bn_splits = 1\n"];
+    for (name, before, after) in [("fewer", 2, 1), ("more", 1, 2)] {
+        let begun = on_ranks(before, &small(before, &["--out", name, "--until-epoch", "1"]), folder.path());
+        assert!(begun.status.success(), "{}", stderr(&begun));
+        // What it leaves is the configuration of its number of ranks.
+        let config = folder.path().join(name).join("config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let (from, to) = if before == 1 { (on_one, on_two) } else { (on_two, on_one) };
+        let text = from.into_iter().zip(to).fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "{from} in {text}");
+            text.replace(from, to)
+        });
+        std::fs::write(&config, text).unwrap();
+        let resume = ["pretrain", "--resume", name, "--until-epoch", "2", "--threads", "1"].map(str::to_owned);
+        let resumed = on_ranks(after, &resume, folder.path());
+        assert!(resumed.status.success(), "{}", stderr(&resumed));
+        assert_eq!(losses(&folder.path().join(name)).len(), 8);
+    }
+}
+
+#[test]
 fn ranks_that_were_asked_for_different_things_are_refused_by_what_differs() {
     let folder = tempfile::tempdir().unwrap();
     for (change, words) in [

@@ -1,6 +1,7 @@
 //! The folder of what is kept.
 
 use super::*;
+use crate::SampleError;
 use crate::remote::cache::Cache;
 use crate::remote::object::BLOCK;
 
@@ -79,4 +80,55 @@ fn a_cache_that_cannot_be_written_is_named() {
     std::fs::write(folder.path().join("file"), "").unwrap();
     let error = Cache::open(&folder.path().join("file"), 1000).err().unwrap().to_string();
     assert!(error.contains("/file/objects: "), "{error}");
+}
+
+/// The file of the first block of the object that is kept.
+fn first_block(cache: &TempDir) -> std::path::PathBuf {
+    let objects = cache.path().join("objects");
+    std::fs::read_dir(objects).unwrap().next().unwrap().unwrap().path().join("00000000")
+}
+
+#[test]
+fn what_cannot_be_read_of_the_cache_is_fetched_again() {
+    let (server, cache) = (Server::new(), TempDir::new().unwrap());
+    let bytes = noise(&server, "a.bin", 100_000);
+    let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+    assert!(content(&object).unwrap() == bytes);
+    let block = first_block(&cache);
+    // A short read: the block loses its end while it is open.
+    let mut reader = object.reader().unwrap();
+    let mut first = [0; 10];
+    reader.read_exact(&mut first).unwrap();
+    std::fs::File::options().write(true).open(&block).unwrap().set_len(5).unwrap();
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert!([&first[..], &rest].concat() == bytes && object.failure().is_none());
+    assert_eq!(std::fs::metadata(&block).unwrap().len(), 100_000, "it is whole again");
+    // An error when it is opened: a link to itself.
+    std::fs::remove_file(&block).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&block, &block).unwrap();
+    server.asked();
+    for _ in 0..2 {
+        assert!(content(&object).unwrap() == bytes && object.failure().is_none());
+    }
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn a_cache_that_can_be_neither_read_nor_written_is_named_and_no_image_is_called_bad() {
+    let (root, server, cache) = (shards(), Server::new(), TempDir::new().unwrap());
+    server.put_folder("data", root.path());
+    let objects = open(&cache, &format!("{}/data/train-{{000..001}}.tar", server.address())).unwrap();
+    for entry in std::fs::read_dir(cache.path().join("objects")).unwrap() {
+        let entry = entry.unwrap().path();
+        std::fs::remove_dir_all(&entry).unwrap();
+        std::fs::write(&entry, "a file in the place of a folder").unwrap();
+    }
+    let error = match objects.image(0) {
+        Err(SampleError::Remote(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let folder = cache.path().join("objects").display().to_string();
+    assert!(error.contains("cannot be kept in ") && error.contains(&folder) && error.contains("CLSA_CACHE"), "{error}");
 }

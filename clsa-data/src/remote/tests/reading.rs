@@ -157,7 +157,7 @@ fn an_index_of_another_shard_of_the_same_size_is_not_used() {
     server.put("data/train-000.tar", shard);
     let objects = open(&cache, &format!("{}/data/train-000.tar", server.address())).unwrap();
     assert!(objects.name(0).ends_with("/0016.png") && objects.image(0).is_ok());
-    assert!(objects.notes()[0].starts_with("shards that are newer than their index"), "{:?}", objects.notes());
+    assert!(objects.notes()[0].starts_with("shards whose index is not used"), "{:?}", objects.notes());
 }
 
 #[test]

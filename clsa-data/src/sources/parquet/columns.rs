@@ -8,6 +8,7 @@ use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
+use super::kept::GroupImages;
 use super::labels::RowLabels;
 use super::pages::{self, CheckedPages};
 use crate::object::{Object, Reader};
@@ -59,12 +60,13 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn column_reader(&self, group: usize, column: usize) -> Result<ColumnReader, String> {
+    /// The reader of a column of a row group, and the bytes of its pages.
+    fn column_reader(&self, group: usize, column: usize) -> Result<(ColumnReader, u64), String> {
         let description = self.reader.metadata().file_metadata().schema_descr().column(column);
         let metadata = self.reader.metadata().row_group(group);
         let (start, length) = metadata.column(column).byte_range();
         self.file.object.fetch_ahead(start..start.saturating_add(length));
-        pages::check(&self.file, metadata.column(column))
+        let bytes = pages::check(&self.file, metadata.column(column))
             .map_err(|reason| format!("row group {group} cannot be read: {reason}"))?;
         let pages = self.reader.get_row_group(group).and_then(|group| group.get_column_page_reader(column));
         let pages = pages.map_err(|error| format!("row group {group} cannot be read: {error}"))?;
@@ -74,7 +76,7 @@ impl Table {
         let most = u64::try_from(stated).unwrap_or(0).min(self.file.object.len());
         let levels = usize::from(description.max_def_level() > 0) + usize::from(is_list);
         let pages = CheckedPages::new(pages, levels, most);
-        Ok(get_column_reader(description, Box::new(pages)))
+        Ok((get_column_reader(description, Box::new(pages)), bytes))
     }
 }
 
@@ -147,22 +149,21 @@ fn read_all<T: DataType>(
 }
 
 /// The bytes of all images of a row group of `rows` rows; an error is a reason.
-pub(super) fn read_images(
-    table: &Table,
-    group: usize,
-    column: usize,
-    rows: usize,
-) -> Result<Vec<Option<ByteArray>>, String> {
-    let ColumnReader::ByteArrayColumnReader(typed) = table.column_reader(group, column)? else {
+pub(super) fn read_images(table: &Table, group: usize, column: usize, rows: usize) -> Result<GroupImages, String> {
+    let (ColumnReader::ByteArrayColumnReader(typed), of_pages) = table.column_reader(group, column)? else {
         return Err("the column of images does not hold bytes".into());
     };
     let (values, levels) = read_all(typed, group, rows)?;
-    Ok(Shape::of(table, column).spread(values, &levels))
+    let rows = Shape::of(table, column).spread(values, &levels);
+    // Most values are parts of their pages, which stay as a whole; some encodings give each value memory of its own.
+    let of_values = rows.iter().flatten().map(|image| image.len() as u64).sum();
+    let bytes = of_pages.max(of_values) + (rows.len() * size_of::<Option<ByteArray>>()) as u64;
+    Ok(GroupImages { rows, bytes })
 }
 
 /// The number of images in each row of a row group, by a column that has a list of them or of texts beside them; an error is a reason.
 pub(super) fn read_lengths(table: &Table, group: usize, column: usize, rows: usize) -> Result<Vec<usize>, String> {
-    let ColumnReader::ByteArrayColumnReader(typed) = table.column_reader(group, column)? else {
+    let (ColumnReader::ByteArrayColumnReader(typed), _) = table.column_reader(group, column)? else {
         return Err("the column of images does not hold bytes".into());
     };
     let (_, levels) = read_all(typed, group, rows)?;
@@ -171,7 +172,7 @@ pub(super) fn read_lengths(table: &Table, group: usize, column: usize, rows: usi
 
 /// The labels of all rows of a row group, a list for each row: -1 where there should be one and is none. An error is a reason.
 pub(super) fn read_labels(table: &Table, group: usize, column: usize, rows: usize) -> Result<RowLabels, String> {
-    let (values, levels) = match table.column_reader(group, column)? {
+    let (values, levels) = match table.column_reader(group, column)?.0 {
         ColumnReader::Int64ColumnReader(typed) => read_all(typed, group, rows)?,
         ColumnReader::Int32ColumnReader(typed) => whole(read_all(typed, group, rows)?),
         ColumnReader::BoolColumnReader(typed) => whole(read_all(typed, group, rows)?),

@@ -3,14 +3,12 @@
 //! A row group is read as a whole and kept for the next samples; reading is fast when
 //! [`LoaderConfig::shuffle_buffer`](crate::LoaderConfig::shuffle_buffer) is set, so that samples come by row groups.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
 use image::RgbImage;
 use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::columns::{SharedFile, Table, guarded, read_images, read_labels, read_lengths};
+use super::kept::{KeptGroups, Slot};
 use super::labels::{Checked, Labels, RowLabels};
 use super::schema::{Asked, Columns};
 use crate::dataset::{Dataset, Encoded};
@@ -19,12 +17,12 @@ use crate::error::{DataError, Fault};
 use crate::label::Label;
 use crate::object::Opener;
 use crate::pattern;
-use crate::printable::printable_path;
+use crate::printable::{printable, printable_path};
 use crate::remote_error::RemoteError;
 use crate::sample_error::SampleError;
 use crate::split::Split;
 
-/// Most bytes of row groups that are kept, beside those in use.
+/// Most bytes of row groups that are kept, beside those in use and those that threads are reading.
 const CACHE_BYTES: u64 = 512 << 20;
 
 /// A file, and where its images are.
@@ -40,12 +38,7 @@ struct ImageFile {
 struct Group {
     file: usize,
     group: usize,
-    /// Size of its images in bytes, unpacked.
-    bytes: u64,
 }
-
-/// Images of a row group; `None` where the row has none. An error is a reason.
-type Images = Arc<OnceLock<Result<Vec<Option<ByteArray>>, String>>>;
 
 /// A split of a data set in parquet files.
 pub(super) struct ParquetImages {
@@ -56,7 +49,7 @@ pub(super) struct ParquetImages {
     labels: Labels,
     notes: Vec<String>,
     classes: Vec<String>,
-    cache: Mutex<VecDeque<(usize, Images)>>,
+    kept: KeptGroups,
     limits: Limits,
 }
 
@@ -70,7 +63,7 @@ impl ParquetImages {
             labels: Labels::None,
             notes: Vec::new(),
             classes: Vec::new(),
-            cache: Mutex::default(),
+            kept: KeptGroups::new(CACHE_BYTES),
             limits,
         };
         let mut samples = 0;
@@ -114,12 +107,15 @@ impl ParquetImages {
                 }
                 samples += images_of_rows.map_or(rows, |of_rows| of_rows.iter().sum());
                 this.ends.push(samples);
-                let bytes = u64::try_from(metadata.column(columns.image).uncompressed_size()).unwrap_or(0);
-                this.groups.push(Group { file: at, group, bytes });
+                this.groups.push(Group { file: at, group });
             }
             if at == 0 {
                 this.classes = columns.classes;
-                this.notes.extend(columns.note);
+                this.notes.extend(columns.note.map(|note| printable(&note).into_owned()));
+            } else if columns.classes != this.classes {
+                let first = printable_path(this.files[0].table.file.object.path());
+                let reason = format!("names other classes than {first}; write both with the same");
+                return Err(Fault::Labels.at(path, reason));
             }
             let has_lists = columns.images_of_rows.is_some();
             this.files.push(ImageFile { table, column: columns.image, has_lists });
@@ -139,32 +135,14 @@ impl ParquetImages {
         (group, index - if group == 0 { 0 } else { self.ends[group - 1] })
     }
 
-    /// The images of a row group, from the cache or the file.
-    fn images(&self, group: usize) -> Images {
-        let images = {
-            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            match cache.iter().find(|(cached, _)| *cached == group) {
-                Some((_, images)) => images.clone(),
-                None => {
-                    let images = Images::default();
-                    cache.push_back((group, images.clone()));
-                    while cache.len() > 1
-                        && cache.iter().map(|(cached, _)| self.groups[*cached].bytes).sum::<u64>() > CACHE_BYTES
-                    {
-                        cache.pop_front();
-                    }
-                    images
-                }
-            }
-        };
-        let Group { file, group, .. } = self.groups[group];
-        // Whoever comes first reads, outside the lock of the cache; others who want the same row group wait.
-        images.get_or_init(|| {
+    /// The images of a row group, from those that are kept or the file.
+    fn images(&self, number: usize) -> Slot {
+        self.kept.get(number, || {
+            let Group { file, group } = self.groups[number];
             let ImageFile { table, column, .. } = &self.files[file];
             let rows = usize::try_from(table.reader.metadata().row_group(group).num_rows()).unwrap_or(0);
             guarded(|| read_images(table, group, *column, rows))
-        });
-        images
+        })
     }
 
     /// Why the store of a row group has failed, if it has.
@@ -180,7 +158,7 @@ impl ParquetImages {
             return Err(SampleError::Remote(failure));
         }
         let bytes = match images.get() {
-            Some(Ok(images)) => images.get(row).cloned().flatten().ok_or("the row has no image bytes".to_string()),
+            Some(Ok(images)) => images.rows.get(row).cloned().flatten().ok_or("the row has no image bytes".to_string()),
             Some(Err(reason)) => Err(reason.clone()),
             None => Err("its row group was not read".into()),
         };
@@ -222,7 +200,7 @@ impl Dataset for ParquetImages {
 
     fn name(&self, index: usize) -> String {
         let (group, row) = self.locate(index);
-        let Group { file, group, .. } = self.groups[group];
+        let Group { file, group } = self.groups[group];
         let ImageFile { table, has_lists, .. } = &self.files[file];
         let unit = if *has_lists { "image" } else { "row" };
         format!("{}#group {group}, {unit} {row}", printable_path(table.file.object.path()))

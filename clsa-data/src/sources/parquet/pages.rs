@@ -18,16 +18,17 @@ const MOST_UNPACKED: u64 = 64 << 20;
 const MOST_UNPACKED_RATIO: u64 = 32;
 
 /// Checks that the pages of a column lie in the file, and unpack to what they state and not to far more than they take there.
+/// Returns the bytes that they take in memory.
 ///
 /// # Errors
 /// The reason for which a page is refused.
-pub(super) fn check(file: &SharedFile, column: &ColumnChunkMetaData) -> Result<(), String> {
+pub(super) fn check(file: &SharedFile, column: &ColumnChunkMetaData) -> Result<u64, String> {
     let (mut at, length) = column.byte_range();
     let end = at.checked_add(length).filter(|&end| end <= file.object.len());
     let end = end.ok_or("a column ends behind the end of the file")?;
     let failed = |error: io::Error| format!("a page cannot be read: {error}");
     let mut reader = BufReader::new(file.object.reader().map_err(failed)?);
-    let (mut all_packed, mut all_unpacked) = (0u64, 0u64);
+    let (mut all_packed, mut all_unpacked, mut taken) = (0u64, 0u64, 0u64);
     while at < end {
         reader.seek(SeekFrom::Start(at)).map_err(failed)?;
         let mut rest = (&mut reader).take(end - at);
@@ -40,6 +41,8 @@ pub(super) fn check(file: &SharedFile, column: &ColumnChunkMetaData) -> Result<(
         }
         all_packed += packed;
         all_unpacked = all_unpacked.saturating_add(unpacked);
+        // A page without a codec is kept as it stands in the file, whatever it states.
+        taken = taken.saturating_add(unpacked.max(packed));
         if all_unpacked > MOST_UNPACKED.saturating_add(all_packed.saturating_mul(MOST_UNPACKED_RATIO)) {
             let reason = format!("pages state that their {all_packed} bytes unpack to {all_unpacked}");
             return Err(format!("{reason}, far more than those of images do"));
@@ -61,7 +64,7 @@ pub(super) fn check(file: &SharedFile, column: &ColumnChunkMetaData) -> Result<(
             return Err(format!("a page unpacks to more than the {unpacked} bytes that it states"));
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// The bytes that a reader gives, counted to one more than `most`.

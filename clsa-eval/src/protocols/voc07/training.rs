@@ -54,12 +54,13 @@ impl Training<'_> {
         let rows: Vec<f32> = held_out.iter().flat_map(|&i| self.crops(i).take(TEST_CROPS)).flatten().copied().collect();
         let mut tried = Vec::new();
         for &lr in &config.lr {
-            let score = match self.train(fitted, lr, tried.len())? {
-                Some((classifier, _)) => {
+            let score = match self.train(fitted, lr, tried.len()) {
+                Ok((classifier, _)) => {
                     let scores = mean_outputs(&classifier, &rows, self.dim, TEST_CROPS)?;
                     100.0 * self.mean_average_precision(held_out, &scores)
                 }
-                None => 0.0,
+                Err(EvalError::Diverged { .. }) => 0.0,
+                Err(error) => return Err(error),
             };
             tried.push(Tried { value: lr, score });
         }
@@ -87,9 +88,11 @@ impl Training<'_> {
         self.rows[image as usize * values..][..values].chunks_exact(self.dim)
     }
 
-    /// A classifier trained on some of the images, and its loss in the last epoch; none if that was not finite. There
-    /// were `before` such trainings.
-    pub fn train(&self, images: &[u32], lr: f64, before: usize) -> Result<Option<(SgdClassifier, f64)>, EvalError> {
+    /// A classifier trained on some of the images, and its loss in the last epoch. There were `before` such trainings.
+    ///
+    /// # Errors
+    /// [`EvalError::Diverged`] with the epoch in which the loss was first not finite, or a tensor operation fails.
+    pub fn train(&self, images: &[u32], lr: f64, before: usize) -> Result<(SgdClassifier, f64), EvalError> {
         let config = self.config;
         let trainings = if config.lr.len() == 1 { 1 } else { config.lr.len() as u64 + 1 };
         let classifier = SgdClassifier::new(self.labels[0].len(), self.dim, config.seed, &Device::Cpu)?;
@@ -112,7 +115,7 @@ impl Training<'_> {
                 let labels: Vec<&[Presence]> = batch.iter().map(|&image| &*self.labels[image as usize]).collect();
                 let loss = classifier.loss(&features, Targets::Presences(&labels))?;
                 if !loss.value.is_finite() {
-                    return Ok(None);
+                    return Err(EvalError::Diverged { lr, epoch });
                 }
                 classifier.update(&features, &loss, &update)?;
                 sum += loss.value * batch.len() as f64;
@@ -120,6 +123,6 @@ impl Training<'_> {
             train_loss = sum / images.len() as f64;
             (self.progress)(before as u64 * config.epochs + epoch + 1, trainings * config.epochs);
         }
-        Ok(Some((classifier, train_loss)))
+        Ok((classifier, train_loss))
     }
 }

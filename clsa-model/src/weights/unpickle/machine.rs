@@ -6,9 +6,12 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
 /// Work a pickle may ask for: an instruction and a copied reference are 1 each, and what takes more memory counts as more.
-/// It is far above any checkpoint of these networks (some 100 000) and bounds the memory: one of work is at most 64 bytes,
-/// so that all are at most 256 MiB.
+/// It is far above any checkpoint of these networks (some 100 000) and bounds the memory: one of work takes at most 66 bytes (a text
+/// of 63, with its object, is two), and what doubles as it grows may hold as much again, so that all are at most 512 MiB.
 pub(super) const MAX_WORK: usize = 4_000_000;
+
+/// An object itself, which the sum above counts on.
+const _: () = assert!(size_of::<Object>() <= 48);
 
 /// Bytes of text that are kept; a longer one is no name of anything and becomes [`Object::Other`].
 const MAX_TEXT: u64 = 4096;

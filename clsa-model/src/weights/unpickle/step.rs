@@ -101,6 +101,8 @@ impl<R: BufRead> Machine<'_, R> {
             // EMPTY_TUPLE, TUPLE1 to TUPLE3, TUPLE
             b')' => self.push(Object::Tuple(Vec::new())),
             0x85..=0x87 => {
+                // Beside the object there is the memory of its parts.
+                self.work(1)?;
                 let len = usize::from(opcode - 0x84);
                 let start = self.stack.len().checked_sub(len).filter(|&s| s >= self.floor()).ok_or_else(underflow)?;
                 let parts = self.stack.split_off(start);

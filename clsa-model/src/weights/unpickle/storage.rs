@@ -2,6 +2,7 @@
 
 use super::element::Element;
 use crate::weights::error::{WeightFileError, fail};
+use crate::weights::tensor_bytes::can_be_laid_out;
 
 /// Dimensions a tensor may have.
 pub(in super::super) const MAX_RANK: usize = 8;
@@ -40,20 +41,19 @@ pub(in super::super) struct StridedView {
 }
 
 impl StridedView {
-    /// Checks that the view is inside its storage and has no more elements than it.
+    /// Checks that the view is inside its storage, has no more elements than it, and can be laid out.
     pub fn check(&self) -> Result<(), WeightFileError> {
         let damaged = || WeightFileError::new("is damaged: a tensor reaches beyond its storage");
-        if self.shape.len() != self.stride.len() || self.shape.len() > MAX_RANK {
+        if self.shape.len() != self.stride.len() || self.shape.len() > MAX_RANK || !can_be_laid_out(&self.shape) {
             return Err(damaged());
         }
         let storage = &self.storage;
         let len = storage.view.map_or(storage.len, |(_, len)| len);
         // Both are below 2^62 and sizes below 17.
         let len = (u128::from(len) * storage.element.size as u128 / self.element.size as u128) as u64;
-        let mut elements = 1_u64;
+        let elements = self.shape.iter().product::<usize>() as u64;
         let mut last = self.offset;
         for (&dim, &step) in self.shape.iter().zip(&self.stride) {
-            elements = elements.checked_mul(dim as u64).ok_or_else(damaged)?;
             let reach = (dim as u64).saturating_sub(1).checked_mul(step as u64).ok_or_else(damaged)?;
             last = last.checked_add(reach).ok_or_else(damaged)?;
         }
@@ -66,7 +66,7 @@ impl StridedView {
         Ok(())
     }
 
-    /// The first byte in the storage of the element 0.
+    /// The first byte in the storage of the element 0, if there is one and [`Self::check`] has seen it.
     pub fn first_byte(&self) -> usize {
         let (first, _) = self.storage.view.unwrap_or_default();
         first as usize * self.storage.element.size + self.offset as usize * self.element.size

@@ -2,6 +2,13 @@
 
 use super::{Object, Pickle};
 
+/// A tuple is an object and the memory of its parts, so that it counts as two.
+#[test]
+fn tuples_of_tuples_are_refused_before_they_are_too_many() {
+    let program = [b"\x80\x02)".to_vec(), vec![0x85; 2_100_000], b".".to_vec()].concat();
+    assert!(format!("{:?}", Pickle::read(&mut &program[..]).unwrap_err()).contains("millions of instructions"));
+}
+
 /// A `Parameter` of the tensor with the key 7, made by NEWOBJ, in two ways; and what makes none.
 #[test]
 fn parameters_may_be_made_as_objects() {

@@ -11,7 +11,7 @@ use clsa_model::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
 use clsa_train::bench::{AugmentBench, LoaderBench, LossBench, RanksBench, StepBench};
 use std::path::PathBuf;
 
-/// Measure the code that training runs; prints one line with the medians.
+/// Measure the code that training runs; prints a line for each figure, or with --json an object of all.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   clsa bench step --arch resnet50 --batch 8 --key 224 --weak 224 --strong 96 --bank 65536 --json

@@ -48,7 +48,7 @@ fn open_gpu(number: usize) -> Result<Device, Failure> {
 fn open_gpu(number: usize) -> Result<Device, Failure> {
     Err(request(format!(
         "--device cuda:{number}: this program was built without CUDA; build it with `--features cuda`, which `cargo \
-         xtask` does where a CUDA toolkit (nvcc) is found, see `{} doctor`",
+         xtask` does where there is an NVIDIA driver, see `{} doctor`",
         crate::program()
     )))
 }

@@ -28,7 +28,7 @@ pub struct Args {
     /// The new file: .npy, .parquet, .csv or .safetensors
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Writes over FILE where it exists
+    /// Writes over FILE where it exists, and over the text files beside it
     #[arg(long)]
     force: bool,
     /// Threads that compute [default: one for each core]
@@ -54,6 +54,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     output::check("--out", &args.out)?;
     if args.out.exists() && !args.force {
         return Err(request(format!("--out {named}: exists already; --force writes over it")));
+    }
+    if let Some(beside) = format.side_files(&args.out).iter().find(|file| file.exists() && !args.force) {
+        let beside = beside.display();
+        return Err(request(format!("--out {named}: {beside} beside it exists already; --force writes over both")));
     }
     let Collection { images, features, source, .. } = Collection::of(&args.encoder, &args.collection, &device)?;
     let writing = Progress::new(named.to_string(), "rows");

@@ -87,8 +87,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
     device::set_threads(args.threads)?;
     let protocols = protocols(&args.protocol);
     let given = args.settings.given(args.seed);
+    settings::check_read(&given, &protocols)?;
+    // Sides that only protocols with sides of their own read say nothing of how the others' images are cut.
+    let cut = protocols.iter().any(|protocol| !protocol.has_own_sides());
     let pixels = |name| -> Result<Option<u32>, Failure> {
-        Ok(given.count(name)?.map(|pixels| u32::try_from(pixels).unwrap_or(u32::MAX)))
+        let pixels = given.count(name)?.filter(|_| cut);
+        Ok(pixels.map(|pixels| u32::try_from(pixels).unwrap_or(u32::MAX)))
     };
     let subject = Subject::of(&args.encoder, args.stage.as_deref(), [pixels("resize")?, pixels("crop")?])?;
     let settings = settings(given, &subject);
@@ -103,6 +107,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let usual = args.out.clone().unwrap_or_else(|| files::usual(args.data.as_deref(), &subject));
     output::check("--out", &usual)?;
+    files::check_replaceable(&usual)?;
     let cache = args.cache.clone().unwrap_or_else(|| subject.cache());
     let source = subject.source(args.data.as_deref())?;
     let source: Source = source.parse().map_err(|error| request(format!("--data: {error}")))?;
@@ -126,6 +131,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(out) => out.clone(),
         None => files::for_evaluation(&usual, &subject, &evaluation),
     };
+    files::check_replaceable(&out)?;
     bench.set_evaluation_file(&out);
     announce(&subject, &evaluation);
     let mut pictures = Vec::new();
@@ -140,6 +146,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if out.exists() {
         match Evaluation::read(&out) {
             Ok(earlier) => evaluation.keep_other_protocols(earlier),
+            // It was an evaluation when the work began, which is not to be lost now.
             Err(error) => say!("warning: {error}; it is replaced"),
         }
     }

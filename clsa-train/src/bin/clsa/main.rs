@@ -76,7 +76,8 @@ fn program() -> &'static str {
 
 /// Gives a command and those below it the name that the user types, also in their examples.
 fn named(command: clap::Command) -> clap::Command {
-    let examples = command.get_after_help().map(|text| text.to_string().replace("clsa ", &format!("{} ", program())));
+    // A folder of this name is none of the program.
+    let examples = command.get_after_help().map(|text| text.to_string().replace(" clsa ", &format!(" {} ", program())));
     let command = command.mut_subcommands(named);
     match examples {
         Some(examples) => command.after_help(examples),

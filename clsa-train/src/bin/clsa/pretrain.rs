@@ -9,8 +9,8 @@ use crate::export;
 use crate::failure::{Failure, request};
 use crate::program;
 use crate::progress::Progress;
-use crate::ranks::{Ranks, start_on_gpus};
-use crate::signals;
+use crate::ranks::{Launched, Ranks, start_on_gpus};
+use crate::signals::StopFlag;
 use crate::streams::say;
 pub use args::Args;
 use candle_core::Device;
@@ -30,6 +30,12 @@ use std::sync::Arc;
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(count) = args.ranks {
+        if let Some(launched) = Launched::from_environment(true) {
+            let started = launched.ranks;
+            return Err(request(format!(
+                "--ranks: a launcher has started {started} processes already; leave the option out"
+            )));
+        }
         return match args.device {
             DeviceName::Cpu => {
                 Err(request(format!("--ranks is for GPUs; on CPUs use `mpirun -n {count} {} pretrain`", program())))
@@ -48,7 +54,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let goes_on = ranks.agree(on_all_ranks(goes_on, ranks))?;
     let prepared = prepared(args, ranks, goes_on.as_ref());
     let Prepared { config, initial, data, images, threads, device } = ranks.agree(prepared)?;
-    let stop = signals::stop_flag()?;
+    let stop = StopFlag::new()?;
     let ready = match (&run, &goes_on) {
         (Some(run), Some(goes_on)) => check_what_goes_on(args, run.folder(), goes_on, &config, &images),
         (None, None) if ranks.is_first() => begun(args).map(|begun| run = Some(begun)),

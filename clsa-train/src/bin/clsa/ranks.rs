@@ -49,8 +49,8 @@ impl Ranks {
             Launcher::Meeting(meeting) if on_gpu => join_nccl(name, ranks, meeting)?,
             Launcher::Meeting(_) => {
                 return Err(request(format!(
-                    "RANK and WORLD_SIZE say that there are {ranks} processes, which on CPUs are started by MPI: use `mpirun -n {ranks}`, or \
-                     unset the two for one process"
+                    "a launcher has started {ranks} processes (RANK and WORLD_SIZE, or SLURM's variables), which on CPUs talk through MPI: use \
+                     `mpirun -n {ranks}`, or `srun --mpi=pmix`; for one process start it without the launcher"
                 )));
             }
         };

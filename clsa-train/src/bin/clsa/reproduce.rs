@@ -4,12 +4,14 @@ mod table;
 
 use crate::arguments::parsed;
 use crate::failure::{Failure, request};
+use crate::signals::was_asked_to_stop;
 use crate::streams::{put, say};
 use crate::{eval, pretrain, program};
 use anyhow::anyhow;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clsa_eval::evaluation::{EncoderKind, Evaluation};
-use clsa_run::{Comparison, Metrics, Recipe, RecipeMeasure, RunFolder};
+use clsa_model::Precision;
+use clsa_run::{Checkpoint, Comparison, Config, Metrics, Recipe, RecipeMeasure, RunError, RunFolder};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -34,12 +36,12 @@ pub struct Args {
     /// Stops after this epoch of the schedule; the same command with a later one goes on, with 0 to the end
     #[arg(long, value_name = "EPOCH", default_value_t = 0, hide_default_value = true)]
     until_epoch: u64,
-    /// Seed of weights, order and views, below 2^63
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
-    seed: u64,
-    /// Arithmetic of the encoders: f32 or bf16
-    #[arg(long, value_parser = ["f32", "bf16"], default_value = "f32")]
-    precision: String,
+    /// Seed of weights, order and views, below 2^63 [default: 0, or the run's]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: Option<u64>,
+    /// Arithmetic of the encoders: f32 or bf16 [default: f32, or the run's]
+    #[arg(long, value_parser = ["f32", "bf16"])]
+    precision: Option<String>,
     /// The run's folder [default: runs/NAME-SEED]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
@@ -50,10 +52,10 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Writes a page with the figures of all runs that follow an experiment, in place of training [default: docs/RESULTS.md]
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/RESULTS.md", conflicts_with = "name")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/RESULTS.md")]
+    #[arg(conflicts_with_all = ["name", "data", "until_epoch", "seed", "precision", "out", "threads", "device"])]
     table: Option<PathBuf>,
-    /// With --table: a folder of runs, or of what is kept of them (config.toml, metrics.jsonl and evaluation.json); may be given several
-    /// times
+    /// With --table: a folder of runs, or of what is kept of them (config.toml, metrics.jsonl and eval.json); may be given several times
     #[arg(long, value_name = "FOLDER", default_value = "runs", requires = "table")]
     runs: Vec<PathBuf>,
 }
@@ -70,47 +72,94 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let name = args.name.as_deref().unwrap_or_default();
     let recipe = Recipe::named(name).ok_or_else(|| request(format!("{name}: there is no such experiment")))?;
-    let folder = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{}", args.seed)));
+    let folder =
+        args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{}", args.seed.unwrap_or(0))));
     train(&args, &recipe, &folder)?;
     let run = RunFolder::open(&folder)?;
-    if recipe.measure == RecipeMeasure::Linear && is_trained(&run)? {
+    if recipe.measure == RecipeMeasure::Linear && is_trained(&run)? && !was_asked_to_stop() {
         let linear = ["--trained-only", "--protocol", "linear", "--device", &args.device].map(OsString::from);
-        eval::run(parsed("eval", &linear, &[("--run", folder.as_os_str().into())])?)?;
+        let mut options = vec![("--run", folder.clone().into()), ("--out", run.evaluation_file().into())];
+        options.extend(data_and_threads(&args));
+        eval::run(parsed("eval", &linear, &options)?)?;
     }
     report(&recipe, &run)
+}
+
+/// The options that training and evaluation have in common.
+fn data_and_threads(args: &Args) -> impl Iterator<Item = (&'static str, OsString)> {
+    let data = args.data.as_ref().map(|data| ("--data", data.into()));
+    data.into_iter().chain(args.threads.as_ref().map(|threads| ("--threads", threads.into())))
 }
 
 /// Begins the run or goes on with it, up to the epoch that was asked for.
 fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
     let mut options: Vec<(&str, OsString)> =
         vec![("--until-epoch", args.until_epoch.to_string().into()), ("--device", args.device.clone().into())];
-    options.extend(args.data.iter().map(|data| ("--data", data.into())));
-    options.extend(args.threads.iter().map(|threads| ("--threads", threads.into())));
+    options.extend(data_and_threads(args));
     if RunFolder::at(folder).config_file().is_file() {
-        let config = RunFolder::open(folder)?.config()?;
-        if Recipe::of(&config) != Some(*recipe) {
-            return Err(request(format!(
-                "--out {}: the run there does not follow {}; name another folder",
-                folder.display(),
-                recipe.name
-            )));
-        }
+        let run = RunFolder::open(folder)?;
+        let config = run.config()?;
+        check_follows(args, recipe, &run, &config)?;
         let wanted = if args.until_epoch == 0 { config.train.epochs } else { args.until_epoch };
-        if RunFolder::open(folder)?.epochs_done()? >= wanted {
+        let done = match run.epochs_done() {
+            Err(RunError::NotARun { .. }) => {
+                return Err(request(format!(
+                    "the run in {} was ended before its first checkpoint; remove it, and it is begun anew",
+                    folder.display()
+                )));
+            }
+            done => done?,
+        };
+        // Who was killed in the middle of the last evaluation makes the rest of it.
+        if done > wanted || done == wanted && (done < config.train.epochs || is_measured(recipe, &run, done)?) {
             say!("{} has {wanted} epochs already", folder.display());
             return Ok(());
         }
         options.push(("--resume", folder.into()));
     } else {
-        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            std::fs::create_dir_all(parent)?;
+        if let Some(data) = &args.data {
+            let preset = Config::load(recipe.name, &[format!("data.source={data}")])?;
+            if pretrain::open(&preset)?.test.is_none() {
+                return Err(request(format!("--data {data}: its figures need images with labels and a test split")));
+            }
         }
         options.push(("--preset", recipe.name.into()));
-        options.push(("--seed", args.seed.to_string().into()));
-        options.push(("--set", format!("compute.precision={}", args.precision).into()));
+        options.push(("--seed", args.seed.unwrap_or(0).to_string().into()));
+        let precision = args.precision.as_deref().unwrap_or("f32");
+        options.push(("--set", format!("compute.precision={precision}").into()));
         options.push(("--out", folder.into()));
     }
     pretrain::run(parsed("pretrain", &[], &options)?)
+}
+
+/// Refuses a run that is not what was asked for.
+fn check_follows(args: &Args, recipe: &Recipe, run: &RunFolder, config: &Config) -> Result<(), Failure> {
+    let path = run.path().display();
+    if Recipe::of(config) != Some(*recipe) {
+        return Err(request(format!(
+            "--out {path}: the run there does not follow {}; name another folder",
+            recipe.name
+        )));
+    }
+    if let Some(seed) = args.seed.filter(|seed| *seed != config.train.seed) {
+        let own = config.train.seed;
+        return Err(request(format!(
+            "--seed {seed}: the run in {path} has the seed {own}; name another folder with --out"
+        )));
+    }
+    let is_wanted = |precision: &&String| (*precision == "bf16") == (config.compute.precision == Precision::Bf16);
+    if let Some(precision) = args.precision.as_ref().filter(|precision| !is_wanted(precision)) {
+        return Err(request(format!(
+            "--precision {precision}: the run in {path} has another; name another folder with --out"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the figure of the last epoch is there, where that is one of training.
+fn is_measured(recipe: &Recipe, run: &RunFolder, last: u64) -> Result<bool, Failure> {
+    let knn = Metrics::read(&run.metrics_file())?.knn;
+    Ok(recipe.measure == RecipeMeasure::Linear || knn.iter().any(|record| record.epoch == last))
 }
 
 fn is_trained(run: &RunFolder) -> Result<bool, Failure> {
@@ -136,7 +185,11 @@ fn report(recipe: &Recipe, run: &RunFolder) -> Result<(), Failure> {
         }
     } else if comparisons.is_empty() {
         let first = recipe.figures[0].epoch;
-        say!("note: the first published figure is of epoch {first}, which this run has not reached");
+        if run.epochs_done()? < first {
+            say!("note: the first published figure is of epoch {first}, which this run has not reached");
+        } else {
+            say!("note: the run has no figure to compare, which images with labels and a test split would have given");
+        }
     }
     let outside = comparisons.iter().filter(|comparison| !comparison.is_inside()).count();
     if outside > 0 {
@@ -151,13 +204,24 @@ fn comparisons(recipe: &Recipe, run: &RunFolder) -> Result<Vec<Comparison>, Fail
     match recipe.measure {
         RecipeMeasure::Knn => Ok(recipe.compare(&Metrics::read(&run.metrics_file())?)),
         RecipeMeasure::Linear => {
-            let file = run.evaluation_file();
-            let last = recipe.figures.last();
+            let (file, Some(last)) = (run.evaluation_file(), recipe.figures.last()) else { return Ok(Vec::new()) };
             let evaluation = if file.is_file() { Some(Evaluation::read(&file)?) } else { None };
+            if let Some(evaluation) = &evaluation
+                && !is_of_epoch(evaluation, last.epoch, run)?
+            {
+                return Ok(Vec::new());
+            }
             let linear = evaluation.iter().flat_map(|evaluation| &evaluation.protocols).find(|p| p.name() == "linear");
             let trained = linear.and_then(|p| p.results.iter().find(|result| result.encoder == EncoderKind::Trained));
             let top1 = trained.and_then(|result| result.figures.main()).map(|figure| figure.value);
-            Ok(last.zip(top1).map(|(published, top1)| Comparison { published: *published, top1 }).into_iter().collect())
+            Ok(top1.map(|top1| Comparison { published: *last, top1 }).into_iter().collect())
         }
     }
+}
+
+/// Whether an evaluation is of the checkpoint that an epoch, counted from 1, has left. What is kept of a run may have no checkpoints.
+fn is_of_epoch(evaluation: &Evaluation, epoch: u64, run: &RunFolder) -> Result<bool, Failure> {
+    let steps = Metrics::read(&run.metrics_file())?.steps;
+    let last = steps.iter().rfind(|record| record.epoch + 1 == epoch).map(|record| record.step);
+    Ok(last.is_some() && Checkpoint::step_of(Path::new(&evaluation.weights)) == last)
 }

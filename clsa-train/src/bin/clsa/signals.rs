@@ -3,29 +3,58 @@
 use crate::failure::Failure;
 use crate::streams::say;
 use anyhow::Context;
+use std::ops::Deref;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The flag that Ctrl-C, SIGTERM and SIGHUP set; a second signal ends the process at once. A signal that the process was started
-/// to ignore, as `nohup` and shells for jobs in the background do, stays ignored. There is one flag, for all runs of this process.
-pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    static FLAG: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
+/// Whether a signal has come while something trained.
+static IS_TO_STOP: AtomicBool = AtomicBool::new(false);
+/// Whether something trains, and ends by itself after a signal.
+static TRAINS: AtomicBool = AtomicBool::new(false);
 
-    let mut set = FLAG.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(flag) = &*set {
-        return Ok(flag.clone());
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    on_signal(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+/// The flag that Ctrl-C, SIGTERM and SIGHUP set, for as long as this is kept; a second signal ends the process at once, and so does
+/// any afterwards. A signal that the process was started to ignore, as `nohup` and shells for jobs in the background do, stays
+/// ignored. There is one flag, for all runs of this process.
+pub struct StopFlag;
+
+impl StopFlag {
+    /// Hears signals from now on.
+    pub fn new() -> Result<Self, Failure> {
+        static IS_HEARD: Mutex<bool> = Mutex::new(false);
+
+        let mut is_heard = IS_HEARD.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_heard {
+            on_signal(|| {
+                if !TRAINS.load(Ordering::SeqCst) || IS_TO_STOP.swap(true, Ordering::SeqCst) {
+                    std::process::exit(130);
+                }
+                say!("stopping after this step; once more stops at once, without a checkpoint");
+            })?;
+            *is_heard = true;
         }
-        say!("stopping after this step; once more stops at once, without a checkpoint");
-    })?;
-    *set = Some(stop.clone());
-    Ok(stop)
+        TRAINS.store(true, Ordering::SeqCst);
+        Ok(Self)
+    }
+}
+
+impl Deref for StopFlag {
+    type Target = AtomicBool;
+
+    fn deref(&self) -> &AtomicBool {
+        &IS_TO_STOP
+    }
+}
+
+impl Drop for StopFlag {
+    fn drop(&mut self) {
+        TRAINS.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Whether this process was asked to stop while something trained: nothing else is begun then.
+pub fn was_asked_to_stop() -> bool {
+    IS_TO_STOP.load(Ordering::SeqCst)
 }
 
 /// How many of these signals have come so far.

@@ -160,7 +160,7 @@ impl Trainings<'_> {
                 return Ok(None);
             }
         }
-        let top1 = top1(&RunFolder::open(&folder)?)?;
+        let Some(top1) = top1(&RunFolder::open(&folder)?)? else { return Ok(None) };
         if let Some(kept) = &mut self.kept {
             let (variant, images) = (variant.name.clone(), self.images.names_sha256.clone());
             kept.add(Figure { variant, seed, top1, configuration, images })?;
@@ -202,7 +202,8 @@ fn is_trained(
             "--runs: the run in {} was ended before its first checkpoint; remove it, and it is begun anew",
             folder.display()
         ))),
-        done => Ok(done? == config.train.epochs),
+        // Who was killed in the middle of the last evaluation makes the rest of it.
+        done => Ok(done? == config.train.epochs && top1(&run)?.is_some()),
     }
 }
 
@@ -246,17 +247,11 @@ fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path
     }
 }
 
-/// The k-NN accuracy after training, percent.
-fn top1(run: &RunFolder) -> Result<f64, Failure> {
+/// The k-NN accuracy after training, percent; none before.
+fn top1(run: &RunFolder) -> Result<Option<f64>, Failure> {
     let last = run.config()?.train.epochs;
     let knn = Metrics::read(&run.metrics_file())?.knn;
-    let figure = knn.iter().rfind(|knn| knn.epoch == last).map(|knn| knn.top1);
-    figure.ok_or_else(|| {
-        request(format!(
-            "{}: it has no k-NN accuracy after training, which needs images with labels and a test split",
-            run.path().display()
-        ))
-    })
+    Ok(knn.iter().rfind(|knn| knn.epoch == last).map(|knn| knn.top1))
 }
 
 /// The images that all are to be trained on.
@@ -266,7 +261,12 @@ fn images(args: &Args, study: &Study) -> Result<DataIdentity, Failure> {
     };
     let mut config = study.config(first)?;
     config.data.source.clone_from(&args.data);
-    Ok(DataIdentity::of(pretrain::open(&config)?.train.as_ref()))
+    let data = pretrain::open(&config)?;
+    if data.test.is_none() {
+        let data = &args.data;
+        return Err(request(format!("--data {data}: a study's figures need images with labels and a test split")));
+    }
+    Ok(DataIdentity::of(data.train.as_ref()))
 }
 
 /// Refuses to compare trainings on different images.

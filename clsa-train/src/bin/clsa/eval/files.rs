@@ -1,5 +1,6 @@
 //! Where an evaluation is written.
 
+use crate::failure::{Failure, request};
 use crate::subject::Subject;
 use clsa_eval::evaluation::Evaluation;
 use clsa_eval::hashes::joined_hash;
@@ -39,6 +40,14 @@ pub fn for_evaluation(usual: &Path, subject: &Subject, evaluation: &Evaluation) 
     let hash = joined_hash([Some(&evaluation.data_sha256), weights].into_iter().flatten());
     let name = usual.file_stem().unwrap_or_default().to_string_lossy();
     usual.with_file_name(format!("{name}-{}.json", &hash[..8]))
+}
+
+/// Checks that a file that is there is an earlier evaluation, which a new one may replace.
+pub fn check_replaceable(path: &Path) -> Result<(), Failure> {
+    if path.exists() {
+        Evaluation::read(path).map_err(|error| request(format!("{error}, or name another file with --out")))?;
+    }
+    Ok(())
 }
 
 /// A source or a stage as part of a file's name: its kind and the last part of its path.

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, request};
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches};
 use clsa_eval::EvalError;
-use clsa_eval::protocols::{PROTOCOLS, Setting, SettingKind, SettingValue, Settings};
+use clsa_eval::protocols::{PROTOCOLS, Protocol, Setting, SettingKind, SettingValue, Settings};
 
 /// Settings that belong to no protocol: how test images are cut for features.
 const TEST_IMAGES: [Setting; 2] = [
@@ -110,6 +110,20 @@ impl FromArgMatches for SettingOptions {
         }
         Ok(())
     }
+}
+
+/// Refuses a setting that none of the protocols reads, and names those that do.
+pub fn check_read(given: &Settings, protocols: &[&dyn Protocol]) -> Result<(), Failure> {
+    let reads = |protocol: &dyn Protocol, name: &str| protocol.settings().iter().any(|setting| setting.name == name);
+    let of_images = |name: &str| TEST_IMAGES.iter().any(|setting| setting.name == name);
+    let unread = |name: &&str| !of_images(name) && !protocols.iter().any(|protocol| reads(*protocol, name));
+    let Some(name) = given.given_names().find(unread) else { return Ok(()) };
+    let readers: Vec<&str> =
+        PROTOCOLS.into_iter().filter(|protocol| reads(*protocol, name)).map(|protocol| protocol.name()).collect();
+    Err(request(match readers.as_slice() {
+        [only] => format!("--{name}: only {only} reads it; add --protocol {only}"),
+        several => format!("--{name}: only {} read it; add --protocol with one of them", several.join(", ")),
+    }))
 }
 
 /// Names the option of this command where a setting is out of range.

@@ -83,9 +83,10 @@ pub fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize
     let GoesOn { checkpoint, config, config_file } = goes_on;
     let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
     let mut config = Config::parse(&config_file.display().to_string(), config, overrides).map_err(named_by_option)?;
-    if config.train.batch_size.saturating_mul(ranks) == before.train.global_batch() {
+    let all = before.train.global_batch();
+    if config.train.ranks != ranks && config.train.batch_size.saturating_mul(ranks) == all {
         // Someone has done the division.
-        config.train.batch_size = before.train.batch_size;
+        config.train.batch_size = all / config.train.ranks;
     }
     if let Some(changed) = config.spread_over(ranks)? {
         say!("note: {changed}");

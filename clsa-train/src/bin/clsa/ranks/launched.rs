@@ -57,7 +57,9 @@ impl Launched {
             let (rank, ranks) = (number("RANK")?, number("WORLD_SIZE")?);
             let local_rank = number("LOCAL_RANK").unwrap_or(rank);
             let host = variable("MASTER_ADDR").unwrap_or_else(|| "127.0.0.1".to_owned());
-            let launcher = Launcher::Meeting(Meeting { rank, local_rank, address: format!("{host}:{}", port()) });
+            // At its own port torchrun itself may be listening, for those that ask it by torch.
+            let port = if variable("TORCHELASTIC_RUN_ID").is_some() { port_beside(&port()) } else { port() };
+            let launcher = Launcher::Meeting(Meeting { rank, local_rank, address: format!("{host}:{port}") });
             Some(Self { launcher, ranks, on_machine: number("LOCAL_WORLD_SIZE").unwrap_or(1).max(1) })
         };
         let slurm = || {
@@ -71,7 +73,8 @@ impl Launched {
             let on_machine = variable("SLURM_STEP_TASKS_PER_NODE").and_then(|tasks| first_number(&tasks));
             Some(Self { launcher, ranks, on_machine: on_machine.unwrap_or(1).max(1) })
         };
-        let launched = if on_gpu { torchrun().or_else(slurm).or_else(mpi) } else { mpi().or_else(torchrun) };
+        let launched =
+            if on_gpu { torchrun().or_else(slurm).or_else(mpi) } else { mpi().or_else(torchrun).or_else(slurm) };
         launched.filter(|launched| launched.ranks > 1)
     }
 
@@ -83,6 +86,12 @@ impl Launched {
              without the launcher"
         ))
     }
+}
+
+/// The next port, or the one before the last.
+fn port_beside(port: &str) -> String {
+    let beside = |port: u16| port.checked_add(1).unwrap_or(port - 1).to_string();
+    port.parse().map_or_else(|_| port.to_owned(), beside)
 }
 
 /// The first host of a list of SLURM's, such as `gpu[03-07,12],login`.
@@ -136,6 +145,9 @@ mod tests {
         for on_gpu in [false, true] {
             assert_eq!(launched(on_gpu, &torchrun), meeting(9, 1, "node7:1234", 16, 8));
         }
+        let listening = [&torchrun[..], &[("TORCHELASTIC_RUN_ID", "none")]].concat();
+        assert_eq!(launched(true, &listening), meeting(9, 1, "node7:1235", 16, 8));
+        assert_eq!([port_beside("65535"), port_beside("x")], ["65534", "x"]);
         let srun = [
             ("SLURM_STEP_ID", "0"),
             ("SLURM_PROCID", "5"),
@@ -146,8 +158,9 @@ mod tests {
             ("PMIX_RANK", "5"),
         ];
         assert_eq!(launched(true, &srun), meeting(5, 1, "gpu03:29500", 8, 4));
-        // The same processes on CPUs are MPI's.
+        // The same processes on CPUs are MPI's, where srun has it.
         assert_eq!(launched(false, &srun).unwrap().launcher, Launcher::Mpi);
+        assert_eq!(launched(false, &srun[..6]), meeting(5, 1, "gpu03:29500", 8, 4));
         for (nodes, first) in [("login", "login"), ("a1,b2", "a1"), ("n[7,9-12],m1", "n7"), ("r1n[001-100]", "r1n001")]
         {
             assert_eq!(first_host(nodes).as_deref(), Some(first));
