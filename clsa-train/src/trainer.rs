@@ -193,10 +193,14 @@ impl Trainer {
         let (Some(output), true) = (&self.output, step > 0 && batch == 0) else { return false };
         let Recorded { label_free, probe, knn, .. } = output.recorded;
         let is_asked = self.config.knn.is_due(epoch) || epoch == self.config.train.last_epoch();
-        let lacks = output.label_free.is_some() && !label_free
-            || output.probe.is_some() && self.has_test_images && !probe
-            || output.monitor.is_some() && knn.is_none();
-        is_asked && lacks
+        // The k-NN accuracy is the last to be recorded. A probe may have begun only now.
+        let is_cut_off = match output.monitor {
+            Some(_) => knn.is_none(),
+            None => {
+                output.label_free.is_some() && !label_free || output.probe.is_some() && self.has_test_images && !probe
+            }
+        };
+        is_asked && is_cut_off
     }
 
     /// Begins with weights of a file, before the first step.
