@@ -43,6 +43,7 @@ pub use custom_op::CustomOp;
 pub use error::AugmentError;
 pub use jitter::ColorJitter;
 pub use layout::{Layout, Value};
+pub use limits::MAX_SIDE;
 pub use normalize::Normalize;
 pub use op::Op;
 pub use op_table::{OPS, OpSpec};

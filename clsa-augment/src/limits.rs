@@ -1,7 +1,7 @@
 //! The largest picture that is made.
 
 /// Largest side of a view or of an operation's result, in pixels.
-pub(crate) const MAX_SIDE: u32 = 16384;
+pub const MAX_SIDE: u32 = 16384;
 
 /// Whether a picture of `width` × `height` pixels may be made.
 pub(crate) fn may_be_made(width: u32, height: u32) -> bool {

@@ -15,7 +15,6 @@ mod jpeg;
 mod label;
 mod listing;
 mod loader;
-mod lock;
 mod object;
 pub mod order;
 pub mod pack;

@@ -91,6 +91,21 @@ fn sync_file(path: &Path) -> io::Result<()> {
     File::options().read(true).write(cfg!(windows)).open(path)?.sync_all()
 }
 
+/// Whether an open file or folder is still the one of this name: before it was locked, its last holder may have removed it or given it
+/// another.
+#[cfg(unix)]
+pub fn is_at(open: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |metadata: io::Result<fs::Metadata>| metadata.map(|m| (m.dev(), m.ino())).ok();
+    id(open.metadata()) == id(fs::metadata(path))
+}
+
+/// Elsewhere what is open is not told from what has its name.
+#[cfg(not(unix))]
+pub fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
 /// Syncs a folder, where the system can do that: renames in it last only then.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match open_folder(folder) {

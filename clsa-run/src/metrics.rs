@@ -70,6 +70,11 @@ impl Metrics {
         }
     }
 
+    /// The k-NN evaluation after an epoch, counted from 1; 0 is before the first.
+    pub fn knn_after(&self, epoch: u64) -> Option<&AccuracyRecord> {
+        self.knn.iter().rfind(|record| record.epoch == epoch)
+    }
+
     /// Forgets the records from a step on.
     fn go_back_before(&mut self, step: u64) {
         /// Records are in the order of their steps, so that most often there is none to look at but the last.

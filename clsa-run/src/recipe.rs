@@ -173,7 +173,7 @@ impl Recipe {
     /// [`RecipeMeasure::Knn`].
     pub fn compare(&self, metrics: &Metrics) -> Vec<Comparison> {
         let comparison = |published: &PublishedFigure| {
-            let own = metrics.knn.iter().rfind(|knn| knn.epoch == published.epoch)?;
+            let own = metrics.knn_after(published.epoch)?;
             Some(Comparison { published: *published, top1: own.top1 })
         };
         self.figures.iter().filter_map(comparison).collect()

@@ -19,8 +19,8 @@ use candle_core::Device;
 use clsa_data::{Dataset, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
 use clsa_run::{
-    AccuracyRecord, Checkpoint, Config, DataIdentity, LabelFreeRecord, LockedRun, Metrics, MetricsWriter, OptimConfig,
-    Position, Progress, RanksRecord, Record, StepRecord, TrainingState,
+    AccuracyRecord, Checkpoint, CheckpointConfig, Config, DataIdentity, LabelFreeRecord, LockedRun, Metrics,
+    MetricsWriter, OptimConfig, Position, Progress, RanksRecord, Record, StepRecord, TrainingState,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -247,7 +247,7 @@ impl Trainer {
             if self.clsa.communicator.world_size() > 1 {
                 check_state(&*self.clsa.communicator, &self.clsa.state(), done)?;
             }
-            let clsa_run::CheckpointConfig { every, every_steps, .. } = self.config.checkpoint;
+            let CheckpointConfig { every, every_steps, .. } = self.config.checkpoint;
             let is_due = every_steps > 0 && self.position.step.is_multiple_of(every_steps);
             if done.is_multiple_of(every) || is_due || done == last {
                 saved = save(&mut self.output, &self.clsa, &self.config, self.position)?;

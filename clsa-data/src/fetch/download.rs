@@ -5,11 +5,11 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use clsa_files::is_at;
 use crossbeam::channel::{Receiver, bounded};
 use md5::{Digest, Md5};
 
 use super::error::FetchError;
-use crate::lock::is_at;
 use crate::trusted_roots;
 
 /// A file with a published digest.

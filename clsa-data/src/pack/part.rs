@@ -5,10 +5,9 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clsa_files::UNFINISHED_PREFIX;
+use clsa_files::{UNFINISHED_PREFIX, is_at};
 
 use crate::error::{DataError, Fault};
-use crate::lock::is_at;
 use crate::shard_index::CLASSES_FILE;
 use crate::split::Split;
 

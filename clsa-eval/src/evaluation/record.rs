@@ -4,6 +4,7 @@ use super::{EncoderKind, Figures};
 use crate::EvalError;
 use clsa_augment::CenterCrop;
 use clsa_model::FeatureStage;
+use clsa_run::Checkpoint;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -160,6 +161,11 @@ impl Evaluation {
         let own: Vec<String> = self.protocols.iter().map(|p| p.protocol.clone()).collect();
         let kept = |p: &ProtocolResult| !own.contains(&p.protocol) && (same_sides || p.has_own_sides());
         self.protocols.extend(earlier.protocols.into_iter().filter(kept));
+    }
+
+    /// Training step of the checkpoint that was evaluated; none for other weights.
+    pub fn step(&self) -> Option<u64> {
+        Checkpoint::step_of(Path::new(&self.weights))
     }
 
     /// Writes the file, which appears whole.

@@ -16,7 +16,7 @@ use crate::features::{
 };
 use crate::metrics::AveragePrecision;
 use crate::sgd_classifier::check_training;
-use clsa_augment::CenterCrop;
+use clsa_augment::{CenterCrop, MAX_SIDE};
 use clsa_data::{Dataset, Presence};
 use serde_json::json;
 use std::sync::Arc;
@@ -26,8 +26,6 @@ use training::{Training, mean_outputs};
 const BATCH: usize = 128;
 /// Side of the crops where none is given, pixels.
 const CROP: u32 = 300;
-/// Pixels that images may be resized to at most, as [`CenterCrop::validate`] has it.
-const MOST_PIXELS: u32 = 16_384;
 
 /// What [`voc07`] gives.
 #[derive(Clone, Debug)]
@@ -117,8 +115,8 @@ impl Voc07 {
     fn sides(settings: &Settings) -> Result<(u32, u32), EvalError> {
         let pixels = |name| -> Result<Option<u32>, EvalError> {
             let fits = |pixels| match u32::try_from(pixels) {
-                Ok(pixels) if pixels <= MOST_PIXELS => Ok(pixels),
-                Ok(_) | Err(_) => Err(EvalError::setting(name, pixels, format!("use at most {MOST_PIXELS} pixels"))),
+                Ok(pixels) if pixels <= MAX_SIDE => Ok(pixels),
+                Ok(_) | Err(_) => Err(EvalError::setting(name, pixels, format!("use at most {MAX_SIDE} pixels"))),
             };
             settings.count(name)?.map(fits).transpose()
         };
@@ -135,7 +133,7 @@ impl Voc07 {
                 let crop = crop.unwrap_or(CROP);
                 let usual = (f64::from(crop) * 256.0 / 224.0).round() as u32;
                 // A crop near the limit has less around it.
-                Ok((resize.unwrap_or(usual.min(MOST_PIXELS)), crop))
+                Ok((resize.unwrap_or(usual.min(MAX_SIDE)), crop))
             }
         }
     }

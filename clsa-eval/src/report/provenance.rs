@@ -14,7 +14,7 @@ use serde_json::Value;
 pub(super) fn outdated(of: &EvaluationOfRun, commands: &Commands) -> Markup {
     let EvaluationOfRun { run, stored, .. } = of;
     html! {
-        @if let (Some(step), Some(newest)) = (stored.step, run.checkpoint) {
+        @if let (Some(step), Some(newest)) = (stored.evaluation.step(), run.checkpoint) {
             @if step != newest {
                 p.missing {
                     b { (run.name) } " was evaluated after step " (grouped(step as usize)) ", and its newest checkpoint is of step "

@@ -4,7 +4,7 @@ use super::Part;
 use super::picture::Picture;
 use crate::EvalError;
 use crate::evaluation::Evaluation;
-use clsa_run::{Checkpoint, RunFolder};
+use clsa_run::RunFolder;
 use std::path::Path;
 
 /// Height of what is shown of a sheet, pixels.
@@ -16,8 +16,6 @@ pub(super) struct StoredEvaluation {
     /// Name of its file.
     pub file: String,
     pub evaluation: Evaluation,
-    /// Training step of the checkpoint that was evaluated; none for other weights.
-    pub step: Option<u64>,
     /// The picture of `retrieval`.
     pub picture: Option<Part<Sheet>>,
 }
@@ -40,10 +38,9 @@ pub(super) fn stored_evaluations(run: &RunFolder) -> Result<Vec<StoredEvaluation
     let mut found = Vec::new();
     for path in run.evaluations() {
         let evaluation = Evaluation::read(&path)?;
-        let step = Checkpoint::step_of(Path::new(&evaluation.weights));
         let picture = sheet(run.path(), &evaluation);
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        found.push(StoredEvaluation { file, evaluation, step, picture });
+        found.push(StoredEvaluation { file, evaluation, picture });
     }
     Ok(found)
 }

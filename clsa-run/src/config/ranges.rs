@@ -1,6 +1,7 @@
 //! Which values a configuration accepts, as far as that can be said without looking at the data.
 
 use super::{BankPrecision, Config, ConfigError};
+use clsa_augment::MAX_SIDE;
 use clsa_model::Precision;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -81,7 +82,7 @@ impl Config {
             ),
             within(0.0..=1.0, "data.max_bad_fraction", data.max_bad_fraction, fraction),
             rule(data.prefetch > 0, "data.prefetch", data.prefetch, one),
-            rule(eval.resize <= 16384, "eval.resize", eval.resize, "use up to 16384 pixels"),
+            rule(eval.resize <= MAX_SIDE, "eval.resize", eval.resize, &format!("use up to {MAX_SIDE} pixels")),
             rule((1..=eval.resize).contains(&eval.crop), "eval.crop", eval.crop, "use 1 to eval.resize pixels"),
             rule(checkpoint.keep > 0, "checkpoint.keep", checkpoint.keep, one),
             rule(checkpoint.every > 0, "checkpoint.every", checkpoint.every, one),

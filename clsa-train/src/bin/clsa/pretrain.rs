@@ -302,6 +302,16 @@ fn say_what_is_replaced(run: &RunFolder, step: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Opens images of which there are to be `whose` figures.
+pub fn open_labeled(config: &Config, whose: &str) -> Result<Datasets, Failure> {
+    let data = open(config)?;
+    if data.test.is_none() {
+        let source = &config.data.source;
+        return Err(request(format!("--data {source}: {whose} figures need images with labels and a test split")));
+    }
+    Ok(data)
+}
+
 /// Opens the images of a configuration.
 pub fn open(config: &Config) -> Result<Datasets, DataError> {
     let source: Source = config.data.source.parse()?;

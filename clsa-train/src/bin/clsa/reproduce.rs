@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clsa_eval::evaluation::{EncoderKind, Evaluation};
 use clsa_model::Precision;
-use clsa_run::{Checkpoint, Comparison, Config, Metrics, Recipe, RecipeMeasure, RunError, RunFolder};
+use clsa_run::{Comparison, Config, Metrics, Recipe, RecipeMeasure, RunError, RunFolder};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -119,9 +119,7 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
     } else {
         if let Some(data) = &args.data {
             let preset = Config::load(recipe.name, &[format!("data.source={data}")])?;
-            if pretrain::open(&preset)?.test.is_none() {
-                return Err(request(format!("--data {data}: its figures need images with labels and a test split")));
-            }
+            pretrain::open_labeled(&preset, "its")?;
         }
         options.push(("--preset", recipe.name.into()));
         options.push(("--seed", args.seed.unwrap_or(0).to_string().into()));
@@ -158,8 +156,8 @@ fn check_follows(args: &Args, recipe: &Recipe, run: &RunFolder, config: &Config)
 
 /// Whether the figure of the last epoch is there, where that is one of training.
 fn is_measured(recipe: &Recipe, run: &RunFolder, last: u64) -> Result<bool, Failure> {
-    let knn = Metrics::read(&run.metrics_file())?.knn;
-    Ok(recipe.measure == RecipeMeasure::Linear || knn.iter().any(|record| record.epoch == last))
+    let metrics = Metrics::read(&run.metrics_file())?;
+    Ok(recipe.measure == RecipeMeasure::Linear || metrics.knn_after(last).is_some())
 }
 
 fn is_trained(run: &RunFolder) -> Result<bool, Failure> {
@@ -223,5 +221,5 @@ fn comparisons(recipe: &Recipe, run: &RunFolder) -> Result<Vec<Comparison>, Fail
 fn is_of_epoch(evaluation: &Evaluation, epoch: u64, run: &RunFolder) -> Result<bool, Failure> {
     let steps = Metrics::read(&run.metrics_file())?.steps;
     let last = steps.iter().rfind(|record| record.epoch + 1 == epoch).map(|record| record.step);
-    Ok(last.is_some() && Checkpoint::step_of(Path::new(&evaluation.weights)) == last)
+    Ok(last.is_some() && evaluation.step() == last)
 }

@@ -250,8 +250,7 @@ fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path
 /// The k-NN accuracy after training, percent; none before.
 fn top1(run: &RunFolder) -> Result<Option<f64>, Failure> {
     let last = run.config()?.train.epochs;
-    let knn = Metrics::read(&run.metrics_file())?.knn;
-    Ok(knn.iter().rfind(|knn| knn.epoch == last).map(|knn| knn.top1))
+    Ok(Metrics::read(&run.metrics_file())?.knn_after(last).map(|knn| knn.top1))
 }
 
 /// The images that all are to be trained on.
@@ -261,12 +260,7 @@ fn images(args: &Args, study: &Study) -> Result<DataIdentity, Failure> {
     };
     let mut config = study.config(first)?;
     config.data.source.clone_from(&args.data);
-    let data = pretrain::open(&config)?;
-    if data.test.is_none() {
-        let data = &args.data;
-        return Err(request(format!("--data {data}: a study's figures need images with labels and a test split")));
-    }
-    Ok(DataIdentity::of(data.train.as_ref()))
+    Ok(DataIdentity::of(pretrain::open_labeled(&config, "a study's")?.train.as_ref()))
 }
 
 /// Refuses to compare trainings on different images.

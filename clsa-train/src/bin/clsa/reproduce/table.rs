@@ -7,15 +7,16 @@ use crate::source_kind::source_kind;
 use crate::streams::say;
 use anyhow::Context;
 use clsa_model::Precision;
-use clsa_run::{AccuracyRecord, Config, Metrics, Recipe, RecipeMeasure, RunFolder};
+use clsa_run::{Comparison, Config, Metrics, Recipe, RecipeMeasure, RunFolder};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A run that follows a recipe.
 struct RecipeRun {
     config: Config,
-    knn: Vec<AccuracyRecord>,
-    run: RunFolder,
+    metrics: Metrics,
+    comparisons: Vec<Comparison>,
+    path: PathBuf,
 }
 
 /// Writes the page from the runs in some folders.
@@ -48,11 +49,12 @@ fn found(folders: &[PathBuf]) -> Result<Vec<(Recipe, Vec<RecipeRun>)>, Failure> 
         }
         let config = run.config()?;
         if let Some(recipe) = Recipe::of(&config) {
-            let knn = Metrics::read(&run.metrics_file())?.knn;
-            all.push((recipe, RecipeRun { config, knn, run }));
+            let metrics = Metrics::read(&run.metrics_file())?;
+            let comparisons = comparisons(&recipe, &run)?;
+            all.push((recipe, RecipeRun { config, metrics, comparisons, path }));
         }
     }
-    all.sort_by_key(|(_, run)| (run.config.train.seed, run.run.path().to_owned()));
+    all.sort_by_key(|(_, run)| (run.config.train.seed, run.path.clone()));
     let mut by_recipe: Vec<_> = Recipe::ALL.map(|recipe| (recipe, Vec::new())).into();
     for (recipe, run) in all {
         if let Some((_, runs)) = by_recipe.iter_mut().find(|(known, _)| *known == recipe) {
@@ -109,7 +111,7 @@ fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
     }
     let mut epochs: BTreeSet<u64> = recipe.figures.iter().map(|figure| figure.epoch).collect();
     if recipe.measure == RecipeMeasure::Knn {
-        epochs.extend(runs.iter().flat_map(|run| &run.knn).map(|knn| knn.epoch));
+        epochs.extend(runs.iter().flat_map(|run| &run.metrics.knn).map(|knn| knn.epoch));
     }
     let mut rows = format!("{head}\n{line}\n");
     for epoch in epochs {
@@ -117,8 +119,8 @@ fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
         let text = published.map_or(String::new(), |figure| format!("{:.2} ± {:.1}", figure.top1, figure.band));
         rows += &format!("| {epoch} | {text} |");
         for run in runs {
-            let compared = comparisons(recipe, &run.run)?.into_iter().find(|c| c.published.epoch == epoch);
-            let own = run.knn.iter().rfind(|knn| knn.epoch == epoch).filter(|_| recipe.measure == RecipeMeasure::Knn);
+            let compared = run.comparisons.iter().find(|c| c.published.epoch == epoch);
+            let own = run.metrics.knn_after(epoch).filter(|_| recipe.measure == RecipeMeasure::Knn);
             rows += &match (compared, own) {
                 (Some(compared), _) => {
                     let verdict = if compared.is_inside() { "inside" } else { "outside" };
