@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::address;
 use crate::dataset::Dataset;
 use crate::decode::Limits;
-use crate::error::{DataError, NoSplit};
+use crate::error::{DataError, Fault, NoSplit};
 use crate::joined::Joined;
 use crate::label::Labeling;
 use crate::sources::procedural::ProceduralOptions;
@@ -160,17 +160,33 @@ impl Source {
     /// Opens every split that the source has.
     ///
     /// # Errors
-    /// [`DataError`] if the source has no training split, or one that is wrong as a whole. A test split that is wrong is
-    /// an error; one that does not exist is not.
+    /// [`DataError`] if the source has no training split, or one that is wrong as a whole. A test split that is wrong, or gives
+    /// a class another name, is an error; one that does not exist is not.
     pub fn open_splits(&self, limits: Limits) -> Result<Splits, DataError> {
         let train = self.open_with(Split::Train, limits)?;
         let test = match self.open_with(Split::Test, limits) {
-            Ok(test) => Ok(test),
+            Ok(test) => {
+                check_names(train.as_ref(), test.as_ref())?;
+                Ok(test)
+            }
             Err(DataError::NoSplit(none)) => Err(none),
             Err(error) => return Err(error),
         };
         Ok(Splits { train, test })
     }
+}
+
+/// Checks that a class has one name in both splits. Its number, where one of them has no name for it, is no other name.
+fn check_names(train: &dyn Dataset, test: &dyn Dataset) -> Result<(), DataError> {
+    let both = train.class_names().iter().zip(test.class_names()).enumerate();
+    for (class, (train, name)) in both {
+        let number = class.to_string();
+        if name != train && ![name, train].contains(&&number) {
+            let reason = format!("class {class} is `{name}` here, and `{train}` in the training images; name classes alike in both");
+            return Err(Fault::Labels.at(test.name(0), reason));
+        }
+    }
+    Ok(())
 }
 
 /// Checks an argument that is an address on another machine. An error is a reason.

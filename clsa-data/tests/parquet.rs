@@ -392,6 +392,24 @@ fn files_of_one_split_that_name_other_classes_are_refused() {
 }
 
 #[test]
+fn splits_that_name_a_class_differently_are_refused() {
+    let root = TempDir::new().unwrap();
+    let rows = [(Some(png(1)), Some(1))];
+    for (train, test, is_refused) in [
+        (Some("[\"ant\",\"bee\"]"), Some("[\"bee\",\"ant\"]"), true),
+        (Some("[\"ant\",\"bee\"]"), Some("[\"ant\",\"bee\",\"owl\"]"), false),
+        (Some("[\"ant\",\"bee\"]"), None, false),
+    ] {
+        write(&root.path().join("train.parquet"), &rows, 9, train);
+        write(&root.path().join("test.parquet"), &rows, 9, test);
+        let error = source(&root).open_splits(Limits::default()).err().map(|error| error.to_string());
+        assert_eq!(error.is_some(), is_refused, "{error:?}");
+        let expected = "test.parquet#group 0, row 0: class 0 is `bee` here, and `ant` in the training images";
+        assert!(error.is_none_or(|error| error.contains(expected)), "{train:?}, {test:?}");
+    }
+}
+
+#[test]
 fn labels_are_left_out_where_the_user_says_none() {
     for file in ["images.parquet", "labels.parquet", "single.parquet"] {
         let data = lists(&format!("{file}?label=none"));

@@ -4,14 +4,15 @@ use super::Part;
 use super::projection::{Pca, pca, tsne};
 use super::queries::{Query, queries};
 use super::sampled::{Sampled, first_rows};
-use crate::features::{CenterCrops, FeatureRows, Features, extract_into};
+use crate::features::{CenterCrops, FeatureFile, FeatureRows, Features, extract_into};
 use crate::hashes::{data_hash, encoder_hash};
-use crate::{EvalError, random_subset};
+use crate::{EvalError, Observer, random_subset};
 use candle_core::Device;
 use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Split};
 use clsa_model::{Compute, Encoder, ModelError, weights};
 use clsa_run::{Config, RunFolder};
+use std::fs;
 use std::path::PathBuf;
 
 /// Images of one pass through the encoder.
@@ -46,7 +47,7 @@ pub(super) struct Images<'a> {
 }
 
 /// Features of the newest checkpoint on a random part of the images; reuses the features that an evaluation has cached in
-/// the run. Calls `progress` with the images that are done, and with all.
+/// the run.
 ///
 /// # Errors
 /// There is no checkpoint, it does not fit the configuration, or an image cannot be read.
@@ -54,19 +55,26 @@ pub(super) fn embedding(
     folder: &RunFolder,
     config: &Config,
     images: &Images,
-    progress: &dyn Fn(u64, u64),
+    observer: &dyn Observer,
 ) -> Result<Embedding, EvalError> {
     let Images { train, test, samples, seed } = *images;
     let extractor = Extractor::of(folder, config)?;
     let (split, mapped) = test.map_or((Split::Train, train), |test| (Split::Test, test));
     let (gallery_indices, mapped_indices) =
         (random_subset(train.len(), 2 * samples, seed), random_subset(mapped.len(), samples, seed));
+    let made_of_train = extractor.made_before("training", train, observer)?;
+    let made_of_test = test.map(|test| extractor.made_before("test", test, observer)).transpose()?;
+    let made_of_mapped = made_of_test.as_ref().unwrap_or(&made_of_train).as_ref();
+    let named = folder.path().file_name().unwrap_or_default().to_string_lossy();
+    let progress = observer.begin(&format!("features, {named}"), "images");
     let before = gallery_indices.len();
     let total = (before + mapped_indices.len()) as u64;
-    let gallery = extractor.features(train, &gallery_indices, &|done| progress(done as u64, total))?;
+    let at = |done: usize| progress(done as u64, total);
+    let gallery = extractor.features(train, &gallery_indices, made_of_train.as_ref(), &at)?;
     gallery.check("training")?;
-    let features = extractor.features(mapped, &mapped_indices, &|done| progress((before + done) as u64, total))?;
+    let features = extractor.features(mapped, &mapped_indices, made_of_mapped, &|done| at(before + done))?;
     features.check("test")?;
+    drop(progress);
     let gallery = Sampled { data: train, split: Split::Train, indices: gallery_indices, features: gallery };
     let mapped = Sampled { data: mapped, split, indices: mapped_indices, features };
 
@@ -106,22 +114,42 @@ impl Extractor {
         Ok(Self { sha256: encoder_hash(&encoder)?, encoder, transform, cache: folder.path().join("features") })
     }
 
-    /// Features of the samples `indices`: rows of the file that an evaluation of all samples has left in the run,
-    /// otherwise made by the encoder.
-    fn features(&self, data: &dyn Dataset, indices: &[usize], progress: &dyn Fn(usize)) -> Result<Features, EvalError> {
-        let dim = self.encoder.feature_dim();
+    /// The features of all of these images that an evaluation has left in the run. Where it has left none of any, the images are
+    /// not read to find that out.
+    fn made_before(
+        &self,
+        split: &str,
+        images: &dyn Dataset,
+        observer: &dyn Observer,
+    ) -> Result<Option<FeatureFile>, EvalError> {
+        if !fs::read_dir(&self.cache).is_ok_and(|mut files| files.next().is_some()) {
+            return Ok(None);
+        }
+        let progress = observer.begin(&format!("{split} images, content"), "images");
         let crops = CenterCrops {
             encoder: &self.encoder,
             encoder_sha256: &self.sha256,
-            images: data,
-            images_sha256: &data_hash(data, &|_, _| {})?,
+            images,
+            images_sha256: &data_hash(images, &progress)?,
             transform: &self.transform,
         };
-        let mut values = Vec::with_capacity(indices.len() * dim);
         // A damaged file is the evaluation's to report and to replace.
-        if let Ok(Some(cached)) = crops.features_if_made(&self.cache) {
+        Ok(crops.features_if_made(&self.cache).ok().flatten())
+    }
+
+    /// Features of the samples `indices`: rows of what was `made` of all, otherwise made by the encoder.
+    fn features(
+        &self,
+        data: &dyn Dataset,
+        indices: &[usize],
+        made: Option<&FeatureFile>,
+        progress: &dyn Fn(usize),
+    ) -> Result<Features, EvalError> {
+        let dim = self.encoder.feature_dim();
+        let mut values = Vec::with_capacity(indices.len() * dim);
+        if let Some(made) = made {
             for &index in indices {
-                values.extend_from_slice(&cached.rows(index..index + 1)?);
+                values.extend_from_slice(&made.rows(index..index + 1)?);
             }
             progress(indices.len());
         } else {

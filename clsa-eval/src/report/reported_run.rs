@@ -75,9 +75,7 @@ impl ReportedRun {
                 commands.report(folder)
             ));
         }
-        let named = folder.path().file_name().unwrap_or_default().to_string_lossy();
-        let progress = observer.begin(&format!("features, {named}"), "images");
-        embedding(folder, config, &images, &progress).map_err(|error| not_made(&error))
+        embedding(folder, config, &images, observer).map_err(|error| not_made(&error))
     }
 
     /// Names of the classes of the run's images, where its data or an evaluation on them tell.

@@ -11,10 +11,11 @@ use clsa_eval::features::{CenterCrops, FeatureFile, FeatureShape};
 use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_eval::protocols::{EvalData, Knn, Settings, Workbench, WorkbenchConfig};
 use clsa_eval::report::{Report, ReportOptions};
-use clsa_eval::{EvalError, Silent};
+use clsa_eval::{EvalError, Observer, Silent};
 use clsa_model::{Compute, Encoder, weights};
 use clsa_run::RunFolder;
 use run::{HOSTILE, checkpoint, configure, corrupt, evaluate, evaluate_elsewhere, evaluate_stage, record, whole};
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,17 @@ fn page(run: &Path) -> (String, String) {
 
 fn section<'a>(page: &'a str, id: &str) -> &'a str {
     page.split(&format!("<section id=\"{id}\"")).nth(1).unwrap().split("</section>").next().unwrap()
+}
+
+/// Keeps the names of the works.
+#[derive(Default)]
+struct Works(RefCell<Vec<String>>);
+
+impl Observer for Works {
+    fn begin<'a>(&'a self, work: &str, _: &'static str) -> Box<dyn Fn(u64, u64) + 'a> {
+        self.0.borrow_mut().push(work.to_owned());
+        Box::new(|_, _| {})
+    }
 }
 
 #[test]
@@ -309,8 +321,10 @@ fn features_that_an_evaluation_has_cached_are_used_and_change_nothing() {
     let run = folder.path().join("run");
     whole(&run, 7);
     let options = ReportOptions { samples: 30, ..ReportOptions::default() };
-    let page = || report(&[&run], &options).html();
+    let works = Works::default();
+    let page = || Report::of(std::slice::from_ref(&run), &options, &works).unwrap().html();
     let made = page();
+    assert_eq!(works.0.take(), ["features, run"], "without features, images are not read to find any");
 
     let opened = RunFolder::open(&run).unwrap();
     let config = opened.config().unwrap();
@@ -330,6 +344,7 @@ fn features_that_an_evaluation_has_cached_are_used_and_change_nothing() {
     };
     Workbench::new(bench, &Silent).unwrap().run(&Knn).unwrap();
     assert_eq!(page(), made);
+    assert_eq!(works.0.take(), ["training images, content", "test images, content", "features, run"]);
     let cached = || fs::read_dir(run.join("features")).unwrap().map(|entry| entry.unwrap().path());
     for file in cached() {
         let mut bytes = fs::read(&file).unwrap();

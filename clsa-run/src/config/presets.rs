@@ -12,9 +12,10 @@ pub struct Preset {
 
 impl Preset {
     /// All presets, the smallest first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self { name: "demo", toml: include_str!("../../presets/demo.toml") },
         Self { name: "photos", toml: include_str!("../../presets/photos.toml") },
+        Self { name: "ddm-cifar10", toml: include_str!("../../presets/ddm-cifar10.toml") },
         Self { name: "cifar10", toml: include_str!("../../presets/cifar10.toml") },
         Self { name: "moco-cifar10", toml: include_str!("../../presets/moco-cifar10.toml") },
         Self { name: "clsa-cifar10", toml: include_str!("../../presets/clsa-cifar10.toml") },
