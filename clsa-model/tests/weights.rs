@@ -300,6 +300,7 @@ fn checkpoints_of_a_run_give_both_encoders_and_the_bank() {
     all.extend(query.iter().map(|(n, t)| (format!("query.{n}"), t.clone())));
     all.extend(key.iter().map(|(n, t)| (format!("key.{n}"), t.clone())));
     all.extend(query.iter().map(|(n, t)| (format!("optimizer.{n}"), t.clone())));
+    all.insert("ranks.statistics".to_owned(), bank.clone());
     let save = |all: &HashMap<String, Tensor>, format: &str| {
         let metadata = HashMap::from([("format".to_owned(), format.to_owned())]);
         safetensors::serialize_to_file(all, Some(metadata), &path).unwrap();

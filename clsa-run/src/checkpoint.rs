@@ -1,14 +1,15 @@
 //! Checkpoints: everything that training changes, in one safetensors file that appears whole or not at all.
 //!
-//! Tensors: `query.NAME` and `key.NAME` (torchvision's names), `optimizer.NAME` (velocities), `bank.rows`. Metadata:
+//! Tensors: `query.NAME` and `key.NAME` (torchvision's names), `optimizer.NAME` (velocities), `bank.rows`, and where several ranks
+//! wrote it within an epoch `ranks.statistics`. Metadata:
 //! `format`, `config` (TOML), `position` (JSON) and `digest`, the SHA-256 of all of these, so that a file that was
 //! truncated or altered is refused.
 
 use crate::config::Config;
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::MemoryBank;
-use clsa_model::Encoder;
-use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, PROBE, QUERY};
+use clsa_model::{Encoder, RunningStatistic};
+use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, PROBE, QUERY, STATISTICS};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,6 +32,8 @@ pub struct TrainingState<'a> {
     pub bank: &'a MemoryBank,
     /// The variables of the online probe, by name; none where there is no probe.
     pub probe: &'a [(String, Var)],
+    /// [`TrainingState::statistics`] of each rank, (ranks, S), where the encoders have their mean for the time being; none otherwise.
+    pub statistics_of_ranks: Option<&'a Tensor>,
 }
 
 /// Where a run stands: the next batch is number `batch` of `epoch`.
@@ -240,11 +243,12 @@ impl Checkpoint {
         })
     }
 
-    /// Puts encoders and optimizer into the state of the checkpoint, and returns its bank.
+    /// Puts encoders and optimizer into the state that rank `rank` of `ranks` goes on from, and returns the bank. Where as many ranks
+    /// had running statistics of their own, each has them again; other numbers of ranks have the mean.
     ///
     /// # Errors
     /// A tensor is missing or of another shape or type.
-    pub fn restore(&self, state: TrainingState<'_>) -> Result<MemoryBank> {
+    pub fn restore(&self, state: TrainingState<'_>, rank: usize, ranks: usize) -> Result<MemoryBank> {
         let part = |prefix: &str| -> HashMap<String, Tensor> {
             let named = self.tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone())));
             named.collect()
@@ -253,6 +257,17 @@ impl Checkpoint {
             encoder
                 .load_state_dict(&part(prefix))
                 .map_err(|source| CheckpointError::Model { path: self.path.clone(), source })?;
+        }
+        if let Some(all) = self.tensors.get(STATISTICS) {
+            let (got, count) = (all.dims(), state.running_statistics().map(|at| at.var.elem_count()).sum());
+            match *got {
+                [rows, columns] if columns == count && rows == ranks => state.set_statistics(&all.get(rank)?)?,
+                [_, columns] if columns == count => {}
+                _ => {
+                    let reason = format!("holds {STATISTICS} of {got:?} where a rank has {count}");
+                    return Err(damaged(&self.path, reason));
+                }
+            }
         }
         for (name, var) in state.optimizer {
             let saved = self.tensors.get(&format!("{OPTIMIZER}{name}"));
@@ -289,7 +304,36 @@ impl Checkpoint {
     }
 }
 
-impl TrainingState<'_> {
+impl<'a> TrainingState<'a> {
+    /// The running statistics of both encoders, the query encoder's first.
+    fn running_statistics(&self) -> impl Iterator<Item = &'a RunningStatistic> + use<'a> {
+        [self.query, self.key].into_iter().flat_map(Encoder::running_statistics)
+    }
+
+    /// Batch norm's running statistics of both encoders as one row (S,): what ranks have of their own within an epoch.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn statistics(&self) -> candle_core::Result<Tensor> {
+        let flat: Vec<Tensor> =
+            self.running_statistics().map(|at| at.var.flatten_all()).collect::<candle_core::Result<_>>()?;
+        Tensor::cat(&flat, 0)
+    }
+
+    /// Gives both encoders the running statistics of such a row.
+    ///
+    /// # Errors
+    /// The row is of another length or type.
+    pub fn set_statistics(&self, row: &Tensor) -> candle_core::Result<()> {
+        let mut first = 0;
+        for RunningStatistic { var, .. } in self.running_statistics() {
+            let count = var.elem_count();
+            var.set(&row.narrow(0, first, count)?.reshape(var.shape())?.to_device(var.device())?)?;
+            first += count;
+        }
+        Ok(())
+    }
+
     fn tensors(&self) -> std::result::Result<HashMap<String, Tensor>, clsa_model::ModelError> {
         let mut tensors = HashMap::new();
         for (prefix, encoder) in [(QUERY, self.query), (KEY, self.key)] {
@@ -298,6 +342,7 @@ impl TrainingState<'_> {
         let optimizer = self.optimizer.iter();
         tensors.extend(optimizer.map(|(name, var)| (format!("{OPTIMIZER}{name}"), var.as_detached_tensor())));
         tensors.extend(self.probe.iter().map(|(name, var)| (format!("{PROBE}{name}"), var.as_detached_tensor())));
+        tensors.extend(self.statistics_of_ranks.map(|all| (STATISTICS.to_owned(), all.clone())));
         tensors.insert(BANK.to_owned(), self.bank.rows().clone());
         Ok(tensors)
     }

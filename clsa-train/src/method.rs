@@ -203,23 +203,24 @@ impl Clsa {
     /// # Errors
     /// A peer disconnected.
     pub fn average_statistics(&self) -> Result<()> {
-        if self.communicator.world_size() == 1 {
-            return Ok(());
-        }
-        let encoders = [&self.pair.query, &self.pair.key];
-        let statistics = || encoders.iter().flat_map(|encoder| encoder.running_statistics());
-        let flat: Vec<Tensor> = statistics().map(|at| at.var.flatten_all()).collect::<candle_core::Result<_>>()?;
-        if flat.is_empty() {
-            return Ok(());
-        }
-        let mean = self.communicator.begin_mean(Tensor::cat(&flat, 0)?)?.wait()?;
-        let mut first = 0;
-        for statistic in statistics() {
-            let count = statistic.var.elem_count();
-            statistic.var.set(&mean.narrow(0, first, count)?.reshape(statistic.var.shape())?)?;
-            first += count;
+        if self.has_own_statistics() {
+            let mean = self.communicator.begin_mean(self.state().statistics()?)?.wait()?;
+            self.state().set_statistics(&mean)?;
         }
         Ok(())
+    }
+
+    /// The running statistics of each rank, (ranks, S), until they are averaged; none where there is one rank.
+    ///
+    /// # Errors
+    /// A peer disconnected.
+    pub fn statistics_of_ranks(&self) -> Result<Option<Tensor>> {
+        let gather = || self.communicator.all_gather(&self.state().statistics()?.unsqueeze(0)?);
+        Ok(self.has_own_statistics().then(gather).transpose()?)
+    }
+
+    fn has_own_statistics(&self) -> bool {
+        self.communicator.world_size() > 1 && !self.pair.query.running_statistics().is_empty()
     }
 
     /// What a checkpoint holds, but for what is trained beside.
@@ -230,6 +231,7 @@ impl Clsa {
             optimizer: self.optimizer.state(),
             bank: &self.bank,
             probe: &[],
+            statistics_of_ranks: None,
         }
     }
 

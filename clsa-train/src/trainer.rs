@@ -15,7 +15,7 @@ use crate::recorded::Recorded;
 use crate::same_everywhere::{check_request, check_state};
 use crate::setup::build;
 use crate::view_loader::ViewLoader;
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use clsa_data::{Dataset, LoaderConfig};
 use clsa_model::{Backend, Encoder, EngineKind, Precision};
 use clsa_run::{
@@ -161,7 +161,9 @@ impl Trainer {
             .then(|| ProbeMonitor::new(&config, &clsa.pair.query, data.train.as_ref(), data.test.clone()))
             .transpose()?;
         if let Some(checkpoint) = checkpoint {
-            clsa.bank = checkpoint.restore(state(&clsa, probe.as_ref()))?;
+            let communicator = &clsa.communicator;
+            let (rank, ranks) = (communicator.rank(), communicator.world_size());
+            clsa.bank = checkpoint.restore(state(&clsa, probe.as_ref()), rank, ranks)?;
             clsa.steps = position.step;
         }
         let output = match run {
@@ -221,7 +223,7 @@ impl Trainer {
         let end = self.train(stop, observer);
         // Without a step of its own there is nothing to keep, and what is there stays.
         if end.as_ref().is_err_and(TrainError::is_of_store) && self.position.step > self.begun_at {
-            self.checkpoint()?;
+            save(&mut self.output, &self.clsa, &self.config, self.position)?;
         }
         end
     }
@@ -239,11 +241,14 @@ impl Trainer {
             after = self.evaluate(observer)?;
         }
         while self.position.epoch < last {
-            if self.epoch(stop, observer)? {
-                return Ok(End::Stopped(self.checkpoint()?));
+            let is_stopped = self.epoch(stop, observer)?;
+            if self.position.batch == 0 {
+                self.clsa.average_statistics()?;
+            }
+            if is_stopped {
+                return Ok(End::Stopped(save(&mut self.output, &self.clsa, &self.config, self.position)?));
             }
             let done = self.position.epoch;
-            self.clsa.average_statistics()?;
             if self.clsa.communicator.world_size() > 1 {
                 check_state(&*self.clsa.communicator, &self.clsa.state(), done)?;
             }
@@ -351,7 +356,6 @@ impl Trainer {
             }
             let every = self.config.checkpoint.every_steps;
             if every > 0 && self.position.step.is_multiple_of(every) {
-                self.clsa.average_statistics()?;
                 save(&mut self.output, &self.clsa, &self.config, self.position)?;
             }
         }
@@ -365,11 +369,6 @@ impl Trainer {
 
     fn probe(&self) -> Option<&ProbeMonitor> {
         self.output.as_ref()?.probe.as_ref()
-    }
-
-    fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
-        self.clsa.average_statistics()?;
-        save(&mut self.output, &self.clsa, &self.config, self.position)
     }
 
     /// What the monitors find of the query encoder, recorded and shown on the first rank, while the others wait; returns its
@@ -421,9 +420,19 @@ fn state<'a>(clsa: &'a Clsa, probe: Option<&'a ProbeMonitor>) -> TrainingState<'
     TrainingState { probe: probe.map_or(&[], ProbeMonitor::variables), ..clsa.state() }
 }
 
-/// Writes a checkpoint on the first rank, while the others wait; statistics have been averaged.
+/// Writes a checkpoint on the first rank, while the others wait. Within an epoch, ranks keep running statistics of their own, and
+/// so does the file, beside their mean: a run that goes on from it ends with the bits of one that was not stopped.
 fn save(output: &mut Option<Output>, clsa: &Clsa, config: &Config, position: Position) -> Result<Option<PathBuf>> {
-    together(&*clsa.communicator, save_alone(output, clsa, config, position))
+    let communicator = &*clsa.communicator;
+    let of_ranks = if position.batch > 0 { clsa.statistics_of_ranks()? } else { None };
+    if of_ranks.is_some() {
+        clsa.average_statistics()?;
+    }
+    let saved = together(communicator, save_alone(output, clsa, config, position, of_ranks.as_ref()))?;
+    if let Some(of_ranks) = of_ranks {
+        clsa.state().set_statistics(&of_ranks.get(communicator.rank())?)?;
+    }
+    Ok(saved)
 }
 
 fn save_alone(
@@ -431,10 +440,12 @@ fn save_alone(
     clsa: &Clsa,
     config: &Config,
     position: Position,
+    statistics_of_ranks: Option<&Tensor>,
 ) -> Result<Option<PathBuf>> {
     let Some(Output { run, metrics, probe, gone_back_to, .. }) = output else { return Ok(None) };
     let folder = run.folder();
-    let path = Checkpoint::save(&folder.checkpoints(), state(clsa, probe.as_ref()), config, position)?;
+    let state = TrainingState { statistics_of_ranks, ..state(clsa, probe.as_ref()) };
+    let path = Checkpoint::save(&folder.checkpoints(), state, config, position)?;
     folder.prune_checkpoints(gone_back_to.take(), position.step, config.checkpoint.keep)?;
     metrics.settle()?;
     Ok(Some(path))

@@ -19,5 +19,8 @@ pub const OPTIMIZER: &str = "optimizer.";
 /// What the names of the online probe's tensors begin with; they are ignored.
 pub const PROBE: &str = "probe.";
 
+/// Batch norm's running statistics of each rank, (ranks, S), where the encoders' are their mean; they are ignored.
+pub const STATISTICS: &str = "ranks.statistics";
+
 /// The memory bank, (K, dim).
 pub const BANK: &str = "bank.rows";

@@ -102,7 +102,8 @@ impl Roles {
         } else if name.plain == checkpoint::BANK {
             self.bank = Some(Bank { stored: stored(), transposed: false });
         } else {
-            return [checkpoint::OPTIMIZER, checkpoint::PROBE].iter().any(|part| name.plain.starts_with(part));
+            let parts = [checkpoint::OPTIMIZER, checkpoint::PROBE, checkpoint::STATISTICS];
+            return parts.iter().any(|part| name.plain.starts_with(part));
         }
         true
     }

@@ -2,7 +2,9 @@
 
 use crate::settings::TINY;
 use crate::{mpirun, program, stderr};
-use clsa_run::Metrics;
+use clsa_run::{Metrics, RunFolder};
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -88,6 +90,39 @@ fn a_run_goes_on_with_another_number_of_ranks_and_says_what_is_otherwise() {
     let said = stderr(&resumed);
     assert_eq!(resumed.status.code(), Some(2), "{said}");
     assert!(said.contains("cannot be divided among 3 ranks"), "{said}");
+}
+
+/// The bits of all tensors of the newest checkpoint, by name.
+fn bits(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let newest = RunFolder::open(run).unwrap().newest_checkpoint().unwrap();
+    let bytes = std::fs::read(newest).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    file.tensors().into_iter().map(|(name, tensor)| (name, tensor.data().to_vec())).collect()
+}
+
+#[test]
+fn a_run_that_was_stopped_within_an_epoch_ends_with_the_bits_of_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (name, every_steps) in [("whole", 0), ("stopped", 3)] {
+        let every = format!("checkpoint.every_steps={every_steps}");
+        let trained = on_ranks(2, &small(2, &["--out", name, "--set", &every]), folder.path());
+        assert!(trained.status.success(), "{}", stderr(&trained));
+    }
+    assert_eq!(bits(&at("stopped")), bits(&at("whole")), "what checkpoints there are changes nothing");
+    for step in [8, 9, 12] {
+        std::fs::remove_file(at("stopped").join(format!("checkpoints/step-{step:08}.safetensors"))).unwrap();
+    }
+    assert!(bits(&at("stopped")).contains_key("ranks.statistics"));
+    let copied = Command::new("cp").arg("-r").args([at("stopped"), at("alone")]).status().unwrap();
+    assert!(copied.success());
+    let resume = |name| ["pretrain", "--resume", name, "--threads", "1"].map(str::to_owned);
+    for (name, ranks) in [("stopped", 2), ("alone", 1)] {
+        let resumed = on_ranks(ranks, &resume(name), folder.path());
+        assert!(resumed.status.success() && stderr(&resumed).contains("at step 6"), "{}", stderr(&resumed));
+        assert_same_losses(&at(name), &at("whole"));
+    }
+    assert_eq!(bits(&at("stopped")), bits(&at("whole")));
 }
 
 #[test]
