@@ -259,7 +259,8 @@ impl Checkpoint {
                 .map_err(|source| CheckpointError::Model { path: self.path.clone(), source })?;
         }
         if let Some(all) = self.tensors.get(STATISTICS) {
-            let (got, count) = (all.dims(), state.running_statistics().map(|at| at.var.elem_count()).sum());
+            let count: usize = state.running_statistics().map(|at| at.var.elem_count()).sum();
+            let got = all.dims();
             match *got {
                 [rows, columns] if columns == count && rows == ranks => state.set_statistics(&all.get(rank)?)?,
                 [_, columns] if columns == count => {}
