@@ -182,7 +182,9 @@ fn check_names(train: &dyn Dataset, test: &dyn Dataset) -> Result<(), DataError>
     for (class, (train, name)) in both {
         let number = class.to_string();
         if name != train && ![name, train].contains(&&number) {
-            let reason = format!("class {class} is `{name}` here, and `{train}` in the training images; name classes alike in both");
+            let reason = format!(
+                "class {class} is `{name}` here, and `{train}` in the training images; name classes alike in both"
+            );
             return Err(Fault::Labels.at(test.name(0), reason));
         }
     }

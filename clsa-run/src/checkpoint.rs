@@ -8,8 +8,8 @@
 use crate::config::Config;
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::MemoryBank;
-use clsa_model::{Encoder, RunningStatistic};
 use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, PROBE, QUERY, STATISTICS};
+use clsa_model::{Encoder, RunningStatistic};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

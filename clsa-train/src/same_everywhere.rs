@@ -151,7 +151,14 @@ mod tests {
         let query = Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap();
         let key = query.twin().unwrap();
         let bank = MemoryBank::random(8, model.dim, 0, DType::F32, &Device::Cpu).unwrap();
-        let state = TrainingState { query: &query, key: &key, optimizer: &[], bank: &bank, probe: &[], statistics_of_ranks: None };
+        let state = TrainingState {
+            query: &query,
+            key: &key,
+            optimizer: &[],
+            bank: &bank,
+            probe: &[],
+            statistics_of_ranks: None,
+        };
         check_state(&Second(|own| own), &state, 3).unwrap();
         let names = digests(&state).unwrap().0;
         for place in [0, names.len() - 1] {

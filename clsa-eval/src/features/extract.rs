@@ -1,5 +1,6 @@
 //! Images to features by the backbone of an encoder.
 
+use super::five_crops::images_of_pass;
 use super::labels::labels;
 use super::pixels::{Write, pixels};
 use super::rows::Features;
@@ -143,7 +144,7 @@ impl Extractor<'_> {
             // The next batch is decoded while the encoder works on this one.
             let (sender, batches) = sync_channel(1);
             scope.spawn(move || {
-                for batch in indices.chunks(batch_size.div_ceil(crops.count)) {
+                for batch in indices.chunks(images_of_pass(batch_size, crops.count)) {
                     if sender.send(pixels(dataset, batch, crops.count * values, crops.write)).is_err() {
                         return;
                     }

@@ -12,15 +12,17 @@ pub const TEST_CROPS: usize = 5;
 /// Crops of a training image: the same, and mirrored.
 pub const TRAIN_CROPS: usize = 10;
 
-/// Gives `sink` the features of `crops` crops of each sample, [`TRAIN_CROPS`] or [`TEST_CROPS`]: of the image resized as
-/// `transform` says the four corners and the center of its crop's size, then all of them mirrored (torchvision's
-/// `FiveCrop` and `TenCrop`).
+/// Gives `sink` the features of `crops` crops of each of the samples `indices`, [`TRAIN_CROPS`] or [`TEST_CROPS`]: of the image
+/// resized as `transform` says the four corners and the center of its crop's size, then all of them mirrored (torchvision's
+/// `FiveCrop` and `TenCrop`). A pass of the encoder is of whole samples: `batch_size` crops or a few
+/// more.
 ///
 /// # Errors
 /// A sample cannot be read or transformed, the encoder or `sink` fails.
 pub fn extract_crops_into(
     encoder: &Encoder,
     dataset: &dyn Dataset,
+    indices: &[usize],
     transform: &CenterCrop,
     crops: usize,
     batch_size: usize,
@@ -30,8 +32,12 @@ pub fn extract_crops_into(
         write_crops(augmenter, image, transform, crops, out)
     };
     let crops = Crops { side: transform.crop, count: crops, write: &write };
-    let indices: Vec<usize> = (0..dataset.len()).collect();
-    Extractor { encoder, stage: None }.crops(dataset, &indices, &crops, batch_size, sink)
+    Extractor { encoder, stage: None }.crops(dataset, indices, &crops, batch_size, sink)
+}
+
+/// Samples of which so many crops are in one pass of the encoder, where it is to be of `batch_size` images or a few more.
+pub(crate) fn images_of_pass(batch_size: usize, crops: usize) -> usize {
+    batch_size.div_ceil(crops)
 }
 
 fn write_crops(
@@ -58,7 +64,33 @@ fn write_crops(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
+    use clsa_data::{Source, Split};
+    use clsa_model::{Arch, Compute, ModelConfig, Stem};
     use image::imageops::{crop_imm, flip_horizontal};
+
+    #[test]
+    fn what_was_interrupted_after_a_pass_goes_on_with_the_same_features() {
+        let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
+        let encoder = Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap();
+        let images =
+            "procedural:classes=2,train=5,test=2,side=20".parse::<Source>().unwrap().open(Split::Train).unwrap();
+        let features = |indices: &[usize]| {
+            let mut passes = Vec::new();
+            let transform = CenterCrop::new(20, 16);
+            extract_crops_into(&encoder, images.as_ref(), indices, &transform, TEST_CROPS, 8, &mut |rows| {
+                passes.push(rows.to_vec());
+                Ok(())
+            })
+            .unwrap();
+            passes
+        };
+        let whole = features(&[0, 1, 2, 3, 4]);
+        let block = images_of_pass(8, TEST_CROPS);
+        assert_eq!(whole[0].len(), block * TEST_CROPS * encoder.feature_dim());
+        assert_eq!(features(&[2, 3, 4]), whole[1..]);
+        assert!(features(&[]).is_empty());
+    }
 
     #[test]
     fn ten_crops_are_corners_and_center_and_the_same_mirrored() {

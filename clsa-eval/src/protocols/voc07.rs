@@ -12,7 +12,8 @@ use crate::EvalError;
 use crate::choice::{Tried, check_choice};
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
 use crate::features::{
-    FeatureFile, FeatureRows, FeatureShape, TEST_CROPS, TRAIN_CROPS, extract_crops_into, finite_rows, presences,
+    FeatureFile, FeatureRows, FeatureShape, TEST_CROPS, TRAIN_CROPS, extract_crops_into, finite_rows, images_of_pass,
+    presences,
 };
 use crate::metrics::AveragePrecision;
 use crate::sgd_classifier::check_training;
@@ -152,14 +153,14 @@ impl Voc07 {
     ) -> Result<FeatureFile, EvalError> {
         let transform = Self::transform(bench)?;
         let of = format!("{crops} crops of {} of data {sha256} by {}", json!(transform), compared.sha256);
-        // Batches are of whole images, and all crops are made in one go.
-        let rows = images.len() * crops;
-        let shape = FeatureShape { rows, dim: compared.encoder.feature_dim(), block: rows };
+        let indices: Vec<usize> = (0..images.len()).collect();
+        let shape = FeatureShape {
+            rows: images.len() * crops,
+            dim: compared.encoder.feature_dim(),
+            block: images_of_pass(BATCH, crops) * crops,
+        };
         bench.cached_features((&format!("{split}, {}", compared.kind), "crops"), &of, shape, |done, sink| {
-            if done == rows {
-                return Ok(());
-            }
-            extract_crops_into(compared.encoder, images, &transform, crops, BATCH, sink)
+            extract_crops_into(compared.encoder, images, &indices[done / crops..], &transform, crops, BATCH, sink)
         })
     }
 }
