@@ -180,8 +180,7 @@ impl Source {
 fn check_names(train: &dyn Dataset, test: &dyn Dataset) -> Result<(), DataError> {
     let both = train.class_names().iter().zip(test.class_names()).enumerate();
     for (class, (train, name)) in both {
-        let number = class.to_string();
-        if name != train && ![name, train].contains(&&number) {
+        if name != train && ![name, train].contains(&&class.to_string()) {
             let reason = format!(
                 "class {class} is `{name}` here, and `{train}` in the training images; name classes alike in both"
             );

@@ -12,9 +12,9 @@ mod rows;
 
 pub use center_crops::CenterCrops;
 pub use corrupted::CorruptedImages;
+pub(crate) use extract::images_of_pass;
 pub use extract::{extract, extract_into, extract_stage};
 pub use file::FeatureFile;
-pub(crate) use five_crops::images_of_pass;
 pub use five_crops::{TEST_CROPS, TRAIN_CROPS, extract_crops_into};
 pub(crate) use labels::all_labels;
 pub use labels::{check_labels, check_presences, labels, presences};

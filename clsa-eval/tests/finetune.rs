@@ -1,20 +1,21 @@
 //! Fine-tuning: that all layers learn, and that it can be interrupted.
 
+mod works;
+
 use candle_core::{DType, Device, Tensor};
 use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Label, SampleError, Source, Split};
-use clsa_eval::Observer;
 use clsa_eval::protocols::{
     EvalData, Finetune, FinetuneConfig, FinetuneResult, SettingValue, Settings, TrainTest, Workbench, WorkbenchConfig,
     finetune,
 };
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use image::RgbImage;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use works::Works;
 
 fn data(split: Split) -> Arc<dyn Dataset> {
     let source: Source = "procedural:classes=3,train=48,test=30,side=16".parse().unwrap();
@@ -107,17 +108,6 @@ impl Dataset for Counted {
 
     fn name(&self, index: usize) -> String {
         self.images.name(index)
-    }
-}
-
-/// Keeps the names of the works.
-#[derive(Default)]
-struct Works(RefCell<Vec<String>>);
-
-impl Observer for Works {
-    fn begin<'a>(&'a self, work: &str, _: &'static str) -> Box<dyn Fn(u64, u64) + 'a> {
-        self.0.borrow_mut().push(work.to_owned());
-        Box::new(|_, _| {})
     }
 }
 

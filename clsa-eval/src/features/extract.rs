@@ -1,6 +1,5 @@
 //! Images to features by the backbone of an encoder.
 
-use super::five_crops::images_of_pass;
 use super::labels::labels;
 use super::pixels::{Write, pixels};
 use super::rows::Features;
@@ -87,6 +86,11 @@ pub(super) struct Crops<'a> {
     pub side: u32,
     pub count: usize,
     pub write: Write<'a>,
+}
+
+/// Samples of which so many crops are in one pass of the encoder, where it is to be of `batch_size` images or a few more.
+pub(crate) fn images_of_pass(batch_size: usize, crops: usize) -> usize {
+    batch_size.div_ceil(crops)
 }
 
 impl Extractor<'_> {

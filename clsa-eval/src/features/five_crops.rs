@@ -14,8 +14,7 @@ pub const TRAIN_CROPS: usize = 10;
 
 /// Gives `sink` the features of `crops` crops of each of the samples `indices`, [`TRAIN_CROPS`] or [`TEST_CROPS`]: of the image
 /// resized as `transform` says the four corners and the center of its crop's size, then all of them mirrored (torchvision's
-/// `FiveCrop` and `TenCrop`). A pass of the encoder is of whole samples: `batch_size` crops or a few
-/// more.
+/// `FiveCrop` and `TenCrop`). A pass of the encoder is of whole samples: `batch_size` crops or a few more.
 ///
 /// # Errors
 /// A sample cannot be read or transformed, the encoder or `sink` fails.
@@ -33,11 +32,6 @@ pub fn extract_crops_into(
     };
     let crops = Crops { side: transform.crop, count: crops, write: &write };
     Extractor { encoder, stage: None }.crops(dataset, indices, &crops, batch_size, sink)
-}
-
-/// Samples of which so many crops are in one pass of the encoder, where it is to be of `batch_size` images or a few more.
-pub(crate) fn images_of_pass(batch_size: usize, crops: usize) -> usize {
-    batch_size.div_ceil(crops)
 }
 
 fn write_crops(
@@ -63,6 +57,7 @@ fn write_crops(
 
 #[cfg(test)]
 mod tests {
+    use super::super::extract::images_of_pass;
     use super::*;
     use candle_core::Device;
     use clsa_data::{Source, Split};

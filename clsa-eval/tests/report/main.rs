@@ -2,6 +2,8 @@
 
 mod browser;
 mod run;
+#[path = "../works/mod.rs"]
+mod works;
 
 use browser::Browser;
 use candle_core::Device;
@@ -11,13 +13,13 @@ use clsa_eval::features::{CenterCrops, FeatureFile, FeatureShape};
 use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_eval::protocols::{EvalData, Knn, Settings, Workbench, WorkbenchConfig};
 use clsa_eval::report::{Report, ReportOptions};
-use clsa_eval::{EvalError, Observer, Silent};
+use clsa_eval::{EvalError, Silent};
 use clsa_model::{Compute, Encoder, weights};
 use clsa_run::RunFolder;
 use run::{HOSTILE, checkpoint, configure, corrupt, evaluate, evaluate_elsewhere, evaluate_stage, record, whole};
-use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use works::Works;
 
 fn report(runs: &[&Path], options: &ReportOptions) -> Report {
     let runs: Vec<PathBuf> = runs.iter().map(|run| run.to_path_buf()).collect();
@@ -32,17 +34,6 @@ fn page(run: &Path) -> (String, String) {
 
 fn section<'a>(page: &'a str, id: &str) -> &'a str {
     page.split(&format!("<section id=\"{id}\"")).nth(1).unwrap().split("</section>").next().unwrap()
-}
-
-/// Keeps the names of the works.
-#[derive(Default)]
-struct Works(RefCell<Vec<String>>);
-
-impl Observer for Works {
-    fn begin<'a>(&'a self, work: &str, _: &'static str) -> Box<dyn Fn(u64, u64) + 'a> {
-        self.0.borrow_mut().push(work.to_owned());
-        Box::new(|_, _| {})
-    }
 }
 
 #[test]
