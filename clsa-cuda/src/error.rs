@@ -21,10 +21,12 @@ pub enum GpuError {
         reason: String,
     },
     /// cuDNN has no engine that computes this convolution with equal bits every time.
-    #[error("cuDNN has no deterministic engine for {convolution}")]
+    #[error("cuDNN has no deterministic engine for {convolution}{}", reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")))]
     NoEngine {
         /// Direction, type and shape.
         convolution: String,
+        /// What cuDNN said last of one that it names; none where it names none that would do.
+        reason: Option<String>,
     },
     /// An operand is of the wrong size.
     #[error("{operand} must have {expected} elements and has {got}")]

@@ -151,7 +151,7 @@ impl NcclGroup {
         let (mut next, mut place) = (self.read(&rows)?, self.write(&received)?);
         self.call("ncclSend and ncclRecv", |comm, stream| {
             result::group_start()?;
-            for (peer, (&to, &from)) in (0..).zip(to.iter().zip(from)) {
+            let begun = (0..).zip(to.iter().zip(from)).try_for_each(|(peer, (&to, &from))| {
                 // SAFETY: the parts lie one after the other in memories of this device whose lengths are the sums of the parts'.
                 unsafe {
                     result::send(next, to * width, kind, peer, comm, stream)?;
@@ -159,8 +159,11 @@ impl NcclGroup {
                     next = next.byte_add(to * bytes);
                     place = place.byte_add(from * bytes);
                 }
-            }
-            result::group_end()
+                Ok(())
+            });
+            // Also where one could not be begun: a group that stays open holds back every later call of this thread.
+            let ended = result::group_end();
+            begun.and(ended)
         })?;
         self.wait()?;
         Ok(received)
@@ -191,8 +194,8 @@ impl NcclGroup {
         self.exchanges.join(self.cuda.stream()).map_err(driver("cuStreamWaitEvent"))?;
         let called = call(comm.0, self.exchanges.cu_stream().cast()).map(drop).map_err(nccl(name));
         if called.is_err() {
-            // What was begun of it may still use the memories.
-            self.wait()?;
+            // What was begun of it may still use the memories. What NCCL said is told, not what the driver says after it.
+            let _ = self.wait();
         }
         called
     }
@@ -231,10 +234,16 @@ impl Drop for NcclMean {
 
 impl Drop for NcclGroup {
     fn drop(&mut self) {
+        let comm = self.comm.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if std::thread::panicking() {
+            // The others will not make the calls that what is under way waits for.
+            // SAFETY: the handle is not used any more.
+            let _ = unsafe { result::comm_abort(comm.0) };
+            return;
+        }
         // What is under way ends first. A failure of it was or will be told elsewhere.
         let _ = self.exchanges.synchronize();
-        let comm = self.comm.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the handle is not used any more.
+        // SAFETY: as above.
         let _ = unsafe { result::comm_destroy(comm.0) };
     }
 }

@@ -59,7 +59,8 @@ impl EmbeddingFormat {
 }
 
 /// Writes the file, which appears whole and takes the place of one that is there, and its [side files]; a file of labels that
-/// is there is removed where the images have none. Memory does not depend on the number of images. Calls `progress` with the rows that are done, and with all.
+/// is there is removed where the images have none. An array is never beside the names of other images: where this fails, all is as it was,
+/// or there is no array. Memory does not depend on the number of images. Calls `progress` with the rows that are done, and with all.
 ///
 /// [side files]: EmbeddingFormat::side_files
 ///
@@ -95,12 +96,12 @@ pub fn write(
     let output = Output { path, progress };
     match format {
         EmbeddingFormat::Npy => {
-            sidecars::write(embeddings, &output)?;
-            npy::write(embeddings, &output)
+            let array = npy::write(embeddings, &output)?;
+            sidecars::write(embeddings, &output, array)
         }
         EmbeddingFormat::Safetensors => {
-            sidecars::write(embeddings, &output)?;
-            safetensors_file::write(embeddings, &output)
+            let array = safetensors_file::write(embeddings, &output)?;
+            sidecars::write(embeddings, &output, array)
         }
         EmbeddingFormat::Csv => csv_table::write(embeddings, &output),
         #[cfg(feature = "parquet")]

@@ -12,7 +12,7 @@ mod rows;
 
 pub use center_crops::CenterCrops;
 pub use corrupted::CorruptedImages;
-pub(crate) use extract::images_of_pass;
+pub(crate) use extract::{batch_of_side, images_of_pass};
 pub use extract::{extract, extract_into, extract_stage};
 pub use file::FeatureFile;
 pub use five_crops::{TEST_CROPS, TRAIN_CROPS, extract_crops_into};

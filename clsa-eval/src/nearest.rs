@@ -9,6 +9,8 @@ use rayon::prelude::*;
 /// and 2k neighbors for each test image.
 const TEST_BLOCK: usize = 1024;
 const TRAIN_BLOCK: usize = 4096;
+/// What the training images of a product are a multiple of.
+const COLUMNS: usize = 64;
 
 /// A training feature near a test feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +25,7 @@ pub struct Neighbor {
 /// sets of features, memory is a block of similarities and 2k neighbors for each test feature.
 ///
 /// # Errors
-/// The features differ in length, are not finite, or cannot be read.
+/// The features differ in length or have none, are not finite, or cannot be read; or `k` is 0.
 ///
 /// # Examples
 /// ```
@@ -39,18 +41,27 @@ pub fn nearest(train: &dyn FeatureRows, test: &dyn FeatureRows, k: usize) -> Res
     if test.dim() != train.dim() {
         return Err(EvalError::Size { what: "a test feature", got: test.dim(), expected: train.dim() });
     }
+    EvalError::at_least_one("k", k as u64)?;
+    if train.dim() == 0 {
+        return Err(EvalError::Empty("training"));
+    }
     let queries: Vec<Tensor> = (0..test.len())
         .step_by(TEST_BLOCK)
         .map(|start| unit_rows("test", test, start, TEST_BLOCK))
         .collect::<Result<_, _>>()?;
     let mut nearest: Vec<Nearest> = (0..test.len()).map(|_| Nearest::new(k)).collect();
-    for start in (0..train.len()).step_by(TRAIN_BLOCK) {
-        let rows = unit_rows("training", train, start, TRAIN_BLOCK)?.t()?;
+    // Blocks of one size, the last filled up with zeros: a product of another size may add up in another order, and equal rows would
+    // not be equally near.
+    let blocks = train.len().div_ceil(TRAIN_BLOCK).max(1);
+    let block = train.len().div_ceil(blocks).next_multiple_of(COLUMNS);
+    for start in (0..train.len()).step_by(block.max(1)) {
+        let rows = unit_rows("training", train, start, block)?;
+        let count = rows.dim(0)?;
+        let rows = rows.pad_with_zeros(0, 0, block - count)?.t()?;
         for (queries, nearest) in queries.iter().zip(nearest.chunks_mut(TEST_BLOCK)) {
             let similarities = queries.matmul(&rows)?.flatten_all()?.to_vec1::<f32>()?;
-            let columns = similarities.len() / nearest.len();
-            nearest.par_iter_mut().zip(similarities.par_chunks_exact(columns)).for_each(|(nearest, similarities)| {
-                for (column, &similarity) in similarities.iter().enumerate() {
+            nearest.par_iter_mut().zip(similarities.par_chunks_exact(block)).for_each(|(nearest, similarities)| {
+                for (column, &similarity) in similarities.iter().take(count).enumerate() {
                     nearest.offer(similarity, (start + column) as u32);
                 }
             });
@@ -89,7 +100,7 @@ impl Nearest {
     fn offer(&mut self, similarity: f32, index: u32) {
         if similarity > self.threshold {
             self.kept.push(Neighbor { similarity, index });
-            if self.kept.len() == 2 * self.k {
+            if self.kept.len() == self.k.saturating_mul(2) {
                 self.kept.select_nth_unstable_by(self.k - 1, Neighbor::nearer);
                 self.kept.truncate(self.k);
                 self.threshold = self.kept[self.k - 1].similarity;

@@ -50,11 +50,15 @@ impl OnlineProbe {
     /// before it.
     ///
     /// # Errors
-    /// A label is no class, or one beyond those of the probe; or a tensor operation fails.
+    /// There are not as many labels as rows, a label is no class, or one beyond those of the probe; or a tensor operation fails.
     pub fn step(&self, features: &Tensor, labels: &[Label], lr: f64) -> Result<f64, EvalError> {
         let known = labels.iter().filter_map(Label::class).filter(|&class| (class as usize) < self.classes).count();
         if known < labels.len() {
             return Err(EvalError::Size { what: "the labeled part of the batch", got: known, expected: labels.len() });
+        }
+        let rows = features.dim(0)?;
+        if labels.len() != rows {
+            return Err(EvalError::Size { what: "the labels of the batch", got: labels.len(), expected: rows });
         }
         let features = features.to_dtype(DType::F32)?;
         let loss = self.classifier.loss(&features, Targets::Classes(labels))?;
@@ -96,6 +100,16 @@ mod tests {
         let test: Vec<f32> = (30..60).flat_map(|i| row(i % 3, i)).collect();
         let test = Features { values: test, dim: 4, labels: (30..60).map(|i| i % 3).collect() };
         assert_eq!(probe.predict(&test).unwrap().top1(&test.labels), 100.0);
+    }
+
+    #[test]
+    fn as_many_labels_as_rows_are_needed() {
+        let probe = OnlineProbe::new(2, 1, 0, &Device::Cpu).unwrap();
+        let features = Tensor::new(&[[1f32], [2.0]], &Device::Cpu).unwrap();
+        for count in [1, 3] {
+            let error = probe.step(&features, &vec![Label::Class(0); count], 0.1).unwrap_err();
+            assert!(matches!(error, EvalError::Size { got, expected: 2, .. } if got == count), "{error}");
+        }
     }
 
     #[test]

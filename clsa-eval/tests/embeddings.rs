@@ -4,10 +4,12 @@ use clsa_data::image::RgbImage;
 use clsa_data::{Dataset, Label, Presence, SampleError};
 use clsa_eval::EvalError;
 use clsa_eval::embeddings::{EmbeddingFormat, Embeddings, write};
-use clsa_eval::features::Features;
+use clsa_eval::features::{FeatureRows, Features};
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fs;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 /// More than are written at a time, and not a multiple of it.
 const ROWS: usize = 2500;
@@ -166,6 +168,44 @@ fn labels_of_other_images_do_not_stay_beside_an_array_of_images_without_labels()
     let left: Vec<_> = files.into_iter().filter(|file| file.exists()).collect();
     assert_eq!(left, [folder.path().join("e.names.txt")]);
     assert!(EmbeddingFormat::Csv.side_files(&path).is_empty());
+}
+
+/// Rows of which none can be read.
+struct Unreadable;
+
+impl FeatureRows for Unreadable {
+    fn len(&self) -> usize {
+        ROWS
+    }
+
+    fn dim(&self) -> usize {
+        DIM
+    }
+
+    fn rows(&self, _: Range<usize>) -> Result<Cow<'_, [f32]>, EvalError> {
+        Err(EvalError::Empty("other"))
+    }
+}
+
+#[test]
+fn an_array_that_could_not_be_written_leaves_the_earlier_one_with_its_names() {
+    for form in ["e.npy", "e.safetensors"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(form);
+        written(&path, &named(some), &features());
+        let files = || -> Vec<(PathBuf, Vec<u8>)> {
+            let paths = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+            let mut files: Vec<_> = paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+            files.sort();
+            files
+        };
+        let before = files();
+        let images = named(|_| Label::None);
+        let format = EmbeddingFormat::of(&path).unwrap();
+        let written = write(&Embeddings { rows: &Unreadable, images: &images }, &path, format, &|_, _| {});
+        assert!(matches!(written, Err(EvalError::Empty("other"))));
+        assert!(before.len() == 3 && files() == before, "{form}");
+    }
 }
 
 #[test]

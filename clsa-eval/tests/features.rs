@@ -45,6 +45,10 @@ fn raw_pixels_are_the_normalized_values_of_the_resized_image() {
     let red = (f32::from(image.get_pixel(5, 3)[0]) / 255.0 - 0.485) / 0.229;
     assert!((features.values[3 * 16 + 5] - red).abs() < 1e-6);
     assert_eq!(raw_pixels(data.as_ref(), &[4], 8).unwrap().dim, 3 * 8 * 8);
+    for side in [0, 16_385, u32::MAX] {
+        let error = raw_pixels(data.as_ref(), &[4], side).unwrap_err();
+        assert!(matches!(error, EvalError::Setting { key: "side", .. }), "{error}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! k-NN against the definition written out.
 
-use clsa_eval::EvalError;
-use clsa_eval::features::Features;
-use clsa_eval::protocols::{KnnConfig, knn};
+use clsa_eval::features::{Features, Labeled};
+use clsa_eval::protocols::{KnnConfig, LogisticClassifier, LogisticRegressionConfig, knn, same_class_share};
+use clsa_eval::{EvalError, nearest};
 use proptest::prelude::*;
 
 fn features(rows: &[(&[f32], u32)]) -> Features {
@@ -60,10 +60,12 @@ proptest! {
             let neighbors = by_definition(&train, test.row(row));
             let most = votes(&neighbors, train.classes(), k, 0.07, ROUNDING);
             let least = votes(&neighbors, train.classes(), k, 0.07, -ROUNDING);
-            let named = ranked[0] as usize;
-            // Only where rounding could have decided may another class be ahead by the definition.
-            let ahead = least.iter().enumerate().find(|&(class, votes)| class != named && *votes > most[named]);
-            prop_assert!(ahead.is_none(), "row {row}: class {named} is named, but {ahead:?} is ahead of {}", most[named]);
+            for (place, &named) in ranked.iter().enumerate() {
+                // Only where rounding could have decided may a class that comes later be ahead by the definition.
+                let (before, most) = (&ranked[..=place], most[named as usize]);
+                let ahead = least.iter().enumerate().find(|&(class, votes)| !before.contains(&(class as u32)) && *votes > most);
+                prop_assert!(ahead.is_none(), "row {row}: class {named} is at place {place}, but {ahead:?} is ahead of {most}");
+            }
         }
     }
 }
@@ -76,6 +78,38 @@ fn a_close_neighbor_outvotes_two_distant_ones() {
     assert_eq!(result.predictions.ranked, [[0, 1]]);
     let result = knn(&train, &test, &KnnConfig { k: 3, temperature: 100.0 }).unwrap();
     assert_eq!(result.predictions.ranked, [[1, 0]], "at a high temperature every vote counts alike");
+}
+
+/// Rows in many directions, the last of which is the first once more.
+fn around(count: usize, dim: usize) -> Vec<f32> {
+    let mut values: Vec<f32> = (0..count * dim).map(|i| ((i * i) as f32 * 0.37 + i as f32).sin()).collect();
+    values.copy_within(..dim, (count - 1) * dim);
+    values
+}
+
+#[test]
+fn of_equally_near_rows_the_earlier_one_votes_in_whatever_blocks_they_are() {
+    for (count, dim) in [(5, 3), (500, 128), (4096, 16), (4097, 128), (4100, 37)] {
+        let values = around(count, dim);
+        let query = Features { values: values[..dim].to_vec(), dim, labels: vec![0] };
+        for (first, last) in [(0, 1), (1, 0)] {
+            let mut labels = vec![2; count];
+            (labels[0], labels[count - 1]) = (first, last);
+            let train = Features { values: values.clone(), dim, labels };
+            let result = knn(&train, &query, &KnnConfig { k: 1, temperature: 0.07 }).unwrap();
+            assert_eq!(result.predictions.ranked, [[first]], "{count} rows of {dim}");
+        }
+    }
+}
+
+#[test]
+fn of_classes_with_equal_votes_the_lower_one_is_named() {
+    let test = features(&[(&[1.0, 1.0], 0)]);
+    for classes in [[0, 1], [1, 0]] {
+        let train = features(&[(&[1.0, 0.0], classes[0]), (&[0.0, 1.0], classes[1])]);
+        let result = knn(&train, &test, &KnnConfig { k: 2, temperature: 0.07 }).unwrap();
+        assert_eq!(result.predictions.ranked, [[0, 1]]);
+    }
 }
 
 #[test]
@@ -100,7 +134,22 @@ fn wrong_inputs_are_refused() {
     let other = features(&[(&[1.0, 0.0], 2)]);
     let nan = features(&[(&[1.0, f32::NAN], 0), (&[0.0, 1.0], 1)]);
     let wide = features(&[(&[1.0, 0.0, 0.0], 0)]);
+    let short = Features { values: vec![1.0, 0.0, 0.0], dim: 2, labels: vec![0, 1] };
+    let long = Features { values: vec![1.0, 0.0, 0.0, 1.0, 0.0], dim: 2, labels: vec![0, 1] };
     let config = KnnConfig::default();
+    for wrong in [&short, &long] {
+        for (train, test) in [(wrong, &two), (&two, wrong)] {
+            let error = knn(train, test, &config).unwrap_err();
+            assert!(matches!(error, EvalError::Size { what: "the feature buffer", expected: 4, .. }), "{error}");
+        }
+        assert!(LogisticClassifier::fit(wrong, &LogisticRegressionConfig::default(), &|_, _| {}).is_err());
+    }
+    let none = Features { values: Vec::new(), dim: 0, labels: vec![0, 1] };
+    assert!(matches!(nearest(&none, &none, 1), Err(EvalError::Empty("training"))));
+    assert!(matches!(nearest(&two, &two, 0), Err(EvalError::Setting { key: "k", .. })));
+    assert_eq!(nearest(&two, &two, usize::MAX).unwrap()[1].len(), 2);
+    let shares = same_class_share(Labeled::from(&two), Labeled::from(&two), 0, 0);
+    assert!(matches!(shares, Err(EvalError::Setting { key: "neighbors", .. })));
     assert!(matches!(knn(&one, &two, &config), Err(EvalError::OneClass)));
     assert!(matches!(knn(&two, &other, &config), Err(EvalError::UnknownClass { class: 2, .. })));
     assert!(matches!(knn(&nan, &two, &config), Err(EvalError::NotFinite { row: 0, .. })));

@@ -93,3 +93,17 @@ fn an_image_with_difficult_objects_alone_teaches_its_class_nothing() {
     let other = |scores: &[f64]| scores.chunks_exact(CLASSES).flat_map(|s| s[1..].to_vec()).collect::<Vec<_>>();
     assert_eq!(other(&plain), other(&taught_less), "the other classes learn the same");
 }
+
+#[test]
+fn test_crops_that_are_no_whole_images_or_of_another_length_are_refused() {
+    let (train, labels) = images(16, TRAIN_CROPS, 1);
+    let refused = |test: Features, what: &str| {
+        let error = voc07(&train, &labels, &test, &config(&[0.3]), &|_, _| {}).unwrap_err();
+        assert!(matches!(error, EvalError::Size { what: named, .. } if named == what), "{error}");
+    };
+    let (mut test, _) = images(2, TEST_CROPS, 2);
+    refused(Features { dim: 2, labels: vec![0; 20], ..test.clone() }, "a test feature");
+    test.values.truncate(7 * test.dim);
+    test.labels.truncate(7);
+    refused(test, "the features of the test crops");
+}

@@ -70,14 +70,14 @@ impl WholeFolder {
     /// stay.
     ///
     /// # Errors
-    /// A file cannot be synced, or a folder is there in a file's place; then nothing is moved. Or the folder cannot be written; then
-    /// the file `last` is not there, so that it does not look finished.
+    /// A file cannot be synced, a folder is there in a file's place, or the earlier file `last` cannot be removed; then nothing is moved.
+    /// Or the folder cannot be written, or the disk fails; then the file `last` is not there, so that it does not look finished, unless
+    /// the disk failed after all was done.
     pub fn commit(self, last: &str) -> io::Result<()> {
         sync_files(&self.unfinished)?;
         if !self.path.is_dir() {
             fs::rename(&self.unfinished, &self.path)?;
-            let _ = sync_folder(folder_of(&self.path));
-            return Ok(());
+            return sync_folder(folder_of(&self.path));
         }
         let entries = fs::read_dir(&self.unfinished)?.map(|entry| entry.map(|entry| entry.file_name()));
         let mut names = entries.collect::<io::Result<Vec<_>>>()?;
@@ -87,13 +87,12 @@ impl WholeFolder {
         }
         match fs::remove_file(self.path.join(last)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => drop(sync_folder(&self.path)),
+            _ => sync_folder(&self.path)?,
         }
         for name in names {
             fs::rename(self.unfinished.join(&name), self.path.join(&name))?;
         }
-        let _ = sync_folder(&self.path);
-        Ok(())
+        sync_folder(&self.path)
     }
 }
 
@@ -107,9 +106,7 @@ fn sync_files(folder: &Path) -> io::Result<()> {
             _ => {}
         }
     }
-    // Not every file system can sync a folder.
-    let _ = sync_folder(folder);
-    Ok(())
+    sync_folder(folder)
 }
 
 impl Drop for WholeFolder {

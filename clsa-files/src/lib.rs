@@ -41,7 +41,7 @@ impl WholeFile {
     /// Syncs the file and gives it its name, in the place of an earlier one.
     ///
     /// # Errors
-    /// The disk is full, or the name cannot be taken.
+    /// The disk is full or fails, or the name cannot be taken.
     pub fn commit(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(&self.path).map_err(|error| error.error)?;
@@ -68,7 +68,7 @@ impl Seek for WholeFile {
 /// Writes a file of these bytes, in the place of an earlier one.
 ///
 /// # Errors
-/// The folder does not exist or cannot be written, or the disk is full.
+/// The folder does not exist or cannot be written, or the disk is full or fails.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = WholeFile::create(path)?;
     file.write_all(bytes)?;
@@ -78,7 +78,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Gives a file that has become whole under another name in the same folder its own, in the place of an earlier one.
 ///
 /// # Errors
-/// There is no such file, or the name cannot be taken.
+/// There is no such file, the name cannot be taken, or the disk fails.
 pub fn rename_whole(unfinished: &Path, path: &Path) -> io::Result<()> {
     sync_file(unfinished)?;
     fs::rename(unfinished, path)?;
@@ -106,11 +106,16 @@ pub fn is_at(_: &File, _: &Path) -> bool {
     true
 }
 
-/// Syncs a folder, where the system can do that: renames in it last only then.
+/// Syncs a folder, where the system and the file system can do that: renames in it last only then.
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    match open_folder(folder) {
-        Some(folder) => folder.sync_all(),
-        None => Ok(()),
+    open_folder(folder).map_or(Ok(()), |folder| where_it_can_be(folder.sync_all()))
+}
+
+/// What is no failure of a disk, but of a file system that cannot sync folders (some of networks and of FUSE), is none.
+fn where_it_can_be(synced: io::Result<()>) -> io::Result<()> {
+    match synced {
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
     }
 }
 
@@ -240,6 +245,20 @@ mod tests {
         rename_whole(&part, &path).unwrap();
         assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"second".to_vec(), vec!["a".to_owned()]));
         assert_eq!(rename_whole(&part, &path).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_passed_over_and_a_disk_that_fails_is_not() {
+        let [failed, invalid, missing, unsupported] = [5, 22, 38, 95];
+        for code in [invalid, missing, unsupported] {
+            assert!(where_it_can_be(Err(io::Error::from_raw_os_error(code))).is_ok());
+        }
+        assert_eq!(
+            where_it_can_be(Err(io::Error::from_raw_os_error(failed))).unwrap_err().raw_os_error(),
+            Some(failed)
+        );
+        assert!(where_it_can_be(Ok(())).is_ok());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Tensors: `query.NAME` and `key.NAME` (torchvision's names), `optimizer.NAME` (velocities), `bank.rows`, and where several ranks
 //! wrote it within an epoch `ranks.statistics`. Metadata:
 //! `format`, `config` (TOML), `position` (JSON) and `digest`, the SHA-256 of all of these, so that a file that was
-//! truncated or altered is refused.
+//! truncated or altered is refused. Files of one state have one digest, and not always the same bytes: the order of the metadata is of no
+//! meaning and changes.
 
 use crate::config::Config;
 use candle_core::{DType, Device, Tensor, Var};
@@ -351,7 +352,8 @@ impl<'a> TrainingState<'a> {
 
 /// A sum is finite only if every part of it is.
 fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
-    Ok(tensor.abs()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite())
+    // In f64, where no sum of other types' numbers is too large.
+    Ok(tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?.is_finite())
 }
 
 /// SHA-256 over names, types, shapes and bytes of all tensors, and over the metadata but the digest itself.

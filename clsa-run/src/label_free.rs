@@ -10,7 +10,7 @@ pub struct LabelFree {
     /// Images.
     pub images: usize,
     /// RankMe (Garrido et al. 2023): the exponential of the entropy of the singular values, from 1 (all embeddings are parallel) to
-    /// `d`.
+    /// `d`, or to the number of images where that is less.
     pub effective_rank: f64,
     /// Mean squared distance of the two views of an image, from 0 to 4 (Wang and Isola 2020).
     pub alignment: f64,
@@ -27,12 +27,15 @@ pub struct LabelFree {
 impl LabelFree {
     /// Fewer images than these say nothing of retrieval.
     const FEW: usize = 100;
+    /// Fewer images than these say nothing of rank and spread either.
+    const VERY_FEW: usize = 8;
 
     /// Whether embeddings are so alike that nothing can be told from them.
     pub fn is_collapsed(&self) -> bool {
         let by_chance = 100.0 / self.images.max(1) as f64;
         let finds_nothing = self.images >= Self::FEW && self.own_view_retrieval <= 2.0 * by_chance;
-        self.effective_rank < 1.5 || self.spread < 0.02 || finds_nothing
+        let alike = self.images >= Self::VERY_FEW && (self.effective_rank < 1.5 || self.spread < 0.02);
+        alike || finds_nothing
     }
 }
 
@@ -152,6 +155,7 @@ mod tests {
             !LabelFree { own_view_retrieval: 12.5, images: 16, ..sound }.is_collapsed(),
             "too few images to say so"
         );
+        assert!(!LabelFree { effective_rank: 1.0, spread: 0.0, images: 1, ..sound }.is_collapsed(), "one has rank 1");
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub fn cosine(lr: f64, epoch: u64, epochs: u64) -> f64 {
 
 /// From `first` to `last` along half a cosine, `done` from 0 to `all`.
 fn between(first: f64, last: f64, done: f64, all: f64) -> f64 {
+    if all <= 0.0 {
+        // In a training of no epochs, nothing is to come.
+        return last;
+    }
     (first - last) * 0.5 * (1.0 + (PI * done / all).cos()) + last
 }
 
@@ -55,7 +59,7 @@ impl OptimConfig {
             return self.lr * done / warmup as f64;
         }
         let done = (epoch - warmup) as f64 + if by_step { part } else { 0.0 };
-        between(self.lr, self.final_lr, done, (epochs - warmup).max(1) as f64)
+        between(self.lr, self.final_lr, done, epochs.saturating_sub(warmup).max(1) as f64)
     }
 }
 
@@ -82,6 +86,15 @@ impl MethodConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_training_of_no_epochs_is_at_its_end() {
+        assert_eq!(cosine(0.03, 0, 0), 0.0);
+        let optim = OptimConfig { warmup_epochs: 10, schedule: Schedule::Epoch, ..OptimConfig::default() };
+        assert!(optim.lr_at(Progress { epoch: 12, part: 0.0, epochs: 5 }).is_finite());
+        let method = MethodConfig { final_momentum: Some(1.0), ..MethodConfig::default() };
+        assert_eq!(method.momentum_at(Progress { epoch: 0, part: 0.0, epochs: 0 }), 1.0);
+    }
 
     #[test]
     fn cosine_starts_at_the_rate_and_ends_at_zero() {

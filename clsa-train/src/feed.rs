@@ -20,10 +20,11 @@ pub(crate) enum Feed {
 
 /// A batch whose views are on their way.
 pub(crate) struct Fed {
-    /// What the loader made; its memory is not to be written again before the views were used.
-    pub batch: Batch<ViewBatch>,
+    /// Dropped before the memory that they copy from, since they wait for the copy then.
     #[cfg(feature = "cuda")]
     uploads: Vec<clsa_cuda::Upload>,
+    /// What the loader made; its memory is not to be written again before the views were used.
+    pub batch: Batch<ViewBatch>,
 }
 
 impl Feed {

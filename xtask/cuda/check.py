@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKS = {}
 
 # Checks that are left out unless they are asked for.
-LONG = ["sanitizer", "step_resnet50_compiled", "step_resnet18_compiled"]
+LONG = ["step_resnet50_compiled", "step_resnet18_compiled", "sanitizer"]
 
 # Whole trainings on CIFAR-10, by `--long`.
 RECIPES = ["moco-cifar10", "clsa-cifar10", "naive-cifar10"]
@@ -48,6 +48,8 @@ class Bench:
         self.device = args.device
         self.cores = len(os.sched_getaffinity(0))
         self.until = 0.0
+        # What the steps' kernels take, by the step; one file has all of them.
+        self.kernels = {}
         os.makedirs(args.out, exist_ok=True)
         for packed in glob.glob(HERE + "/*.xz"):
             path = os.path.join(self.work, os.path.basename(packed)[:-3])
@@ -58,8 +60,9 @@ class Bench:
     def path(self, name):
         return os.path.join(self.work, name)
 
-    def run(self, *command, cwd=HERE, env=None, ok=(0,)):
-        """The output of a command; fails with its last lines where its exit code is another."""
+    def run(self, *command, cwd=HERE, env=None, ok=(0,), log=None):
+        """The output of a command; fails with its last lines where its exit code is another. `log` names a file of the results that gets
+        all of it, however the command ends."""
         left = max(1.0, self.until - time.monotonic())
         try:
             done = subprocess.run(
@@ -73,13 +76,22 @@ class Bench:
                 timeout=left,
             )
         except subprocess.TimeoutExpired as late:
-            tail = (late.stdout or b"")[-600:]
-            raise Failed(f"not done in {left:.0f} s: {tail.decode(errors='replace') if isinstance(tail, bytes) else tail}")
+            output = late.stdout or b""
+            output = output.decode(errors="replace") if isinstance(output, bytes) else output
+            self.keep(log, output)
+            raise Failed(f"not done in {left:.0f} s: {output[-600:]}")
         except OSError as error:
             raise Failed(str(error))
+        self.keep(log, done.stdout)
         if done.returncode not in ok:
             raise Failed(f"exit code {done.returncode}: {done.stdout[-1500:]}")
         return done.stdout
+
+    def keep(self, log, output):
+        """Appends an output to a file of the results."""
+        if log:
+            with open(os.path.join(self.out, log), "a") as file:
+                file.write(output)
 
     def clsa(self, *arguments):
         return self.run(self.path("clsa"), *arguments)
@@ -164,9 +176,7 @@ def pcie(bench):
 
 def rust_tests(bench, binary, *filters):
     """Runs a test binary on one thread; what its tests print goes to the log."""
-    output = bench.run(bench.path(binary), "--nocapture", "--test-threads=1", *filters, cwd=HERE, ok=(0, 101))
-    with open(os.path.join(bench.out, binary + ".log"), "w") as log:
-        log.write(output)
+    output = bench.run(bench.path(binary), "--nocapture", "--test-threads=1", *filters, ok=(0, 101), log="tests.log")
     counts = re.search(r"(\d+) passed; (\d+) failed", output)
     failed = re.findall(r"^test (\S+) \.\.\. .*?FAILED", output, re.M) or re.findall(r"^    (\S+)$", output, re.M)
     if not counts:
@@ -189,7 +199,7 @@ def convolution_tests(bench):
 
 @check(240)
 def training_tests(bench):
-    return rust_tests(bench, "training_tests")
+    return rust_tests(bench, "training_tests", "--skip", "nccl::")
 
 
 @check(300)
@@ -198,7 +208,8 @@ def sanitizer(bench):
     if shutil.which("compute-sanitizer") is None:
         raise Failed("compute-sanitizer is not on the PATH")
     for tool in ("memcheck", "racecheck"):
-        bench.run("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", bench.path("kernel_tests"), "--test-threads=1")
+        bench.run("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", bench.path("kernel_tests"), "--test-threads=1",
+                  log="sanitizer.log")
     return dict(tools=["memcheck", "racecheck"])
 
 
@@ -219,7 +230,9 @@ def pretrained(bench, name, *arguments, device):
 def beside_the_cpu(bench, name, *arguments):
     gpu = pretrained(bench, name, *arguments, device=bench.device)
     cpu = pretrained(bench, name, *arguments, device="cpu")
-    if abs(gpu["knn"] - cpu["knn"]) > 3.0:
+    # Two trainings that round differently are two trainings: with 500 or 1,000 test images they differ by 2 to 3 points often. What this
+    # finds is one that does not learn.
+    if abs(gpu["knn"] - cpu["knn"]) > 8.0:
         raise Failed(f"k-NN {gpu['knn']:.1f} on the GPU, {cpu['knn']:.1f} on the CPU")
     return dict(gpu=gpu, cpu=cpu)
 
@@ -259,8 +272,9 @@ def step(bench, arch, *more, steps=10, batch=256):
     found = bench.json_of(*ours)
     kernels = found.pop("kernels", None)
     if kernels:
-        with open(os.path.join(bench.out, f"kernels-{arch}{'-tuned' if '--tune' in more else ''}.json"), "w") as file:
-            json.dump(kernels, file, indent=1)
+        bench.kernels[arch + ("-tuned" if "--tune" in more else "")] = kernels
+        with open(os.path.join(bench.out, "kernels.json"), "w") as file:
+            json.dump(bench.kernels, file, indent=1)
         found["kernels_ms"] = by_kind(kernels)
     return found
 
@@ -296,7 +310,7 @@ def step_resnet50(bench):
 
 @check(100)
 def step_resnet50_f32(bench):
-    return dict(ours=step(bench, "resnet50", "--precision", "f32", steps=3))
+    return dict(ours=step(bench, "resnet50", "--precision", "f32", steps=3, batch=64))
 
 
 @check(100)
@@ -346,6 +360,12 @@ def end_to_end(bench):
     return dict(ours=ours, peer=peer, loader=alone, ratio=round(peer["images_per_s"] / ours["images_per_s"], 3))
 
 
+@check(60)
+def nccl_tests(bench):
+    """After all else: what waits for other ranks can wait for ever."""
+    return rust_tests(bench, "training_tests", "nccl::")
+
+
 @check(240)
 def step_resnet50_compiled(bench):
     return dict(peer=torch_step(bench, "resnet50", "--compile"))
@@ -354,6 +374,14 @@ def step_resnet50_compiled(bench):
 @check(180)
 def step_resnet18_compiled(bench):
     return dict(peer=torch_step(bench, "resnet18", "--compile", steps=30))
+
+
+def in_parts(file, folder):
+    """Copies a file in parts of at most 15 MiB, `NAME.0` and so on, which `cat` joins."""
+    with open(file, "rb") as source:
+        for number, part in enumerate(iter(lambda: source.read(15 << 20), b"")):
+            with open(os.path.join(folder, f"{os.path.basename(file)}.{number}"), "wb") as target:
+                target.write(part)
 
 
 def reproduce(recipe):
@@ -379,7 +407,9 @@ def reproduce(recipe):
             checkpoints = sorted(glob.glob(f"{out}/checkpoints/*.safetensors"))
             if checkpoints:
                 bench.until = max(bench.until, time.monotonic() + 30)
-                bench.clsa("convert", checkpoints[-1], os.path.join(kept, "query.safetensors"))
+                weights = bench.path("query.safetensors")
+                bench.clsa("convert", checkpoints[-1], weights)
+                in_parts(weights, kept)
         records = [json.loads(line) for line in open(out + "/metrics.jsonl")]
         rates = [r["images_per_s"] for r in records if r["kind"] == "step"]
         return dict(
@@ -416,9 +446,10 @@ def main():
     parser.add_argument("--all", action="store_true", help=f"also those that take minutes: {', '.join(LONG)}")
     parser.add_argument("--long", default="", help=f"trainings on CIFAR-10 instead: {', '.join([*RECIPES, 'ddm'])}")
     parser.add_argument("--quick", action="store_true", help="fewer images from end to end")
+    parser.add_argument("--seconds", type=float, default=570.0, help="end after so many: what has no time is said to have none")
     parser.add_argument("--dry-run", action="store_true", help="list the checks and their time limits")
     args = parser.parse_args()
-    usual = [name for name in CHECKS if (args.all or name not in LONG) and name not in [*RECIPES, "ddm"]]
+    usual = [name for name in CHECKS if name not in [*LONG, *RECIPES, "ddm"]] + (LONG if args.all else [])
     chosen = [name for name in (args.long or args.only).split(",") if name] or usual
     skipped = args.skip.split(",")
     unknown = [name for name in chosen + [s for s in skipped if s] if name not in CHECKS]
@@ -429,14 +460,17 @@ def main():
         for name in chosen:
             print(f"{name}: at most {CHECKS[name][0]} s")
         return 0
+    end = time.monotonic() + args.seconds
     bench = Bench(args)
     results = []
     with open(os.path.join(args.out, "check.jsonl"), "w") as log:
         for name in chosen:
             seconds, function = CHECKS[name]
             start = time.monotonic()
-            bench.until = start + seconds
+            bench.until = min(start + seconds, end)
             try:
+                if start > end - 5.0:
+                    raise Failed(f"no time is left of {args.seconds:.0f} s")
                 line = dict(check=name, ok=True, detail=function(bench))
             except Exception as error:  # a check that fails does not stop the others
                 line = dict(check=name, ok=False, error=f"{type(error).__name__}: {error}"[-2000:])

@@ -14,10 +14,10 @@ use sys::{cudnnBackendAttributeName_t as Name, cudnnBackendDescriptorType_t as K
 
 use super::descriptor::{Descriptor, check, failure};
 use super::graph::{IDS, Product};
-use super::plan::{Plan, Planner};
+use super::plan::{Plan, Planner, no_engine};
 use crate::device::allocate;
 use crate::driver_error::driver;
-use crate::error::{GpuError, Result};
+use crate::error::Result;
 use crate::gpu::Convolve;
 
 /// How many plans are timed.
@@ -94,7 +94,7 @@ impl Convolutions {
     pub(crate) unsafe fn run(&mut self, convolve: &Convolve) -> Result<()> {
         self.bind()?;
         let product = Product::from(convolve);
-        let plan = self.plans.get(&product).ok_or_else(|| GpuError::NoEngine { convolution: product.to_string() })?;
+        let plan = self.plans.get(&product).ok_or_else(|| no_engine(&product, None))?;
         // SAFETY: the caller's promise.
         unsafe { execute(plan, addresses(convolve), &self.handle, &mut self.workspace) }
     }
@@ -169,7 +169,7 @@ unsafe fn fastest(
         }
     }
     let index = best.map_or(0, |(_, index)| index);
-    plans.into_iter().nth(index).ok_or_else(|| GpuError::NoEngine { convolution: product.to_string() })
+    plans.into_iter().nth(index).ok_or_else(|| no_engine(product, None))
 }
 
 /// Memory for plans to work in. They run one after the other, so that one piece serves all.

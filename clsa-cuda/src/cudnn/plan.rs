@@ -56,7 +56,7 @@ impl Planner {
     /// # Errors
     /// As for [`Self::plans`].
     pub fn plan(&self, product: &Product) -> Result<Plan> {
-        self.plans(product, 1)?.pop().ok_or_else(|| no_engine(product))
+        self.plans(product, 1)?.pop().ok_or_else(|| no_engine(product, None))
     }
 
     /// Up to `most` plans in the order of cuDNN's expectations, but for bf16 those on tensor cores first. Each gives the same bits every time, computes f32 in f32, adds
@@ -70,10 +70,14 @@ impl Planner {
             Target::Description(_) => None,
         };
         let graph = Arc::new(Graph::new(product, handle)?);
-        let (mut plans, mut second) = (Vec::new(), Vec::new());
+        let (mut plans, mut second, mut refused) = (Vec::new(), Vec::new(), None);
         for mode in MODES {
             // Not every mode knows every operation; what one does not know, the next may.
-            for config in self.configurations(&graph, mode).unwrap_or_default() {
+            let configurations = self.configurations(&graph, mode).unwrap_or_else(|error| {
+                refused = Some(error);
+                Vec::new()
+            });
+            for config in configurations {
                 let engine = Engine::of(&config)?;
                 if !engine.serves(product.element) {
                     continue;
@@ -83,16 +87,16 @@ impl Planner {
                     second.push((engine, config));
                     continue;
                 }
-                plans.extend(self.finished(&graph, engine, config));
+                plans.extend(self.finished(&graph, engine, config, &mut refused));
                 if plans.len() >= most {
                     return Ok(plans);
                 }
             }
         }
-        let second = second.into_iter().filter_map(|(engine, config)| self.finished(&graph, engine, config));
+        let finish = |(engine, config)| self.finished(&graph, engine, config, &mut refused);
         let missing = most - plans.len();
-        plans.extend(second.take(missing));
-        if plans.is_empty() { Err(no_engine(product)) } else { Ok(plans) }
+        plans.extend(second.into_iter().filter_map(finish).take(missing));
+        if plans.is_empty() { Err(no_engine(product, refused)) } else { Ok(plans) }
     }
 
     /// What the heuristics name for a graph, best first.
@@ -110,10 +114,19 @@ impl Planner {
     }
 
     /// A plan of a configuration, unless it needs too much memory or the engine refuses after all, for example for lack of
-    /// shared memory.
-    fn finished(&self, graph: &Arc<Graph>, engine: Engine, config: Descriptor) -> Option<Plan> {
-        let plan = self.compiled(&config).ok()?;
-        let bytes: i64 = plan.get_one(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE).ok()?;
+    /// shared memory; `refused` is then why.
+    fn finished(
+        &self,
+        graph: &Arc<Graph>,
+        engine: Engine,
+        config: Descriptor,
+        refused: &mut Option<GpuError>,
+    ) -> Option<Plan> {
+        let compiled = self.compiled(&config).and_then(|plan| {
+            let bytes: i64 = plan.get_one(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)?;
+            Ok((plan, bytes))
+        });
+        let (plan, bytes) = compiled.map_err(|error| *refused = Some(error)).ok()?;
         let workspace = usize::try_from(bytes).ok().filter(|&bytes| bytes <= MAX_WORKSPACE)?;
         Some(Plan { plan, engine, workspace, _config: config, _graph: Arc::clone(graph) })
     }
@@ -128,8 +141,8 @@ impl Planner {
     }
 }
 
-fn no_engine(product: &Product) -> GpuError {
-    GpuError::NoEngine { convolution: product.to_string() }
+pub(super) fn no_engine(product: &Product, refused: Option<GpuError>) -> GpuError {
+    GpuError::NoEngine { convolution: product.to_string(), reason: refused.map(|error| error.to_string()) }
 }
 
 /// One of cuDNN's ways to compute an operation.

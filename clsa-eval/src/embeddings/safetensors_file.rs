@@ -3,10 +3,12 @@
 
 use super::table::{Embeddings, Output};
 use crate::EvalError;
+use clsa_files::WholeFile;
 use serde_json::json;
 use std::io::Write;
 
-pub(super) fn write(embeddings: &Embeddings, output: &Output) -> Result<(), EvalError> {
+/// Writes the array, which has no name yet.
+pub(super) fn write(embeddings: &Embeddings, output: &Output) -> Result<WholeFile, EvalError> {
     let (rows, dim) = (embeddings.rows.len(), embeddings.rows.dim());
     let offsets = [0, 4 * rows * dim];
     let header = json!({ "features": { "dtype": "F32", "shape": [rows, dim], "data_offsets": offsets } });
@@ -16,5 +18,5 @@ pub(super) fn write(embeddings: &Embeddings, output: &Output) -> Result<(), Eval
     let start = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
     file.write_all(&start).map_err(output.failed())?;
     embeddings.write_values(&mut file, output)?;
-    file.commit().map_err(output.failed())
+    Ok(file)
 }

@@ -17,26 +17,40 @@ pub(super) fn labels(path: &Path) -> PathBuf {
     path.with_extension("labels.txt")
 }
 
-pub(super) fn write(embeddings: &Embeddings, output: &Output) -> Result<(), EvalError> {
-    lines(names(output.path), embeddings, |index| embeddings.images.name(index))?;
-    let labels = labels(output.path);
-    if embeddings.has_labels() {
-        return lines(labels, embeddings, |index| embeddings.label(index).unwrap_or_default());
+/// Writes the texts beside an array that is whole but for its name, and gives all of them theirs, the array last.
+pub(super) fn write(embeddings: &Embeddings, output: &Output, array: WholeFile) -> Result<(), EvalError> {
+    let (names, labels) = (names(output.path), labels(output.path));
+    let named = lines(&names, embeddings, |index| embeddings.images.name(index))?;
+    let labeled = match embeddings.has_labels() {
+        true => Some(lines(&labels, embeddings, |index| embeddings.label(index).unwrap_or_default())?),
+        false => None,
+    };
+    // From here to the end there is no array, so that none is beside the texts of other images.
+    remove(output.path)?;
+    named.commit().map_err(|source| EvalError::Io { path: names, source })?;
+    match labeled {
+        Some(labeled) => labeled.commit().map_err(|source| EvalError::Io { path: labels, source })?,
+        None => remove(&labels)?,
     }
-    // Those of other images would be taken for these images'.
-    match fs::remove_file(&labels) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(EvalError::Io { path: labels, source }),
+    array.commit().map_err(output.failed())
+}
+
+/// Removes a file, where there is one.
+fn remove(path: &Path) -> Result<(), EvalError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(EvalError::Io { path: path.to_owned(), source }),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-fn lines(path: PathBuf, embeddings: &Embeddings, text: impl Fn(usize) -> String) -> Result<(), EvalError> {
-    let failed = |source| EvalError::Io { path: path.clone(), source };
-    let mut file = BufWriter::new(WholeFile::create(&path).map_err(failed)?);
+/// A file with a line for each image, which has no name yet.
+fn lines(path: &Path, embeddings: &Embeddings, text: impl Fn(usize) -> String) -> Result<WholeFile, EvalError> {
+    let failed = |source| EvalError::Io { path: path.to_owned(), source };
+    let mut file = BufWriter::new(WholeFile::create(path).map_err(failed)?);
     for index in 0..embeddings.images.len() {
         // A name may hold a line break, which would shift all rows behind it.
         let line = text(index).replace('\n', "\\n").replace('\r', "\\r");
         writeln!(file, "{line}").map_err(failed)?;
     }
-    file.into_inner().map_err(|error| failed(error.into_error()))?.commit().map_err(failed)
+    file.into_inner().map_err(|error| failed(error.into_error()))
 }

@@ -1,6 +1,6 @@
 //! Features of center crops, kept on disk.
 
-use super::extract::extract_into;
+use super::extract::{batch_of_side, extract_into};
 use super::file::FeatureFile;
 use super::rows::FeatureShape;
 use crate::{EvalError, Observer};
@@ -9,9 +9,6 @@ use clsa_data::Dataset;
 use clsa_model::Encoder;
 use serde_json::json;
 use std::path::Path;
-
-/// Images of one pass through the encoder.
-const BATCH: usize = 128;
 
 /// Images, each cut to its center, and the encoder that features of them are by.
 #[derive(Clone, Copy)]
@@ -38,7 +35,7 @@ impl CenterCrops<'_> {
         let indices: Vec<usize> = (0..self.images.len()).collect();
         let shown = ((work, "images"), observer);
         FeatureFile::open_or_make(folder, &self.key(), self.shape(), shown, |done, sink| {
-            extract_into(self.encoder, self.images, &indices[done..], self.transform, BATCH, sink)
+            extract_into(self.encoder, self.images, &indices[done..], self.transform, self.batch(), sink)
         })
     }
 
@@ -57,6 +54,10 @@ impl CenterCrops<'_> {
     }
 
     fn shape(&self) -> FeatureShape {
-        FeatureShape { rows: self.images.len(), dim: self.encoder.feature_dim(), block: BATCH }
+        FeatureShape { rows: self.images.len(), dim: self.encoder.feature_dim(), block: self.batch() }
+    }
+
+    fn batch(&self) -> usize {
+        batch_of_side(self.transform.crop)
     }
 }

@@ -1,7 +1,7 @@
 //! Features of corrupted images.
 
 use super::extract::{Crops, Extractor};
-use super::pixels::pixels;
+use super::pixels::{pixels, values_of};
 use crate::EvalError;
 use clsa_augment::rand::RngExt;
 use clsa_augment::{AugmentError, Augmenter, CenterCrop, Corruption, Crop, Layout, Normalize, Op, ViewId};
@@ -9,7 +9,7 @@ use clsa_data::Dataset;
 use clsa_model::Encoder;
 use image::RgbImage;
 
-/// Images whose pixels are made at a time.
+/// Images whose pixels are made at a time, at most.
 const BLOCK: usize = 256;
 
 /// Some of the images of a data set under a corruption at every severity. As in CIFAR-10-C and ImageNet-C, what is corrupted is
@@ -82,8 +82,9 @@ impl CorruptedImages<'_> {
             let picture = augmenter.apply(image, &[Op::CropResize { crop, width: side, height: side }])?;
             self.write(augmenter, sample, &picture, (&Normalize::IMAGENET, Layout::ChannelsFirst), out)
         };
-        let values = Corruption::SEVERITIES.len() * 3 * side as usize * side as usize;
-        self.indices.chunks(BLOCK).try_for_each(|block| sink(&pixels(self.dataset, block, values, &write)?))
+        let (values, at_once) = values_of(side, BLOCK)?;
+        let values = Corruption::SEVERITIES.len() * values;
+        self.indices.chunks(at_once).try_for_each(|block| sink(&pixels(self.dataset, block, values, &write)?))
     }
 
     /// Writes a picture at each severity, one after the other.

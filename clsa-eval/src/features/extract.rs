@@ -1,7 +1,7 @@
 //! Images to features by the backbone of an encoder.
 
 use super::labels::labels;
-use super::pixels::{Write, pixels};
+use super::pixels::{Write, pixels, values_of};
 use super::rows::Features;
 use crate::EvalError;
 use candle_core::{DType, Tensor};
@@ -88,6 +88,13 @@ pub(super) struct Crops<'a> {
     pub write: Write<'a>,
 }
 
+/// Images of one pass of the encoder in protocols: 128 of up to 300 x 300 pixels, and of larger ones as many as have as many pixels.
+pub(crate) fn batch_of_side(side: u32) -> usize {
+    const MOST: u64 = 128;
+    let pixels = u64::from(side).pow(2).max(1);
+    (MOST * 300 * 300 / pixels).clamp(1, MOST) as usize
+}
+
 /// Samples of which so many crops are in one pass of the encoder, where it is to be of `batch_size` images or a few more.
 pub(crate) fn images_of_pass(batch_size: usize, crops: usize) -> usize {
     batch_size.div_ceil(crops)
@@ -142,8 +149,9 @@ impl Extractor<'_> {
         sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         EvalError::at_least_one("batch_size", batch_size as u64)?;
+        EvalError::at_least_one("crops", crops.count as u64)?;
+        let (values, _) = values_of(crops.side, 1)?;
         let side = crops.side as usize;
-        let values = 3 * side * side;
         std::thread::scope(|scope| {
             // The next batch is decoded while the encoder works on this one.
             let (sender, batches) = sync_channel(1);
@@ -156,7 +164,7 @@ impl Extractor<'_> {
             });
             for batch in batches {
                 let pixels = batch?;
-                let count = pixels.len() / values.max(1);
+                let count = pixels.len() / values;
                 let images = Tensor::from_vec(pixels, (count, side, side, 3), self.encoder.device())?;
                 let features = self.features(&images.permute((0, 3, 1, 2))?)?.to_dtype(DType::F32)?;
                 sink(&features.flatten_all()?.to_vec1::<f32>()?)?;
@@ -170,5 +178,16 @@ impl Extractor<'_> {
             Some(stage) => self.encoder.features_at(images, stage)?,
             None => self.encoder.features(images)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_has_fewer_images_where_they_are_large() {
+        let batches = [0, 32, 224, 300, 448, 1024, 16384, u32::MAX].map(batch_of_side);
+        assert_eq!(batches, [128, 128, 128, 128, 57, 10, 1, 1]);
     }
 }

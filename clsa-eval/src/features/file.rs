@@ -79,7 +79,11 @@ impl FeatureFile {
             Ok(None) => {}
             Err(error) => {
                 observer.warning(&format!("{error}; they are made anew"));
-                std::fs::remove_file(&path).map_err(failed)?;
+                match std::fs::remove_file(&path) {
+                    // Another process has found the same.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed.map_err(failed)?,
+                }
             }
         }
         std::fs::create_dir_all(folder).map_err(failed)?;
@@ -244,6 +248,15 @@ mod tests {
             assert_eq!(file.unwrap().rows(0..7).unwrap().as_ref(), (0..7).flat_map(row).collect::<Vec<_>>());
             assert_eq!(files(folder.path()), files(whole.path()));
         }
+    }
+
+    #[test]
+    fn one_that_comes_when_the_features_are_made_leaves_no_part() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path(), 7).1.unwrap();
+        let path = path(folder.path(), "rows");
+        assert!(Part::open(&path, "rows", SHAPE, &|| {}).unwrap().is_none());
+        assert_eq!(files(folder.path()).len(), 1);
     }
 
     #[test]

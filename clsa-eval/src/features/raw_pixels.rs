@@ -1,14 +1,14 @@
 //! The baseline without an encoder: bare pixels as features.
 
 use super::labels::labels;
-use super::pixels::pixels;
+use super::pixels::{pixels, values_of};
 use super::rows::Features;
 use crate::EvalError;
 use clsa_augment::{Augmenter, Crop, Layout, Normalize, Op};
 use clsa_data::Dataset;
 use image::RgbImage;
 
-/// Samples that are decoded at a time.
+/// Samples that are decoded at a time, at most.
 const BLOCK: usize = 4096;
 
 /// The pixels of the samples `indices`, each image resized (Pillow bilinear, antialiased) to `side` x `side` and
@@ -18,12 +18,13 @@ const BLOCK: usize = 4096;
 /// A sample has no class or cannot be read, or `side` is out of range.
 pub fn raw_pixels(dataset: &dyn Dataset, indices: &[usize], side: u32) -> Result<Features, EvalError> {
     let labels = labels(dataset, indices)?;
+    let (dim, _) = values_of(side, BLOCK)?;
     let mut values = Vec::new();
     raw_pixels_into(dataset, indices, side, &mut |rows| {
         values.extend_from_slice(rows);
         Ok(())
     })?;
-    Ok(Features { values, dim: 3 * side as usize * side as usize, labels })
+    Ok(Features { values, dim, labels })
 }
 
 /// As [`raw_pixels`], of samples with or without labels: `sink` is given the pixels of some samples at a time, in order.
@@ -36,11 +37,11 @@ pub fn raw_pixels_into(
     side: u32,
     sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let dim = 3 * side as usize * side as usize;
+    let (dim, at_once) = values_of(side, BLOCK)?;
     let write = |augmenter: &mut Augmenter, _: usize, image: &RgbImage, out: &mut [f32]| {
         let crop = Crop { x: 0, y: 0, width: image.width(), height: image.height() };
         let resize = Op::CropResize { crop, width: side, height: side };
         augmenter.apply_into(image, &[resize], &Normalize::IMAGENET, Layout::ChannelsFirst, out)
     };
-    indices.chunks(BLOCK).try_for_each(|block| sink(&pixels(dataset, block, dim, &write)?))
+    indices.chunks(at_once).try_for_each(|block| sink(&pixels(dataset, block, dim, &write)?))
 }

@@ -40,15 +40,18 @@ impl Features {
         self.labels.iter().max().map_or(0, |&class| class as usize + 1)
     }
 
+    /// Checks that there is a vector for each label.
+    fn check_size(&self) -> Result<(), EvalError> {
+        let (got, expected) = (self.values.len(), self.len() * self.dim);
+        if got == expected { Ok(()) } else { Err(EvalError::Size { what: "the feature buffer", got, expected }) }
+    }
+
     /// Checks what every protocol needs: samples, whole rows, finite values.
     pub(crate) fn check(&self, split: &'static str) -> Result<(), EvalError> {
         if self.is_empty() || self.dim == 0 {
             return Err(EvalError::Empty(split));
         }
-        if self.values.len() != self.len() * self.dim {
-            let (got, expected) = (self.values.len(), self.len() * self.dim);
-            return Err(EvalError::Size { what: "the feature buffer", got, expected });
-        }
+        self.check_size()?;
         match self.values.iter().position(|value| !value.is_finite()) {
             Some(at) => Err(EvalError::NotFinite { split, row: at / self.dim }),
             None => Ok(()),
@@ -79,7 +82,7 @@ pub trait FeatureRows: Sync {
     /// Some of the vectors, one after the other; `range` is within `0..len()`.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read, or there are not as many values as the vectors have.
     fn rows(&self, range: Range<usize>) -> Result<Cow<'_, [f32]>, EvalError>;
 }
 
@@ -93,6 +96,7 @@ impl FeatureRows for Features {
     }
 
     fn rows(&self, range: Range<usize>) -> Result<Cow<'_, [f32]>, EvalError> {
+        self.check_size()?;
         Ok(Cow::Borrowed(&self.values[range.start * self.dim..range.end * self.dim]))
     }
 }

@@ -21,12 +21,12 @@ impl Predictions {
         Self { ranked }
     }
 
-    /// Samples whose first class is right, percent.
+    /// Samples whose first class is right, percent; 0 of none.
     pub fn top1(&self, labels: &[u32]) -> f64 {
         self.right_among(1, labels)
     }
 
-    /// Samples of whose first five classes one is right, percent.
+    /// Samples of whose first five classes one is right, percent; 0 of none.
     pub fn top5(&self, labels: &[u32]) -> f64 {
         self.right_among(5, labels)
     }
@@ -34,7 +34,7 @@ impl Predictions {
     fn right_among(&self, first: usize, labels: &[u32]) -> f64 {
         let rows = self.ranked.iter().zip(labels);
         let right = rows.filter(|(ranked, label)| ranked.iter().take(first).any(|class| class == *label)).count();
-        100.0 * right as f64 / labels.len() as f64
+        100.0 * right as f64 / labels.len().max(1) as f64
     }
 }
 
@@ -61,6 +61,9 @@ pub struct ClassAccuracy {
     pub top1: f64,
 }
 
+/// Classes above which [`Accuracy`] counts no pairs: they would be millions.
+const MOST_PAIRED: usize = 1000;
+
 /// Accuracy of a classifier on a test set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
@@ -70,7 +73,7 @@ pub struct Accuracy {
     pub top5: Estimate,
     /// Top-1 of each class that has test samples.
     pub per_class: Vec<ClassAccuracy>,
-    /// Counts by true class (row) and predicted class (column).
+    /// Counts by true class (row) and predicted class (column); empty where there are more than 1,000 classes.
     pub confusion: Vec<Vec<u32>>,
 }
 
@@ -96,18 +99,21 @@ impl Accuracy {
         let hits = |among: usize| -> Vec<bool> {
             ranked.iter().zip(labels).map(|(ranked, label)| ranked.iter().take(among).any(|c| c == label)).collect()
         };
-        let mut confusion = vec![vec![0; classes]; classes];
+        let paired = if classes <= MOST_PAIRED { classes } else { 0 };
+        let mut confusion = vec![vec![0; paired]; paired];
+        let (mut samples, mut right) = (vec![0; classes], vec![0; classes]);
         for (ranked, &label) in ranked.iter().zip(labels) {
-            if let Some(&first) = ranked.first() {
+            samples[label as usize] += 1;
+            let Some(&first) = ranked.first() else { continue };
+            right[label as usize] += u32::from(first == label);
+            if paired > 0 {
                 confusion[label as usize][first as usize] += 1;
             }
         }
-        let mut samples = vec![0; classes];
-        labels.iter().for_each(|&label| samples[label as usize] += 1);
         let per_class = (0..classes).filter(|&class| samples[class] > 0).map(|class| ClassAccuracy {
             class: class as u32,
             samples: samples[class],
-            top1: 100.0 * f64::from(confusion[class][class]) / samples[class] as f64,
+            top1: 100.0 * f64::from(right[class]) / samples[class] as f64,
         });
         Self {
             top1: Estimate::share(&hits(1), seed),
@@ -126,6 +132,15 @@ mod tests {
     fn scores_are_ranked_best_first_and_ties_go_to_the_lower_class() {
         let scores = [0.1, 0.5, 0.5, -1.0, 0.2, 0.3, 0.0];
         assert_eq!(Predictions::from_scores(&scores, 7).ranked, [[1, 2, 5, 4, 0]]);
+    }
+
+    #[test]
+    fn pairs_of_very_many_classes_are_not_counted_and_each_class_is() {
+        let predictions = Predictions { ranked: vec![vec![1_000_000], vec![3], vec![7, 1_000_000]] };
+        let accuracy = Accuracy::of(&predictions, &[1_000_000, 3, 1_000_000], 1_000_001, 0);
+        let per_class: Vec<_> = accuracy.per_class.iter().map(|c| (c.class, c.samples, c.top1)).collect();
+        assert_eq!(per_class, [(3, 1, 100.0), (1_000_000, 2, 50.0)]);
+        assert!(accuracy.confusion.is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::protocol::{LabelKind, Needs, Outcome, Protocol, Variant};
 use super::settings::{Setting, SettingKind, Settings};
 use super::workbench::Workbench;
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
-use crate::features::{CorruptedImages, FeatureRows, Features, Labeled};
+use crate::features::{CorruptedImages, FeatureRows, Features, Labeled, batch_of_side};
 use crate::logistic_regression::{LogisticClassifier, LogisticRegressionConfig};
 use crate::metrics::{CorruptedAccuracy, CorruptionHits, Predictions};
 use crate::{EvalError, random_subset};
@@ -16,8 +16,6 @@ use serde_json::json;
 
 /// Test images that are corrupted unless a number is given.
 const IMAGES: usize = 2000;
-/// Corrupted images of one pass through the encoder.
-const BATCH: usize = 128;
 const SEVERITIES: usize = Corruption::SEVERITIES.len();
 
 /// What [`corruptions`] gives.
@@ -149,7 +147,12 @@ impl Corruptions {
                 Ok(())
             };
             match encoder {
-                Some(compared) => images.features_into(compared.encoder, bench.transform(), BATCH, &mut sink)?,
+                Some(compared) => images.features_into(
+                    compared.encoder,
+                    bench.transform(),
+                    batch_of_side(bench.transform().crop),
+                    &mut sink,
+                )?,
                 None => images.pixels_into(bench.raw_side(), &mut sink)?,
             }
             Ok(values)

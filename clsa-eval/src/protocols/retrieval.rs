@@ -88,13 +88,14 @@ pub fn retrieval(
 /// interval depends on `seed`. That of an image whose class no training image has is 0.
 ///
 /// # Errors
-/// A split is empty, has features that are not finite or of another length, or the training images are all of one class.
+/// `neighbors` is 0, a split is empty, has features that are not finite or of another length, or the training images are all of one class.
 pub fn same_class_share(
     train: Labeled,
     test: Labeled,
     neighbors: usize,
     seed: u64,
 ) -> Result<SameClassShare, EvalError> {
+    EvalError::at_least_one("neighbors", neighbors as u64)?;
     check_training_rows(train)?;
     check_comparable(train, test)?;
     let neighbors = neighbors.min(train.labels.len());

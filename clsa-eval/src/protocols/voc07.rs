@@ -12,8 +12,8 @@ use crate::EvalError;
 use crate::choice::{Tried, check_choice};
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
 use crate::features::{
-    FeatureFile, FeatureRows, FeatureShape, TEST_CROPS, TRAIN_CROPS, extract_crops_into, finite_rows, images_of_pass,
-    presences,
+    FeatureFile, FeatureRows, FeatureShape, TEST_CROPS, TRAIN_CROPS, batch_of_side, extract_crops_into, finite_rows,
+    images_of_pass, presences,
 };
 use crate::metrics::AveragePrecision;
 use crate::sgd_classifier::check_training;
@@ -23,8 +23,6 @@ use serde_json::json;
 use std::sync::Arc;
 use training::{Training, mean_outputs};
 
-/// Images of one pass through the encoder.
-const BATCH: usize = 128;
 /// Side of the crops where none is given, pixels.
 const CROP: u32 = 300;
 
@@ -90,6 +88,13 @@ pub fn voc07(
     if train.len() != expected {
         return Err(EvalError::Size { what: "the features of the training crops", got: train.len(), expected });
     }
+    if !test.len().is_multiple_of(TEST_CROPS) {
+        let expected = test.len().next_multiple_of(TEST_CROPS);
+        return Err(EvalError::Size { what: "the features of the test crops", got: test.len(), expected });
+    }
+    if train.dim() == 0 || train.dim() != test.dim() {
+        return Err(EvalError::Size { what: "a test feature", got: test.dim(), expected: train.dim().max(1) });
+    }
     let all: Vec<u32> = (0..images as u32).collect();
     let training = Training {
         rows: finite_rows("training", train, 0, train.len())?,
@@ -154,13 +159,14 @@ impl Voc07 {
         let transform = Self::transform(bench)?;
         let of = format!("{crops} crops of {} of data {sha256} by {}", json!(transform), compared.sha256);
         let indices: Vec<usize> = (0..images.len()).collect();
+        let batch = batch_of_side(transform.crop);
         let shape = FeatureShape {
             rows: images.len() * crops,
             dim: compared.encoder.feature_dim(),
-            block: images_of_pass(BATCH, crops) * crops,
+            block: images_of_pass(batch, crops) * crops,
         };
         bench.cached_features((&format!("{split}, {}", compared.kind), "crops"), &of, shape, |done, sink| {
-            extract_crops_into(compared.encoder, images, &indices[done / crops..], &transform, crops, BATCH, sink)
+            extract_crops_into(compared.encoder, images, &indices[done / crops..], &transform, crops, batch, sink)
         })
     }
 }

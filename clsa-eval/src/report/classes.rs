@@ -10,7 +10,7 @@ use crate::protocols::PROTOCOLS;
 use maud::{Markup, html};
 use std::cmp::Reverse;
 
-/// Classes above which a confusion matrix is not drawn; the pairs that are mistaken most are listed for any number.
+/// Classes above which a confusion matrix is not drawn; the pairs that are mistaken most are listed where they were counted.
 const DRAWN: usize = 200;
 /// Pairs of classes that are listed.
 const PAIRS: usize = 8;
@@ -79,7 +79,9 @@ fn matrix(evaluation: &Evaluation, protocol: &str, accuracy: &Accuracy) -> Marku
         })
         .collect();
     html! {
-        @if counts.len() <= DRAWN {
+        @if counts.is_empty() {
+            p { "Which of so many classes is taken for which other is not counted." }
+        } @else if counts.len() <= DRAWN {
             (figure(
                 &format!("Confusion matrix of {protocol} over {} classes; the pairs mistaken most are in the table below", counts.len()),
                 &heat_map(counts, &evaluation.classes),

@@ -40,6 +40,12 @@ impl Config {
                 train.stop_epoch,
                 "use an epoch up to train.epochs, or 0 for all of them",
             ),
+            rule(
+                i64::try_from(train.seed).is_ok(),
+                "train.seed",
+                train.seed,
+                "use a number below 2^63, as TOML has them",
+            ),
             rule(method.bank >= global, "method.bank", method.bank, &bank),
             within(0.0..=1.0, "method.momentum", method.momentum, fraction),
             method
@@ -148,6 +154,10 @@ mod tests {
             let error = Config::load("demo", &[text.to_owned()]).unwrap().validate().unwrap_err();
             assert!(error.to_string().starts_with(message), "{text}: {error}");
         }
+        let mut config = Config::load("demo", &[]).unwrap();
+        config.train.seed = 1 << 63;
+        let error = config.validate().unwrap_err();
+        assert!(error.to_string().starts_with("train.seed = 9223372036854775808: use a number below 2^63"), "{error}");
         // The probe looks at test images too.
         let probe = ["knn={every=0, test_samples=0}", "probe.lr=0.1"].map(str::to_owned);
         let error = Config::load("demo", &probe).unwrap().validate().unwrap_err();

@@ -1,11 +1,33 @@
 //! Ranks with a GPU each.
 
-use crate::steps::{clsa_of, state, views};
+use crate::steps::{clsa_of, clsa_of_width, state, views};
 use crate::{difference, f64s, gpu};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Result, Tensor};
 use clsa_model::{Backend, Compute, Precision};
-use clsa_train::{Communicator, ImageBytes, SingleProcess, Views};
+use clsa_train::{Communicator, ImageBytes, PendingMean, SingleProcess, Views};
 use std::sync::Arc;
+
+/// The first of two ranks, whose other one has the same tensors: what only several ranks do is done on one GPU.
+struct Twice<C>(C);
+
+impl<C: Communicator> Communicator for Twice<C> {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn world_size(&self) -> usize {
+        2
+    }
+
+    fn all_gather(&self, tensor: &Tensor) -> Result<Tensor> {
+        let all = self.0.all_gather(tensor)?;
+        Tensor::cat(&[&all, &all], 0)
+    }
+
+    fn begin_mean(&self, values: Tensor) -> Result<PendingMean> {
+        self.0.begin_mean(values)
+    }
+}
 
 #[test]
 fn one_rank_over_nccl_has_the_bits_of_one_process() {
@@ -44,6 +66,24 @@ fn one_rank_over_nccl_has_the_bits_of_one_process() {
         let permuted = nccl.permute(&rows, &order).unwrap();
         assert_eq!(f64s(&permuted), f64s(&rows.index_select(&places, 0).unwrap()));
         assert_eq!(f64s(&nccl.begin_mean(values.clone()).unwrap().wait().unwrap()), f64s(&values));
+    }
+}
+
+#[test]
+fn gradients_that_travel_in_buckets_over_nccl_keep_their_bits() {
+    let Some(gpu) = gpu() else { return };
+    let nccl = clsa_train::Nccl::join(&gpu, 0, 1, "127.0.0.1:0", std::time::Duration::from_secs(60)).unwrap();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let compute = Compute { backend: Backend::Auto, precision, bn_splits: 1 };
+        let run = |communicator: Arc<dyn Communicator>| {
+            // Wide enough that gradients fill a bucket alone, and that several buckets travel.
+            let mut clsa = clsa_of_width(1.0, compute, &gpu, communicator);
+            let losses: Vec<f64> = (0..4).map(|i| clsa.step(&views(&gpu, f64::from(i)), 0.05).unwrap().loss).collect();
+            (losses, state(&clsa))
+        };
+        let (alone, over_nccl) = (run(Arc::new(Twice(SingleProcess))), run(Arc::new(Twice(nccl.clone()))));
+        assert_eq!(alone.0, over_nccl.0);
+        assert!(alone.1 == over_nccl.1, "the states differ by {:e}", difference(&alone.1, &over_nccl.1));
     }
 }
 

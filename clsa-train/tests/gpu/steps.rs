@@ -14,7 +14,11 @@ fn clsa(backend: Backend, precision: Precision, gpu: &Device) -> Clsa {
 }
 
 pub fn clsa_of(compute: Compute, gpu: &Device, communicator: Arc<dyn Communicator>) -> Clsa {
-    let model = ModelConfig { arch: Arch::Resnet18, stem: Stem::Cifar, width: 0.25, dim: 32, ..ModelConfig::default() };
+    clsa_of_width(0.25, compute, gpu, communicator)
+}
+
+pub fn clsa_of_width(width: f64, compute: Compute, gpu: &Device, communicator: Arc<dyn Communicator>) -> Clsa {
+    let model = ModelConfig { arch: Arch::Resnet18, stem: Stem::Cifar, width, dim: 32, ..ModelConfig::default() };
     let method = MethodConfig { bank: 256, ..MethodConfig::default() };
     let pair = clsa_model::MomentumPair::new(&model, compute, 0.99, 1, gpu).unwrap();
     let bank = MemoryBank::random(256, 32, 2, DType::F32, gpu).unwrap();

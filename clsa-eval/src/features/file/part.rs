@@ -4,6 +4,7 @@ use super::header::header_bytes;
 use crate::EvalError;
 use crate::features::rows::FeatureShape;
 use base16ct::lower::encode_string as hex;
+use clsa_files::is_at;
 use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -40,6 +41,10 @@ impl<'a> Part<'a> {
             let _ = file.lock();
         }
         if path.exists() {
+            // What was just made here beside it would stay; what became it has its name no more.
+            if is_at(&file, &part) {
+                std::fs::remove_file(&part)?;
+            }
             return Ok(None);
         }
         let header = header_bytes(of, shape, UNKNOWN);
