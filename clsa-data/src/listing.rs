@@ -37,12 +37,14 @@ pub(crate) struct Listing {
     names: Vec<u8>,
     /// End of each path in `names`.
     ends: Vec<u32>,
+    /// Links that lead nowhere, passed over.
+    dangling: Vec<PathBuf>,
     limits: Limits,
 }
 
 impl Listing {
     pub(crate) fn new(root: &Path, limits: Limits) -> Self {
-        Self { root: root.into(), names: Vec::new(), ends: Vec::new(), limits }
+        Self { root: root.into(), names: Vec::new(), ends: Vec::new(), dangling: Vec::new(), limits }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -84,7 +86,10 @@ impl Listing {
             let entry = match entry {
                 Ok(entry) => entry,
                 // A dangling link is no file of the data set. Anything else is a folder that cannot be listed.
-                Err(error) if error.depth() > 0 && is_dangling(&error) => continue,
+                Err(error) if error.depth() > 0 && is_dangling(&error) => {
+                    self.dangling.extend(error.path().map(Path::to_owned));
+                    continue;
+                }
                 Err(error) => {
                     let path = error.path().unwrap_or(&top).to_path_buf();
                     if let Some(ancestor) = error.loop_ancestor() {
@@ -116,6 +121,27 @@ impl Listing {
             self.push(name)?;
         }
         Ok(found.len())
+    }
+
+    /// Passes over the links directly in `folder` that lead nowhere.
+    pub(crate) fn pass_over_dangling(&mut self, folder: &Path) -> Result<(), DataError> {
+        for entry in std::fs::read_dir(folder).map_err(DataError::read(folder))? {
+            let entry = entry.map_err(DataError::read(folder))?;
+            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if !is_hidden && entry.path().is_symlink() && !entry.path().exists() {
+                self.dangling.push(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// What was passed over, in a sentence; none where there is nothing.
+    pub(crate) fn note(&self) -> Option<String> {
+        let first = printable_path(self.dangling.iter().min()?);
+        Some(match self.dangling.len() {
+            1 => format!("a link that leads nowhere is passed over: {first}"),
+            count => format!("{count} links that lead nowhere are passed over, such as {first}"),
+        })
     }
 
     /// Reads and decodes a file.

@@ -57,7 +57,12 @@ impl Config {
     /// Names the override or key at fault.
     pub fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         let wrong = |reason: &str| ConfigError::Parse { origin: origin.to_owned(), reason: one_line(reason) };
-        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.message()))?;
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let line = e
+                .span()
+                .map(|span| 1 + text.as_bytes()[..span.start.min(text.len())].iter().filter(|b| **b == b'\n').count());
+            wrong(&line.map_or_else(|| e.message().to_owned(), |line| format!("line {line}: {}", e.message())))
+        })?;
         let mut config = read(&table).map_err(|reason| wrong(&reason))?;
         for text in overrides {
             let wrong = |reason: String| ConfigError::Override { text: text.clone(), reason: one_line(&reason) };
@@ -106,6 +111,17 @@ mod tests {
             "{text}"
         );
         assert_eq!(Config::parse("copy", &text, &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn what_is_no_toml_is_named_by_its_line() {
+        let wrong = |text: &str| Config::parse("x.toml", text, &[]).unwrap_err().to_string();
+        for (text, line) in
+            [("\n[optim]\nlr = 0,06\n", 3), ("[train]\nseed = 1\nseed = 2\n", 3), ("[model]\narch = \"resnet", 2)]
+        {
+            let said = wrong(text);
+            assert!(said.starts_with(&format!("x.toml: line {line}: ")), "{said}");
+        }
     }
 
     #[test]

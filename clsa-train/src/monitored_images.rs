@@ -1,6 +1,7 @@
 //! A fixed subset of images that a monitor looks at again and again.
 
 use crate::error::{Result, TrainError};
+use clsa_augment::{Augmenter, CenterCrop};
 use clsa_data::{Dataset, Label, OnError, SampleError};
 use clsa_eval::{EvalError, random_subset};
 use clsa_run::Config;
@@ -16,6 +17,8 @@ pub(crate) struct MonitoredImages {
     monitor: &'static str,
     on_error: OnError,
     max_bad_fraction: f64,
+    /// What most monitors show the encoder of them.
+    transform: CenterCrop,
 }
 
 impl MonitoredImages {
@@ -24,25 +27,27 @@ impl MonitoredImages {
         let mut indices = random_subset(dataset.len(), samples, config.train.seed);
         indices.sort_unstable();
         let (on_error, max_bad_fraction) = (config.data.on_error, config.data.max_bad_fraction);
-        Self { dataset, indices, monitor, on_error, max_bad_fraction }
+        Self { dataset, indices, monitor, on_error, max_bad_fraction, transform: config.center_crop() }
     }
 
-    /// What `look` makes of the images. Where `data.on_error` is `skip`, those that cannot be read are left out from then on, and
-    /// `warn` is called with a sentence about each.
+    /// What `look` makes of the images. Where `data.on_error` is `skip`, those that cannot be read, or are too long to be resized, are
+    /// left out from then on, and `warn` is called with a sentence about each.
     ///
     /// # Errors
-    /// Those of `look`; of an image that cannot be read only if `data.on_error` is `stop`, or if more of them than
+    /// Those of `look`; of an image that cannot be used only if `data.on_error` is `stop`, or if more of them than
     /// `data.max_bad_fraction` cannot be.
     pub fn look_at<T>(
         &mut self,
         warn: &mut dyn FnMut(&str),
         look: impl Fn(&dyn Dataset, &[usize]) -> std::result::Result<T, EvalError>,
     ) -> Result<T> {
-        match look(&*self.dataset, &self.indices) {
+        let is_of_image = |error: &EvalError| match error {
             // A store that fails says nothing of an image.
-            Err(EvalError::Sample(error))
-                if self.on_error == OnError::Skip && !matches!(error, SampleError::Remote(_)) =>
-            {
+            EvalError::Sample(error) => !matches!(error, SampleError::Remote(_)),
+            error => matches!(error, EvalError::Transform { .. }),
+        };
+        match look(&*self.dataset, &self.indices) {
+            Err(error) if self.on_error == OnError::Skip && is_of_image(&error) => {
                 self.leave_out_bad(warn)?;
                 Ok(look(&*self.dataset, &self.indices)?)
             }
@@ -50,12 +55,19 @@ impl MonitoredImages {
         }
     }
 
-    /// Decodes the images and leaves out those that cannot be.
+    /// Decodes and transforms the images, and leaves out those that cannot be.
     fn leave_out_bad(&mut self, warn: &mut dyn FnMut(&str)) -> Result<()> {
         let images = self.indices.len();
-        let reason = |&index: &usize| Some((index, self.dataset.image(index).err()?));
-        let mut bad: Vec<_> = self.indices.par_iter().filter_map(reason).collect();
-        if let Some(at) = bad.iter().position(|(_, error)| matches!(error, SampleError::Remote(_))) {
+        let reason = |augmenter: &mut Augmenter, &index: &usize| -> Option<(usize, EvalError)> {
+            let image = match self.dataset.image(index) {
+                Ok(image) => image,
+                Err(error) => return Some((index, error.into())),
+            };
+            let source = self.transform.image(augmenter, &image).err()?;
+            Some((index, EvalError::Transform { sample: self.dataset.name(index), source }))
+        };
+        let mut bad: Vec<_> = self.indices.par_iter().map_init(Augmenter::new, reason).flatten_iter().collect();
+        if let Some(at) = bad.iter().position(|(_, error)| matches!(error, EvalError::Sample(SampleError::Remote(_)))) {
             return Err(bad.swap_remove(at).1.into());
         }
         for (_, reason) in &bad {

@@ -141,6 +141,30 @@ pub struct Trajectory {
     pub queue_ptr: usize,
 }
 
+/// Checks the sizes of a case, before memory of them is asked for.
+fn check_sizes(config: &CaseConfig) -> Result<()> {
+    /// More numbers than these are none of a case that is replayed.
+    const MOST: usize = 1 << 28;
+    let CaseConfig { n, k, dim, key, weak, strong, .. } = config;
+    let unfit = |key: &str, reason: &str| Err(TrainError::Unfit { key: key.to_owned(), reason: reason.to_owned() });
+    if *n == 0 {
+        return unfit("n = 0", "the case needs at least one image");
+    }
+    let sides = || [key].into_iter().chain(weak).chain(strong);
+    if *k == 0 || *dim == 0 || sides().any(|side| *side == 0) {
+        let reason = "the case needs views of at least one pixel, and embeddings and a bank of at least one number";
+        return unfit("key, weak, strong, dim and k", reason);
+    }
+    let fits = |sides: &[usize]| {
+        let numbers = sides.iter().try_fold(1usize, |all, side| all.checked_mul(*side));
+        numbers.is_some_and(|numbers| numbers <= MOST)
+    };
+    if !fits(&[*k, *dim]) || !sides().all(|side| fits(&[*n, 3, *side, *side])) {
+        return unfit("n, key, weak, strong, dim and k", "the case's views or bank have more numbers than a case has");
+    }
+    Ok(())
+}
+
 /// Runs a case, of whose batches each rank has its part. The trajectory is of all ranks together, and each has it.
 ///
 /// # Errors
@@ -158,15 +182,7 @@ pub fn replay(
         return Err(TrainError::Unfit { key: format!("n = {}", config.n), reason });
     }
     let part = config.n / ranks;
-    if config.n == 0 {
-        let reason = "the case needs at least one image".to_owned();
-        return Err(TrainError::Unfit { key: "n = 0".to_owned(), reason });
-    }
-    if config.k == 0 || config.dim == 0 || [&[config.key][..], &config.weak, &config.strong].concat().contains(&0) {
-        let reason =
-            "the case needs views of at least one pixel, and embeddings and a bank of at least one number".to_owned();
-        return Err(TrainError::Unfit { key: "key, weak, strong, dim and k".to_owned(), reason });
-    }
+    check_sizes(config)?;
     let model = ModelConfig {
         arch: config.arch.parse()?,
         dim: config.dim,

@@ -407,7 +407,7 @@ impl Trainer {
         if let Some(top1) = recorded.and_then(|recorded| recorded.knn) {
             return Ok(Some(top1));
         }
-        let result = monitor.evaluate(query, &mut |warning| observer.warning(warning))?;
+        let Some(result) = monitor.evaluate(query, &mut |warning| observer.warning(warning))? else { return Ok(None) };
         let record = AccuracyRecord { step, epoch, top1: result.top1, top5: result.top5 };
         metrics.write(&Record::Knn(record))?;
         observer.knn(&record);

@@ -58,6 +58,10 @@ fn a_picture_can_have_a_bare_name_and_is_refused_where_it_cannot_be() {
         assert!(folder.path().join(file).exists(), "{file}");
     }
     refused(views(&["--out", "none/v.png"]), 2, &["none/v.png", "there is no folder none"]);
+    let photo = fs::read(folder.path().join("photo.png")).unwrap();
+    refused(views(&["--out", "out/../photo.png"]), 2, &["this is an image that is read; name another file"]);
+    assert_eq!(fs::read(folder.path().join("photo.png")).unwrap(), photo);
+    refused(views(&["--out", "v.tga"]), 2, &["--out v.tga: name a .png or .jpg file"]);
     refused(views(&["--out", "out"]), 2, &["--out out", "folder"]);
     refused(views(&["--out", "views.txt"]), 2, &["views.txt", ".png or .jpg"]);
 }
@@ -71,7 +75,7 @@ fn a_picture_that_cannot_be_written_is_named() {
     // Nobody, not even the superuser, can make a file there.
     let mut command = clsa();
     command.arg("views").arg(&photo).args(["--preset", "demo", "--rows", "1", "--out", "/proc/views.png"]);
-    refused(command.assert(), 1, &["/proc/views.png"]);
+    refused(command.assert(), 2, &["--out /proc/views.png: no file can be made there"]);
 }
 
 #[cfg(unix)]
@@ -101,6 +105,33 @@ fn bench_prints_one_line_of_json() {
         let result: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
         assert!(result["median_s"].as_f64().unwrap() > 0.0);
         assert!(result[field].is_f64());
+    }
+}
+
+#[test]
+fn numbers_that_no_machine_holds_are_refused_and_named() {
+    let (most, huge) = ("18446744073709551615", "4294967295");
+    for (arguments, words) in [
+        (&["step", "--steps", most][..], "--steps 18446744073709551615: use 1 to"),
+        (&["step", "--key", huge], "--key 4294967295: use 1 to 16384"),
+        (&["step", "--weak", "32", huge], "--weak 4294967295: use 1 to 16384"),
+        (&["loss", "--batch", most], "--batch 18446744073709551615: use 1 to"),
+        (&["loss", "--strong", most], "--strong 18446744073709551615: use 1 to"),
+        (&["ranks", "--key", most], "--key 18446744073709551615: use 1 to 16384"),
+        (&["loader", "procedural:classes=2,train=20,test=4,side=8", "--batch", "21"], "--batch 21: "),
+    ] {
+        refused(clsa().arg("bench").args(arguments).assert(), 2, &[words]);
+    }
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/single-r18-f32.json");
+    let whole: Value = serde_json::from_str(&fs::read_to_string(case).unwrap()).unwrap();
+    let folder = TempDir::new().unwrap();
+    for (key, value) in [("n", 1u64 << 63), ("k", 1 << 63), ("key", 1 << 63), ("key", 1_000_000_000), ("dim", 1 << 40)]
+    {
+        let mut case = whole.clone();
+        case["config"][key] = value.into();
+        let path = folder.path().join("case.json");
+        fs::write(&path, case.to_string()).unwrap();
+        refused(clsa().arg("replay").arg(&path).assert(), 2, &["more numbers than a case has"]);
     }
 }
 

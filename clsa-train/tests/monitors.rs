@@ -212,3 +212,61 @@ fn the_learning_rate_warms_up_by_step_and_the_keys_momentum_grows() {
     let config = RunFolder::at(&run).config().unwrap();
     assert_eq!(config.method.final_momentum, Some(1.0));
 }
+
+/// Folders of so many small pictures each.
+fn pictures(root: &Path, folders: &[(&str, u32)]) {
+    for (folder, count) in folders {
+        fs::create_dir_all(root.join(folder)).unwrap();
+        for number in 0..*count {
+            let shade = |x: u32, y: u32| image::Rgb([(x * 9 + number) as u8, (y * 7) as u8, folder.len() as u8 * 20]);
+            image::RgbImage::from_fn(20, 20, shade).save(root.join(folder).join(format!("{number}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn test_images_of_classes_that_the_subset_lacks_are_left_out_and_training_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let (images, run) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(&images, &[("train/a", 30), ("train/b", 30), ("train/rare", 1)]);
+    pictures(&images, &[("test/a", 2), ("test/b", 2), ("test/rare", 2)]);
+    let knn = "knn={every=1, k=2, train_samples=6, test_samples=6}";
+    let data = format!("imagefolder:{}", images.display());
+    let log = stderr(&pretrain(&run, &["--data", &data, "--set", knn, "--seed", "2"]).success());
+    let sentence =
+        "2 of 6 test images have classes that none of the 6 training images that the k-NN monitor looks at has";
+    assert_eq!(log.matches(sentence).count(), 1, "{log}");
+    assert_eq!(records(&run, "knn").len(), 3);
+}
+
+#[test]
+fn images_of_one_class_are_trained_on_without_an_accuracy() {
+    let folder = TempDir::new().unwrap();
+    let (images, run) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(&images, &[("train/a", 20), ("test/a", 4)]);
+    let data = format!("imagefolder:{}", images.display());
+    let log = stderr(&pretrain(&run, &["--data", &data]).success());
+    assert_eq!(log.matches("are all of one class, so there is no k-NN accuracy").count(), 1, "{log}");
+    assert!(records(&run, "knn").is_empty() && records(&run, "label_free").len() == 3);
+}
+
+#[test]
+fn an_image_that_is_too_long_to_be_resized_is_left_out_like_one_that_cannot_be_read() {
+    let folder = TempDir::new().unwrap();
+    let (images, run) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(folder.path(), &[("images", 30)]);
+    image::RgbImage::new(1, 2000).save(images.join("tall.png")).unwrap();
+    let data = format!("flat:{}", images.display());
+    let more = ["--set", "data.allow_upscaling=true", "--set", "data.max_bad_fraction=0.1"];
+    let log = stderr(&pretrain(&run, &[&["--data", &data][..], &more].concat()).success());
+    let left_out = log.lines().find(|line| line.contains("left out of the embedding projector"));
+    assert!(left_out.is_some_and(|line| line.contains("tall.png: 1x2000 pixels")), "{log}");
+    let embed = |more: &[&str]| {
+        let out = folder.path().join("features.npy");
+        clsa().args(["embed", "--run"]).arg(&run).arg("--out").arg(out).args(more).assert()
+    };
+    refused(embed(&[]), 2, &["tall.png", "add --skip-bad to leave out such images"]);
+    let log = stderr(&embed(&["--skip-bad"]).success());
+    assert!(log.contains("left out") && log.contains("tall.png"), "{log}");
+    assert_eq!(fs::read_to_string(folder.path().join("features.names.txt")).unwrap().lines().count(), 30);
+}

@@ -96,6 +96,7 @@ fn wrong_requests_end_with_one_sentence_and_code_2_and_write_nothing() {
     refused(&["good", "--samples", "0"], "--samples");
     refused(&["good", "--data", "nonsense"], "nonsense");
     refused(&["good", "--out", "good"], "--out good");
+    refused(&["good", "--out", "good/config.toml"], "--out good/config.toml: let the name end in .html");
     refused(&["good", "--out", "nowhere/page.html"], "--out nowhere/page.html");
 }
 

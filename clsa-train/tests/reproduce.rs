@@ -73,6 +73,8 @@ fn wrong_requests_name_what_to_do() {
     fs::create_dir(folder.path().join("runs")).unwrap();
     let text = error(reproduce(folder.path(), &["--table", "results.md"]), 2);
     assert!(text.contains("--runs runs: no run there follows an experiment"), "{text}");
+    let text = error(reproduce(folder.path(), &["--table", "results.txt"]), 2);
+    assert!(text.contains("--table results.txt: let the name end in .md"), "{text}");
     let text = error(reproduce(folder.path(), &["--table", "results.md", "--seed", "3"]), 2);
     assert!(text.contains("--seed") && text.contains("--table"), "{text}");
     run(&folder.path().join("runs/moco-cifar10-0"), "moco-cifar10", &["optim.lr=0.3"], &[]);

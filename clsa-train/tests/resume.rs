@@ -67,8 +67,12 @@ fn a_run_that_is_being_written_is_refused_to_a_second_process() {
     refused(second.assert(), 2, &["--resume", &run.display().to_string(), "in use by", &holder]);
     refused(pretrain(&run, &[]), 2, &["--out", "in use by", &holder]);
     stop(first);
-    let assert = resume(&run, &["--epochs", "1"]).success();
-    assert!(stderr(&assert).contains("resuming"), "the lock ends with its process");
+    // The lock has ended with its process.
+    refused(
+        resume(&run, &["--epochs", "1"]),
+        2,
+        &["epochs, of 1 as asked for, so that other settings would change nothing"],
+    );
 }
 
 #[test]
@@ -298,4 +302,62 @@ fn tensorboard_is_told_which_steps_are_written_again() {
     let start = [0x10, 7, 0x3a, 2, 8, 1];
     let has_start = |path: &Path| fs::read(path).unwrap().windows(start.len()).any(|bytes| bytes == start);
     assert_eq!(files.iter().map(|path| has_start(path)).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn a_run_that_has_ended_takes_no_other_settings_that_nothing_would_follow() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &[]).success();
+    let resume = |more: &[&str]| clsa().args(["pretrain", "--resume"]).arg(&run).args(more).assert();
+    let config = || fs::read_to_string(run.join("config.toml")).unwrap();
+    let before = config();
+    for change in ["optim.lr=77", "method.temperature=0.5", "train.epochs=1"] {
+        refused(resume(&["--set", change]), 2, &["has done 2 epochs", "would change nothing", "--epochs"]);
+        assert_eq!(config(), before, "{change}");
+    }
+    resume(&[]).success();
+    resume(&["--epochs", "3", "--set", "optim.lr=0.01"]).success();
+    assert_eq!(records(&run, "step").len(), 12);
+}
+
+#[test]
+fn a_folder_that_a_failed_run_has_left_is_to_be_removed_and_not_resumed() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("config.toml"), "").unwrap();
+    refused(pretrain(&run, &[]), 2, &["holds a run already", "ended before its first checkpoint; remove it"]);
+}
+
+#[test]
+fn a_run_among_its_own_images_is_refused() {
+    let folder = TempDir::new().unwrap();
+    for split in ["photos", "sorted/train/a", "sorted/train/b"] {
+        let at = folder.path().join(split);
+        fs::create_dir_all(&at).unwrap();
+        for number in 0..16u8 {
+            image::RgbImage::from_pixel(20, 20, image::Rgb([number, 9, 200]))
+                .save(at.join(format!("{number}.png")))
+                .unwrap();
+        }
+    }
+    let begin = |data: &str, out: &str| {
+        let more = ["--data", data, "--out", out, "--until-epoch", "1"];
+        clsa().current_dir(folder.path()).arg("pretrain").args(TINY).args(more).assert()
+    };
+    for (data, out) in [("flat:photos", "photos/runs/r"), ("flat:.", "r"), ("imagefolder:sorted", "sorted/train/r")] {
+        refused(begin(data, out), 2, &[&format!("--out {out}: it is among the images in ")]);
+    }
+    begin("flat:photos", "r").success();
+    begin("imagefolder:sorted", "sorted/r").success();
+    assert!(!folder.path().join("photos/runs").exists());
+}
+
+#[test]
+fn a_folder_with_a_space_is_quoted_in_the_command_that_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("my run");
+    let log = stderr(&pretrain(&run, &["--until-epoch", "1"]).success());
+    assert!(log.contains(&format!("pretrain --resume '{}' --until-epoch 0", run.display())), "{log}");
 }

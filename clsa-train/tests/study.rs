@@ -181,6 +181,16 @@ fn what_cannot_be_compared_is_refused_and_nothing_is_touched() {
     let folder = TempDir::new().unwrap();
     assert!(refused(study(folder.path(), &[])).contains("study.toml: No such file"));
     write_study(folder.path(), "0.0");
+    let written = fs::read_to_string(folder.path().join("study.toml")).unwrap();
+    assert!(
+        refused(study(folder.path(), &["--table", "study.toml"]))
+            .contains("--table study.toml: let the name end in .md")
+    );
+    assert!(
+        refused(study(folder.path(), &["--runs", "study.toml/r"]))
+            .contains("study.toml is a file; name another folder")
+    );
+    assert_eq!(fs::read_to_string(folder.path().join("study.toml")).unwrap(), written);
     let begun = study(folder.path(), &["--seeds", "1", "--seconds", "0"]).success();
     let said = String::from_utf8_lossy(&begun.get_output().stderr).into_owned();
     assert!(said.contains("the same command goes on with what is not trained yet"), "{said}");

@@ -33,5 +33,6 @@ fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
     if listing.add_folder("")? == 0 {
         return Err(Fault::Empty.at(root, "has no image files in it"));
     }
-    Ok(ImageFiles { listing, classes: Vec::new(), labels: Labels::None, notes: Vec::new() })
+    let notes = Vec::from_iter(listing.note());
+    Ok(ImageFiles { listing, classes: Vec::new(), labels: Labels::None, notes })
 }

@@ -57,6 +57,8 @@ fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
         return Err(DataError::no_split(split, folder, reason));
     }
     let mut listing = Listing::new(&folder, limits);
+    // One of them may have been a class.
+    listing.pass_over_dangling(&folder)?;
     let mut labels = Vec::new();
     for class in found {
         let order = |known: &OsString| python_order(known.as_encoded_bytes(), class.as_encoded_bytes());
@@ -74,5 +76,6 @@ fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
         return Err(Fault::Empty.at(folder, "has no image files in it"));
     }
     let classes = classes.iter().map(|class| text_of(class).into_owned()).collect();
-    Ok(ImageFiles { listing, classes, labels: Labels::Class(labels), notes: Vec::new() })
+    let notes = Vec::from_iter(listing.note());
+    Ok(ImageFiles { listing, classes, labels: Labels::Class(labels), notes })
 }

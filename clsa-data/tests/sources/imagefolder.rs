@@ -65,6 +65,14 @@ fn imagefolder_follows_links_and_ignores_dangling_ones() {
     let train = open("imagefolder", root.path(), Split::Train).unwrap();
     assert_eq!(train.class_names(), ["Zebra", "cat", "dog", "elk"]);
     assert_eq!(train.len(), 7);
+    let gone = root.path().join("train/dog/dangling.png");
+    assert_eq!(train.notes(), [format!("a link that leads nowhere is passed over: {}", gone.display())]);
+    // A class that is gone is not gone without a word.
+    std::os::unix::fs::symlink("/nowhere", root.path().join("train/ape")).unwrap();
+    let train = open("imagefolder", root.path(), Split::Train).unwrap();
+    let class = root.path().join("train/ape");
+    let note = format!("2 links that lead nowhere are passed over, such as {}", class.display());
+    assert_eq!((train.len(), train.notes()), (7, vec![note]));
 }
 
 #[cfg(unix)]

@@ -8,7 +8,7 @@ use super::{Part, ReportOptions};
 use crate::protocols::{DEFAULT_PROTOCOLS, PROTOCOLS};
 use crate::{EvalError, Observer};
 use clsa_data::{DataError, Limits, Source, Splits};
-use clsa_run::{Checkpoint, Config, Metrics, RunFolder};
+use clsa_run::{Checkpoint, Config, Metrics, RunError, RunFolder};
 use std::path::Path;
 
 /// One of the runs.
@@ -69,11 +69,15 @@ impl ReportedRun {
     ) -> Part<Embedding> {
         let ReportOptions { samples, seed, .. } = *options;
         let images = Images { train: splits.train.as_ref(), test: splits.test.as_deref().ok(), samples, seed };
-        if folder.newest_checkpoint().is_err() {
-            return Err(format!(
-                "This run has no checkpoint yet; once it has trained an epoch, `{}` shows what its encoder makes of images.",
-                commands.report(folder)
-            ));
+        match folder.newest_checkpoint() {
+            Ok(_) => {}
+            Err(RunError::NotARun { .. }) => {
+                return Err(format!(
+                    "This run has no checkpoint yet; once it has trained an epoch, `{}` shows what its encoder makes of images.",
+                    commands.report(folder)
+                ));
+            }
+            Err(error) => return Err(format!("The checkpoints of this run cannot be read: {error}.")),
         }
         embedding(folder, config, &images, observer).map_err(|error| not_made(&error))
     }
@@ -101,13 +105,13 @@ fn not_opened(error: &DataError) -> String {
 /// What stands in place of the figures of a run without any.
 fn not_evaluated(folder: &RunFolder, images: Option<&Splits>, commands: &Commands) -> String {
     let command = commands.eval_run(folder, &suitable_protocol(images));
-    if folder.newest_checkpoint().is_ok() {
-        format!("This run has not been evaluated; `{command}` does it, then make the report again.")
-    } else {
-        format!(
+    match folder.newest_checkpoint() {
+        Ok(_) => format!("This run has not been evaluated; `{command}` does it, then make the report again."),
+        Err(RunError::NotARun { .. }) => format!(
             "This run has not been evaluated, and has no checkpoint yet that could be; once it has trained an epoch, \
              `{command}` evaluates it."
-        )
+        ),
+        Err(error) => format!("This run has not been evaluated, and its checkpoints cannot be read: {error}."),
     }
 }
 

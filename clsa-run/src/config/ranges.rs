@@ -51,8 +51,13 @@ impl Config {
             method
                 .final_momentum
                 .map_or(Ok(()), |momentum| within(0.0..=1.0, "method.final_momentum", momentum, fraction)),
-            positive("method.temperature", method.temperature),
-            positive("method.ddm_temperature", method.ddm_temperature),
+            within(1e-6..=1e6, "method.temperature", method.temperature, "use a number from 0.000001 to 1000000"),
+            within(
+                1e-6..=1e6,
+                "method.ddm_temperature",
+                method.ddm_temperature,
+                "use a number from 0.000001 to 1000000",
+            ),
             not_negative("method.alpha", method.alpha),
             not_negative("optim.lr", optim.lr),
             not_negative("optim.momentum", optim.momentum),

@@ -5,7 +5,7 @@ use crate::failure::{Failure, request};
 use crate::ranks::Ranks;
 use crate::streams::put;
 use clap::{Subcommand, ValueEnum};
-use clsa_augment::ViewPlan;
+use clsa_augment::{MAX_SIDE, ViewPlan};
 use clsa_data::{Source, Split};
 use clsa_model::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
 use clsa_train::bench::{AugmentBench, LoaderBench, LossBench, RanksBench, StepBench};
@@ -228,7 +228,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn run_step(args: Step) -> Result<(), Failure> {
-    at_least_one(&[("--batch", args.batch), ("--steps", args.steps), ("--weak", args.weak.len())])?;
+    check(&[("--batch", args.batch), ("--steps", args.steps), ("--bank", args.bank)], MOST)?;
+    check(&[("--weak", args.weak.len())], MOST)?;
+    let sides = [("--key", args.key)].into_iter();
+    let sides = sides.chain(args.weak.iter().map(|side| ("--weak", *side)));
+    let sides: Vec<_> = sides.chain(args.strong.iter().map(|side| ("--strong", *side))).collect();
+    check(&sides, MAX_SIDE as usize)?;
     device::set_threads(args.threads)?;
     let arch: Arch = args.arch.parse()?;
     let backend = if args.portable { Backend::Portable } else { Backend::Auto };
@@ -248,7 +253,8 @@ fn run_step(args: Step) -> Result<(), Failure> {
 }
 
 fn run_loss(args: Loss) -> Result<(), Failure> {
-    at_least_one(&[("--batch", args.batch), ("--bank", args.bank), ("--dim", args.dim), ("--steps", args.steps)])?;
+    check(&[("--batch", args.batch), ("--bank", args.bank), ("--dim", args.dim), ("--steps", args.steps)], MOST)?;
+    check(&[("--weak", args.weak.max(1)), ("--strong", args.strong.max(1))], MOST)?;
     device::set_threads(args.threads)?;
     let bench = LossBench {
         batch: args.batch,
@@ -263,7 +269,7 @@ fn run_loss(args: Loss) -> Result<(), Failure> {
 }
 
 fn run_augment(args: Augment) -> Result<(), Failure> {
-    at_least_one(&[("--images", args.images), ("--threads", args.threads)])?;
+    check(&[("--images", args.images), ("--threads", args.threads)], MOST)?;
     device::set_threads(args.threads)?;
     let read = |path: &PathBuf| Ok((path.display().to_string(), clsa_data::Limits::default().read(path)?));
     let files = args.files.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
@@ -272,15 +278,20 @@ fn run_augment(args: Augment) -> Result<(), Failure> {
 }
 
 fn run_loader(args: LoaderArgs) -> Result<(), Failure> {
-    at_least_one(&[("--images", args.images), ("--threads", args.threads), ("--batch", args.batch)])?;
+    check(&[("--images", args.images), ("--threads", args.threads), ("--batch", args.batch)], MOST)?;
     let source: Source = args.source.parse()?;
     let dataset = source.open(Split::Train)?;
+    if args.batch > dataset.len() {
+        let (batch, images) = (args.batch, dataset.len());
+        return Err(request(format!("--batch {batch}: {source} has {images} training images; use at most as many")));
+    }
     let (plan, threads, batch, images) = (args.preset.plan(), args.threads, args.batch, args.images);
     print(&LoaderBench { dataset, plan, threads, batch, images }.run()?, args.json)
 }
 
 fn run_ranks(args: RanksArgs) -> Result<(), Failure> {
-    at_least_one(&[("--batch", args.batch), ("--key", args.key), ("--steps", args.steps)])?;
+    check(&[("--batch", args.batch), ("--steps", args.steps)], MOST)?;
+    check(&[("--key", args.key)], MAX_SIDE as usize)?;
     let ranks = Ranks::join(DeviceName::Cpu)?;
     let measured = || {
         let model = ModelConfig { arch: args.arch.parse()?, stem: args.stem.into(), ..ModelConfig::default() };
@@ -291,9 +302,13 @@ fn run_ranks(args: RanksArgs) -> Result<(), Failure> {
     ranks.end(measured())
 }
 
-fn at_least_one(values: &[(&str, usize)]) -> Result<(), Failure> {
-    match values.iter().find(|(_, value)| *value == 0) {
-        Some((name, _)) => Err(request(format!("{name} 0: use at least 1"))),
+/// The most of anything that is measured.
+const MOST: usize = 1 << 24;
+
+/// Checks that options are numbers from 1 to `most`.
+fn check(values: &[(&str, usize)], most: usize) -> Result<(), Failure> {
+    match values.iter().find(|(_, value)| !(1..=most).contains(value)) {
+        Some((name, value)) => Err(request(format!("{name} {value}: use 1 to {most}"))),
         None => Ok(()),
     }
 }

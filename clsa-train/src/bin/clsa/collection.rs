@@ -2,15 +2,17 @@
 
 use crate::eval::console::Console;
 use crate::failure::{Failure, request};
+use crate::output;
 use crate::progress::Progress;
 use crate::streams::say;
 use crate::subject::{EncoderArgs, Subject};
 use anyhow::Context;
 use candle_core::Device;
+use clsa_augment::{Augmenter, CenterCrop};
 use clsa_data::{Dataset, Limits, SampleError, Source, Split};
-use clsa_eval::Subset;
 use clsa_eval::features::{CenterCrops, FeatureFile};
 use clsa_eval::hashes::{data_hash, encoder_hash};
+use clsa_eval::{EvalError, Subset};
 use clsa_model::Encoder;
 use rayon::prelude::*;
 use std::path::PathBuf;
@@ -36,7 +38,7 @@ pub struct CollectionArgs {
     /// Side of the square in the middle that the encoder sees, pixels [default: the run's, else 224, or 32 for a CIFAR stem]
     #[arg(long, value_name = "PIXELS")]
     crop: Option<u32>,
-    /// Leaves out images that cannot be read, each with a warning; all are decoded once more to find them
+    /// Leaves out images that cannot be read or are too long to be resized, each with a warning; all are decoded once more to find them
     #[arg(long)]
     skip_bad: bool,
     /// Where features are kept for the next time [default: the run, or WEIGHTS.eval in the current folder]
@@ -75,9 +77,10 @@ impl Collection {
         let mut images = source.open_with(split, Limits::default())?;
         let encoder = subject.trained(device)?;
         if args.skip_bad {
-            images = readable(images)?;
+            images = usable(images, &subject.transform)?;
         }
         let cache = args.cache.clone().unwrap_or_else(|| subject.cache()).join("features");
+        output::check_folder("--cache", &cache)?;
         clsa_files::remove_abandoned(&cache).with_context(|| cache.display().to_string())?;
         let hashing = Progress::new("images, content", "images");
         let images_sha256 = data_hash(images.as_ref(), &|done, of| hashing.at(done, of))?;
@@ -89,33 +92,44 @@ impl Collection {
             images_sha256: &images_sha256,
             transform: &subject.transform,
         };
-        let features = crops.features(&cache, "features", &Console)?;
+        let features = crops.features(&cache, "features", &Console).map_err(|error| match error {
+            EvalError::Sample(SampleError::Remote(_)) => error.into(),
+            EvalError::Sample(_) | EvalError::Transform { .. } => {
+                request(format!("{error}; add --skip-bad to leave out such images"))
+            }
+            _ => error.into(),
+        })?;
         Ok(Self { subject, source, images, encoder, features })
     }
 }
 
-/// The images that can be decoded.
-fn readable(images: Arc<dyn Dataset>) -> Result<Arc<dyn Dataset>, Failure> {
+/// The images that can be decoded and transformed.
+fn usable(images: Arc<dyn Dataset>, transform: &CenterCrop) -> Result<Arc<dyn Dataset>, Failure> {
     let (all, done) = (images.len(), AtomicU64::new(0));
     let decoding = Progress::new("images, decoded", "images");
-    let bad: Result<Vec<(usize, String)>, SampleError> = (0..all)
+    let reason = |augmenter: &mut Augmenter, index: usize| match images.image(index) {
+        Err(error @ SampleError::Remote(_)) => Err(error),
+        Err(error) => Ok(Some((index, error.to_string()))),
+        Ok(image) => {
+            let error = transform.image(augmenter, &image).err();
+            Ok(error.map(|error| (index, format!("{}: {error}", images.name(index)))))
+        }
+    };
+    let bad: Result<Vec<Option<(usize, String)>>, SampleError> = (0..all)
         .into_par_iter()
-        .filter_map(|index| {
-            let error = images.image(index).err();
+        .map_init(Augmenter::new, |augmenter, index| {
+            let reason = reason(augmenter, index);
             decoding.at(done.fetch_add(1, Ordering::Relaxed) + 1, all as u64);
-            match error? {
-                error @ SampleError::Remote(_) => Some(Err(error)),
-                error => Some(Ok((index, error.to_string()))),
-            }
+            reason
         })
         .collect();
     drop(decoding);
-    let bad = bad?;
+    let bad: Vec<_> = bad?.into_iter().flatten().collect();
     for (_, reason) in &bad {
         say!("warning: left out: {reason}");
     }
     if bad.len() == all {
-        return Err(request("--skip-bad: none of the images can be read"));
+        return Err(request("--skip-bad: none of the images can be used"));
     }
     let mut bad = bad.iter().map(|(index, _)| *index).peekable();
     let indices = (0..all).filter(|index| bad.next_if_eq(index).is_none()).map(|index| index as u32).collect();

@@ -79,9 +79,7 @@ fn format(args: &Args) -> Result<Format, Failure> {
             let (name, ending) = (asked.name(), asked.extension());
             Err(request(format!("{out}: --to {name} writes a .{ending} file; let the name end so")))
         }
-        (None, None) => {
-            Err(request(format!("{out}: let the name end in .safetensors, .pth, or .pkl for Detectron2, or give --to")))
-        }
+        (None, None) => Err(request(format!("{out}: let the name end in .safetensors, .pth, or .pkl for Detectron2"))),
     }
 }
 

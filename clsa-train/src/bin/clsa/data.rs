@@ -296,6 +296,7 @@ fn counted(count: usize, thing: &str) -> String {
 fn fetch_files(args: Fetch) -> Result<(), Failure> {
     let data: clsa_data::fetch::Fetchable = args.name.parse()?;
     let folder = args.out.unwrap_or_else(|| PathBuf::from("data").join(data.name()));
+    crate::output::check_folder("--out", &folder)?;
     let mut shown: Option<(String, Progress)> = None;
     let source = clsa_data::fetch::fetch(data, &folder, args.mirror.as_deref(), &mut |file, done, of| {
         let (_, progress) = match shown.take_if(|(name, _)| *name == file) {

@@ -109,6 +109,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     output::check("--out", &usual)?;
     files::check_replaceable(&usual)?;
     let cache = args.cache.clone().unwrap_or_else(|| subject.cache());
+    output::check_folder("--cache", &cache)?;
     let source = subject.source(args.data.as_deref())?;
     let source: Source = source.parse().map_err(|error| request(format!("--data: {error}")))?;
     for folder in [&cache, &cache.join("features")] {
@@ -155,10 +156,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
         clsa_files::write_whole(&path, &picture.png).map_err(|source| EvalError::Io { path: path.clone(), source })?;
         say!("written: {}", path.display());
     }
-    evaluation.write(&out)?;
-    say!("written: {}", out.display());
-    // Last, because the command ends where nobody can read it.
-    put!("{}", tables.trim_end())
+    let written = evaluation.write(&out);
+    if written.is_ok() {
+        say!("written: {}", out.display());
+    }
+    // Last, because the command ends where nobody can read it; and also where there is no file of it.
+    put!("{}", tables.trim_end())?;
+    Ok(written?)
 }
 
 /// The protocols of these names, each once.

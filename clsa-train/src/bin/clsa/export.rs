@@ -10,6 +10,7 @@ mod training;
 
 use crate::failure::{Failure, request};
 use crate::model_name::model_name;
+use crate::output;
 use crate::part::Part;
 use crate::streams::put;
 use crate::subject::{EncoderArgs, Subject};
@@ -118,10 +119,7 @@ fn check_folder(folder: &Path, force: bool) -> Result<(), Failure> {
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
         return Err(request(format!("{named}: this is not a folder; name one, or one that is to be made")));
     }
-    let above = folder.ancestors().skip(1).find(|above| above.exists());
-    if let Some(file) = above.filter(|above| !above.is_dir()) {
-        return Err(request(format!("{named}: {} is a file; name another folder", file.display())));
-    }
+    output::check_folder("DIR", folder)?;
     if !folder.is_dir() {
         return Ok(());
     }

@@ -7,16 +7,17 @@ mod shown_run;
 use crate::device::DeviceName;
 use crate::export;
 use crate::failure::{Failure, request};
-use crate::program;
 use crate::progress::Progress;
 use crate::ranks::{Launched, Ranks, start_on_gpus};
 use crate::signals::StopFlag;
 use crate::streams::say;
+use crate::{program, typed};
 pub use args::Args;
 use candle_core::Device;
 use clsa_data::{DataError, Dataset, Limits, Source, Splits};
 use clsa_run::{
-    Checkpoint, CheckpointError, Config, DataIdentity, LockedRun, Metrics, Resumption, RunError, RunFolder, Verdict,
+    Checkpoint, CheckpointError, Config, DataIdentity, LockedRun, Metrics, Resumption, RunError, RunFolder,
+    TrainConfig, Verdict,
 };
 use clsa_train::{Datasets, End, InitialWeights, TrainError, Trainer, TrainerConfig, check_data, has_classes};
 pub use configuration::load;
@@ -24,7 +25,7 @@ use configuration::{
     GoesOn, config_to_begin_with, config_to_go_on_with, folder_name, initial_weights, overrides, preset,
 };
 use shown_run::ShownRun;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Runs the command.
@@ -57,7 +58,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let stop = StopFlag::new()?;
     let ready = match (&run, &goes_on) {
         (Some(run), Some(goes_on)) => check_what_goes_on(args, run.folder(), goes_on, &config, &images),
-        (None, None) if ranks.is_first() => begun(args).map(|begun| run = Some(begun)),
+        (None, None) if ranks.is_first() => begun(args, &config).map(|begun| run = Some(begun)),
         _ => Ok(()),
     };
     ranks.agree(ready)?;
@@ -81,7 +82,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     if let Some(verdict) = Verdict::of(&Metrics::read(&folder.metrics_file())?.label_free) {
         say!("{verdict}");
     }
-    let path = folder.path().display();
+    let (path, run) = (folder.path().display(), typed(folder.path()));
     match end {
         End::Finished { before, after } => {
             match (before, after) {
@@ -96,19 +97,19 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
                 Ok(exported) => say!("its encoder, for use elsewhere, is in {}", exported.display()),
                 Err(failure) => say!("warning: {}: {}", folder.export().display(), failure.sentence()),
             }
-            say!("evaluate it with: {} eval --run {path}", program());
+            say!("evaluate it with: {} eval --run {run}", program());
         }
         End::Paused(checkpoint) => {
             if let Some(checkpoint) = checkpoint {
                 say!("epoch {last} of {epochs} is done; checkpoint {}", checkpoint.display());
             }
-            say!("continue with: {} pretrain --resume {path} --until-epoch 0", program());
+            say!("continue with: {} pretrain --resume {run} --until-epoch 0", program());
         }
         End::Stopped(checkpoint) => {
             if let Some(checkpoint) = checkpoint {
                 say!("stopped; checkpoint {}", checkpoint.display());
             }
-            say!("continue with: {} pretrain --resume {path}", program());
+            say!("continue with: {} pretrain --resume {run}", program());
         }
     }
     Ok(())
@@ -189,7 +190,14 @@ fn check_what_goes_on(
     }
     let Checkpoint { path, position, .. } = &goes_on.checkpoint;
     let (at, last, epochs) = (position.epoch, config.train.last_epoch(), config.train.epochs);
-    if at >= last && last < epochs {
+    if at > last || at == epochs && changes_settings(goes_on, config)? {
+        return Err(request(format!(
+            "--resume {}: the run has done {at} epochs, of {epochs} as asked for, so that other settings would change nothing; add \
+             --epochs with more, or begin another run",
+            run.path().display()
+        )));
+    }
+    if at == last && last < epochs {
         return Err(request(format!(
             "--resume {}: the run is at epoch {at} and stops after epoch {last}; add --until-epoch with a later one, or with 0 for all \
              {epochs}",
@@ -200,11 +208,49 @@ fn check_what_goes_on(
     say_what_is_replaced(run, position.step)
 }
 
+/// Whether a run is to go on with other settings than it had, but for what says where it runs.
+fn changes_settings(goes_on: &GoesOn, config: &Config) -> Result<bool, Failure> {
+    let GoesOn { checkpoint, .. } = goes_on;
+    let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
+    let mut now = config.clone();
+    now.data.source.clone_from(&before.data.source);
+    now.compute.bn_splits = before.compute.bn_splits;
+    let (ranks, batch_size, stop_epoch) = (before.train.ranks, before.train.batch_size, before.train.stop_epoch);
+    now.train = TrainConfig { ranks, batch_size, stop_epoch, ..now.train };
+    Ok(now != before)
+}
+
 /// The folder of a new run, which is the first rank's.
-fn begun(args: &Args) -> Result<LockedRun, Failure> {
+fn begun(args: &Args, config: &Config) -> Result<LockedRun, Failure> {
+    check_is_beside_images(args.out.as_deref().unwrap_or(Path::new("runs")), &config.data.source)?;
     match &args.out {
         Some(path) => LockedRun::begin(path).map_err(not_begun),
         None => Ok(LockedRun::begin_in_runs(&folder_name(args))?),
+    }
+}
+
+/// Refuses a folder among the images: the pictures that a run draws would be of them.
+fn check_is_beside_images(out: &Path, source: &str) -> Result<(), Failure> {
+    let folders: Vec<PathBuf> = match source.split_once(':') {
+        Some(("flat", root)) => vec![root.into()],
+        Some(("imagefolder", root)) if Path::new(root).join("train").is_dir() => {
+            ["train", "val", "test"].map(|split| Path::new(root).join(split)).into()
+        }
+        Some(("imagefolder", root)) => vec![root.into()],
+        _ => Vec::new(),
+    };
+    // What is not there yet is in the folder that it will be made in.
+    let there = std::path::absolute(out).ok();
+    let above = there.as_deref().and_then(|out| out.ancestors().find_map(|above| above.canonicalize().ok()));
+    let is_in =
+        |folder: &PathBuf| folder.canonicalize().is_ok_and(|it| above.as_ref().is_some_and(|at| at.starts_with(it)));
+    match folders.iter().find(|folder| is_in(folder)) {
+        Some(folder) => Err(request(format!(
+            "--out {}: it is among the images in {}, and the pictures that a run draws would become some of them; name a folder elsewhere",
+            out.display(),
+            folder.display()
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -252,9 +298,15 @@ fn not_resumed(error: RunError) -> Failure {
 fn not_begun(error: RunError) -> Failure {
     match &error {
         RunError::Occupied { path } => {
-            request(format!("--out {error}; `{} pretrain --resume {}` continues it", program(), path.display()))
+            let run = RunFolder::at(path);
+            let advice = match run.newest_checkpoint() {
+                Ok(_) => format!("`{} pretrain --resume {}` continues it", program(), typed(path)),
+                Err(_) => "it was ended before its first checkpoint; remove it, and it is begun anew".to_owned(),
+            };
+            request(format!("--out {error}; {advice}"))
         }
         RunError::InUse { .. } => request(format!("--out {error}")),
+        RunError::Io { .. } => request(format!("--out {error}; name a folder that can be written")),
         _ => error.into(),
     }
 }
@@ -262,7 +314,7 @@ fn not_begun(error: RunError) -> Failure {
 /// Says how to go on after training has left the finite numbers, or a store of images has failed.
 fn advised(error: TrainError, run: &RunFolder) -> Failure {
     if error.is_of_store() && run.newest_checkpoint().is_ok() {
-        say!("continue with: {} pretrain --resume {}", program(), run.path().display());
+        say!("continue with: {} pretrain --resume {}", program(), typed(run.path()));
         return error.into();
     }
     if !matches!(error, TrainError::Diverged { .. }) {
@@ -273,7 +325,7 @@ fn advised(error: TrainError, run: &RunFolder) -> Failure {
             "training diverged; go on from the last checkpoint with a lower learning rate: `{} pretrain --resume {} --set \
              optim.lr=VALUE`",
             program(),
-            run.path().display()
+            typed(run.path())
         ),
         Err(_) => "training diverged before its first checkpoint; begin again with a lower learning rate, --set optim.lr=VALUE".into(),
     };

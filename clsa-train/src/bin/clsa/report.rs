@@ -57,6 +57,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for run in &runs {
         RunFolder::open(run)?;
     }
+    output::check_ending("--out", &out, "html")?;
     output::check("--out", &out)?;
     let samples = args.samples as usize;
     let options = ReportOptions { samples, seed: args.seed, data: args.data, program: program().to_owned() };

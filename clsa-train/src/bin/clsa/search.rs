@@ -52,9 +52,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let device = device::open(args.device)?;
     device::set_threads(args.threads)?;
     output::check("--out", &args.out)?;
-    if args.out.extension().is_none_or(|ending| ending != "png") {
-        return Err(request(format!("--out {}: the picture is a PNG; let the name end in .png", args.out.display())));
-    }
+    output::check_ending("--out", &args.out, "png")?;
+    output::check_is_no_input("--out", &args.out, &args.queries)?;
     let neighbors = usize::try_from(args.neighbors).unwrap_or(usize::MAX);
     if neighbors.saturating_add(1).saturating_mul(args.queries.len()) > MOST_PICTURED {
         return Err(request(format!(

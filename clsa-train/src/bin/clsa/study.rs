@@ -73,8 +73,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let images = images(&args, &study)?;
     let name = Path::new(&args.study).file_stem().unwrap_or_default();
     let runs = args.runs.clone().unwrap_or_else(|| Path::new("runs").join(name));
+    output::check_folder("--runs", &runs)?;
     std::fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
     let table = args.table.clone().unwrap_or_else(|| runs.join("study.md"));
+    output::check_ending("--table", &table, "md")?;
     output::check("--table", &table)?;
     let mut kept = None;
     if let Some(path) = &args.figures {

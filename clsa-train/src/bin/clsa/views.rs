@@ -35,9 +35,12 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     output::check("--out", &args.out)?;
+    output::check_is_no_input("--out", &args.out, std::slice::from_ref(&args.image))?;
     let out = args.out.display();
-    let format = image::ImageFormat::from_path(&args.out);
-    let format = format.map_err(|_| request(format!("--out {out}: name a .png or .jpg file")))?;
+    let format = match image::ImageFormat::from_path(&args.out) {
+        Ok(format @ (image::ImageFormat::Png | image::ImageFormat::Jpeg)) => format,
+        Ok(_) | Err(_) => return Err(request(format!("--out {out}: name a .png or .jpg file"))),
+    };
     let config = pretrain::load(&args.preset, &args.overrides)?;
     config.validate()?;
     let image = clsa_data::decode_file(&args.image, &clsa_data::Limits::default())?;

@@ -21,6 +21,7 @@ struct RecipeRun {
 
 /// Writes the page from the runs in some folders.
 pub fn write(folders: &[PathBuf], file: &Path) -> Result<(), Failure> {
+    output::check_ending("--table", file, "md")?;
     output::check("--table", file)?;
     let found = found(folders)?;
     if found.is_empty() {
