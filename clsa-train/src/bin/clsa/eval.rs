@@ -15,12 +15,13 @@ use clsa_data::{Limits, Source, Splits};
 use clsa_eval::EvalError;
 use clsa_eval::evaluation::Evaluation;
 use clsa_eval::protocols::{
-    DEFAULT_PROTOCOLS, EvalData, PROTOCOLS, Protocol, SettingValue, Settings, Workbench, WorkbenchConfig, check, named,
+    DEFAULT_PROTOCOLS, EvalData, PROTOCOLS, Picture, Protocol, SettingValue, Settings, Workbench, WorkbenchConfig,
+    check, named,
 };
 use clsa_model::FeatureStage;
 use console::Console;
 use settings::{SettingOptions, named_as_options};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Evaluate a run or a weight file; without options the newest run in ./runs.
 ///
@@ -151,18 +152,22 @@ pub fn run(args: Args) -> Result<(), Failure> {
             Err(error) => say!("warning: {error}; it is replaced"),
         }
     }
+    let written = write_files(&evaluation, &pictures, &out);
+    // Last, because the command ends where nobody can read it; and also where there is no file of it.
+    put!("{}", tables.trim_end())?;
+    written
+}
+
+/// Writes the pictures and the evaluation.
+fn write_files(evaluation: &Evaluation, pictures: &[Picture], out: &Path) -> Result<(), Failure> {
     for picture in pictures {
-        let path = out.with_file_name(picture.file_name);
+        let path = out.with_file_name(&picture.file_name);
         clsa_files::write_whole(&path, &picture.png).map_err(|source| EvalError::Io { path: path.clone(), source })?;
         say!("written: {}", path.display());
     }
-    let written = evaluation.write(&out);
-    if written.is_ok() {
-        say!("written: {}", out.display());
-    }
-    // Last, because the command ends where nobody can read it; and also where there is no file of it.
-    put!("{}", tables.trim_end())?;
-    Ok(written?)
+    evaluation.write(out)?;
+    say!("written: {}", out.display());
+    Ok(())
 }
 
 /// The protocols of these names, each once.

@@ -190,14 +190,14 @@ fn check_what_goes_on(
     }
     let Checkpoint { path, position, .. } = &goes_on.checkpoint;
     let (at, last, epochs) = (position.epoch, config.train.last_epoch(), config.train.epochs);
-    if at > last || at == epochs && changes_settings(goes_on, config)? {
+    if at > epochs || at == epochs && changes_settings(goes_on, config)? {
         return Err(request(format!(
             "--resume {}: the run has done {at} epochs, of {epochs} as asked for, so that other settings would change nothing; add \
              --epochs with more, or begin another run",
             run.path().display()
         )));
     }
-    if at == last && last < epochs {
+    if at >= last && last < epochs {
         return Err(request(format!(
             "--resume {}: the run is at epoch {at} and stops after epoch {last}; add --until-epoch with a later one, or with 0 for all \
              {epochs}",
