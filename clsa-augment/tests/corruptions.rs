@@ -56,6 +56,12 @@ fn the_size_stays_and_all_sizes_from_one_pixel_on_are_taken() {
                 assert_eq!(corrupted.dimensions(), (width, height), "{corruption}");
             }
         }
+        let plain = RgbImage::from_pixel(width, height, Rgb([90, 120, 30]));
+        for blur in [Corruption::DefocusBlur, Corruption::GaussianBlur, Corruption::MotionBlur] {
+            for severity in Corruption::SEVERITIES {
+                assert_eq!(blur.apply(&plain, severity, 0).unwrap(), plain, "{blur} of {width}x{height} at {severity}");
+            }
+        }
     }
 }
 

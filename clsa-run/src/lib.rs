@@ -15,6 +15,10 @@ mod tensorboard;
 
 pub use candle_core;
 pub use checkpoint::{Checkpoint, CheckpointError, Position, TrainingState};
+pub use clsa_augment;
+pub use clsa_data;
+pub use clsa_loss;
+pub use clsa_model;
 pub use config::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, InitConfig, LogConfig,
     MethodConfig, MonitorConfig, OptimConfig, OptimizerKind, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,

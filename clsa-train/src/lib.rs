@@ -38,6 +38,12 @@ mod view_loader;
 
 pub use agreement::{gather_bytes, sentence};
 pub use candle_core;
+pub use clsa_augment;
+pub use clsa_data;
+pub use clsa_eval;
+pub use clsa_loss;
+pub use clsa_model;
+pub use clsa_run;
 pub use communicator::{Communicator, PendingMean, SingleProcess};
 pub use error::{Result, TrainError};
 pub use image_bytes::ImageBytes;

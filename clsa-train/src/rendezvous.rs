@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// What each process says first, followed by its number: so that nobody else is taken for one of them.
 const GREETING: &[u8; 8] = b"clsa-ask";
+/// What each process says when it has the bytes.
+const RECEIVED: u8 = b'!';
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest that one process that has connected may take to ask.
@@ -25,6 +27,7 @@ pub fn hand_out(listener: &TcpListener, bytes: &[u8], others: usize, until: Inst
                 // Who is not one of them, or goes away, is left.
                 if let Ok(Some(number)) = asked(&stream, others)
                     && (&stream).write_all(bytes).is_ok()
+                    && has_received(&stream)
                 {
                     waits[number - 1] = false;
                 }
@@ -45,6 +48,12 @@ pub fn hand_out(listener: &TcpListener, bytes: &[u8], others: usize, until: Inst
         }
     }
     Ok(())
+}
+
+/// Whether the process has the bytes: one that has given up waiting takes them only where nobody sees it.
+fn has_received(mut stream: &TcpStream) -> bool {
+    let mut answer = [0];
+    stream.read_exact(&mut answer).is_ok() && answer == [RECEIVED]
 }
 
 /// The number of the process that asks; none where something else has connected.
@@ -78,15 +87,26 @@ pub fn ask(address: &str, number: usize, len: usize, until: Instant) -> Result<V
 }
 
 fn ask_once(address: &str, number: usize, len: usize) -> Result<Vec<u8>> {
-    let unknown = || Error::new(ErrorKind::NotFound, "no such address");
-    let socket = address.to_socket_addrs()?.next().ok_or_else(unknown)?;
-    let mut stream = TcpStream::connect_timeout(&socket, ANSWER_WITHIN)?;
+    let mut stream = connect(address)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(GREETING)?;
     stream.write_all(&(number as u32).to_le_bytes())?;
     let mut bytes = vec![0; len];
     stream.read_exact(&mut bytes)?;
+    stream.write_all(&[RECEIVED])?;
     Ok(bytes)
+}
+
+/// Connects to the first of the addresses of a name that answers: a name may stand for one of IPv6 where nobody listens.
+fn connect(address: &str) -> Result<TcpStream> {
+    let mut last = Error::new(ErrorKind::NotFound, "no such address");
+    for socket in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&socket, ANSWER_WITHIN) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 #[cfg(test)]
@@ -118,6 +138,23 @@ mod tests {
         for asking in asking {
             assert_eq!(asking.join().unwrap(), b"12345");
         }
+    }
+
+    #[test]
+    fn who_has_given_up_before_the_bytes_came_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        // It has asked and gone: the bytes would be written to nobody.
+        let mut gone = TcpStream::connect(&address).unwrap();
+        gone.write_all(GREETING).unwrap();
+        gone.write_all(&1u32.to_le_bytes()).unwrap();
+        gone.shutdown(std::net::Shutdown::Write).unwrap();
+        let asking = std::thread::spawn(move || {
+            std::thread::sleep(4 * PAUSE);
+            ask(&address, 1, 5, soon()).unwrap()
+        });
+        hand_out(&listener, b"12345", 1, soon()).unwrap();
+        assert_eq!(asking.join().unwrap(), b"12345");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use clsa_augment::View;
 use clsa_data::{Limits, Source};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
-use clsa_run::{Checkpoint, Config, RunFolder};
+use clsa_run::{Checkpoint, Config};
 use clsa_train::LabelFreeMonitor;
 use std::collections::HashMap;
 use std::fs;
@@ -209,8 +209,26 @@ fn the_learning_rate_warms_up_by_step_and_the_keys_momentum_grows() {
     let expected = [0.0, 0.02, 0.04, 0.06, 0.08];
     assert!(lr.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-12), "{lr:?}");
     assert!((lr[6] - 0.045).abs() < 1e-12 && lr[7] > 0.01, "{lr:?}");
-    let config = RunFolder::at(&run).config().unwrap();
-    assert_eq!(config.method.final_momentum, Some(1.0));
+    // The first step has the momentum that both begin with, and from the second on the keys are others.
+    let key_after = |step: u64, more: &[&str]| {
+        let run = folder.path().join(format!("{step}-{}", more.len()));
+        let fixed = [
+            "--epochs",
+            "2",
+            "--set",
+            "method.momentum=0.5",
+            "--set",
+            "checkpoint.every_steps=1",
+            "--set",
+            "checkpoint.keep=9",
+        ];
+        pretrain(&run, &[&fixed, more].concat()).success();
+        bits(&tensors(&checkpoint(&run, step))["key.conv1.weight"])
+    };
+    for (step, same) in [(1, true), (2, false), (8, false)] {
+        let grown = key_after(step, &["--set", "method.final_momentum=1.0"]);
+        assert_eq!(grown == key_after(step, &[]), same, "step {step}");
+    }
 }
 
 /// Folders of so many small pictures each.

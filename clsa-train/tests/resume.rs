@@ -354,6 +354,21 @@ fn a_run_among_its_own_images_is_refused() {
     assert!(!folder.path().join("photos/runs").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let mut running = endless(&run);
+    wait_for_steps(&run, 2);
+    signal(&running, "HUP");
+    std::thread::sleep(Duration::from_millis(5));
+    signal(&running, "TERM");
+    assert!(running.0.wait().unwrap().success());
+    let steps = records(&run, "step").len() as u64;
+    assert!(checkpoint(&run, steps).exists(), "the checkpoint of the last step");
+}
+
 #[test]
 fn a_folder_with_a_space_is_quoted_in_the_command_that_goes_on() {
     let folder = TempDir::new().unwrap();

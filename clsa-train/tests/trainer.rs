@@ -57,7 +57,8 @@ fn train(folder: &Path, config: Config, communicator: Arc<dyn Communicator>) -> 
     let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
     let (train, test) = (splits.train, splits.test.ok());
     let data = Datasets { train, held_out: test.clone(), test };
-    let run = communicator.is_first().then(|| LockedRun::begin(folder).unwrap());
+    // Of the others' nothing is left.
+    let run = Some(LockedRun::begin(folder).unwrap());
     let trainer = TrainerConfig { config, run, data, device: Device::Cpu, threads: 1, communicator };
     let mut recorded = Recorded::default();
     let end = Trainer::new(trainer, None).unwrap().run(&AtomicBool::new(false), &mut recorded).unwrap();

@@ -30,7 +30,12 @@ pub(super) fn defocus(image: &mut Planes, strength: Strength, _: &mut Xoshiro256
     let radius = strength.length(&DISC);
     let reach = (radius + 0.5) as isize;
     let places = (-reach..=reach).flat_map(|dy| (-reach..=reach).map(move |dx| (dx, dy)));
-    filter_image(image, &taps(places.map(|(dx, dy)| (dx, dy, f64::from(parts_in_disc(dx, dy, radius))))));
+    let parts: Vec<(isize, isize, f64)> =
+        places.map(|(dx, dy)| (dx, dy, f64::from(parts_in_disc(dx, dy, radius)))).collect();
+    // Of an image of a pixel or two the disc may be smaller than a part: nothing is out of focus.
+    if parts.iter().any(|(_, _, parts)| *parts > 0.0) {
+        filter_image(image, &taps(parts.into_iter()));
+    }
 }
 
 /// How many of a pixel's parts have their middle in the disc around the origin.

@@ -7,14 +7,19 @@ use std::ops::Deref;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A signal so soon after the first is the same once more: a terminal that closes sends one and so does its shell, and a manager of
+/// processes one to each, which their parent passes on.
+const SAME_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether a signal has come while something trained.
 static IS_TO_STOP: AtomicBool = AtomicBool::new(false);
 /// Whether something trains, and ends by itself after a signal.
 static TRAINS: AtomicBool = AtomicBool::new(false);
 
-/// The flag that Ctrl-C, SIGTERM and SIGHUP set, for as long as this is kept; a second signal ends the process at once, and so does
-/// any afterwards. A signal that the process was started to ignore, as `nohup` and shells for jobs in the background do, stays
+/// The flag that Ctrl-C, SIGTERM and SIGHUP set, for as long as this is kept; a second signal, a second later or more, ends the process at
+/// once, and so does any afterwards. A signal that the process was started to ignore, as `nohup` and shells for jobs in the background do, stays
 /// ignored. There is one flag, for all runs of this process.
 pub struct StopFlag;
 
@@ -25,10 +30,15 @@ impl StopFlag {
 
         let mut is_heard = IS_HEARD.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_heard {
-            on_signal(|| {
+            let mut first: Option<Instant> = None;
+            on_signal(move || {
+                if first.is_some_and(|first| first.elapsed() < SAME_WITHIN) {
+                    return;
+                }
                 if !TRAINS.load(Ordering::SeqCst) || IS_TO_STOP.swap(true, Ordering::SeqCst) {
                     std::process::exit(130);
                 }
+                first = Some(Instant::now());
                 say!("stopping after this step; once more stops at once, without a checkpoint");
             })?;
             *is_heard = true;

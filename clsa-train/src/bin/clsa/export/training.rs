@@ -31,7 +31,7 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
                         method.ddm_temperature, method.alpha
                     )
                 }
-                StrongLoss::InfoNce => format!("InfoNCE, temperature {}, weight {}", method.temperature, method.alpha),
+                StrongLoss::InfoNce => format!("InfoNCE, temperature {}, as of weak views", method.temperature),
             },
         ));
     }

@@ -71,7 +71,8 @@ fn start(commands: impl Iterator<Item = Command>) -> Result<Vec<Child>, Failure>
     Ok(started)
 }
 
-/// Waits until all have ended. Once one has, the others have `grace` to end too. Every signal is passed on. Gives the exit code of the first
+/// Waits until all have ended. Once one has, the others have `grace` to end too; the first, which has its run to finish, only where one has
+/// failed. Every signal is passed on. Gives the exit code of the first
 /// that has failed, or 0.
 fn wait_for_all(mut running: Vec<Child>, signals: &AtomicUsize, grace: Duration) -> Result<i32, Failure> {
     let mut ended: Vec<Option<ExitStatus>> = vec![None; running.len()];
@@ -89,12 +90,14 @@ fn wait_for_all(mut running: Vec<Child>, signals: &AtomicUsize, grace: Duration)
         if ended.iter().all(Option::is_some) {
             break;
         }
-        let remaining = running.iter_mut().zip(&ended).filter(|(_, ended)| ended.is_none()).map(|(child, _)| child);
+        let remaining = running.iter_mut().zip(&ended).enumerate().filter(|(_, (_, ended))| ended.is_none());
+        let remaining = remaining.map(|(rank, (child, _))| (rank, child));
         if until.is_some_and(|until| Instant::now() > until) {
-            remaining.for_each(end_at_once);
+            let late = remaining.filter(|(rank, _)| *rank > 0 || first.is_some());
+            late.for_each(|(_, child)| end_at_once(child));
         } else if signals.load(Ordering::Relaxed) > passed_on {
             passed_on += 1;
-            remaining.for_each(signals::terminate);
+            remaining.for_each(|(_, child)| signals::terminate(child));
         }
         std::thread::sleep(PAUSE);
     }
@@ -148,6 +151,11 @@ mod tests {
         let (result, took) = waited(shells(&["true", "sleep 60"]), &AtomicUsize::new(0));
         assert_eq!(result, Err("rank 1 was ended by a signal, and with it all others".to_owned()));
         assert!(took < Duration::from_secs(20), "{took:?}");
+    }
+
+    #[test]
+    fn the_first_rank_may_take_its_time_when_the_others_have_ended_well() {
+        assert_eq!(waited(shells(&["sleep 1", "true"]), &AtomicUsize::new(0)).0, Ok(0));
     }
 
     #[test]
