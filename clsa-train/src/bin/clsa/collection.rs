@@ -6,7 +6,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::streams::say;
 use crate::subject::{EncoderArgs, Subject};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use candle_core::Device;
 use clsa_augment::{Augmenter, CenterCrop};
 use clsa_data::{Dataset, Limits, SampleError, Source, Split};
@@ -95,7 +95,8 @@ impl Collection {
         let features = crops.features(&cache, "features", &Console).map_err(|error| match error {
             EvalError::Sample(SampleError::Remote(_)) => error.into(),
             EvalError::Sample(_) | EvalError::Transform { .. } => {
-                request(format!("{error}; add --skip-bad to leave out such images"))
+                let sentence = format!("{error}; add --skip-bad to leave out such images");
+                if error.is_request() { request(sentence) } else { anyhow!(sentence).into() }
             }
             _ => error.into(),
         })?;
