@@ -1,7 +1,7 @@
 //! Features of corrupted images.
 
 use super::extract::{Crops, Extractor};
-use super::pixels::{pixels, values_of};
+use super::pixels::{pictures_at_once, pixels, values_of};
 use crate::EvalError;
 use clsa_augment::rand::RngExt;
 use clsa_augment::{AugmentError, Augmenter, CenterCrop, Corruption, Crop, Layout, Normalize, Op, ViewId};
@@ -82,9 +82,10 @@ impl CorruptedImages<'_> {
             let picture = augmenter.apply(image, &[Op::CropResize { crop, width: side, height: side }])?;
             self.write(augmenter, sample, &picture, (&Normalize::IMAGENET, Layout::ChannelsFirst), out)
         };
-        let (values, at_once) = values_of(side, BLOCK)?;
-        let values = Corruption::SEVERITIES.len() * values;
-        self.indices.chunks(at_once).try_for_each(|block| sink(&pixels(self.dataset, block, values, &write)?))
+        let picture = values_of(side)?;
+        let values = Corruption::SEVERITIES.len() * picture;
+        let mut blocks = self.indices.chunks(pictures_at_once(picture, BLOCK));
+        blocks.try_for_each(|block| sink(&pixels(self.dataset, block, values, &write)?))
     }
 
     /// Writes a picture at each severity, one after the other.

@@ -150,7 +150,7 @@ impl Extractor<'_> {
     ) -> Result<(), EvalError> {
         EvalError::at_least_one("batch_size", batch_size as u64)?;
         EvalError::at_least_one("crops", crops.count as u64)?;
-        let (values, _) = values_of(crops.side, 1)?;
+        let values = values_of(crops.side)?;
         let side = crops.side as usize;
         std::thread::scope(|scope| {
             // The next batch is decoded while the encoder works on this one.

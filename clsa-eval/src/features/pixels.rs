@@ -10,18 +10,21 @@ use rayon::prelude::*;
 pub(super) type Write<'a> =
     &'a (dyn Fn(&mut Augmenter, usize, &RgbImage, &mut [f32]) -> Result<(), AugmentError> + Sync);
 
-/// Numbers of a square picture, and of how many such pictures at most `most` are made at a time: fewer where they are very large.
+/// Numbers of a square picture.
 ///
 /// # Errors
 /// The side is out of range.
-pub(super) fn values_of(side: u32, most: usize) -> Result<(usize, usize), EvalError> {
-    /// Numbers that are made at a time.
-    const AT_ONCE: usize = 1 << 26;
+pub(super) fn values_of(side: u32) -> Result<usize, EvalError> {
     if !(1..=MAX_SIDE).contains(&side) {
         return Err(EvalError::setting("side", side, format!("use 1 to {MAX_SIDE} pixels")));
     }
-    let values = 3 * side as usize * side as usize;
-    Ok((values, (AT_ONCE / values).clamp(1, most)))
+    Ok(3 * side as usize * side as usize)
+}
+
+/// How many pictures of so many numbers are made at a time: `most`, or fewer where they are very large.
+pub(super) fn pictures_at_once(values: usize, most: usize) -> usize {
+    const VALUES: usize = 1 << 26;
+    (VALUES / values).clamp(1, most)
 }
 
 /// Decodes and transforms samples, each to `values` numbers.

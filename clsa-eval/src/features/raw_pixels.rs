@@ -1,7 +1,7 @@
 //! The baseline without an encoder: bare pixels as features.
 
 use super::labels::labels;
-use super::pixels::{pixels, values_of};
+use super::pixels::{pictures_at_once, pixels, values_of};
 use super::rows::Features;
 use crate::EvalError;
 use clsa_augment::{Augmenter, Crop, Layout, Normalize, Op};
@@ -18,7 +18,7 @@ const BLOCK: usize = 4096;
 /// A sample has no class or cannot be read, or `side` is out of range.
 pub fn raw_pixels(dataset: &dyn Dataset, indices: &[usize], side: u32) -> Result<Features, EvalError> {
     let labels = labels(dataset, indices)?;
-    let (dim, _) = values_of(side, BLOCK)?;
+    let dim = values_of(side)?;
     let mut values = Vec::new();
     raw_pixels_into(dataset, indices, side, &mut |rows| {
         values.extend_from_slice(rows);
@@ -37,11 +37,12 @@ pub fn raw_pixels_into(
     side: u32,
     sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let (dim, at_once) = values_of(side, BLOCK)?;
+    let dim = values_of(side)?;
     let write = |augmenter: &mut Augmenter, _: usize, image: &RgbImage, out: &mut [f32]| {
         let crop = Crop { x: 0, y: 0, width: image.width(), height: image.height() };
         let resize = Op::CropResize { crop, width: side, height: side };
         augmenter.apply_into(image, &[resize], &Normalize::IMAGENET, Layout::ChannelsFirst, out)
     };
-    indices.chunks(at_once).try_for_each(|block| sink(&pixels(dataset, block, dim, &write)?))
+    let mut blocks = indices.chunks(pictures_at_once(dim, BLOCK));
+    blocks.try_for_each(|block| sink(&pixels(dataset, block, dim, &write)?))
 }

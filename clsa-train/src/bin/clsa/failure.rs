@@ -13,6 +13,9 @@ pub struct Failure(anyhow::Error);
 #[error("{0}")]
 struct WrongRequest(String);
 
+/// What is wrong with a run that has no checkpoint to go on from, and what to do.
+pub const WITHOUT_CHECKPOINT: &str = "was ended before its first checkpoint; remove it, and it is begun anew";
+
 /// A failure because what was asked for is wrong.
 pub fn request(reason: impl Display) -> Failure {
     Failure(WrongRequest(reason.to_string()).into())

@@ -6,7 +6,7 @@ mod shown_run;
 
 use crate::device::DeviceName;
 use crate::export;
-use crate::failure::{Failure, request};
+use crate::failure::{Failure, WITHOUT_CHECKPOINT, request};
 use crate::progress::Progress;
 use crate::ranks::{Launched, Ranks, start_on_gpus};
 use crate::signals::StopFlag;
@@ -301,7 +301,7 @@ fn not_begun(error: RunError) -> Failure {
             let run = RunFolder::at(path);
             let advice = match run.newest_checkpoint() {
                 Ok(_) => format!("`{} pretrain --resume {}` continues it", program(), typed(path)),
-                Err(_) => "it was ended before its first checkpoint; remove it, and it is begun anew".to_owned(),
+                Err(_) => format!("it {WITHOUT_CHECKPOINT}"),
             };
             request(format!("--out {error}; {advice}"))
         }

@@ -3,7 +3,7 @@
 mod table;
 
 use crate::arguments::parsed;
-use crate::failure::{Failure, request};
+use crate::failure::{Failure, WITHOUT_CHECKPOINT, request};
 use crate::signals::was_asked_to_stop;
 use crate::streams::{put, say};
 use crate::{eval, pretrain, program};
@@ -103,10 +103,7 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
         let wanted = if args.until_epoch == 0 { config.train.epochs } else { args.until_epoch };
         let done = match run.epochs_done() {
             Err(RunError::NotARun { .. }) => {
-                return Err(request(format!(
-                    "the run in {} was ended before its first checkpoint; remove it, and it is begun anew",
-                    folder.display()
-                )));
+                return Err(request(format!("the run in {} {WITHOUT_CHECKPOINT}", folder.display())));
             }
             done => done?,
         };

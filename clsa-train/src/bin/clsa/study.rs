@@ -5,7 +5,7 @@ mod figures_file;
 mod page;
 
 use crate::arguments::parsed;
-use crate::failure::{Failure, request};
+use crate::failure::{Failure, WITHOUT_CHECKPOINT, request};
 use crate::streams::{put, say};
 use crate::{output, pretrain};
 use anyhow::Context;
@@ -200,10 +200,9 @@ fn is_trained(
     }
     check_images(images, &run)?;
     match run.epochs_done() {
-        Err(RunError::NotARun { .. }) => Err(request(format!(
-            "--runs: the run in {} was ended before its first checkpoint; remove it, and it is begun anew",
-            folder.display()
-        ))),
+        Err(RunError::NotARun { .. }) => {
+            Err(request(format!("--runs: the run in {} {WITHOUT_CHECKPOINT}", folder.display())))
+        }
         // Who was killed in the middle of the last evaluation makes the rest of it.
         done => Ok(done? == config.train.epochs && top1(&run)?.is_some()),
     }
