@@ -40,6 +40,17 @@ fn parts_may_be_switched_off_on_or_described() {
 }
 
 #[test]
+fn levels_are_written_only_where_they_are_not_the_papers() {
+    let text = toml::to_string(&StrongPolicy::default()).unwrap();
+    assert!(!text.contains("levels"), "{text}");
+    for levels in [(9, 9), (0, 10)] {
+        let policy = StrongPolicy { levels, ..StrongPolicy::default() };
+        let text = toml::to_string(&policy).unwrap();
+        assert_eq!(toml::from_str::<StrongPolicy>(&text).unwrap(), policy, "{text}");
+    }
+}
+
+#[test]
 fn plans_survive_toml_and_json() {
     for plan in [ViewPlan::single(), ViewPlan::multi(), ViewPlan::moco_v2(), ViewPlan::small(32)] {
         let text = toml::to_string(&plan).unwrap();
@@ -85,6 +96,8 @@ fn values_out_of_range_are_refused_by_the_name_of_their_key() {
         ("weak = [{ blur = { sigma = [2.0, 1.0] } }]", "weak[0].blur.sigma"),
         ("weak = [{}]\nstrong = [{ strong = { probability = -0.1 } }]", "strong[0].strong.probability"),
         ("weak = [{}]\nstrong = [{ strong = { pool = [] } }]", "strong[0].strong.pool"),
+        ("weak = [{}]\nstrong = [{ strong = { levels = [6, 4] } }]", "strong[0].strong.levels"),
+        ("weak = [{}]\nstrong = [{ strong = { levels = [9, 11] } }]", "strong[0].strong.levels"),
         ("weak = [{ normalize = { mean = [0.5, 0.5, 0.5], std = [1.0, 0.0, 1.0] } }]", "weak[0].normalize.std"),
     ] {
         let error = toml::from_str::<ViewPlan>(text).unwrap().validate().unwrap_err().to_string();

@@ -147,7 +147,12 @@ fn it_is_drawn_from_the_pool_of_a_strong_policy() {
 
 #[test]
 fn it_does_not_change_what_the_others_draw() {
-    let alone = StrongPolicy { draws: 1, probability: 1.0, pool: vec![StrongOp::custom(RandomTint)] };
+    let alone = StrongPolicy {
+        draws: 1,
+        probability: 1.0,
+        pool: vec![StrongOp::custom(RandomTint)],
+        ..StrongPolicy::default()
+    };
     let view = View { strong: Some(alone), ..View::crop_and_flip(32, (0.2, 1.0)) };
     let plain = View::crop_and_flip(32, (0.2, 1.0));
     for sample in 0..20 {

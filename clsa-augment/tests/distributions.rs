@@ -281,6 +281,23 @@ fn strong_levels_and_signs_are_uniform_and_give_the_papers_arguments() {
 }
 
 #[test]
+fn levels_are_drawn_from_the_policys_own_range() {
+    let policy = |levels| StrongPolicy { levels, pool: vec![StrongOp::ShearY], ..StrongPolicy::default() };
+    // The magnitudes in hundredths at levels 0 to 10.
+    for (levels, magnitudes) in [((0, 2), vec![0, 3, 6]), ((9, 10), vec![27, 30]), ((4, 4), vec![12])] {
+        let mut counts: HashMap<i64, u64> = HashMap::new();
+        for drawn in single_draws(&policy(levels), 96) {
+            let Op::ShearY(by) = drawn else { panic!("{drawn}") };
+            *counts.entry((100.0 * by).round().abs() as i64).or_default() += 1;
+        }
+        assert_eq!(counts.len(), magnitudes.len(), "{counts:?}");
+        for magnitude in &magnitudes {
+            expect(&format!("{levels:?} {magnitude}"), counts[magnitude], DRAWS, 1.0 / magnitudes.len() as f64);
+        }
+    }
+}
+
+#[test]
 fn cutouts_have_the_side_of_their_level_and_a_uniform_place() {
     let policy = StrongPolicy { pool: vec![StrongOp::Cutout], ..StrongPolicy::default() };
     let side = 200_i64;
