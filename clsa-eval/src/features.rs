@@ -9,6 +9,7 @@ mod labels;
 mod pixels;
 mod raw_pixels;
 mod rows;
+mod unusable;
 
 pub use center_crops::CenterCrops;
 pub use corrupted::CorruptedImages;
@@ -21,3 +22,4 @@ pub use labels::{check_labels, check_presences, labels, presences};
 pub use raw_pixels::{raw_pixels, raw_pixels_into};
 pub use rows::{FeatureRows, FeatureShape, Features, Labeled};
 pub(crate) use rows::{check_comparable, check_labeled, check_training_rows, finite_rows};
+pub use unusable::unusable;

@@ -3,8 +3,7 @@
 //! Tensors: `query.NAME` and `key.NAME` (torchvision's names), `optimizer.NAME` (velocities), `bank.rows`, and where several ranks
 //! wrote it within an epoch `ranks.statistics`. Metadata:
 //! `format`, `config` (TOML), `position` (JSON) and `digest`, the SHA-256 of all of these, so that a file that was
-//! truncated or altered is refused. Files of one state have one digest, and not always the same bytes: the order of the metadata is of no
-//! meaning and changes.
+//! truncated or altered is refused. Files of one state have the same bytes.
 
 use crate::config::Config;
 use candle_core::{DType, Device, Tensor, Var};
@@ -12,9 +11,10 @@ use clsa_loss::MemoryBank;
 use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, PROBE, QUERY, STATISTICS};
 use clsa_model::{Encoder, RunningStatistic};
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -160,16 +160,14 @@ impl Checkpoint {
             ("format".to_owned(), FORMAT.to_owned()),
             ("config".to_owned(), config.to_toml()),
             ("position".to_owned(), serde_json::to_string(&position).expect("plain numbers")),
+            ("digest".to_owned(), "0".repeat(64)),
         ]);
-        let bytes = |metadata: &HashMap<String, String>| {
-            safetensors::serialize(&tensors, Some(metadata.clone())).map_err(|e| not_written(e.to_string()))
-        };
-        // The digest covers what a reader sees, so it is taken from a first serialization.
-        let parsed = bytes(&metadata)?;
-        let digest = digest(&SafeTensors::deserialize(&parsed).map_err(|e| not_written(e.to_string()))?, &metadata);
-        drop(parsed);
+        let mut bytes =
+            safetensors::serialize(&tensors, Some(metadata.clone())).map_err(|e| not_written(e.to_string()))?;
+        // The digest covers what a reader sees, so it is taken from the serialization.
+        let digest = digest(&SafeTensors::deserialize(&bytes).map_err(|e| not_written(e.to_string()))?, &metadata);
         metadata.insert("digest".to_owned(), digest);
-        let bytes = bytes(&metadata)?;
+        write_metadata(&mut bytes, metadata).map_err(|e| not_written(e.to_string()))?;
         let io = |source| CheckpointError::Io { path: path.clone(), source };
         clsa_files::write_whole(&path, &bytes).map_err(io)?;
         Ok(path)
@@ -376,6 +374,26 @@ fn digest(file: &SafeTensors, metadata: &HashMap<String, String>) -> String {
     base16ct::lower::encode_string(&hash.finalize())
 }
 
+/// Puts metadata that are as long in the place of those of a safetensors file, and all names of its head in their order: safetensors
+/// writes metadata in another order each time.
+fn write_metadata(file: &mut [u8], metadata: HashMap<String, String>) -> serde_json::Result<()> {
+    #[derive(Serialize, Deserialize)]
+    struct Head {
+        #[serde(rename = "__metadata__")]
+        metadata: BTreeMap<String, String>,
+        #[serde(flatten)]
+        tensors: BTreeMap<String, TensorInfo>,
+    }
+    let (len, rest) = file.split_first_chunk_mut().expect("every safetensors file begins with the length of its head");
+    let head = &mut rest[..u64::from_le_bytes(*len) as usize];
+    let Head { tensors, .. } = serde_json::from_slice(head)?;
+    let text = serde_json::to_vec(&Head { metadata: metadata.into_iter().collect(), tensors })?;
+    let (words, filling) = head.split_at_mut(text.len());
+    words.copy_from_slice(&text);
+    filling.fill(b' ');
+    Ok(())
+}
+
 fn damaged(path: &Path, reason: impl ToString) -> CheckpointError {
     CheckpointError::Damaged { path: path.to_owned(), reason: reason.to_string() }
 }
@@ -384,6 +402,32 @@ fn damaged(path: &Path, reason: impl ToString) -> CheckpointError {
 mod tests {
     use super::*;
     use safetensors::tensor::TensorView;
+
+    #[test]
+    fn files_of_one_state_have_the_same_bytes() {
+        let tensor = TensorView::new(safetensors::Dtype::U8, vec![3], &[1, 2, 3]).unwrap();
+        let metadata = |digest: &str| {
+            HashMap::from([("format", FORMAT), ("config", "source = \"é\"\n"), ("position", "{}"), ("digest", digest)])
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect::<HashMap<_, _>>()
+        };
+        let file = || {
+            let mut file = safetensors::serialize([("b", &tensor), ("a", &tensor)], Some(metadata("0000"))).unwrap();
+            write_metadata(&mut file, metadata("abcd")).unwrap();
+            file
+        };
+        let first = file();
+        for _ in 0..20 {
+            assert_eq!(file(), first);
+        }
+        let (_, head) = SafeTensors::read_metadata(&first).unwrap();
+        assert_eq!(head.metadata(), &Some(metadata("abcd")));
+        let parsed = SafeTensors::deserialize(&first).unwrap();
+        assert_eq!(parsed.len(), 2);
+        assert_eq!(parsed.tensor("a").unwrap(), tensor);
+        assert_eq!(parsed.tensor("b").unwrap(), tensor);
+    }
 
     #[test]
     fn a_tensor_of_a_type_that_no_checkpoint_has_is_refused_by_the_name_of_the_file() {

@@ -1,11 +1,11 @@
 //! A fixed subset of images that a monitor looks at again and again.
 
 use crate::error::{Result, TrainError};
-use clsa_augment::{Augmenter, CenterCrop};
+use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Label, OnError, SampleError};
+use clsa_eval::features::unusable;
 use clsa_eval::{EvalError, random_subset};
 use clsa_run::Config;
-use rayon::prelude::*;
 use std::sync::Arc;
 
 /// The subset, and what becomes of images in it that cannot be read.
@@ -58,18 +58,7 @@ impl MonitoredImages {
     /// Decodes and transforms the images, and leaves out those that cannot be.
     fn leave_out_bad(&mut self, warn: &mut dyn FnMut(&str)) -> Result<()> {
         let images = self.indices.len();
-        let reason = |augmenter: &mut Augmenter, &index: &usize| -> Option<(usize, EvalError)> {
-            let image = match self.dataset.image(index) {
-                Ok(image) => image,
-                Err(error) => return Some((index, error.into())),
-            };
-            let source = self.transform.image(augmenter, &image).err()?;
-            Some((index, EvalError::Transform { sample: self.dataset.name(index), source }))
-        };
-        let mut bad: Vec<_> = self.indices.par_iter().map_init(Augmenter::new, reason).flatten_iter().collect();
-        if let Some(at) = bad.iter().position(|(_, error)| matches!(error, EvalError::Sample(SampleError::Remote(_)))) {
-            return Err(bad.swap_remove(at).1.into());
-        }
+        let bad = unusable(&*self.dataset, &self.indices, &self.transform, || ())?;
         for (_, reason) in &bad {
             warn(&format!("left out of the {}: {reason}", self.monitor));
         }

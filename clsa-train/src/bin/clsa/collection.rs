@@ -8,13 +8,12 @@ use crate::streams::say;
 use crate::subject::{EncoderArgs, Subject};
 use anyhow::{Context, anyhow};
 use candle_core::Device;
-use clsa_augment::{Augmenter, CenterCrop};
+use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Limits, SampleError, Source, Split};
-use clsa_eval::features::{CenterCrops, FeatureFile};
+use clsa_eval::features::{CenterCrops, FeatureFile, unusable};
 use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_eval::{EvalError, Subset};
 use clsa_model::Encoder;
-use rayon::prelude::*;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -108,24 +107,10 @@ impl Collection {
 fn usable(images: Arc<dyn Dataset>, transform: &CenterCrop) -> Result<Arc<dyn Dataset>, Failure> {
     let (all, done) = (images.len(), AtomicU64::new(0));
     let decoding = Progress::new("images, decoded", "images");
-    let reason = |augmenter: &mut Augmenter, index: usize| match images.image(index) {
-        Err(error @ SampleError::Remote(_)) => Err(error),
-        Err(error) => Ok(Some((index, error.to_string()))),
-        Ok(image) => {
-            let error = transform.image(augmenter, &image).err();
-            Ok(error.map(|error| (index, format!("{}: {error}", images.name(index)))))
-        }
-    };
-    let bad: Result<Vec<Option<(usize, String)>>, SampleError> = (0..all)
-        .into_par_iter()
-        .map_init(Augmenter::new, |augmenter, index| {
-            let reason = reason(augmenter, index);
-            decoding.at(done.fetch_add(1, Ordering::Relaxed) + 1, all as u64);
-            reason
-        })
-        .collect();
+    let looked_at = || decoding.at(done.fetch_add(1, Ordering::Relaxed) + 1, all as u64);
+    let bad = unusable(&*images, &(0..all).collect::<Vec<_>>(), transform, looked_at);
     drop(decoding);
-    let bad: Vec<_> = bad?.into_iter().flatten().collect();
+    let bad = bad?;
     for (_, reason) in &bad {
         say!("warning: left out: {reason}");
     }
