@@ -8,10 +8,11 @@ mod cache;
 mod object;
 mod settings;
 mod store;
+mod stores;
 mod transport;
 
 pub(crate) use object::{RemoteObject, RemoteReader};
-pub(crate) use store::Stores;
+pub(crate) use stores::Stores;
 
 #[cfg(test)]
 mod tests;

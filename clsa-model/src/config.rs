@@ -2,7 +2,7 @@
 
 use crate::arch::{Arch, Family};
 use crate::error::{ModelError, Result};
-use crate::head::HeadConfig;
+use crate::head_config::HeadConfig;
 use serde::{Deserialize, Serialize};
 
 /// The first layers of the network.

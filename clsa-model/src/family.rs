@@ -5,7 +5,7 @@ use crate::backbone::resnet::ResNet;
 use crate::backbone::{Architecture, Backbone, Builder};
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::head::HeadConfig;
+use crate::head_config::HeadConfig;
 
 impl Architecture for ModelConfig {
     fn embedding_dim(&self) -> usize {

@@ -18,6 +18,7 @@ mod error;
 mod family;
 mod feature_stage;
 mod gradients;
+mod head_config;
 mod momentum;
 mod network;
 mod parameters;

@@ -12,6 +12,7 @@ mod recipe;
 mod schedule;
 mod study;
 mod tensorboard;
+mod verdict;
 
 pub use candle_core;
 pub use checkpoint::{Checkpoint, CheckpointError, Position, TrainingState};
@@ -26,7 +27,7 @@ pub use config::{
 pub use data_identity::{DataIdentity, hash_names_and_labels};
 pub use file_hash::file_sha256;
 pub use folder::{RunError, RunFolder};
-pub use label_free::{LabelFree, Verdict};
+pub use label_free::LabelFree;
 pub use locked_run::{LockedRun, Resumption};
 pub use metrics::{
     AccuracyRecord, LabelFreeRecord, Metrics, MetricsError, MetricsWriter, RanksRecord, Record, StepRecord,
@@ -35,3 +36,4 @@ pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeMeasure};
 pub use schedule::{Progress, cosine};
 pub use study::{Later, Study, StudyError, Variant};
 pub use tensorboard::{EventFile, EventImage};
+pub use verdict::Verdict;

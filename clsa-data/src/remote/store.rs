@@ -1,10 +1,8 @@
-//! Stores: one for each host or bucket, with its connections and credentials.
+//! A store: one host or bucket, with its connections and credentials.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -14,115 +12,27 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, Error, Extensions, GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig};
 
 use super::cache::Cache;
-use super::object::RemoteObject;
 use super::settings::Settings;
 use super::transport::{Attempts, Connector, Last};
-use crate::error::{DataError, Fault};
-use crate::pattern::with_plain_brackets;
+use crate::error::DataError;
 use crate::remote_error::{RemoteError, RemoteFault};
 
-/// Most objects of a folder that a pattern is compared with.
-const MOST_LISTED: usize = 1_000_000;
+/// Most objects of a folder that are listed.
+pub(super) const MOST_LISTED: usize = 1_000_000;
 
-/// The stores of one source.
-#[derive(Default)]
-pub(crate) struct Stores {
-    /// Made with the first store: sources of files need neither.
-    shared: Mutex<Option<Shared>>,
-    /// By what stands before the path in an address.
-    stores: Mutex<BTreeMap<String, Arc<Store>>>,
-}
-
+/// What the stores of one source share.
 #[derive(Clone)]
-struct Shared {
+pub(super) struct Shared {
     settings: Settings,
     connector: Connector,
     cache: Arc<Cache>,
 }
 
-impl Stores {
-    /// Those with settings that are not of the environment.
-    #[cfg(test)]
-    pub(super) fn with(settings: Settings) -> Self {
-        let this = Self::default();
-        *this.shared.lock().unwrap() = Some(Shared::new(settings).unwrap());
-        this
-    }
-
-    /// Opens an object, and asks for its size and version.
-    pub fn open(&self, address: &str) -> Result<RemoteObject, DataError> {
-        crate::address::check(address, true)
-            .map_err(|reason| Fault::Pattern.at(crate::address::without_secrets(address), reason))?;
-        let (scheme, rest) = address.split_once("://").unwrap_or_default();
-        let (place, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let path = match scheme {
-            "s3" => path_of(address, key)?,
-            _ => Path::from_url_path(key).map_err(|error| Fault::Pattern.at(address, error.to_string()))?,
-        };
-        let store = self.store(&format!("{scheme}://{place}"))?;
-        let meta = store.head(address, &path)?;
-        RemoteObject::new(address.to_owned(), store, path, meta)
-    }
-
-    /// The addresses of all objects that a pattern with `*` and `?` names, in order.
-    pub fn list(&self, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
-        let Some(("s3", rest)) = pattern.split_once("://") else {
-            let reason = "has `*` or `?`, but over https:// nothing tells which files there are; name them by braces, as in \
-                          train-{000..127}.tar";
-            return Err(Fault::Pattern.at(pattern, reason));
-        };
-        let wanted = glob::Pattern::new(&with_plain_brackets(pattern))
-            .map_err(|error| Fault::Pattern.at(pattern, error.to_string()))?;
-        let options = glob::MatchOptions {
-            require_literal_separator: true,
-            require_literal_leading_dot: true,
-            ..glob::MatchOptions::new()
-        };
-        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let fixed = &key[..key.find(['*', '?']).unwrap_or(key.len())];
-        let folder = fixed.rsplit_once('/').map(|(folder, _)| folder);
-        let store = self.store(&format!("s3://{bucket}"))?;
-        let prefix = folder.map(|folder| path_of(pattern, folder)).transpose()?;
-        let mut found = store.list(pattern, prefix.as_ref())?;
-        if found.len() > MOST_LISTED {
-            let reason =
-                format!("is in a folder with more than {MOST_LISTED} objects; name a folder of fewer, or use braces");
-            return Err(Fault::Pattern.at(pattern, reason));
-        }
-        found.sort();
-        let addresses = found.into_iter().map(|key| format!("s3://{bucket}/{key}"));
-        Ok(addresses.filter(|address| wanted.matches_with(address, options)).map(PathBuf::from).collect())
-    }
-
-    /// The store of all addresses that begin so.
-    fn store(&self, base: &str) -> Result<Arc<Store>, DataError> {
-        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = stores.get(base) {
-            return Ok(store.clone());
-        }
-        let store = Arc::new(Store::new(base, self.shared()?)?);
-        stores.insert(base.to_owned(), store.clone());
-        Ok(store)
-    }
-
-    fn shared(&self) -> Result<Shared, DataError> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*shared {
-            Some(shared) => Ok(shared.clone()),
-            None => Ok(shared.insert(Shared::new(Settings::from_environment()?)?).clone()),
-        }
-    }
-}
-
 impl Shared {
-    fn new(settings: Settings) -> Result<Self, DataError> {
+    pub fn new(settings: Settings) -> Result<Self, DataError> {
         let cache = Arc::new(Cache::open(&settings.cache, settings.cache_bytes)?);
         Ok(Self { connector: Connector::new(&settings)?, cache, settings })
     }
-}
-
-fn path_of(address: &str, key: &str) -> Result<Path, DataError> {
-    Path::parse(key).map_err(|error| Fault::Pattern.at(address, error.to_string()))
 }
 
 /// One host or bucket.
@@ -135,7 +45,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    fn new(base: &str, shared: Shared) -> Result<Self, DataError> {
+    pub fn new(base: &str, shared: Shared) -> Result<Self, DataError> {
         let Shared { settings, connector, cache } = shared;
         let others = connector.others.clone();
         let backoff = BackoffConfig { init_backoff: settings.backoff, max_backoff: Duration::from_secs(15), base: 2.0 };
@@ -168,7 +78,7 @@ impl Store {
     }
 
     /// The size and version of an object.
-    fn head(&self, address: &str, path: &Path) -> Result<ObjectMeta, RemoteError> {
+    pub fn head(&self, address: &str, path: &Path) -> Result<ObjectMeta, RemoteError> {
         let (attempts, options) = options();
         let asked = self.store.get_opts(path, GetOptions { head: true, ..options });
         wait(asked).map(|answer| answer.meta).map_err(|error| self.error(address, &error, &attempts))
@@ -212,8 +122,8 @@ impl Store {
         }
     }
 
-    /// The keys of all objects below a folder.
-    fn list(&self, address: &str, folder: Option<&Path>) -> Result<Vec<String>, RemoteError> {
+    /// The keys of all objects below a folder, or of one more than [`MOST_LISTED`] of them.
+    pub fn list(&self, address: &str, folder: Option<&Path>) -> Result<Vec<String>, RemoteError> {
         let listed = wait(self.store.list(folder).take(MOST_LISTED + 1).try_collect::<Vec<ObjectMeta>>());
         let listed = listed.map_err(|error| self.error(address, &error, &Attempts::default()))?;
         Ok(listed.into_iter().map(|meta| meta.location.to_string()).collect())

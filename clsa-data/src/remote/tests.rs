@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::settings::Settings;
-use super::store::Stores;
+use super::stores::Stores;
 use crate::object::{Object, Opener};
 use crate::sources::wds;
 use crate::{DataError, Dataset, Limits, RemoteError, Source, Split};

@@ -16,6 +16,8 @@ mod page_header;
 mod pages;
 #[cfg(feature = "parquet")]
 mod schema;
+#[cfg(feature = "parquet")]
+mod shared_file;
 
 use super::spec::{Argument, Spec};
 

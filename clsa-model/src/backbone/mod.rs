@@ -80,7 +80,7 @@ pub use ops::{Activation, CandlePass, Mode, Ops};
 pub(crate) use layers::{BatchNorm, Convolution, check_groups, check_residual};
 
 use crate::error::Result;
-use crate::head::HeadConfig;
+use crate::head_config::HeadConfig;
 use candle_core::Tensor;
 use std::fmt;
 

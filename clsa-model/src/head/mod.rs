@@ -3,18 +3,17 @@
 //!
 //! A state dictionary tells it from the backbone by the beginning of its names, [`PREFIX`].
 
-mod config;
 mod graph;
 mod infer;
 mod pass;
 
-pub use config::{HeadConfig, MlpConfig};
 pub(crate) use graph::HeadGraph;
 pub(crate) use infer::{embedding_dim, infer, is_of_this_project};
 pub(crate) use pass::HeadPass;
 
 use crate::backbone::{BatchNorm, Builder, CandlePass, Mode};
 use crate::error::Result;
+pub use crate::head_config::{HeadConfig, MlpConfig};
 use crate::parameters::Parameter;
 use crate::portable::{batch_norm, relu};
 use candle_core::{D, Tensor};

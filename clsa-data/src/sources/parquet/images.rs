@@ -7,10 +7,11 @@ use image::RgbImage;
 use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::columns::{SharedFile, Table, guarded, read_images, read_labels, read_lengths};
+use super::columns::{Table, guarded, read_images, read_labels, read_lengths};
 use super::kept::{KeptGroups, Slot};
 use super::labels::{Checked, Labels, RowLabels};
 use super::schema::{Asked, Columns};
+use super::shared_file::SharedFile;
 use crate::dataset::{Dataset, Encoded};
 use crate::decode::{Limits, decode, dimensions};
 use crate::error::{DataError, Fault};

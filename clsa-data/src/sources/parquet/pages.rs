@@ -8,9 +8,9 @@ use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ColumnChunkMetaData;
 
-use super::columns::SharedFile;
 use super::delta::Lengths;
 use super::page_header::PageHeader;
+use super::shared_file::SharedFile;
 
 /// Bytes that the pages of a column may have when they are unpacked: this, and [`MOST_UNPACKED_RATIO`] times their bytes in the
 /// file. Image files hardly get smaller when they are packed again.

@@ -71,7 +71,7 @@ impl Target {
     /// Refuses what the target cannot express, and names what can.
     pub fn check(self, model: &ModelConfig) -> Result<(), Failure> {
         match self {
-            Self::Timm | Self::Hf => timm::check(self, model),
+            Self::Timm | Self::Hf => timm::check(self.name(), model),
             Self::Detectron2 => detectron2::check(model),
             Self::Safetensors | Self::Torch | Self::Onnx => Ok(()),
         }

@@ -1,6 +1,5 @@
 //! `config.json` of a folder that timm (1.0 or later) and the Hugging Face Hub read.
 
-use super::target::Target;
 use crate::failure::{Failure, request};
 use clsa_augment::CenterCrop;
 use clsa_model::{Arch, ModelConfig, Stem};
@@ -21,10 +20,11 @@ fn architecture(arch: Arch) -> Option<(&'static str, Option<[usize; 4]>)> {
     ARCHITECTURES.into_iter().find(|row| row.0 == arch).map(|(_, name, blocks)| (name, blocks))
 }
 
-/// timm's ResNets have 64 channels after the stem, whose convolution is 7x7 or three of 3x3.
-pub fn check(target: Target, model: &ModelConfig) -> Result<(), Failure> {
+/// Refuses, for the target of this name, what timm has not: its ResNets have 64 channels after the stem, whose convolution is 7x7 or three
+/// of 3x3.
+pub fn check(target: &str, model: &ModelConfig) -> Result<(), Failure> {
     let name = model.arch.name();
-    let refuse = |why: String| Err(request(format!("--to {}: {why}; use --to onnx or --to torch", target.name())));
+    let refuse = |why: String| Err(request(format!("--to {target}: {why}; use --to onnx or --to torch")));
     if architecture(model.arch).is_none() {
         return refuse(format!("timm has no {name}"));
     }
