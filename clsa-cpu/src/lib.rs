@@ -5,7 +5,7 @@ use std::fmt;
 /// A vector instruction set for which kernels are compiled. The order is from the least to the most capable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InstructionSet {
-    /// What the compiler targets.
+    /// What the compiler targets: on aarch64 NEON.
     Scalar,
     /// AVX2 and FMA.
     Avx2,

@@ -1,7 +1,7 @@
 //! The folder that shards are in until all of them are whole. Its writer holds a lock on it, so that one that was killed is told
 //! from one that lives.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,7 @@ pub(super) struct Part {
 }
 
 /// What became of locking a folder.
+#[cfg_attr(not(unix), allow(dead_code, reason = "no folder is locked there"))]
 enum Lock {
     Held(File),
     /// By somebody else.
@@ -107,6 +108,8 @@ fn is_of_packing(name: &str) -> bool {
 /// Locks a folder itself, so that nothing in it need be removed at the end.
 #[cfg(unix)]
 fn lock(folder: &Path) -> Result<Lock, DataError> {
+    use std::fs::TryLockError;
+
     if !folder.is_dir() || folder.is_symlink() {
         return Err(Fault::Output.at(folder, "is not a folder; move it away, or name another one"));
     }

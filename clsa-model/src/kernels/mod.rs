@@ -12,6 +12,7 @@
 //! one slice.
 
 #![allow(unsafe_code)]
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86_64 has products of bf16"))]
 
 mod activation_view;
 mod add_transposed;

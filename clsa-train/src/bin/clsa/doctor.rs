@@ -72,7 +72,8 @@ fn cpu_features() -> String {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn cpu_features() -> String {
-    format!("{} (the portable kernels are used)", std::env::consts::ARCH)
+    let has_neon = cfg!(target_arch = "aarch64");
+    format!("{}{}", std::env::consts::ARCH, if has_neon { ", neon" } else { "" })
 }
 
 fn lines(command: &mut Command) -> Vec<String> {

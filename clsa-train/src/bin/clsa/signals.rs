@@ -2,7 +2,6 @@
 
 use crate::failure::Failure;
 use crate::streams::say;
-use anyhow::Context;
 use std::ops::Deref;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -80,6 +79,7 @@ pub fn count() -> Result<Arc<AtomicUsize>, Failure> {
 /// Calls `heard`, on a thread of its own, with every signal that is not ignored.
 #[cfg(unix)]
 fn on_signal(mut heard: impl FnMut() + Send + 'static) -> Result<(), Failure> {
+    use anyhow::Context;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     let caught: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)).collect();
