@@ -43,8 +43,8 @@ pub trait CustomStrongOp: Debug + Send + Sync {
     /// Its name, other than those of the built-in operations. Two custom operations are equal if their names are.
     fn name(&self) -> &str;
 
-    /// The operation at `level` (0 to 10; those of a [`StrongPolicy`](crate::StrongPolicy) are 1 to 9 if it says no other) on a view of `side` pixels.
-    /// Everything random must come from `rng`, so that a view depends on its [`ViewId`](crate::ViewId) alone.
+    /// The operation at `level` (0 to 10; those of a [`StrongPolicy`](crate::StrongPolicy) are 1 to 9 if it names no others) on a view
+    /// of `side` pixels. Everything random must come from `rng`, so that a view depends on its [`ViewId`](crate::ViewId) alone.
     fn at_level(&self, level: u32, side: u32, rng: &mut dyn Rng) -> Op;
 }
 
