@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn the_preset_of_where_ddm_helps_is_a_variant_of_its_study() {
         let study = Study::load("ddm", &[]).unwrap();
-        let variant = study.variants.iter().find(|variant| variant.name == "clsa-10-draws").unwrap();
+        let variant = study.variants.iter().find(|variant| variant.name == "clsa-2-draws").unwrap();
         let preset = Config::load("ddm-cifar10", &[]).unwrap();
         assert_eq!(preset.to_toml(), study.config(variant).unwrap().to_toml());
     }
