@@ -85,7 +85,7 @@ put("cifar", "hundred.tar.gz", gzip.compress(archive([("cifar-100-binary/test.bi
 
 names = b"1.png2.png"
 examples = b"2.cls\n\n"
-body = b"CLSAIDX2" + struct.pack("<10Q", 4096, 0, 0, 2, 1, len(names), 1, 0, 0, len(examples))
+body = b"CLSAIDX3" + struct.pack("<12Q", 4096, 0, 0, 2, 1, len(names), 1, 0, 0, 0, 0, len(examples))
 body += struct.pack("<QQQQ", 512, 2048, 0, 1536) + struct.pack("<8I", 100, 200, 5, 10, 2, 2, 7, 9)
 body += struct.pack("<ii", 3, 0) + names + examples
 put("index", "two.idx", body + struct.pack("<I", zlib.crc32(body)))

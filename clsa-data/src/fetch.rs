@@ -99,10 +99,12 @@ impl Fetchable {
     /// The source that the files in `folder` are.
     pub fn source(self, folder: &Path) -> Source {
         let Published { kind, file, .. } = self.published();
-        // The empty path is the current folder.
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let path = file.map_or_else(|| folder.to_path_buf(), |file| folder.join(file));
-        Source::new(*kind, &path.to_string_lossy()).expect("the path is not empty")
+        // The empty path is the current folder; what a source takes for the home folder or an address is a folder there.
+        let text = folder.to_string_lossy();
+        let is_plain = !text.is_empty() && !text.starts_with('~') && !text.contains("://");
+        let folder = if is_plain { folder.to_path_buf() } else { Path::new(".").join(folder) };
+        let path = file.map_or_else(|| folder.clone(), |file| folder.join(file));
+        Source::new(*kind, &path.to_string_lossy()).expect("a path that is neither empty nor an address")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several data sets, one after the other, as one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use image::RgbImage;
@@ -31,11 +31,9 @@ impl Joined {
     pub fn new(datasets: Vec<Arc<dyn Dataset>>) -> Result<Self, DataError> {
         let mut classes: Vec<String> = Vec::new();
         if datasets.iter().all(|dataset| has_one_class(dataset.as_ref())) {
-            for name in datasets.iter().flat_map(|dataset| dataset.class_names()) {
-                if !classes.contains(name) {
-                    classes.push(name.clone());
-                }
-            }
+            let mut known = HashSet::new();
+            let names = datasets.iter().flat_map(|dataset| dataset.class_names());
+            classes.extend(names.filter(|name| known.insert(name.as_str())).cloned());
         }
         Self { parts: Vec::new(), classes }.with_classes_of(datasets)
     }

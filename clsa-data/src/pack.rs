@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::dataset::Encoded;
 use crate::error::{DataError, Fault};
-use crate::label::Label;
+use crate::label::{Label, Presence};
 use crate::order::shuffled;
 use crate::sample_error::SampleError;
 use crate::shard_index::CLASSES_FILE;
@@ -95,8 +95,14 @@ fn check_output(out: &Path, splits: &Splits) -> Result<(), DataError> {
     if out.exists() && std::fs::read_dir(out).map_err(DataError::write(out))?.next().is_some() {
         return Err(Fault::Output.at(out, "is not empty; shards are written to a new or empty folder"));
     }
-    if let Some(class) = splits.train.class_names().iter().find(|class| class.contains(['\n', '\r'])) {
+    let classes = class_names(splits);
+    if let Some(class) = classes.iter().find(|class| class.contains(['\n', '\r'])) {
         return Err(Fault::Labels.at(out, format!("cannot name the class {class:?}, which has a line break")));
+    }
+    if let Some(class) = classes.iter().find(|class| class.is_empty() || class.trim_end() != *class) {
+        return Err(
+            Fault::Labels.at(out, format!("cannot name the class {class:?}, which is empty or ends in a blank"))
+        );
     }
     let is_of_one_class = |label| matches!(label, Label::Multi(presence) if presence.len() == 1);
     if splits.iter().any(|(_, dataset)| dataset.len() > 0 && is_of_one_class(dataset.label(0))) {
@@ -107,6 +113,27 @@ fn check_output(out: &Path, splits: &Splits) -> Result<(), DataError> {
     Ok(())
 }
 
+/// The names of all classes: those of the training images, and further ones that only test images have.
+fn class_names(splits: &Splits) -> Vec<String> {
+    let mut names = splits.train.class_names().to_vec();
+    if let Ok(test) = &splits.test {
+        names.extend(test.class_names().iter().skip(names.len()).cloned());
+    }
+    names
+}
+
+/// A label that says of so many classes whether they are in an image. Those that a split has no label of are absent from its images.
+fn of_all_classes(label: Label, classes: usize) -> Label {
+    match label {
+        Label::Multi(presence) if presence.len() < classes => {
+            let mut all = presence.to_vec();
+            all.resize(classes, Presence::Absent);
+            Label::Multi(all.into())
+        }
+        label => label,
+    }
+}
+
 /// Writes all shards to the folder `part`.
 fn write_shards(
     splits: &Splits,
@@ -115,7 +142,7 @@ fn write_shards(
     pool: &rayon::ThreadPool,
     progress: &dyn Fn(u64, u64),
 ) -> Result<PackReport, DataError> {
-    let classes = splits.train.class_names();
+    let classes = class_names(splits);
     if !classes.is_empty() {
         let path = part.join(CLASSES_FILE);
         write_whole(&path, (classes.join("\n") + "\n").as_bytes()).map_err(DataError::write(&path))?;
@@ -151,7 +178,8 @@ fn write_shards(
                                 none.insert(Shard::create(path)?)
                             }
                         };
-                        shard.add(&format!("{index:09}"), &file, &dataset.label(index as usize))?;
+                        let label = of_all_classes(dataset.label(index as usize), classes.len());
+                        shard.add(&format!("{index:09}"), &file, &label)?;
                         report.samples += 1;
                     }
                 }

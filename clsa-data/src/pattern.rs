@@ -197,7 +197,7 @@ struct HiddenNames(Vec<glob::Pattern>);
 
 impl HiddenNames {
     fn of(pattern: &str) -> Result<Self, glob::PatternError> {
-        let parts = pattern.split('/').filter(|part| part.starts_with('.'));
+        let parts = pattern.split(std::path::is_separator).filter(|part| part.starts_with('.'));
         parts.map(|part| glob::Pattern::new(&with_plain_brackets(part))).collect::<Result<_, _>>().map(Self)
     }
 

@@ -81,6 +81,20 @@ fn a_tiff_of_which_the_decoder_would_make_other_colors_than_pillow_is_refused() 
         let error = decode(&file(name), name, &Limits::default()).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+    let refused = |bytes: &[u8], why: &str| {
+        let error = decode(bytes, "x.tiff", &Limits::default()).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    // The planes' tag, of one number of 16 bits, becomes that of the order of bits.
+    let mut bytes = file("rgb.tiff");
+    let planes = [28, 1, 3, 0, 1, 0, 0, 0, 1, 0, 0, 0];
+    let at = bytes.windows(12).position(|entry| entry == planes).unwrap();
+    bytes[at..at + 12].copy_from_slice(&[10, 1, 3, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
+    refused(&bytes, "with the bits of its bytes in reverse order");
+    // A number of 32 bits where most files have 16, of the other order of bytes.
+    refused(b"MM\0*\0\0\0\x08\0\x01\x01\x06\0\x04\0\0\0\x01\0\0\0\x05\0\0\0\0", "in CMYK");
+    let deep = b"II*\0\x08\0\0\0\x02\0\x02\x01\x03\0\x01\0\0\0\x20\0\0\0\x06\x01\x03\0\x01\0\0\0\x02\0\0\0\0\0\0\0";
+    refused(deep, "in colors of more than 16 bits");
 }
 
 #[test]

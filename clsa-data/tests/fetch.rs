@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
 use clsa_data::fetch::{FetchError, Fetchable, RemoteFile, fetch_file};
@@ -192,5 +193,15 @@ fn a_file_is_not_written_outside_the_folder() {
         let file = RemoteFile { name: name.into(), ..remote("http://127.0.0.1:1/file.bin".into(), MD5) };
         let error = fetch_file(&file, folder.path(), &mut |_, _| {}).unwrap_err();
         assert!(matches!(error, FetchError::Name { .. }) && error.is_request(), "{name}: {error}");
+    }
+}
+
+#[test]
+fn the_source_is_in_the_folder_that_was_named_whatever_it_is_called() {
+    for folder in ["~/data", "s3://bucket/data", "", "here"] {
+        let source = Fetchable::Cifar10.source(Path::new(folder));
+        let path = Path::new(&source.parts()[0].argument);
+        let named = Path::new(".").join(folder).join("cifar-10-binary.tar.gz");
+        assert_eq!(std::path::absolute(path).unwrap(), std::path::absolute(named).unwrap());
     }
 }

@@ -320,6 +320,31 @@ fn each_image_of_a_list_is_a_sample_with_the_label_of_its_row() {
 }
 
 #[test]
+fn an_entry_of_a_list_without_an_image_is_a_bad_sample() {
+    let root = TempDir::new().unwrap();
+    let schema = "message schema { optional group images (LIST) { repeated group list { optional group element { \
+                  optional binary bytes; optional binary path (UTF8); } } } }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = File::create(root.path().join("train.parquet")).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    // One row of an image, an entry that is null, one that has nothing, and another image.
+    let levels = ([4, 2, 3, 4], [0, 1, 1, 1]);
+    for bytes in [[ByteArray::from(png(1)), ByteArray::from(png(2))], ["a".into(), "b".into()]] {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&bytes, Some(&levels.0), Some(&levels.1)).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    let data = source(&root).open(Split::Train).unwrap();
+    assert_eq!(data.len(), 4);
+    let is_good: Vec<bool> = (0..4).map(|index| data.image(index).is_ok()).collect();
+    assert_eq!(is_good, [true, false, false, true]);
+    assert_eq!(data.image(3).unwrap().get_pixel(0, 0).0[0], 2);
+}
+
+#[test]
 fn lists_of_labels_are_what_is_in_a_picture_and_those_of_one_label_a_class() {
     use Presence::{Absent, Present};
     let data = lists("labels.parquet");

@@ -95,7 +95,7 @@ pub enum EvalError {
         reason: String,
     },
     /// Training a classifier left the finite numbers.
-    #[error("the loss is not finite in epoch {epoch} at learning rate {lr}: use a smaller one")]
+    #[error("a loss or weight is not finite in epoch {epoch} at learning rate {lr}: use a smaller one")]
     Diverged {
         /// Learning rate.
         lr: f64,

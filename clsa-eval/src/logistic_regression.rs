@@ -3,12 +3,12 @@
 mod problem;
 mod standardized;
 
-use crate::EvalError;
 use crate::choice::{Tried, check_choice, nothing_to_choose_by};
 use crate::features::{FeatureRows, Labeled, check_labeled, check_training_rows};
 use crate::metrics::Predictions;
 use crate::stratified::hold_out;
-use problem::logits;
+use crate::{EvalError, Observer};
+use problem::{Fit, logits};
 use serde::{Deserialize, Serialize};
 use standardized::{Standard, Standardized};
 
@@ -47,6 +47,8 @@ pub struct LogisticRegressionResult {
     /// Top-1 accuracy on the held-out part of the training images by λ, percent; empty where there was nothing to
     /// choose.
     pub held_out: Vec<Tried>,
+    /// Whether the search for weights ended at the minimum, and not at its last iteration or where it could not go on.
+    pub is_minimum: bool,
 }
 
 /// Fits a linear classifier to the training features, standardized to mean 0 and variance 1, and applies it to the
@@ -81,8 +83,8 @@ pub fn logistic_regression<'a>(
     check_labeled(train, test)?;
     let classifier = LogisticClassifier::fit(train, config, progress)?;
     let predictions = classifier.predict(test.rows)?;
-    let LogisticClassifier { regularization, held_out, .. } = classifier;
-    Ok(LogisticRegressionResult { predictions, regularization, held_out })
+    let LogisticClassifier { regularization, held_out, is_minimum, .. } = classifier;
+    Ok(LogisticRegressionResult { predictions, regularization, held_out, is_minimum })
 }
 
 /// A linear classifier that [`logistic_regression`] fits, for features of more than one test set.
@@ -93,6 +95,8 @@ pub struct LogisticClassifier {
     /// Top-1 accuracy on the held-out part of the training images by λ, percent; empty where there was nothing to
     /// choose.
     pub held_out: Vec<Tried>,
+    /// Whether the search for weights ended at the minimum, and not at its last iteration or where it could not go on.
+    pub is_minimum: bool,
     classes: usize,
     standard: Standard,
     weights: Vec<f64>,
@@ -127,9 +131,10 @@ impl LogisticClassifier {
             }
             _ => choose(&rows, fitted.len(), classes, config, progress)?,
         };
-        let weights = rows.problem(train.labels.len(), classes)?.fit(regularization, config.max_iterations, weights)?;
+        let problem = rows.problem(train.labels.len(), classes)?;
+        let Fit { weights, is_minimum } = problem.fit(regularization, config.max_iterations, weights)?;
         progress(held_out.len() as u64 + 1, most_fits(config));
-        Ok(Self { regularization, held_out, classes, standard: rows.standard, weights })
+        Ok(Self { regularization, held_out, is_minimum, classes, standard: rows.standard, weights })
     }
 
     /// The ranked classes of each of the features, which are read in blocks.
@@ -152,6 +157,14 @@ impl LogisticClassifier {
 /// Fits there are at most.
 fn most_fits(config: &LogisticRegressionConfig) -> u64 {
     config.regularization.len() as u64 + 1
+}
+
+/// Says that a classifier may be better than it was found to be.
+pub(crate) fn note_end(is_minimum: bool, what: &str, observer: &dyn Observer) {
+    if !is_minimum {
+        observer
+            .note(&format!("{what}: the search for weights ended before the minimum, so that a figure may be too low"));
+    }
 }
 
 /// The λ that is best on held-out rows.
@@ -180,7 +193,7 @@ fn choose(
     let mut best_weights = Vec::new();
     let mut tried: Vec<Tried> = Vec::new();
     for lambda in grid {
-        weights = problem.fit(lambda, config.max_iterations, weights)?;
+        weights = problem.fit(lambda, config.max_iterations, weights)?.weights;
         let predictions = Predictions::from_scores(&logits(&held_out, &weights, classes)?, classes);
         tried.push(Tried { value: lambda, score: predictions.top1(labels) });
         progress(tried.len() as u64, most_fits(config));

@@ -93,6 +93,16 @@ impl SgdClassifier {
         Ok(self.logits(features)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
     }
 
+    /// Whether no weight has left the finite numbers, as the last update may make them.
+    pub fn is_finite(&self) -> Result<bool, EvalError> {
+        for var in [&self.weight, &self.bias] {
+            if !var.flatten_all()?.to_vec1::<f32>()?.iter().all(|weight| weight.is_finite()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The loss of features (N, dim) against what they should be classified as.
     pub fn loss(&self, features: &Tensor, targets: Targets) -> Result<Loss, EvalError> {
         match targets {

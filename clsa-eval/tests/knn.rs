@@ -60,6 +60,8 @@ proptest! {
             let neighbors = by_definition(&train, test.row(row));
             let most = votes(&neighbors, train.classes(), k, 0.07, ROUNDING);
             let least = votes(&neighbors, train.classes(), k, 0.07, -ROUNDING);
+            let voted = least.iter().filter(|votes| **votes > 0.0).count();
+            prop_assert!(ranked.len() >= voted.min(5), "row {row}: {ranked:?} of {voted} classes with votes");
             for (place, &named) in ranked.iter().enumerate() {
                 // Only where rounding could have decided may a class that comes later be ahead by the definition.
                 let (before, most) = (&ranked[..=place], most[named as usize]);

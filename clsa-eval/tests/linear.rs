@@ -133,6 +133,15 @@ fn of_several_learning_rates_the_best_on_held_out_images_is_taken_and_the_choice
 }
 
 #[test]
+fn a_training_whose_last_update_diverges_has_no_figure() {
+    let once = LinearConfig { epochs: 1, batch_size: 96, ..config() };
+    let error = run(&LinearConfig { lr: vec![1e39], ..once.clone() }, None, 1).unwrap_err();
+    assert!(matches!(error, EvalError::Diverged { epoch: 0, .. }), "{error}");
+    let chosen = run(&LinearConfig { lr: vec![1e39, 0.1], ..once }, None, 2).unwrap();
+    assert_eq!((chosen.lr, chosen.held_out[0].score), (0.1, 0.0));
+}
+
+#[test]
 fn a_damaged_state_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.safetensors");

@@ -46,6 +46,9 @@ fn logistic_regression_agrees_with_scikit_learn_at_each_regularization() {
         let ours = accuracy(ranked, &test.labels);
         assert!((ours - fit.accuracy).abs() <= 0.3, "λ {}: {ours} and {}", fit.regularization, fit.accuracy);
         assert!(different <= 2, "λ {}: {different} of {} differ", fit.regularization, test.len());
+        assert!(result.is_minimum, "λ {}", fit.regularization);
+        let stopped = LogisticRegressionConfig { max_iterations: 2, ..config };
+        assert!(!logistic_regression(&train, &test, &stopped, &|_, _| {}).unwrap().is_minimum);
     }
 }
 

@@ -67,6 +67,23 @@ fn a_training_that_diverges_is_said_to_have_done_so_in_its_epoch() {
 }
 
 #[test]
+fn a_training_whose_last_update_diverges_is_said_to_have_done_so() {
+    let ((train, labels), test) = (images(64, TRAIN_CROPS, 1), images(40, TEST_CROPS, 2).0);
+    let config = Voc07Config { epochs: 1, batch_size: 64, ..config(&[1e39]) };
+    let error = voc07(&train, &labels, &test, &config, &|_, _| {}).unwrap_err();
+    assert!(matches!(error, EvalError::Diverged { epoch: 0, .. }), "{error}");
+}
+
+#[test]
+fn a_learning_rate_is_not_chosen_by_images_without_any_class() {
+    let ((train, labels), test) = (images(64, TRAIN_CROPS, 1), images(40, TEST_CROPS, 2).0);
+    let difficult = |label: &Arc<[Presence]>| label.iter().map(|_| Presence::Difficult).collect();
+    let labels: Labels = labels.iter().map(difficult).collect();
+    let error = voc07(&train, &labels, &test, &config(&[0.03, 0.3]), &|_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("too few training images to choose by; give a single value"), "{error}");
+}
+
+#[test]
 fn an_image_with_difficult_objects_alone_teaches_its_class_nothing() {
     let mut labels = images(64, 1, 1).1;
     let result = |labels: &Labels| run(labels, &config(&[0.3]), &|_, _| {}).scores;

@@ -38,7 +38,8 @@ fn f64s(tensor: &Tensor) -> Vec<f64> {
 
 fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).fold(0.0, |most, (a, b)| (a - b).abs().max(most))
+    // `max` of a number and NaN is the number, which would hide the NaN.
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::config::{Config, ConfigError};
+use crate::shell::shell_word;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -170,6 +171,11 @@ impl RunFolder {
         &self.path
     }
 
+    /// The folder as it is typed in a shell.
+    pub fn typed(&self) -> String {
+        shell_word(&self.path.display().to_string())
+    }
+
     /// `config.toml`, the resolved configuration.
     pub fn config_file(&self) -> PathBuf {
         self.path.join("config.toml")
@@ -193,6 +199,16 @@ impl RunFolder {
     /// `tensorboard/`, the same scalars as events; pictures of views, and the files of the embedding projector.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join("tensorboard")
+    }
+
+    /// `tensorboard/projector/`, the features, names and thumbnails that TensorBoard's embedding projector shows.
+    pub fn projector(&self) -> PathBuf {
+        self.tensorboard().join("projector")
+    }
+
+    /// The folders in which a training writes files.
+    pub(crate) fn written_to(&self) -> [PathBuf; 4] {
+        [self.path.clone(), self.checkpoints(), self.tensorboard(), self.projector()]
     }
 
     /// `checkpoints/`.

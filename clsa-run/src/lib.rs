@@ -10,6 +10,7 @@ mod locked_run;
 mod metrics;
 mod recipe;
 mod schedule;
+mod shell;
 mod study;
 mod tensorboard;
 mod verdict;
@@ -34,6 +35,7 @@ pub use metrics::{
 };
 pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeMeasure};
 pub use schedule::{Progress, cosine};
+pub use shell::shell_word;
 pub use study::{Later, Study, StudyError, Variant};
 pub use tensorboard::{EventFile, EventImage};
 pub use verdict::Verdict;

@@ -115,8 +115,8 @@ impl LockedRun {
                 (checkpoint, skipped, fs::read_to_string(&file).map_err(RunError::io(&file))?, file)
             }
         };
-        for folder in [run.folder.path(), &run.folder.checkpoints()] {
-            clsa_files::remove_abandoned(folder).map_err(RunError::io(folder))?;
+        for folder in run.folder.written_to() {
+            clsa_files::remove_abandoned(&folder).map_err(RunError::io(&folder))?;
         }
         Ok(Resumption { run, checkpoint, config, config_file, skipped })
     }

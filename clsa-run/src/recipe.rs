@@ -214,6 +214,13 @@ impl Config {
             ..self.compute
         };
         (self.knn.every, self.knn.at) = (other.knn.every, other.knn.at.clone());
+        // The same weights may have been moved.
+        if let (Some(own), Some(other)) = (&mut self.init, &other.init)
+            && own.sha256 == other.sha256
+            && !own.sha256.is_empty()
+        {
+            own.weights.clone_from(&other.weights);
+        }
         self
     }
 }

@@ -1,6 +1,6 @@
 //! Studies: variants of one configuration, trained with several seeds and compared.
 
-use crate::config::{Config, ConfigError, one_line};
+use crate::config::{Config, ConfigError, InitConfig, one_line};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -35,6 +35,9 @@ pub struct Variant {
     /// The variants that it is compared with, seed by seed.
     #[serde(default)]
     pub against: Vec<String>,
+    /// The weights that it begins with and their digest, in place of what its configuration says of them; no part of a study's file.
+    #[serde(skip)]
+    pub init: Option<InitConfig>,
 }
 
 /// What a variant changes after some epochs; nothing that the state of a training depends on ([`Config::fixed_key`]).
@@ -138,7 +141,7 @@ impl Study {
     /// # Errors
     /// Names what is wrong with it.
     pub fn config(&self, variant: &Variant) -> Result<Config, ConfigError> {
-        Config::load(&self.preset, &self.overrides(variant))
+        self.config_with(variant, &[])
     }
 
     /// The configuration that a variant ends with.
@@ -147,23 +150,32 @@ impl Study {
     /// Names what is wrong with it.
     pub fn last_config(&self, variant: &Variant) -> Result<Config, ConfigError> {
         let later = variant.then.as_ref().map_or(&[][..], |later| &later.set);
-        Config::load(&self.preset, &[&self.overrides(variant), later].concat())
+        self.config_with(variant, later)
     }
 
-    /// Whether a run that began with one configuration and now has another is one of a variant, before or after its change. What
-    /// [`Recipe::of`] leaves free is free here.
+    fn config_with(&self, variant: &Variant, later: &[String]) -> Result<Config, ConfigError> {
+        let mut config = Config::load(&self.preset, &[&self.overrides(variant), later].concat())?;
+        if let Some(init) = &variant.init {
+            config.init = Some(init.clone());
+        }
+        Ok(config)
+    }
+
+    /// Whether a run that now has a configuration, and was begun as one of the variant of a [`digest`](Self::digest), is one of a
+    /// variant, before or after its change. What [`Recipe::of`] leaves free is free here.
     ///
     /// [`Recipe::of`]: crate::Recipe::of
     ///
     /// # Errors
     /// Names what is wrong with the variant's configuration.
-    pub fn is_of(&self, variant: &Variant, first: &Config, now: &Config) -> Result<bool, ConfigError> {
-        let (begins, ends) = (self.config(variant)?, self.last_config(variant)?);
-        Ok(begins.is_but_for_free_keys(first) && (begins.is_but_for_free_keys(now) || ends.is_but_for_free_keys(now)))
+    pub fn is_of(&self, variant: &Variant, begun_as: &str, now: &Config) -> Result<bool, ConfigError> {
+        let configs = [self.config(variant)?, self.last_config(variant)?];
+        Ok(self.digest(variant)? == begun_as && configs.iter().any(|config| config.is_but_for_free_keys(now)))
     }
 
     /// A digest of what a variant is trained with, but for the seed and what else [`Recipe::of`] leaves free: SHA-256 of the
-    /// configurations that it begins and ends with, hexadecimal.
+    /// configurations that it begins and ends with, and of the epoch of its change, hexadecimal. Weights of a known digest may have
+    /// any name.
     ///
     /// [`Recipe::of`]: crate::Recipe::of
     ///
@@ -173,7 +185,14 @@ impl Study {
         let preset = Config::load(&self.preset, &[])?;
         let mut hash = Sha256::new();
         for config in [self.config(variant)?, self.last_config(variant)?] {
-            hash.update(config.with_free_keys_of(&preset).to_toml());
+            let mut config = config.with_free_keys_of(&preset);
+            if let Some(init) = config.init.as_mut().filter(|init| !init.sha256.is_empty()) {
+                init.weights.clear();
+            }
+            hash.update(config.to_toml());
+        }
+        if let Some(Later { after_epoch, .. }) = variant.then {
+            hash.update(after_epoch.to_le_bytes());
         }
         Ok(base16ct::lower::encode_string(&hash.finalize()))
     }
@@ -257,6 +276,24 @@ mod tests {
         let variant = study.variants.iter().find(|variant| variant.name == "clsa-2-draws").unwrap();
         let preset = Config::load("ddm-cifar10", &[]).unwrap();
         assert_eq!(preset.to_toml(), study.config(variant).unwrap().to_toml());
+    }
+
+    #[test]
+    fn a_digest_knows_the_epoch_of_a_change_and_weights_by_their_content() {
+        let ddm = Study::load("ddm", &[]).unwrap();
+        let mut later = ddm.variants.iter().find(|variant| variant.then.is_some()).unwrap().clone();
+        let digest = |variant: &Variant| ddm.digest(variant).unwrap();
+        let before = digest(&later);
+        later.then.as_mut().unwrap().after_epoch += 1;
+        assert_ne!(digest(&later), before);
+
+        let with = |weights: &str, sha256: &str| {
+            let init = Some(InitConfig { weights: weights.to_owned(), sha256: sha256.to_owned() });
+            digest(&Variant { init, ..ddm.variants[0].clone() })
+        };
+        assert_eq!(with("a.pth", "12"), with("moved/a.pth", "12"));
+        assert_ne!(with("a.pth", "12"), with("a.pth", "13"));
+        assert_ne!(with("a.pth", ""), with("b.pth", ""));
     }
 
     #[test]

@@ -225,7 +225,6 @@ impl TrainError {
             | Self::NotFiniteOnRank { .. }
             | Self::Drifted { .. }
             | Self::Diverged { .. }
-            | Self::Step { .. }
             | Self::Update { .. }
             | Self::Bank { .. }
             | Self::BankType { .. }
@@ -234,8 +233,9 @@ impl TrainError {
             | Self::Data(_)
             | Self::Sample(_)
             | Self::Eval(_)
-            | Self::Loss(_)
             | Self::Tensor(_) => false,
+            Self::Step { source, .. } => source.is_request(),
+            Self::Loss(error) => error.is_request(),
             Self::Model(error) => error.is_request(),
             Self::Run(error) => error.is_request(),
             Self::Checkpoint(error) => error.is_request(),

@@ -11,7 +11,7 @@ use clsa_run::{Config, RunFolder};
 use rayon::prelude::*;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Images at most.
@@ -27,8 +27,8 @@ pub(crate) struct Projector {
     transform: CenterCrop,
     /// Those whose names and thumbnails are written.
     described: Vec<usize>,
-    /// Where TensorBoard looks for them.
-    tensorboard: PathBuf,
+    /// The run that shows them.
+    run: RunFolder,
 }
 
 impl Projector {
@@ -38,7 +38,7 @@ impl Projector {
             images: MonitoredImages::draw(config, "embedding projector", images, IMAGES),
             transform: config.center_crop(),
             described: Vec::new(),
-            tensorboard: run.tensorboard(),
+            run: run.clone(),
         }
     }
 
@@ -55,7 +55,7 @@ impl Projector {
             })?;
             Ok(features)
         })?;
-        let folder = self.tensorboard.join("projector");
+        let folder = self.run.projector();
         fs::create_dir_all(&folder).map_err(io(&folder))?;
         write_whole(&folder.join("features.tsv"), features.as_bytes())?;
         let MonitoredImages { dataset, indices, .. } = &self.images;
@@ -66,7 +66,7 @@ impl Projector {
             let sprite = png(&contact_sheet(&thumbnails, columns, SIDE)).map_err(TrainError::Picture)?;
             write_whole(&folder.join("images.tsv"), metadata(dataset.as_ref(), indices).as_bytes())?;
             write_whole(&folder.join("thumbnails.png"), &sprite)?;
-            write_whole(&self.tensorboard.join("projector_config.pbtxt"), CONFIG.as_bytes())?;
+            write_whole(&self.run.tensorboard().join("projector_config.pbtxt"), CONFIG.as_bytes())?;
             self.described.clone_from(indices);
         }
         Ok(())

@@ -118,6 +118,8 @@ fn numbers_that_no_machine_holds_are_refused_and_named() {
         (&["loss", "--batch", most], "--batch 18446744073709551615: use 1 to"),
         (&["loss", "--strong", most], "--strong 18446744073709551615: use 1 to"),
         (&["ranks", "--key", most], "--key 18446744073709551615: use 1 to 16384"),
+        (&["step", "--batch", "16777216", "--key", "16384"], "--batch 16777216 x --key 16384 x --key 16384: together"),
+        (&["loss", "--batch", "16777216", "--dim", "16777216"], "--bank 65536 x --dim 16777216: together"),
         (&["loader", "procedural:classes=2,train=20,test=4,side=8", "--batch", "21"], "--batch 21: "),
     ] {
         refused(clsa().arg("bench").args(arguments).assert(), 2, &[words]);
@@ -132,6 +134,15 @@ fn numbers_that_no_machine_holds_are_refused_and_named() {
         let path = folder.path().join("case.json");
         fs::write(&path, case.to_string()).unwrap();
         refused(clsa().arg("replay").arg(&path).assert(), 2, &["more numbers than a case has"]);
+    }
+    for (key, value, words) in
+        [("weak", Value::Array(Vec::new()), "weak view"), ("t", 0.into(), "temperature"), ("bn_splits", 3.into(), "3")]
+    {
+        let mut case = whole.clone();
+        case["config"][key] = value;
+        let path = folder.path().join("case.json");
+        fs::write(&path, case.to_string()).unwrap();
+        refused(clsa().arg("replay").arg(&path).assert(), 2, &[words]);
     }
 }
 

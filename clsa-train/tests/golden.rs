@@ -73,6 +73,18 @@ fn assert_starts_like_f32(name: &str, backend: Backend) {
     }
 }
 
+/// The same in bf16, whose products have eight bits.
+fn assert_starts_near_it_in_bf16(name: &str) {
+    let mut case = case(name);
+    case.config.steps = 1;
+    let got = &run(&case, Backend::Cpu, Precision::Bf16).steps[0];
+    let expected = &case.steps[0];
+    assert_close("loss", got.loss, expected.loss, 3e-2);
+    for (parameter, norm) in &expected.grad_norms {
+        assert_close(&format!("gradient of {parameter}"), got.grad_norms[parameter], *norm, 0.3);
+    }
+}
+
 #[test]
 fn single_resnet18_follows_the_original_in_f64() {
     assert_follows_f64("single-r18-f64");
@@ -112,5 +124,12 @@ fn portable_operations_start_like_the_original_in_f32() {
 fn cpu_kernels_start_like_the_original_in_f32() {
     for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32", "moco-r18-f64"] {
         assert_starts_like_f32(name, Backend::Cpu);
+    }
+}
+
+#[test]
+fn cpu_kernels_start_near_the_original_in_bf16() {
+    for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32", "moco-r18-f64"] {
+        assert_starts_near_it_in_bf16(name);
     }
 }

@@ -5,7 +5,7 @@ mod tiny;
 use clsa_loss::candle_core::{Device, Tensor};
 use clsa_model::weights::{self, Format};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
-use clsa_run::Config;
+use clsa_run::{Config, RunFolder};
 use clsa_train::{InitialWeights, SingleProcess, Taken, build};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -129,6 +129,15 @@ fn a_run_that_is_begun_with_gives_its_settings_unless_a_preset_is_named() {
     assert_eq!((config.method.bank, config.train.batch_size, config.train.stop_epoch), (64, 16, 0));
     assert!(config.init.unwrap().weights.ends_with("step-00000004.safetensors"));
     refused(begin("third", &["--preset", "demo"]), 2, &["model.width is 0.125 in the file and "]);
+
+    // What is asked for of a rank is so of the ranks that there are now, whatever the run had.
+    let file = folder.path().join("first/config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("batch_size = 16\n", "batch_size = 16\nranks = 4\n")).unwrap();
+    begin("fourth", &["--epochs=1", "--set", "method.bank=64"]).success();
+    begin("fifth", &["--epochs=1", "--batch-size=8", "--set", "compute.bn_splits=1"]).success();
+    let batch = |run: &str| RunFolder::at(&folder.path().join(run)).config().unwrap().train.batch_size;
+    assert_eq!((batch("fourth"), batch("fifth")), (64, 8));
     assert!(!folder.path().join("third").exists());
 }
 

@@ -54,7 +54,10 @@ fn difference(fixture: &Fixture, case: &Case, dtype: DType) -> f64 {
         optimizer.step(&parameters, &all, 0.1 / (step + 1) as f64, step as u64).unwrap();
         for (parameter, expected) in parameters.iter().zip(expected) {
             let values = parameter.var.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
-            worst = values.iter().zip(expected).fold(worst, |worst, (a, b)| worst.max((a - b).abs()));
+            assert_eq!(values.len(), expected.len());
+            // `max` of a number and NaN is the number, which would hide the NaN.
+            let differences = values.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            worst = differences.fold(worst, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) });
         }
     }
     worst

@@ -295,6 +295,7 @@ fn wrong_requests_end_at_once_with_one_sentence() {
     refuse(&["--set", "optim.learning_rate=0.1"], &["optim.learning_rate", "unknown field", "lr"]);
     refuse(&["--set", "colour=red"], &["colour"]);
     refuse(&["--set", "optim.lr"], &["--set optim.lr", "KEY=VALUE"]);
+    refuse(&["--set", "train.ranks=2"], &["--set train.ranks=2", "start as many processes"]);
     refuse(&["--set", "optim.lr=fast"], &["--set optim.lr=fast"]);
     refuse(&["--set", "compute.bn_splits=0"], &["compute.bn_splits = 0"]);
     refuse(&["--set", "optim.lr=-1"], &["optim.lr", "-1"]);

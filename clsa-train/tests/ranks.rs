@@ -58,8 +58,9 @@ fn weights(clsa: &Clsa) -> Vec<f64> {
 
 fn assert_equal(a: &[f64], b: &[f64], tolerance: f64) {
     assert_eq!(a.len(), b.len());
-    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(worst <= tolerance, "the largest difference is {worst:e}");
+    for (at, (a, b)) in a.iter().zip(b).enumerate() {
+        assert!((a - b).abs() <= tolerance, "number {at}: {a} and {b}");
+    }
 }
 
 /// What each of two ranks, a thread each, comes to.

@@ -187,6 +187,9 @@ fn what_the_state_of_a_run_depends_on_cannot_be_changed() {
     ] {
         refused(resume(&run, change), 2, &["--resume", key]);
     }
+    for ranks in ["--set=train.ranks=0", "--set=train.ranks=2", "--set=train={ranks=2}"] {
+        refused(resume(&run, &[ranks]), 2, &["--set train.ranks=", "leave it out, and start as many processes"]);
+    }
     refused(resume(&run, &["--set", "optim.learning_rate=1"]), 2, &["--set optim.learning_rate=1"]);
     assert_eq!(fs::read(run.join("config.toml")).unwrap(), before);
 }
@@ -234,7 +237,8 @@ fn half_written_files_of_killed_processes_are_removed() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
     pretrain(&run, &["--epochs", "1"]).success();
-    let left = [run.join("checkpoints/.writing-aB3xYz"), run.join(".writing-aB3xYz")];
+    let left =
+        ["checkpoints", "tensorboard", "tensorboard/projector", ""].map(|at| run.join(at).join(".writing-aB3xYz"));
     left.iter().for_each(|path| fs::write(path, [0; 1000]).unwrap());
     resume(&run, &[]).success();
     assert!(left.iter().all(|path| !path.exists()));
@@ -344,9 +348,15 @@ fn a_run_among_its_own_images_is_refused() {
     }
     let begin = |data: &str, out: &str| {
         let more = ["--data", data, "--out", out, "--until-epoch", "1"];
-        clsa().current_dir(folder.path()).arg("pretrain").args(TINY).args(more).assert()
+        clsa().current_dir(folder.path()).env("HOME", folder.path()).arg("pretrain").args(TINY).args(more).assert()
     };
-    for (data, out) in [("flat:photos", "photos/runs/r"), ("flat:.", "r"), ("imagefolder:sorted", "sorted/train/r")] {
+    for (data, out) in [
+        ("flat:photos", "photos/runs/r"),
+        ("flat:.", "r"),
+        ("flat:~/photos", "photos/r"),
+        ("imagefolder:sorted", "sorted/train/r"),
+        ("imagefolder:sorted+flat:photos", "photos/r"),
+    ] {
         refused(begin(data, out), 2, &[&format!("--out {out}: it is among the images in ")]);
     }
     begin("flat:photos", "r").success();

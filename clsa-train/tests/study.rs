@@ -51,7 +51,7 @@ fn runs(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder.join("runs/study"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !name.contains(".md") && !name.contains(".toml"))
+        .filter(|name| !name.contains(".md") && !name.contains(".sha256"))
         .collect();
     names.sort();
     names
@@ -114,8 +114,8 @@ fn a_training_that_was_stopped_between_its_changes_goes_on() {
     let other = TempDir::new().unwrap();
     write_study(other.path(), "0.0");
     fs::create_dir_all(other.path().join("runs/study")).unwrap();
-    let first = "runs/study/later-0.toml";
-    fs::copy(folder.path().join(first), other.path().join(first)).unwrap();
+    let begun_as = "runs/study/later-0.sha256";
+    fs::copy(folder.path().join(begun_as), other.path().join(begun_as)).unwrap();
     clsa(other.path())
         .args(["pretrain", "--preset", "cifar10", "--data", DATA, "--threads", "1"])
         .args(TINY)
@@ -130,6 +130,24 @@ fn a_training_that_was_stopped_between_its_changes_goes_on() {
     };
     assert_eq!(losses(&went_on), losses(&whole));
     assert!(losses(&whole).len() > 4);
+}
+
+#[test]
+fn a_variant_that_begins_with_weights_is_kept_as_long_as_they_are_the_same() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    study(folder.path(), &["--seeds", "1", "--runs", "others"]).success();
+    let weights = |run: &str| folder.path().join("others").join(run).join("export/model.safetensors");
+    fs::copy(weights("naive-0"), folder.path().join("begin.safetensors")).unwrap();
+    let begin = ["--seeds", "1", "--set", "init.weights=begin.safetensors"];
+    let table = printed(study(folder.path(), &begin));
+    assert_eq!(printed(study(folder.path(), &[&begin[..], &["--seconds", "0"]].concat())), table);
+    fs::rename(folder.path().join("begin.safetensors"), folder.path().join("moved.safetensors")).unwrap();
+    let moved = ["--seeds", "1", "--set", "init.weights=moved.safetensors", "--seconds", "0"];
+    assert_eq!(printed(study(folder.path(), &moved)), table);
+    fs::copy(weights("later-0"), folder.path().join("begin.safetensors")).unwrap();
+    let said = refused(study(folder.path(), &begin));
+    assert!(said.contains("is not one of this study's variant naive, as it is now"), "{said}");
 }
 
 #[test]

@@ -402,6 +402,9 @@ def reproduce(recipe):
         try:
             # 1: a figure is outside its band, which is a finding.
             output = bench.run(*command, ok=(0, 1))
+            lines = [line for line in output.splitlines() if line.startswith("epoch") and "published" in line]
+            if not lines:
+                raise Failed(f"the training did not come to its end: {output[-1500:]}")
         finally:
             kept = os.path.join(bench.out, f"{recipe}-0")
             os.makedirs(kept, exist_ok=True)
@@ -417,7 +420,7 @@ def reproduce(recipe):
         records = [json.loads(line) for line in open(out + "/metrics.jsonl")]
         rates = [r["images_per_s"] for r in records if r["kind"] == "step"]
         return dict(
-            lines=[line for line in output.splitlines() if line.startswith("epoch") and "published" in line],
+            lines=lines,
             knn={r["epoch"]: r["top1"] for r in records if r["kind"] == "knn"},
             images_per_s=round(statistics.median(rates), 1),
         )

@@ -50,7 +50,6 @@ pub fn missing_for_mpi() -> Option<&'static str> {
 
 /// Whether there is the library by which the bindings of MPI are made, where its loader looks.
 fn has_libclang() -> bool {
-    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let folders =
         ["/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
     let of_llvm = entries(Path::new("/usr/lib")).map(|folder| folder.join("lib"));
@@ -65,21 +64,41 @@ fn has_libclang() -> bool {
     all.into_iter().any(|folder| entries(&folder).any(is_libclang))
 }
 
+/// What is in a folder, as far as that can be read.
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
 /// The feature of a program that reads images on other machines.
 pub const REMOTE: &str = "remote";
 
-/// Whether an argument, or the configuration or run that it names, has a source on another machine.
-pub fn names_remote(args: &[OsString]) -> bool {
+/// Whether an argument, the configuration or run that it names, or a run in the folder of runs, has a source on another machine. Commands
+/// take a run of that folder where they are given none, and the program is not built in turns with and without the feature.
+pub fn names_remote(args: &[OsString], runs: &Path) -> bool {
     args.iter().any(|arg| {
         let text = arg.to_string_lossy();
         let value = text.split_once('=').filter(|_| text.starts_with("--")).map_or(&*text, |(_, value)| value);
-        let path = Path::new(value);
-        let file = if path.is_dir() { path.join("config.toml") } else { path.to_path_buf() };
-        let is_configuration = file.extension().is_some_and(|extension| extension == "toml");
-        let configuration =
-            if is_configuration { std::fs::read_to_string(file).unwrap_or_default() } else { String::new() };
-        has_address(&text) || has_address(&configuration)
-    })
+        has_address(&text) || configuration(Path::new(value)).is_some_and(|file| is_remote(&file))
+    }) || entries(runs).any(|run| is_remote(&run.join(CONFIGURATION)))
+}
+
+/// A run's configuration.
+const CONFIGURATION: &str = "config.toml";
+
+/// The configuration that a path is, or that of the run or checkpoint that it is.
+fn configuration(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| folder.ends_with("checkpoints"));
+    if path.is_dir() {
+        Some(path.join(CONFIGURATION))
+    } else if let Some(run) = folder.and_then(Path::parent) {
+        Some(run.join(CONFIGURATION))
+    } else {
+        path.extension().is_some_and(|extension| extension == "toml").then(|| path.to_path_buf())
+    }
+}
+
+fn is_remote(configuration: &Path) -> bool {
+    std::fs::read_to_string(configuration).is_ok_and(|text| has_address(&text))
 }
 
 /// Whether a text has a source whose path is an address.
@@ -105,20 +124,32 @@ mod tests {
 
     #[test]
     fn a_source_on_another_machine_asks_for_remote_in_arguments_and_configurations() {
-        let asks = |args: &[&str]| names_remote(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        let runs = std::env::temp_dir().join(format!("clsa-xtask-{}", std::process::id()));
+        let asks = |args: &[&str]| names_remote(&args.iter().map(OsString::from).collect::<Vec<_>>(), &runs);
         assert!(asks(&["data", "info", "wds:s3://bucket/train-{000..127}.tar"]));
         assert!(asks(&["pretrain", "--data", "flat:/a+parquet:https://host/train.parquet"]));
         assert!(asks(&["pretrain", "--set", "data.source=wds:http://localhost/a.tar"]));
         assert!(!asks(&["data", "fetch", "cifar10", "--mirror", "https://host/data"]));
         assert!(!asks(&["data", "info", "wds:/data/s3/train.tar"]));
-        let run = std::env::temp_dir().join(format!("clsa-xtask-{}", std::process::id()));
-        std::fs::create_dir_all(&run).unwrap();
+        let run = runs.join("others/run");
+        std::fs::create_dir_all(run.join("checkpoints")).unwrap();
         let (folder, file) = (run.display().to_string(), run.join("config.toml").display().to_string());
+        let checkpoint = run.join("checkpoints/step-00000001.safetensors").display().to_string();
+        let asked = || {
+            [
+                asks(&["eval", "--run", &folder]),
+                asks(&["pretrain", &format!("--preset={file}"), "--resume", &checkpoint]),
+            ]
+        };
         std::fs::write(&file, "[data]\nsource = \"wds:s3://bucket/a.tar\"\n").unwrap();
-        let found = [asks(&["eval", "--run", &folder]), asks(&["pretrain", &format!("--config={file}")])];
+        let found = asked();
+        let of_checkpoint = asks(&["pretrain", "--resume", &checkpoint]);
+        std::fs::copy(&file, runs.join("others/config.toml")).unwrap();
+        let newest = asks(&["eval"]);
         std::fs::write(&file, "[data]\nsource = \"wds:/a.tar\"\n").unwrap();
-        let not = asks(&["eval", "--run", &folder]);
-        std::fs::remove_dir_all(&run).unwrap();
-        assert_eq!((found, not), ([true, true], false));
+        std::fs::copy(&file, runs.join("others/config.toml")).unwrap();
+        let not = asked();
+        std::fs::remove_dir_all(&runs).unwrap();
+        assert_eq!((found, of_checkpoint, newest, not), ([true, true], true, true, [false, false]));
     }
 }

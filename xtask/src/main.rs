@@ -84,7 +84,7 @@ fn run(args: &[OsString]) -> Result<u8, String> {
     if !features::names_gpu(args) && features::started_by_mpi() {
         build.args(["--features", features::MPI]);
     }
-    if features::names_remote(args) {
+    if features::names_remote(args, Path::new("runs")) {
         build.args(["--features", features::REMOTE]);
     }
     if !program().exists() {

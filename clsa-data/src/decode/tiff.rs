@@ -5,6 +5,7 @@ mod tag {
     pub(super) const BITS_PER_SAMPLE: u16 = 258;
     pub(super) const COMPRESSION: u16 = 259;
     pub(super) const PHOTOMETRIC: u16 = 262;
+    pub(super) const FILL_ORDER: u16 = 266;
     pub(super) const PLANAR: u16 = 284;
     pub(super) const EXTRA_SAMPLES: u16 = 338;
     /// Those of the format itself, from the kind of image to the range of its colors.
@@ -50,25 +51,30 @@ impl<'a> Directory<'a> {
         self.places().any(|at| {
             let is_read = |tag| tag::READ.contains(&tag) && !tag::TEXTS.contains(&tag);
             let read = self.number(at, 2).is_some_and(is_read);
-            let width = match self.number(at + 2, 2) {
-                Some(1 | 2 | 6 | 7) => 1,
-                Some(3 | 8) => 2,
-                Some(4 | 9 | 11 | 13) => 4,
-                Some(5 | 10 | 12 | 16..=18) => 8,
-                _ => 0,
-            };
+            let width = self.width(at);
             let count = self.number(at + 4, 4).unwrap_or(0);
             read && count.saturating_mul(width) > self.bytes.len()
         })
     }
 
-    /// The first of a tag's numbers of 16 bits; 0 without the tag.
+    /// Bytes of each number of the entry at a place; 0 for a type that is not known.
+    fn width(&self, at: usize) -> usize {
+        match self.number(at + 2, 2) {
+            Some(1 | 2 | 6 | 7) => 1,
+            Some(3 | 8) => 2,
+            Some(4 | 9 | 11 | 13) => 4,
+            Some(5 | 10 | 12 | 16..=18) => 8,
+            _ => 0,
+        }
+    }
+
+    /// The first of a tag's numbers; 0 without the tag.
     fn first(&self, tag: u16) -> usize {
         let entry = self.places().find(|&at| self.number(at, 2) == Some(tag.into()));
         let value = entry.and_then(|at| {
-            let (count, place) = (self.number(at + 4, 4)?, at + 8);
-            let place = if count > 2 { self.number(place, 4)? } else { place };
-            self.number(place, 2)
+            let (count, width, place) = (self.number(at + 4, 4)?, self.width(at), at + 8);
+            let place = if count.saturating_mul(width) > 4 { self.number(place, 4)? } else { place };
+            self.number(place, width)
         });
         value.unwrap_or(0)
     }
@@ -80,10 +86,13 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<&'static str> {
     if directory.states_too_much() {
         return Some("it is a TIFF whose directory states more than the file holds");
     }
-    let wide = directory.first(tag::BITS_PER_SAMPLE) > 8;
+    let bits = directory.first(tag::BITS_PER_SAMPLE);
+    let wide = bits > 8;
     match (directory.first(tag::COMPRESSION), directory.first(tag::PHOTOMETRIC)) {
         (6 | 7, _) => Some("it is a TIFF with JPEG inside"),
         (_, 5) => Some("it is a TIFF in CMYK"),
+        _ if directory.first(tag::FILL_ORDER) == 2 => Some("it is a TIFF with the bits of its bytes in reverse order"),
+        (_, 2) if bits > 16 => Some("it is a TIFF in colors of more than 16 bits"),
         (_, 0) if wide => Some("it is a TIFF of inverted gray of more than 8 bits"),
         _ if directory.first(tag::EXTRA_SAMPLES) == 1 => Some("it is a TIFF with premultiplied alpha"),
         _ if wide && directory.first(tag::PLANAR) == 2 => Some("it is a TIFF of separate planes of more than 8 bits"),

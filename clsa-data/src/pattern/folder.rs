@@ -73,7 +73,8 @@ fn found(folder: &Path, extension: &str, depth: usize) -> Result<Vec<PathBuf>, D
                 return Err(DataError::read(&path)(error));
             }
         };
-        if has_extension(entry.path()) && !entry.file_type().is_dir() {
+        // Neither a folder, nor a pipe, which would be waited for.
+        if has_extension(entry.path()) && entry.file_type().is_file() {
             files.push(entry.into_path());
         }
     }

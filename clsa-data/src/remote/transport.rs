@@ -24,6 +24,8 @@ use crate::trusted_roots;
 
 /// Most bytes of an answer that is no part of an object: a list of names, or temporary credentials.
 const MOST: u64 = 16 << 20;
+/// Most bytes that are read of what comes with the status of a failure.
+const MOST_OF_ERROR: u64 = 64 << 10;
 /// How long a connection may take, and how long it may bring nothing.
 const STALLED: Duration = Duration::from_secs(20);
 /// Where machines of a cloud ask for their credentials. Nobody answers elsewhere, which is not worth waiting for.
@@ -194,9 +196,21 @@ impl Connector {
             // The whole object, which nobody has asked for: object_store refuses it by the status alone.
             return Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(Vec::new())));
         }
+        if !parts.status.is_success() {
+            // The status says what is wrong; what comes with it is at most read for a message.
+            let mut bytes = Vec::new();
+            let _ = body.into_with_config().limit(MOST_OF_ERROR).reader().take(MOST_OF_ERROR).read_to_end(&mut bytes);
+            return Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(bytes)));
+        }
         let expected = match (parts.status, &asked) {
             (StatusCode::PARTIAL_CONTENT, Some(asked)) => Some(given_range(&parts.headers, asked)?),
-            _ => number(&parts.headers, &CONTENT_LENGTH),
+            _ => match number(&parts.headers, &CONTENT_LENGTH) {
+                Some(bytes) if bytes > MOST => {
+                    let reason = format!("its answer has {bytes} bytes, above the limit of {MOST}");
+                    return Err(no_answer(HttpErrorKind::Unknown, reason));
+                }
+                stated => stated,
+            },
         };
         let most = expected.unwrap_or(MOST);
         let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
 //! The form of an index on disk.
 //!
-//! The eight bytes `CLSAIDX2`; as 64-bit numbers the size of the shard, when it was last written (nanoseconds since 1970), a
-//! digest of the class names, the number of samples, the number of labels of each sample, the bytes of all names, three
+//! The eight bytes `CLSAIDX3`; as 64-bit numbers the size of the shard, when it was last written (nanoseconds since 1970), a
+//! digest of the class names, the number of samples, the number of labels of each sample, the bytes of all names, five
 //! counts of remarks, and the bytes of their examples; for each sample the offset of its image and that of the first header of
 //! its files (64 bits each), the size of the image, the end of its name among the names, the number of headers and the
 //! digest of its headers and labels (32 bits each), and its labels (32 bits each); the names; the examples, a line each; and
@@ -10,9 +10,9 @@
 use super::labels::MAX_CLASSES;
 use super::remarks::{Remark, Remarks};
 
-const MAGIC: &[u8; 8] = b"CLSAIDX2";
-/// The form before, which said less of the shard that it was made for.
-const OLD_MAGIC: &[u8; 8] = b"CLSAIDX1";
+const MAGIC: &[u8; 8] = b"CLSAIDX3";
+/// The forms before, which said less of the shard that they were made for.
+const OLD_MAGICS: [&[u8; 8]; 2] = [b"CLSAIDX1", b"CLSAIDX2"];
 const FIELDS: usize = 7 + Remarks::COUNT;
 const HEADER: usize = MAGIC.len() + 8 * FIELDS;
 /// Bytes of each sample but for its labels.
@@ -104,7 +104,7 @@ impl ShardIndex {
 
     /// Whether these bytes are an index in a form that is no longer read.
     pub(super) fn is_old(bytes: &[u8]) -> bool {
-        bytes.starts_with(OLD_MAGIC)
+        OLD_MAGICS.iter().any(|magic| bytes.starts_with(*magic))
     }
 
     /// Reads the form of the index file.

@@ -37,18 +37,22 @@ pub(crate) struct Remarks {
     pub more_images: Remark,
     /// Metadata from which no label could be read; the example is a file with its reason.
     pub unread_json: Remark,
+    /// Links with the name of an image; the example is one.
+    pub links: Remark,
+    /// Data behind the blocks that end the archive, such as a second archive; the example is where they begin.
+    pub behind_end: Remark,
 }
 
 impl Remarks {
     /// Number of remarks.
-    pub(super) const COUNT: usize = 3;
+    pub(super) const COUNT: usize = 5;
 
     pub(super) fn all(&self) -> [&Remark; Self::COUNT] {
-        [&self.labels_alone, &self.more_images, &self.unread_json]
+        [&self.labels_alone, &self.more_images, &self.unread_json, &self.links, &self.behind_end]
     }
 
-    pub(super) fn of([labels_alone, more_images, unread_json]: [Remark; Self::COUNT]) -> Self {
-        Self { labels_alone, more_images, unread_json }
+    pub(super) fn of([labels_alone, more_images, unread_json, links, behind_end]: [Remark; Self::COUNT]) -> Self {
+        Self { labels_alone, more_images, unread_json, links, behind_end }
     }
 
     /// Counts what another shard has.
@@ -56,6 +60,8 @@ impl Remarks {
         self.labels_alone.join(&other.labels_alone);
         self.more_images.join(&other.more_images);
         self.unread_json.join(&other.unread_json);
+        self.links.join(&other.links);
+        self.behind_end.join(&other.behind_end);
     }
 
     /// A sentence for each that was met.
@@ -67,6 +73,8 @@ impl Remarks {
             sentence(&self.labels_alone, "labels that are not used, because no image of the same name is beside them"),
             sentence(&self.more_images, "images that are not used, because another of the same name is beside them"),
             sentence(&self.unread_json, "files of metadata that give no label"),
+            sentence(&self.links, "images that are not used, because they are links to other files of their archive"),
+            sentence(&self.behind_end, "shards with more behind the end of their archive, which is not read"),
         ]
         .into_iter()
         .flatten()

@@ -1,6 +1,6 @@
 //! An index from the headers of a shard, and from the labels in it.
 
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use tar::PaxExtensions;
 
@@ -14,6 +14,8 @@ use crate::printable::text_of_bytes;
 use crate::text::decode_text;
 
 pub(super) const BLOCK: u64 = 512;
+/// Bytes behind the end of an archive that are looked at: more than any program fills it up with.
+const MAX_FILLED: u64 = 1 << 20;
 /// Most bytes of a file that is read into memory for its label, or for the name of the file behind it.
 pub(super) const MAX_READ: u64 = 1 << 20;
 
@@ -171,6 +173,11 @@ pub fn scan_reader<R: Read + Seek>(reader: R, size: u64, classes: &[String]) -> 
         }
         let path = long_name.take().unwrap_or(raw_name);
         let keyed = if kind.is_file() { key(&path) } else { None };
+        if (kind.is_hard_link() || kind.is_symlink())
+            && key(&path).is_some_and(|(_, extension)| is_image(&format!("1.{}", text_of_bytes(extension))))
+        {
+            remarks.links.add(|| text_of_bytes(&path).into_owned());
+        }
         match keyed {
             Some((key, _)) if key != pending.key => {
                 std::mem::replace(&mut pending, Pending { key: key.to_vec(), start, ..Pending::default() })
@@ -190,6 +197,10 @@ pub fn scan_reader<R: Read + Seek>(reader: R, size: u64, classes: &[String]) -> 
                 entry.read_to_end(&mut content).map_err(broken(end))?;
                 decode_text(&content)
             };
+            let again = if extension == "json" { pending.json.is_some() } else { pending.class.is_some() };
+            if again {
+                return Err(format!("has {} twice for one sample", name()));
+            }
             if extension == "json" {
                 pending.json = Some((name(), text.and_then(|text| parse_json(&text, &classes))));
             } else {
@@ -204,6 +215,15 @@ pub fn scan_reader<R: Read + Seek>(reader: R, size: u64, classes: &[String]) -> 
     pending.finish(&mut index)?;
     if size < end.saturating_add(BLOCK) {
         return Err("is cut short: the blocks that end a tar archive are missing".into());
+    }
+    let mut behind = Vec::new();
+    let mut reader = archive.into_inner();
+    let read = reader.seek(SeekFrom::Start(end)).and_then(|_| reader.take(MAX_FILLED).read_to_end(&mut behind));
+    read.map_err(broken(end))?;
+    if let Some(at) = behind.iter().position(|byte| *byte != 0) {
+        remarks
+            .behind_end
+            .add(|| format!("one with {} bytes from byte {} on", size - end - at as u64, end + at as u64));
     }
     index.remarks.join(&remarks);
     index.classes = classes.digest();

@@ -157,7 +157,8 @@ fn read_archive(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, D
     let mut files = HashMap::new();
     let broken = |error: std::io::Error| Fault::Damaged.at(path, format!("is not a whole tar archive: {error}"));
     // Names as they stand in the headers: those that are wanted are short, and long ones need not be read.
-    for entry in tar::Archive::new(reader).entries().map_err(broken)?.raw(true) {
+    let mut archive = tar::Archive::new(reader);
+    for entry in archive.entries().map_err(broken)?.raw(true) {
         let entry = entry.map_err(broken)?;
         if !entry.header().entry_type().is_file() {
             continue;
@@ -172,5 +173,7 @@ fn read_archive(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, D
             files.insert(name, bytes);
         }
     }
+    // The checksum of gzip stands behind the end of the archive.
+    std::io::copy(&mut archive.into_inner().take(MAX_FILE), &mut std::io::sink()).map_err(broken)?;
     Ok(files)
 }

@@ -138,6 +138,9 @@ pub fn parse(text: &str, delimiter: u8) -> Result<Table, String> {
         if record.len() != *count {
             return Err(format!("line {line} has {} columns, where the first has {count}", record.len()));
         }
+        if record.iter().any(|field| field.contains(['\n', '\r'])) {
+            return Err(format!("line {line} has a field that goes on in the next: a quotation mark is not closed"));
+        }
         let field = |column: usize| record[column].trim().to_owned();
         let row = Row { line, path: field(*path), label: label.map(field) };
         if row.path.is_empty() {

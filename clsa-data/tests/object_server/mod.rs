@@ -15,6 +15,8 @@ pub enum Answer {
     Right,
     /// With this status and a body that no message may quote.
     Status(u16),
+    /// With this status and a body that has no end.
+    Flood(u16),
     /// The connection is cut in the middle of the body.
     Cut,
     /// The connection is cut before there is an answer.
@@ -56,6 +58,8 @@ struct State {
     objects: BTreeMap<String, Arc<[u8]>>,
     plan: Option<Plan>,
     log: Vec<Asked>,
+    /// Bytes that were sent of bodies without an end.
+    flooded: usize,
 }
 
 /// The server; it ends with the process.
@@ -116,6 +120,11 @@ impl Server {
         std::mem::take(&mut self.state().log)
     }
 
+    /// Bytes that could be sent of bodies without an end.
+    pub fn flooded(&self) -> usize {
+        self.state().flooded
+    }
+
     fn serve(&self, mut stream: TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         while let Some(asked) = read(&mut reader) {
@@ -136,6 +145,15 @@ impl Server {
             Answer::Gone => return None,
             Answer::Status(status) => {
                 return write(stream, asked, status, &[], b"<Error><Key>do-not-quote</Key></Error>");
+            }
+            Answer::Flood(status) => {
+                head(stream, status, &[], Some(1 << 40))?;
+                let megabyte = vec![b' '; 1 << 20];
+                for _ in 0..256 {
+                    stream.write_all(&megabyte).ok()?;
+                    self.state().flooded += megabyte.len();
+                }
+                return None;
             }
             _ => {}
         }

@@ -110,7 +110,7 @@ fn a_shard_shorter_than_its_index_says_is_refused() {
     let error = refusal(&format!("wds:{}", path.display()));
     assert!(error.contains("its index was made for"), "{error}");
     assert_eq!(fault(&format!("wds:{}", path.display())), Fault::Index);
-    fs::write(root.path().join("train-000.tar.idx"), b"CLSAIDX2 and then nothing of use").unwrap();
+    fs::write(root.path().join("train-000.tar.idx"), b"CLSAIDX3 and then nothing of use").unwrap();
     assert!(refusal(&format!("wds:{}", path.display())).contains("cut short or altered"));
     assert_eq!(fault(&format!("wds:{}", path.display())), Fault::Index);
 }

@@ -245,6 +245,42 @@ impl Dataset for Says {
 }
 
 #[test]
+fn labels_survive_where_the_splits_have_other_numbers_of_classes() {
+    let label = |files: [(&str, &str); 2]| {
+        let root = TempDir::new().unwrap();
+        for (split, (name, text)) in ["train.tar", "val.tar"].into_iter().zip(files) {
+            tar(&root.path().join(split), &[("1.png", png(1)), (name, text.as_bytes().to_vec())]);
+        }
+        let out = TempDir::new().unwrap();
+        let from = splits(&source(format!("wds:{}", root.path().display())));
+        pack(&from, out.path(), &PackOptions::default(), &|_, _| ()).unwrap();
+        let packed = source(format!("wds:{}", out.path().display()));
+        Split::ALL.map(|split| packed.open(split).unwrap().label(0))
+    };
+    assert_eq!(label([("1.cls", "2"), ("1.cls", "7")]), [2, 7].map(Label::Class));
+    let [p, a] = [Presence::Present, Presence::Absent];
+    let [wide, narrow] = ["{\"labels\": [1, -1, 1]}", "{\"labels\": [-1, 1]}"];
+    let multi = |presence: [Presence; 3]| Label::Multi(presence.into());
+    assert_eq!(label([("1.json", wide), ("1.json", narrow)]), [multi([p, a, p]), multi([a, p, a])]);
+    assert_eq!(label([("1.json", narrow), ("1.json", wide)]), [multi([a, p, a]), multi([p, a, p])]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_class_whose_name_would_not_be_read_back_is_refused() {
+    let root = TempDir::new().unwrap();
+    for class in ["cat ", "dog"] {
+        let folder = root.path().join("train").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("1.png"), png(1)).unwrap();
+    }
+    let from = splits(&source(format!("imagefolder:{}", root.path().display())));
+    let out = TempDir::new().unwrap();
+    let error = pack(&from, out.path(), &PackOptions::default(), &|_, _| ()).unwrap_err().to_string();
+    assert!(error.contains("cannot name the class \"cat \", which is empty or ends in a blank"), "{error}");
+}
+
+#[test]
 fn what_a_data_set_says_of_an_extension_never_becomes_a_path_in_a_shard() {
     for said in ["/../../../x.png", "../x", "png\u{0}", "", "exe", "cls", "b.png"] {
         let out = TempDir::new().unwrap();

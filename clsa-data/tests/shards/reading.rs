@@ -47,6 +47,54 @@ fn class_names_come_from_the_file_beside_the_shards() {
 }
 
 #[test]
+fn what_is_not_read_of_a_shard_is_said() {
+    let root = TempDir::new().unwrap();
+    let path = root.path().join("train.tar");
+    tar(&path, &[("1.png", png(1))]);
+    let one = fs::read(&path).unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(png(1).len() as u64);
+    archive.append_data(&mut header, "1.png", png(1).as_slice()).unwrap();
+    for (kind, name) in [(tar::EntryType::Link, "2.PNG"), (tar::EntryType::Symlink, "3.jpg")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        archive.append_link(&mut header, name, "1.png").unwrap();
+    }
+    let linked = archive.into_inner().unwrap();
+    let notes = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let train = source(format!("wds:{}", root.path().display())).open(Split::Train).unwrap();
+        assert_eq!(train.len(), 1);
+        train.notes()
+    };
+    assert!(notes(&one).is_empty());
+    let expected = "images that are not used, because they are links to other files of their archive: 2, such as 2.PNG";
+    assert_eq!(notes(&linked), [expected]);
+    let filled = [&one[..], &[0; 8192]].concat();
+    assert!(notes(&filled).is_empty());
+    let twice = [&one[..], &[0; 8192], &one[..]].concat();
+    let expected = format!(
+        "shards with more behind the end of their archive, which is not read: 1, such as one with {} bytes from byte {} on",
+        one.len(),
+        filled.len()
+    );
+    assert_eq!(notes(&twice), [expected]);
+}
+
+#[test]
+fn a_sample_with_two_labels_of_a_kind_is_refused() {
+    let root = TempDir::new().unwrap();
+    for (name, labels) in [("1.cls", ["0", "1"]), ("1.json", ["{\"label\": 0}", "{\"label\": 1}"])] {
+        let label = |at: usize| (name, labels[at].as_bytes().to_vec());
+        tar(&root.path().join("train.tar"), &[("1.png", png(1)), label(0), label(1)]);
+        let error = refusal(&format!("wds:{}", root.path().display()));
+        assert!(error.contains(&format!("has {name} twice for one sample")), "{error}");
+    }
+}
+
+#[test]
 fn a_tar_cut_in_the_middle_is_refused_by_name_wherever_it_is_cut() {
     let root = TempDir::new().unwrap();
     let path = root.path().join("train-0.tar");

@@ -105,7 +105,7 @@ fn cifar_files_that_are_wrong_are_refused_by_name() {
 }
 
 #[test]
-fn a_cifar_archive_cut_in_the_middle_is_refused() {
+fn a_cifar_archive_cut_in_the_middle_or_altered_is_refused() {
     let whole = tar_gz(cifar_10().path(), "x");
     let root = TempDir::new().unwrap();
     let path = root.path().join("cut.tar.gz");
@@ -113,4 +113,9 @@ fn a_cifar_archive_cut_in_the_middle_is_refused() {
         fs::write(&path, &whole[..end]).unwrap();
         assert!(refusal("cifar-bin", &path, Split::Train).contains("cut.tar.gz"), "cut at {end}");
     }
+    // The last eight bytes are the checksum and the size of what is packed.
+    let mut altered = whole.clone();
+    altered[whole.len() - 8] ^= 1;
+    fs::write(&path, &altered).unwrap();
+    assert!(refusal("cifar-bin", &path, Split::Train).contains("cut.tar.gz"), "another checksum");
 }

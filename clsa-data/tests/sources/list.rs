@@ -129,6 +129,11 @@ fn tables_that_say_nothing_clear_are_refused_by_their_line() {
         ("a.png,x\nb.png,\n", "line 2 has no label"),
         ("a.png\n , \n", "line 2 has 2 columns"),
         ("path\na.png\n\" \"\n", "line 3 names no image"),
+        (
+            "a.png,x\nb.png,\"y\nc.png,z\n",
+            "line 2 has a field that goes on in the next: a quotation mark is not closed",
+        ),
+        ("a.png\n\"b.png\nc.png\n", "line 2 has a field that goes on in the next"),
         ("1,a.png,x\n", "line 1 has 3 columns: begin with a line that names two of them path and label"),
         ("image_id,label\na.png,x\n", "line 1 names the columns `image_id`, `label`; call the one of images `path`"),
         ("id,x,class\n1,a.png,x\n", "line 1 names the columns `id`, `x`, `class`; call the one of images `path`"),

@@ -1,7 +1,7 @@
 //! The objective of logistic regression, and its minimum by L-BFGS.
 
 use crate::EvalError;
-use argmin::core::{CostFunction, Executor, Gradient, State};
+use argmin::core::{CostFunction, Executor, Gradient, State, TerminationReason, TerminationStatus};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 use candle_core::{Device, Tensor};
@@ -13,7 +13,7 @@ pub(super) const BLOCK: usize = 1024;
 /// Corrections that L-BFGS remembers.
 const HISTORY: usize = 10;
 /// The search for weights ends when an iteration lowers the objective by less. Accuracies are then within 0.2 points of the
-/// optimum's.
+/// optimum's, where the search ends by that.
 const TOLERANCE: f64 = 1e-7;
 
 /// Logits of standardized rows, row-major. Weights are one vector: `classes x dim`, then the biases.
@@ -23,6 +23,13 @@ pub(super) fn logits(rows: &Tensor, weights: &[f64], classes: usize) -> Result<V
     let matrix = Tensor::from_iter(matrix.iter().map(|&w| w as f32), &Device::Cpu)?.reshape((classes, dim))?;
     let products = rows.matmul(&matrix.t()?)?.flatten_all()?.to_vec1::<f32>()?;
     Ok(products.iter().zip(bias.iter().cycle()).map(|(&product, bias)| f64::from(product) + bias).collect())
+}
+
+/// What [`Problem::fit`] gives.
+pub(super) struct Fit {
+    pub weights: Vec<f64>,
+    /// Whether the search ended at the minimum: neither at its last iteration, nor where a line found nothing lower.
+    pub is_minimum: bool,
 }
 
 /// Standardized rows to fit.
@@ -63,7 +70,7 @@ impl Problem<'_> {
     }
 
     /// Minimizes the objective from `start` on.
-    pub fn fit(&self, lambda: f64, max_iterations: u64, start: Vec<f64>) -> Result<Vec<f64>, EvalError> {
+    pub fn fit(&self, lambda: f64, max_iterations: u64, start: Vec<f64>) -> Result<Fit, EvalError> {
         let failed = |e: argmin::core::Error| EvalError::Optimizer { lambda, reason: e.to_string() };
         let solver = LBFGS::new(MoreThuenteLineSearch::new(), HISTORY)
             .with_tolerance_grad(1e-6)
@@ -74,8 +81,14 @@ impl Problem<'_> {
             .configure(|state| state.param(start).max_iters(max_iterations))
             .run()
             .map_err(failed)?;
-        let best = result.state.get_best_param().cloned();
-        best.ok_or_else(|| EvalError::Optimizer { lambda, reason: "it found no weights".to_owned() })
+        let is_minimum = matches!(
+            result.state.get_termination_status(),
+            TerminationStatus::Terminated(TerminationReason::SolverConverged)
+        );
+        match result.state.get_best_param() {
+            Some(weights) => Ok(Fit { weights: weights.clone(), is_minimum }),
+            None => Err(EvalError::Optimizer { lambda, reason: "it found no weights".to_owned() }),
+        }
     }
 }
 

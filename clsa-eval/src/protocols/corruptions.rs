@@ -8,7 +8,7 @@ use super::settings::{Setting, SettingKind, Settings};
 use super::workbench::Workbench;
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
 use crate::features::{CorruptedImages, FeatureRows, Features, Labeled, batch_of_side};
-use crate::logistic_regression::{LogisticClassifier, LogisticRegressionConfig};
+use crate::logistic_regression::{LogisticClassifier, LogisticRegressionConfig, note_end};
 use crate::metrics::{CorruptedAccuracy, CorruptionHits, Predictions};
 use crate::{EvalError, random_subset};
 use clsa_augment::Corruption;
@@ -211,8 +211,12 @@ impl Protocol for Corruptions {
             if set.kind == EncoderKind::Trained {
                 config.note_fewer(found.k, bench.observer());
             }
-            let LogisticClassifier { regularization, held_out, .. } = classifier;
-            let details = [json!({ "k": found.k }), json!({ "regularization": regularization, "held_out": held_out })];
+            let LogisticClassifier { regularization, held_out, is_minimum, .. } = classifier;
+            note_end(is_minimum, &format!("corruptions, {}", set.kind), bench.observer());
+            let details = [
+                json!({ "k": found.k }),
+                json!({ "regularization": regularization, "held_out": held_out, "is_minimum": is_minimum }),
+            ];
             for ((results, figures), details) in results.iter_mut().zip([found.knn, found.linear]).zip(details) {
                 let figures = Figures::CorruptedAccuracy(figures);
                 results.push(EncoderResult { encoder: set.kind, details, figures });

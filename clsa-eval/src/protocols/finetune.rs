@@ -100,6 +100,9 @@ pub fn finetune(
         train_loss = Some(loss);
         resumable.finish_epoch(epoch, loss)?;
     }
+    if !tuned.classifier.is_finite()? {
+        return Err(EvalError::Diverged { lr: config.head_lr, epoch: config.epochs - 1 });
+    }
     let test = images.test.as_ref();
     let indices: Vec<usize> = (0..test.len()).collect();
     let features = extract(&tuned.encoder, test, &indices, &images.transform, config.batch_size, &|_, _| {})?;
@@ -243,10 +246,8 @@ impl Protocol for Finetune {
         let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
         outcome.settings["labels"] = json!(labels);
         outcome.settings["labelled_samples"] = json!(train.len());
-        outcome.variant = Some(match &subset {
-            LabelSubset::List(list) => list.file_name().unwrap_or(list.as_os_str()).to_string_lossy().into_owned(),
-            LabelSubset::Percent(_) => labels,
-        });
+        // Lists are named by their whole path: those of two folders may have one name.
+        outcome.variant = Some(labels);
         let images = TrainTest { train, test, transform: *bench.transform() };
         for compared in bench.encoders() {
             let ComparedEncoder { kind, encoder, .. } = compared;

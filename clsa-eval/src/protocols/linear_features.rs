@@ -3,7 +3,7 @@
 use super::protocol::{LabelKind, Needs, Outcome, Protocol};
 use super::workbench::Workbench;
 use crate::EvalError;
-use crate::logistic_regression::{LogisticRegressionConfig, logistic_regression};
+use crate::logistic_regression::{LogisticRegressionConfig, logistic_regression, note_end};
 use serde_json::json;
 
 /// The protocol `linear-features`.
@@ -30,7 +30,10 @@ impl Protocol for LinearFeatures {
         for set in bench.labeled_features()? {
             let progress = bench.observer().begin(&format!("{}, {}", self.name(), set.kind), "fits");
             let result = logistic_regression(set.train, set.test, &config, &progress)?;
-            let details = json!({ "regularization": result.regularization, "held_out": result.held_out });
+            drop(progress);
+            note_end(result.is_minimum, &format!("{}, {}", self.name(), set.kind), bench.observer());
+            let (regularization, held_out, is_minimum) = (result.regularization, result.held_out, result.is_minimum);
+            let details = json!({ "regularization": regularization, "held_out": held_out, "is_minimum": is_minimum });
             outcome.results.push(bench.accuracy(set.kind, details, &result.predictions, set.test.labels));
         }
         Ok(outcome)

@@ -1,7 +1,6 @@
 //! The commands that the page names, for its reader to type.
 
 use clsa_run::RunFolder;
-use std::borrow::Cow;
 
 /// Commands of the program of this name.
 #[derive(Clone, Debug)]
@@ -21,7 +20,7 @@ impl Commands {
 
     /// Evaluates a run, with these options.
     pub(super) fn eval_run(&self, run: &RunFolder, options: &str) -> String {
-        self.eval(&format!("--run {} {options}", typed(run)))
+        self.eval(&format!("--run {} {options}", run.typed()))
     }
 
     /// Trains, with these options.
@@ -29,28 +28,13 @@ impl Commands {
         format!("{} pretrain {options}", self.program)
     }
 
+    /// Goes on with the training of a run.
+    pub(super) fn resume(&self, run: &RunFolder) -> String {
+        self.pretrain(&format!("--resume {}", run.typed()))
+    }
+
     /// Makes the report of a run.
     pub(super) fn report(&self, run: &RunFolder) -> String {
-        format!("{} report {}", self.program, typed(run))
-    }
-}
-
-/// A run as it is named in a shell.
-fn typed(run: &RunFolder) -> String {
-    let path = run.path().display().to_string();
-    // No path has a zero byte, which alone cannot be typed.
-    shlex::try_quote(&path).map_or_else(|_| path.clone(), Cow::into_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    #[test]
-    fn a_folder_is_named_so_that_a_shell_takes_it_as_one_word() {
-        let named = |path: &str| Commands::new("clsa").report(&RunFolder::at(Path::new(path)));
-        assert_eq!(named("runs/demo-1"), "clsa report runs/demo-1");
-        assert_eq!(named("my runs/$1"), "clsa report 'my runs/$1'");
+        format!("{} report {}", self.program, run.typed())
     }
 }

@@ -40,7 +40,7 @@ impl Picture {
         Self::encoded("png", &bytes, written, image, alt)
     }
 
-    /// Encodes an image of any size as JPEG.
+    /// Encodes an image of up to 65,535 pixels a side as JPEG.
     pub(super) fn compact(image: &RgbImage, alt: String) -> Self {
         let mut bytes = Vec::new();
         let written = image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY));

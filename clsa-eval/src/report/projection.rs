@@ -28,6 +28,9 @@ pub(super) struct Pca {
 /// All features are the same.
 pub(super) fn pca(features: &Features) -> Result<Pca, String> {
     let (n, dim) = (features.len(), features.dim);
+    if n < 2 {
+        return Err("a map needs at least two images".to_owned());
+    }
     let mut rows = DMatrix::from_row_iterator(n, dim, features.values.iter().map(|&value| f64::from(value)));
     for mut row in rows.row_iter_mut() {
         let norm = row.norm();

@@ -7,6 +7,7 @@ use super::stored_evaluation::StoredEvaluation;
 use crate::evaluation::{EncoderResult, Evaluation, ProtocolResult};
 use crate::protocols::named;
 use clsa_model::FeatureStage;
+use clsa_run::shell_word;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -30,7 +31,7 @@ fn options(EvaluationOfRun { run, stored, .. }: &EvaluationOfRun) -> String {
     let Evaluation { data, stage, protocols, .. } = &stored.evaluation;
     let mut options = Vec::new();
     if *data != run.config.data.source {
-        options.push(format!("--data {data}"));
+        options.push(format!("--data {}", shell_word(data)));
     }
     if *stage != FeatureStage::Backbone {
         options.push(format!("--stage {stage}"));

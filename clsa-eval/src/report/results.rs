@@ -66,7 +66,7 @@ fn retrieval_picture(of: &EvaluationOfRun, name: Option<&str>) -> Markup {
                     @if let Some(name) = name { b { (name) ": " } }
                     "Retrieval: on the left random images, and beside each its nearest training images by cosine, nearest first."
                     @if of.stored.evaluation.chance.is_some() { " Green frames mark the same class, red ones another." }
-                    @if sheet.cut { " All rows are in " code { (sheet.file) } "." }
+                    @if sheet.cut { " All of it is in " code { (sheet.file) } "." }
                 }
             },
             Some(Err(reason)) => p.missing { (reason) },

@@ -44,7 +44,7 @@ fn trained(run: &ReportedRun, commands: &Commands) -> Markup {
                 (grouped(last.step as usize)) " steps, "
                 @if whole { (epochs) " epochs" } @else {
                     "in epoch " (last.epoch + 1) " of " (epochs) "; where it does not run any more, "
-                    code { (commands.pretrain(&format!("--resume {}", run.folder.path().display()))) } " goes on"
+                    code { (commands.resume(&run.folder)) } " goes on"
                 }
             },
             None => "no step yet",

@@ -70,7 +70,7 @@ pub(super) fn knn_section(runs: &[ReportedRun], commands: &Commands) -> Markup {
                 @if runs.len() > 1 { b { (run.name) ": " } }
                 "No k-NN evaluation is recorded: there was no step yet, the images have no labels or no test split, or knn.every is 0. \
                  For images with one class each " code { (commands.pretrain("--set knn.every=1")) } " measures after each epoch, "
-                code { (commands.eval(&format!("--protocol knn --run {}", run.folder.path().display()))) } " once now."
+                code { (commands.eval_run(&run.folder, "--protocol knn")) } " once now."
             }
         }
         @if let Some(figure) = drawn(&curves, "k-NN accuracy by step", caption) { div.figures { (figure) } }

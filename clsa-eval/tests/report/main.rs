@@ -175,6 +175,26 @@ fn an_outdated_evaluation_is_repeated_by_the_command_that_is_named() {
     assert!(section(&html, "results").contains(&format!("clsa eval --run {} {command}", run.display())));
 }
 
+#[test]
+fn commands_on_the_page_can_be_typed_whatever_runs_and_images_are_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, bare) = (folder.path().join("my runs/$1"), folder.path().join("my bare run"));
+    whole(&run, 7);
+    evaluate_elsewhere(&run);
+    let path = run.join("eval-flat-photographs.json");
+    let stored = fs::read_to_string(&path).unwrap();
+    fs::write(&path, stored.replace("flat:photographs", "flat:a; b")).unwrap();
+    let evaluates = format!("<code>clsa eval --run '{}' --data 'flat:a; b' --protocol retrieval</code>", run.display());
+    assert!(section(&page(&run).0, "results").contains(&evaluates));
+    configure(&bare, 7);
+    let measures = format!("<code>clsa eval --run '{}' --protocol knn</code>", bare.display());
+    assert!(page(&bare).0.contains(&measures));
+    let records = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let first = records.lines().find(|line| line.contains("\"step\",")).unwrap();
+    fs::write(bare.join("metrics.jsonl"), format!("{first}\n")).unwrap();
+    assert!(page(&bare).0.contains(&format!("<code>clsa pretrain --resume '{}'</code> goes on", bare.display())));
+}
+
 /// `eval.json` and `eval-NAME.json` as the program wrote them before encoder kinds and measures were typed.
 #[test]
 fn figures_that_were_written_before_are_read_and_shown() {

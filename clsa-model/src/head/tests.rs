@@ -19,7 +19,12 @@ fn difference(got: &Tensor, expected: &[f64]) -> f64 {
     let got = got.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     assert_eq!(got.len(), expected.len());
     let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-    got.iter().zip(expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs())) / scale
+    // `max` of a number and NaN is the number, which would hide the NaN.
+    got.iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
+        / scale
 }
 
 proptest! {

@@ -114,7 +114,12 @@ mod tests {
     fn difference(got: &[f32], expected: &[f64]) -> f64 {
         assert_eq!(got.len(), expected.len());
         let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-        got.iter().zip(expected).fold(0.0f64, |m, (a, b)| m.max((f64::from(*a) - b).abs())) / scale
+        // `max` of a number and NaN is the number, which would hide the NaN.
+        got.iter()
+            .zip(expected)
+            .map(|(a, b)| (f64::from(*a) - b).abs())
+            .fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
+            / scale
     }
 
     proptest! {

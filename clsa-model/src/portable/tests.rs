@@ -28,7 +28,8 @@ fn f64s(tensor: &Tensor) -> Vec<f64> {
 }
 
 fn largest(tensor: &Tensor) -> f64 {
-    f64s(tensor).iter().fold(0.0f64, |m, x| m.max(x.abs()))
+    // `max` of a number and NaN is the number, which would hide the NaN.
+    f64s(tensor).iter().map(|x| x.abs()).fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
 }
 
 /// The largest difference.

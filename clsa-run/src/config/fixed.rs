@@ -31,15 +31,23 @@ impl Config {
     /// goes on as it would have. Says what is otherwise; nothing where the number is the same.
     ///
     /// # Errors
-    /// The images of a step, or the groups, cannot be divided among so many ranks.
+    /// The images of a step, or the groups, cannot be divided among so many ranks; the number so far is 0.
     pub fn spread_over(&mut self, ranks: usize) -> Result<Option<String>, ConfigError> {
         if ranks == self.train.ranks {
             return Ok(None);
         }
         let before = self.train.ranks;
+        if before == 0 {
+            return Err(ConfigError::Value {
+                key: "train.ranks",
+                value: "0".to_owned(),
+                expected: "use 1 or more".into(),
+            });
+        }
         let share = |key: &'static str, of_rank: usize| {
-            let all = of_rank.saturating_mul(before);
-            match all.checked_div(ranks).filter(|share| share * ranks == all) {
+            // TOML has no numbers beyond those of i64.
+            let all = of_rank.checked_mul(before).filter(|all| i64::try_from(*all).is_ok());
+            match all.and_then(|all| all.checked_div(ranks).filter(|share| share * ranks == all)) {
                 Some(share) => Ok(share),
                 None => Err(ConfigError::Value {
                     key,
@@ -100,6 +108,10 @@ mod tests {
         let error: ConfigError = spread(5).unwrap_err();
         assert!(error.to_string().contains("2 x 16 cannot be divided among 5 ranks"), "{error}");
         assert!(spread(16).is_err(), "there are 8 groups");
+        for ranks in ["0", "4611686018427387904"] {
+            let mut config = Config::load("demo", &[format!("train.ranks={ranks}")]).unwrap();
+            assert!(config.spread_over(1).is_err(), "{ranks}");
+        }
     }
 
     #[test]

@@ -277,8 +277,10 @@ fn what_a_killed_export_has_left_does_not_count() {
     let folder = root.path().join("there");
     fs::create_dir_all(folder.join(".writing-abc")).unwrap();
     fs::write(folder.join(".writing-abc/model.pth"), "half").unwrap();
+    fs::create_dir(root.path().join(".writing-def")).unwrap();
     export(&file, "torch", &folder, &[]).success();
     assert_eq!(names(&folder), ["README.md", "model.pth"]);
+    assert_eq!(names(root.path()), ["there", "weights.safetensors"]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub fn contents(folder: &Path, kept: &[&str]) -> Result<Vec<(String, Vec<u8>)>, 
 /// An evaluation without the lines that say how long it took, and the index of a shard without the time when that was written and
 /// the checksum over it (`clsa-data/src/shard_index/format.rs`).
 fn without_times(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.starts_with(b"CLSAIDX2") && bytes.len() > 28 {
+    if bytes.starts_with(b"CLSAIDX3") && bytes.len() > 28 {
         bytes[16..24].fill(0);
         bytes.truncate(bytes.len() - 4);
         return bytes;

@@ -55,6 +55,20 @@ fn after_the_last_attempt_one_sentence_names_the_address_and_quotes_no_server() 
 }
 
 #[test]
+fn of_the_body_of_a_failure_little_is_read() {
+    for status in [404, 503] {
+        let (server, cache) = (Server::new(), TempDir::new().unwrap());
+        noise(&server, "a.bin", 100_000);
+        let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+        server.plan(move |_| Answer::Flood(status));
+        let error = remote_error(content(&object).map_err(|error| object.error(error)).unwrap_err());
+        assert_eq!(error.fault == RemoteFault::Unreachable, status == 503, "{error}");
+        // What the sockets hold of five answers.
+        assert!(server.flooded() < 64 << 20, "{} bytes", server.flooded());
+    }
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named_when_a_source_is_opened() {
     let cache = TempDir::new().unwrap();
     // A port that was just given back: nobody listens.

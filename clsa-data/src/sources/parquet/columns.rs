@@ -1,5 +1,6 @@
 //! Columns of a parquet file, read a row group at a time.
 
+use parquet::basic::Repetition;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -59,9 +60,21 @@ struct Shape {
 
 impl Shape {
     fn of(table: &Table, column: usize) -> Self {
-        let column = table.reader.metadata().file_metadata().schema_descr().column(column);
+        let schema = table.reader.metadata().file_metadata().schema_descr();
+        let column = schema.column(column);
         let (full, is_list) = (column.max_def_level(), column.max_rep_level() > 0);
-        let entry = full - i16::from(column.self_type().is_optional());
+        // An entry is there from the level of the repeated group on; what it holds may be null at several levels above.
+        let (mut level, mut entry, mut node) = (0, 0, schema.root_schema());
+        for part in column.path().parts() {
+            let Some(child) = node.get_fields().iter().find(|child| child.name() == part) else { break };
+            node = child.as_ref();
+            let info = node.get_basic_info();
+            let repetition = info.has_repetition().then(|| info.repetition());
+            level += i16::from(repetition != Some(Repetition::REQUIRED));
+            if repetition == Some(Repetition::REPEATED) {
+                entry = level;
+            }
+        }
         Self { full, entry, is_list }
     }
 

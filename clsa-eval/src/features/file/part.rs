@@ -16,6 +16,9 @@ const UNKNOWN: &str = "000000000000000000000000000000000000000000000000000000000
 /// Bytes that are read at a time.
 const BUFFER: usize = 1 << 20;
 
+/// Bytes of a page, in which a system brings files to the disk.
+const PAGE: usize = 4096;
+
 /// The part, which this alone writes.
 pub(super) struct Part<'a> {
     file: File,
@@ -52,7 +55,9 @@ impl<'a> Part<'a> {
         let mut found = Vec::new();
         (&part.file).take(header.len() as u64).read_to_end(&mut found)?;
         if found == header {
-            part.values = part.hash_blocks()? * shape.dim;
+            let written = written(&part.file)?.saturating_sub(header.len() as u64);
+            part.file.seek(SeekFrom::Start(header.len() as u64))?;
+            part.values = part.hash_blocks(written)? * shape.dim;
         } else {
             part.file.seek(SeekFrom::Start(0))?;
             part.file.write_all(&header)?;
@@ -93,27 +98,34 @@ impl<'a> Part<'a> {
         Ok(header.len() as u64)
     }
 
-    /// Hashes the whole blocks that follow in the file, up to the first that holds a row of zeros: one that was not written before
-    /// the machine stopped. Gives their number of rows.
-    fn hash_blocks(&mut self) -> io::Result<usize> {
+    /// Hashes the whole blocks among so many bytes that follow in the file. Gives their number of rows.
+    fn hash_blocks(&mut self, bytes: u64) -> io::Result<usize> {
         let FeatureShape { rows, dim, block } = self.shape;
         let mut row = vec![0; dim * size_of::<f32>()];
+        let found = bytes / (row.len() as u64).max(1);
+        let whole = if found < rows as u64 { found as usize / block * block } else { rows };
         let mut reader = BufReader::with_capacity(BUFFER, &self.file);
-        let mut hash = self.hash.clone();
-        let mut whole = 0;
-        for read in 1..=rows {
-            match reader.read_exact(&mut row) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-                read => read?,
-            }
-            if row.iter().all(|byte| *byte == 0) {
-                break;
-            }
-            hash.update(&row);
-            if read % block == 0 || read == rows {
-                (whole, self.hash) = (read, hash.clone());
-            }
+        for _ in 0..whole {
+            reader.read_exact(&mut row)?;
+            self.hash.update(&row);
         }
         Ok(whole)
+    }
+}
+
+/// Bytes of a file before its first page of zeros, which was not written before the machine stopped. Features of zeros alone are made
+/// again.
+fn written(mut file: &File) -> io::Result<u64> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut reader = BufReader::with_capacity(BUFFER, file);
+    let mut page = Vec::with_capacity(PAGE);
+    let mut bytes = 0;
+    loop {
+        page.clear();
+        reader.by_ref().take(PAGE as u64).read_to_end(&mut page)?;
+        if page.iter().all(|byte| *byte == 0) {
+            return Ok(bytes);
+        }
+        bytes += page.len() as u64;
     }
 }

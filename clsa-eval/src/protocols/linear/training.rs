@@ -49,13 +49,17 @@ pub(super) struct Trained {
 pub(super) struct Candidate {
     classifier: SgdClassifier,
     lr: f64,
-    /// The epoch in which the loss was first not finite, or -1; a variable, so that the state keeps it.
+    /// The epoch in which the loss or a weight was first not finite, or -1; a variable, so that the state keeps it.
     diverged: Var,
 }
 
 impl Candidate {
     pub fn diverged_in(&self) -> Result<Option<u64>, EvalError> {
         Ok(u64::try_from(self.diverged.to_vec1::<i64>()?[0]).ok())
+    }
+
+    fn set_diverged(&self, epoch: u64) -> Result<(), EvalError> {
+        Ok(self.diverged.set(&Tensor::new(&[epoch as i64], self.diverged.device())?)?)
     }
 
     /// Everything that a state keeps, by name.
@@ -78,7 +82,7 @@ impl Candidate {
         }
         let loss = self.classifier.loss(features, Targets::Classes(labels))?;
         if !loss.value.is_finite() {
-            self.diverged.set(&Tensor::new(&[epoch as i64], self.diverged.device())?)?;
+            self.set_diverged(epoch)?;
         }
         self.classifier.update(features, &loss, &schedule.update(self.lr, epoch))?;
         Ok(Some(loss.value))
@@ -150,6 +154,11 @@ impl Training<'_> {
                 }
                 samples += batch.samples.len();
                 (self.progress)((self.epochs_before + epoch) * batches + batch.index as u64 + 1, all_batches);
+            }
+            for candidate in &candidates {
+                if candidate.diverged_in()?.is_none() && !candidate.classifier.is_finite()? {
+                    candidate.set_diverged(epoch)?;
+                }
             }
             let loss = sum / samples as f64;
             last = Some(loss);

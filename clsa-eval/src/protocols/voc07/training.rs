@@ -57,7 +57,10 @@ impl Training<'_> {
             let score = match self.train(fitted, lr, tried.len()) {
                 Ok((classifier, _)) => {
                     let scores = mean_outputs(&classifier, &rows, self.dim, TEST_CROPS)?;
-                    100.0 * self.mean_average_precision(held_out, &scores)
+                    match self.mean_average_precision(held_out, &scores) {
+                        Some(mean) => 100.0 * mean,
+                        None => return Err(nothing_to_choose_by("lr", &config.lr)),
+                    }
                 }
                 Err(EvalError::Diverged { .. }) => 0.0,
                 Err(error) => return Err(error),
@@ -67,7 +70,8 @@ impl Training<'_> {
         Ok((Tried::best(&tried), tried))
     }
 
-    fn mean_average_precision(&self, images: &[u32], scores: &[f64]) -> f64 {
+    /// None where no image shows any of the classes.
+    fn mean_average_precision(&self, images: &[u32], scores: &[f64]) -> Option<f64> {
         let classes = self.labels[0].len();
         let areas: Vec<f64> = (0..classes)
             .filter_map(|class| {
@@ -79,7 +83,7 @@ impl Training<'_> {
                 Some(average_precision(&scored.collect::<Vec<_>>())?.area)
             })
             .collect();
-        areas.iter().sum::<f64>() / areas.len().max(1) as f64
+        (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
     }
 
     /// The feature vectors of an image's crops.
@@ -122,6 +126,9 @@ impl Training<'_> {
             }
             train_loss = sum / images.len() as f64;
             (self.progress)(before as u64 * config.epochs + epoch + 1, trainings * config.epochs);
+        }
+        if !classifier.is_finite()? {
+            return Err(EvalError::Diverged { lr, epoch: config.epochs - 1 });
         }
         Ok((classifier, train_loss))
     }

@@ -234,6 +234,9 @@ fn run_step(args: Step) -> Result<(), Failure> {
     let sides = sides.chain(args.weak.iter().map(|side| ("--weak", *side)));
     let sides: Vec<_> = sides.chain(args.strong.iter().map(|side| ("--strong", *side))).collect();
     check(&sides, MAX_SIDE as usize)?;
+    for (name, side) in &sides {
+        check_numbers(&[("--batch", args.batch), (*name, *side), (*name, *side)])?;
+    }
     device::set_threads(args.threads)?;
     let arch: Arch = args.arch.parse()?;
     let backend = if args.portable { Backend::Portable } else { Backend::Auto };
@@ -255,6 +258,8 @@ fn run_step(args: Step) -> Result<(), Failure> {
 fn run_loss(args: Loss) -> Result<(), Failure> {
     check(&[("--batch", args.batch), ("--bank", args.bank), ("--dim", args.dim), ("--steps", args.steps)], MOST)?;
     check(&[("--weak", args.weak.max(1)), ("--strong", args.strong.max(1))], MOST)?;
+    check_numbers(&[("--bank", args.bank), ("--dim", args.dim)])?;
+    check_numbers(&[("--batch", args.batch), ("--dim", args.dim), ("--weak", args.weak.max(args.strong).max(1))])?;
     device::set_threads(args.threads)?;
     let bench = LossBench {
         batch: args.batch,
@@ -292,6 +297,7 @@ fn run_loader(args: LoaderArgs) -> Result<(), Failure> {
 fn run_ranks(args: RanksArgs) -> Result<(), Failure> {
     check(&[("--batch", args.batch), ("--steps", args.steps)], MOST)?;
     check(&[("--key", args.key)], MAX_SIDE as usize)?;
+    check_numbers(&[("--batch", args.batch), ("--key", args.key), ("--key", args.key)])?;
     let ranks = Ranks::join(DeviceName::Cpu)?;
     let measured = || {
         let model = ModelConfig { arch: args.arch.parse()?, stem: args.stem.into(), ..ModelConfig::default() };
@@ -311,6 +317,18 @@ fn check(values: &[(&str, usize)], most: usize) -> Result<(), Failure> {
         Some((name, value)) => Err(request(format!("{name} {value}: use 1 to {most}"))),
         None => Ok(()),
     }
+}
+
+/// Checks that so many numbers are not beyond the memory of any machine.
+fn check_numbers(factors: &[(&str, usize)]) -> Result<(), Failure> {
+    /// 256 GiB in f32.
+    const MOST: usize = 1 << 36;
+    let numbers = factors.iter().try_fold(1usize, |all, (_, factor)| all.checked_mul(*factor));
+    if numbers.is_some_and(|numbers| numbers <= MOST) {
+        return Ok(());
+    }
+    let named: Vec<String> = factors.iter().map(|(name, factor)| format!("{name} {factor}")).collect();
+    Err(request(format!("{}: together these are more than {MOST} numbers; use less", named.join(" x "))))
 }
 
 fn print(result: &impl serde::Serialize, json: bool) -> Result<(), Failure> {

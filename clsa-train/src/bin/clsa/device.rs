@@ -5,6 +5,8 @@ use crate::failure::Failure;
 use crate::failure::request;
 use anyhow::Context;
 use candle_core::Device;
+#[cfg(feature = "cuda")]
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -41,7 +43,16 @@ pub fn open(name: DeviceName) -> Result<Device, Failure> {
 
 #[cfg(feature = "cuda")]
 fn open_gpu(number: usize) -> Result<Device, Failure> {
-    Ok(clsa_cuda::open(number).with_context(|| format!("--device cuda:{number}"))?)
+    /// A GPU has one stream, its kernels and plans for all trainings of a process.
+    static OPENED: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
+
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = opened.get(&number) {
+        return Ok(device.clone());
+    }
+    let device = clsa_cuda::open(number).with_context(|| format!("--device cuda:{number}"))?;
+    opened.insert(number, device.clone());
+    Ok(device)
 }
 
 #[cfg(not(feature = "cuda"))]

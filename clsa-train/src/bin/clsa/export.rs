@@ -31,7 +31,7 @@ use target::Target;
 /// prepared, and the lines of Python that load it. README.md is written last.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  clsa export --to timm exported/demo
+  clsa export --to onnx exported/demo
   clsa export --run runs/cifar10 --to onnx exported/cifar10
   clsa export --run runs/imagenet --to detectron2 exported/detection --encoder key
   clsa export --weights moco_v2_800ep_pretrain.pth.tar --to torch exported/moco")]
@@ -148,6 +148,9 @@ fn not_made(folder: &Path, error: io::Error) -> Failure {
 fn write(exported: &Exported, target: Target, folder: &Path) -> Result<(), Failure> {
     let named = || folder.display().to_string();
     clsa_files::remove_abandoned(folder).with_context(named)?;
+    // A new folder is made beside its name, where other people's may not be removable.
+    let beside = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = clsa_files::remove_abandoned(beside);
     let whole = WholeFolder::create(folder).map_err(|error| not_made(folder, error))?;
     let at = whole.unfinished();
     target.write(exported, at, folder)?;

@@ -36,8 +36,6 @@ mod weight_path;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
 use ranks::Launched;
-use std::borrow::Cow;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use streams::say;
@@ -74,13 +72,6 @@ fn program() -> &'static str {
     static PROGRAM: LazyLock<String> =
         LazyLock::new(|| std::env::var("CLSA_RUN_AS").unwrap_or_else(|_| "clsa".to_owned()));
     &PROGRAM
-}
-
-/// A path as it is typed in a shell.
-fn typed(path: &Path) -> String {
-    let path = path.display().to_string();
-    // No path has a zero byte, which alone cannot be typed.
-    shlex::try_quote(&path).map_or_else(|_| path.clone(), Cow::into_owned)
 }
 
 /// Gives a command and those below it the name that the user types, also in their examples.

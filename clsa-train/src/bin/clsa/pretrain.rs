@@ -7,23 +7,21 @@ mod shown_run;
 use crate::device::DeviceName;
 use crate::export;
 use crate::failure::{Failure, WITHOUT_CHECKPOINT, request};
+use crate::program;
 use crate::progress::Progress;
 use crate::ranks::{Launched, Ranks, start_on_gpus};
 use crate::signals::StopFlag;
 use crate::streams::say;
-use crate::{program, typed};
 pub use args::Args;
 use candle_core::Device;
-use clsa_data::{DataError, Dataset, Limits, Source, Splits};
+use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, SourcePart, Splits};
 use clsa_run::{
     Checkpoint, CheckpointError, Config, DataIdentity, LockedRun, Metrics, Resumption, RunError, RunFolder,
     TrainConfig, Verdict,
 };
 use clsa_train::{Datasets, End, InitialWeights, TrainError, Trainer, TrainerConfig, check_data, has_classes};
-pub use configuration::load;
-use configuration::{
-    GoesOn, config_to_begin_with, config_to_go_on_with, folder_name, initial_weights, overrides, preset,
-};
+use configuration::{GoesOn, config_to_begin_with, config_to_go_on_with, folder_name, overrides, preset};
+pub use configuration::{initial_weights, load};
 use shown_run::ShownRun;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,7 +55,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let Prepared { config, initial, data, images, threads, device } = ranks.agree(prepared)?;
     let stop = StopFlag::new()?;
     let ready = match (&run, &goes_on) {
-        (Some(run), Some(goes_on)) => check_what_goes_on(args, run.folder(), goes_on, &config, &images),
+        (Some(run), Some(goes_on)) => check_what_goes_on(args, run.folder(), goes_on, &config, &data, &images),
         (None, None) if ranks.is_first() => begun(args, &config).map(|begun| run = Some(begun)),
         _ => Ok(()),
     };
@@ -82,7 +80,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     if let Some(verdict) = Verdict::of(&Metrics::read(&folder.metrics_file())?.label_free) {
         say!("{verdict}");
     }
-    let (path, run) = (folder.path().display(), typed(folder.path()));
+    let (path, run) = (folder.path().display(), folder.typed());
     match end {
         End::Finished { before, after } => {
             match (before, after) {
@@ -183,6 +181,7 @@ fn check_what_goes_on(
     run: &RunFolder,
     goes_on: &GoesOn,
     config: &Config,
+    data: &Datasets,
     images: &DataIdentity,
 ) -> Result<(), Failure> {
     if !args.other_images {
@@ -197,7 +196,8 @@ fn check_what_goes_on(
             run.path().display()
         )));
     }
-    if at >= last && last < epochs {
+    let is_done = at > last || at == last && !lacks_evaluation(run, config, data, at)?;
+    if is_done && last < epochs {
         return Err(request(format!(
             "--resume {}: the run is at epoch {at} and stops after epoch {last}; add --until-epoch with a later one, or with 0 for all \
              {epochs}",
@@ -206,6 +206,16 @@ fn check_what_goes_on(
     }
     say!("resuming {} at step {}", path.display(), position.step);
     say_what_is_replaced(run, position.step)
+}
+
+/// Whether the evaluation after an epoch is still to be made: the run was killed before it was.
+fn lacks_evaluation(run: &RunFolder, config: &Config, data: &Datasets, epoch: u64) -> Result<bool, Failure> {
+    let metrics = Metrics::read(&run.metrics_file())?;
+    let is_made = match data.test {
+        Some(_) => metrics.knn_after(epoch).is_some(),
+        None => metrics.label_free.iter().any(|record| record.epoch == epoch),
+    };
+    Ok(config.knn.is_on() && !is_made)
 }
 
 /// Whether a run is to go on with other settings than it had, but for what says where it runs.
@@ -231,14 +241,18 @@ fn begun(args: &Args, config: &Config) -> Result<LockedRun, Failure> {
 
 /// Refuses a folder among the images: the pictures that a run draws would be of them.
 fn check_is_beside_images(out: &Path, source: &str) -> Result<(), Failure> {
-    let folders: Vec<PathBuf> = match source.split_once(':') {
-        Some(("flat", root)) => vec![root.into()],
-        Some(("imagefolder", root)) if Path::new(root).join("train").is_dir() => {
-            ["train", "val", "test"].map(|split| Path::new(root).join(split)).into()
+    let source: Source = source.parse()?;
+    let of_images = |part: &SourcePart| -> Vec<PathBuf> {
+        let root = PathBuf::from(&part.argument);
+        match part.kind {
+            SourceKind::ImageFolder if root.join("train").is_dir() => {
+                ["train", "val", "test"].map(|split| root.join(split)).into()
+            }
+            SourceKind::ImageFolder | SourceKind::Flat => vec![root],
+            _ => Vec::new(),
         }
-        Some(("imagefolder", root)) => vec![root.into()],
-        _ => Vec::new(),
     };
+    let folders: Vec<PathBuf> = source.parts().iter().flat_map(of_images).collect();
     // What is not there yet is in the folder that it will be made in.
     let there = std::path::absolute(out).ok();
     let above = there.as_deref().and_then(|out| out.ancestors().find_map(|above| above.canonicalize().ok()));
@@ -300,7 +314,7 @@ fn not_begun(error: RunError) -> Failure {
         RunError::Occupied { path } => {
             let run = RunFolder::at(path);
             let advice = match run.newest_checkpoint() {
-                Ok(_) => format!("`{} pretrain --resume {}` continues it", program(), typed(path)),
+                Ok(_) => format!("`{} pretrain --resume {}` continues it", program(), run.typed()),
                 Err(_) => format!("it {WITHOUT_CHECKPOINT}"),
             };
             request(format!("--out {error}; {advice}"))
@@ -314,7 +328,7 @@ fn not_begun(error: RunError) -> Failure {
 /// Says how to go on after training has left the finite numbers, or a store of images has failed.
 fn advised(error: TrainError, run: &RunFolder) -> Failure {
     if error.is_of_store() && run.newest_checkpoint().is_ok() {
-        say!("continue with: {} pretrain --resume {}", program(), typed(run.path()));
+        say!("continue with: {} pretrain --resume {}", program(), run.typed());
         return error.into();
     }
     if !matches!(error, TrainError::Diverged { .. }) {
@@ -325,7 +339,7 @@ fn advised(error: TrainError, run: &RunFolder) -> Failure {
             "training diverged; go on from the last checkpoint with a lower learning rate: `{} pretrain --resume {} --set \
              optim.lr=VALUE`",
             program(),
-            typed(run.path())
+            run.typed()
         ),
         Err(_) => "training diverged before its first checkpoint; begin again with a lower learning rate, --set optim.lr=VALUE".into(),
     };

@@ -108,7 +108,7 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
             done => done?,
         };
         // Who was killed in the middle of the last evaluation makes the rest of it.
-        if done > wanted || done == wanted && (done < config.train.epochs || is_measured(recipe, &run, done)?) {
+        if done > wanted || done == wanted && is_measured(recipe, &run, done)? {
             say!("{} has {wanted} epochs already", folder.display());
             return Ok(());
         }

@@ -6,10 +6,11 @@ mod page;
 
 use crate::arguments::parsed;
 use crate::failure::{Failure, WITHOUT_CHECKPOINT, request};
+use crate::signals::was_asked_to_stop;
 use crate::streams::{put, say};
 use crate::{output, pretrain};
 use anyhow::Context;
-use clsa_run::{Config, DataIdentity, Later, Metrics, RunError, RunFolder, Study, Variant};
+use clsa_run::{DataIdentity, Later, Metrics, RunError, RunFolder, Study, Variant};
 use figures::Figures;
 use figures_file::{Figure, FiguresFile};
 use std::ffi::OsString;
@@ -69,7 +70,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let study = Study::load(&args.study, &args.overrides)?;
+    let mut study = Study::load(&args.study, &args.overrides)?;
+    read_weights(&mut study)?;
     let images = images(&args, &study)?;
     let name = Path::new(&args.study).file_stem().unwrap_or_default();
     let runs = args.runs.clone().unwrap_or_else(|| Path::new("runs").join(name));
@@ -111,10 +113,21 @@ pub fn run(args: Args) -> Result<(), Failure> {
     put!("{}", page::table(&study, &figures))
 }
 
-/// The file beside a run with the configuration that it began with, which the run itself may have changed since.
-fn first_config_file(folder: &Path) -> PathBuf {
+/// Finds out what the weights are that variants begin with: a run says so too.
+fn read_weights(study: &mut Study) -> Result<(), Failure> {
+    for index in 0..study.variants.len() {
+        let mut config = study.config(&study.variants[index])?;
+        if pretrain::initial_weights(&mut config)?.is_some() {
+            study.variants[index].init = config.init;
+        }
+    }
+    Ok(())
+}
+
+/// The file beside a run with the digest of the variant that it was begun as, whose configuration the run may have changed since.
+fn digest_file(folder: &Path) -> PathBuf {
     let mut name = folder.as_os_str().to_owned();
-    name.push(".toml");
+    name.push(".sha256");
     name.into()
 }
 
@@ -149,7 +162,7 @@ impl Trainings<'_> {
         let is_trained = || is_trained(self.study, variant, seed, &folder, &self.images);
         let fits = |seconds| self.start.elapsed() + self.longest < Duration::from_secs(seconds);
         if !is_trained()? {
-            if self.has_ended || !self.args.seconds.is_none_or(fits) {
+            if self.has_ended || was_asked_to_stop() || !self.args.seconds.is_none_or(fits) {
                 self.has_ended = true;
                 return Ok(None);
             }
@@ -183,8 +196,9 @@ fn is_trained(
         return Ok(false);
     }
     let run = RunFolder::open(folder)?;
-    let (first, config) = (first_config_file(folder), run.config()?);
-    if !first.is_file() || !study.is_of(variant, &Config::load(&first.to_string_lossy(), &[])?, &config)? {
+    let config = run.config()?;
+    let begun_as = std::fs::read_to_string(digest_file(folder)).unwrap_or_default();
+    if !study.is_of(variant, begun_as.trim_end(), &config)? {
         return Err(request(format!(
             "--runs: the run in {} is not one of this study's variant {}, as it is now; name another folder, or remove the run",
             folder.display(),
@@ -214,6 +228,9 @@ fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path
         vec![("--data", args.data.clone().into()), ("--device", args.device.clone().into())];
     usual.extend(args.threads.iter().map(|threads| ("--threads", threads.into())));
     let pretrain = |own: Vec<(&'static str, OsString)>, set: &[String]| {
+        if was_asked_to_stop() {
+            return Ok(());
+        }
         let set = set.iter().map(|change| ("--set", change.into()));
         let options: Vec<_> = usual.iter().cloned().chain(own).chain(set).collect();
         pretrain::run(parsed("pretrain", &[], &options)?)
@@ -222,9 +239,9 @@ fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path
     let go_on = |epoch: u64, set: &[String]| pretrain(vec![("--resume", folder.into()), until(epoch)], set);
     let change = variant.then.as_ref().map_or(0, |then| then.after_epoch);
     if !RunFolder::at(folder).config_file().is_file() {
-        let first = first_config_file(folder);
-        clsa_files::write_whole(&first, study.config(variant)?.to_toml().as_bytes())
-            .with_context(|| first.display().to_string())?;
+        let file = digest_file(folder);
+        clsa_files::write_whole(&file, format!("{}\n", study.digest(variant)?).as_bytes())
+            .with_context(|| file.display().to_string())?;
         let own = vec![
             ("--preset", study.preset.clone().into()),
             ("--seed", seed.to_string().into()),

@@ -43,17 +43,17 @@ pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> 
         Some(run) => {
             let file = run.config_file();
             let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            let overrides = [&["train.stop_epoch=0".to_owned()], overrides].concat();
-            Config::parse(&file.display().to_string(), &text, &overrides).map_err(named_by_option)?
+            Config::parse(&file.display().to_string(), &text, &["train.stop_epoch=0".to_owned()])?
         }
-        None => load(preset(args), overrides)?,
+        None => load(preset(args), &[])?,
     };
     // A preset is of each rank; the configuration of a run of several is of all of them.
-    if config.train.ranks > 1
+    if config.train.ranks != 1
         && let Some(changed) = config.spread_over(ranks)?
     {
         say!("note: {changed}");
     }
+    config = with_overrides(config, overrides)?;
     if let Some(path) = &args.init {
         config.init = Some(InitConfig { weights: path.display().to_string(), sha256: String::new() });
     }
@@ -82,12 +82,7 @@ pub fn initial_weights(config: &mut Config) -> Result<Option<(PathBuf, InitialWe
 pub fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize) -> Result<Config, Failure> {
     let GoesOn { checkpoint, config, config_file } = goes_on;
     let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
-    let mut config = Config::parse(&config_file.display().to_string(), config, overrides).map_err(named_by_option)?;
-    let all = before.train.global_batch();
-    if config.train.ranks != ranks && config.train.batch_size.saturating_mul(ranks) == all {
-        // Someone has done the division.
-        config.train.batch_size = all / config.train.ranks;
-    }
+    let mut config = Config::parse(&config_file.display().to_string(), config, &[])?;
     if let Some(changed) = config.spread_over(ranks)? {
         say!("note: {changed}");
         if config.data.shuffle_buffer > 0 && checkpoint.position.batch > 0 {
@@ -97,12 +92,25 @@ pub fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize
             );
         }
     }
+    let config = with_overrides(config, overrides)?;
     match before.fixed_key(&config) {
         Some(key) => Err(request(format!(
             "--resume: a run keeps its {key}, which the state in its checkpoints depends on; begin another run to change it"
         ))),
         None => Ok(config),
     }
+}
+
+/// A configuration with what is changed of it: what is said of a rank is of these ranks.
+fn with_overrides(config: Config, overrides: &[String]) -> Result<Config, Failure> {
+    let changed = Config::parse("the configuration", &config.to_toml(), overrides).map_err(named_by_option)?;
+    if changed.train.ranks != config.train.ranks {
+        return Err(request(format!(
+            "--set train.ranks={}: a run writes it itself; leave it out, and start as many processes",
+            changed.train.ranks
+        )));
+    }
+    Ok(changed)
 }
 
 /// Reads a configuration; its errors name the options of this command.
