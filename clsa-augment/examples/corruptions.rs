@@ -6,7 +6,8 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use clap::Parser;
-use clsa_augment::{Augmenter, CenterCrop, Corruption, to_rgb};
+use clsa_augment::{Augmenter, CenterCrop, Corruption};
+use clsa_data::Limits;
 use image::RgbImage;
 use image::imageops::replace;
 
@@ -27,7 +28,8 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Arguments { input, output, side, seed } = Arguments::parse();
-    let image = CenterCrop::new(side, side).image(&mut Augmenter::new(), &to_rgb(&image::open(input)?))?;
+    let image = CenterCrop::new(side, side)
+        .image(&mut Augmenter::new(), &clsa_data::decode_file(&input, &Limits::default())?)?;
     let mut sheet = RgbImage::new(side * Corruption::SEVERITIES.len() as u32, side * Corruption::ALL.len() as u32);
     for (row, corruption) in (0..).zip(Corruption::ALL) {
         writeln!(stdout(), "{corruption} ({})", corruption.group())?;

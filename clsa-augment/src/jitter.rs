@@ -13,11 +13,11 @@ use crate::{AugmentError, Op};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ColorJitter {
-    /// Strength of the change of brightness; 0 leaves it out.
+    /// Strength of the change of brightness, from 0 to 1,000,000; 0 leaves it out.
     pub brightness: f64,
-    /// Strength of the change of contrast; 0 leaves it out.
+    /// Strength of the change of contrast, from 0 to 1,000,000; 0 leaves it out.
     pub contrast: f64,
-    /// Strength of the change of saturation; 0 leaves it out.
+    /// Strength of the change of saturation, from 0 to 1,000,000; 0 leaves it out.
     pub saturation: f64,
     /// Largest turn of the hue, from 0 to 0.5 of the circle; 0 leaves it out.
     pub hue: f64,
@@ -41,7 +41,7 @@ impl ColorJitter {
         for (name, strength) in
             [("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation)]
         {
-            field((0.0..=1e6).contains(&strength), name, &strength, "a strength of 0 or more")?;
+            field((0.0..=1e6).contains(&strength), name, &strength, "a strength from 0 to 1000000")?;
         }
         field((0.0..=0.5).contains(&self.hue), "hue", &self.hue, "from 0 to 0.5")
     }

@@ -85,7 +85,7 @@ macro_rules! strong_operations {
                 }
             }
 
-            /// The operation at `level` (1 to 9, at most 10) on a view of `side` pixels. Signs and places are drawn from `rng`.
+            /// The operation at `level` (0 to 10, and 10 above that) on a view of `side` pixels. Signs and places are drawn from `rng`.
             pub fn at_level(&self, level: u32, side: u32, rng: &mut impl Rng) -> Op {
                 let ($level, $side, $rng) = (level.min(10), side.clamp(1, MAX_SIDE), rng);
                 match self {

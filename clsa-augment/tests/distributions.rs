@@ -212,6 +212,17 @@ fn single_draws(policy: &StrongPolicy, side: u32) -> Vec<Op> {
 }
 
 #[test]
+fn strong_views_translate_by_a_part_of_the_view_and_not_of_the_image() {
+    let pool = vec![StrongOp::TranslateX];
+    let strong = StrongPolicy { pool, draws: 1, probability: 1.0, levels: (9, 9) };
+    let view = View { strong: Some(strong), ..View::crop_and_flip(96, (0.2, 1.0)) };
+    for ops in draws(&view).take(100) {
+        // The integer below 0.03 · 9 · 96.
+        assert!(matches!(ops.last(), Some(Op::TranslateX(by)) if by.abs() == 25.0), "{ops:?}");
+    }
+}
+
+#[test]
 fn every_operation_of_a_pool_is_equally_likely() {
     for (policy, pool) in [(StrongPolicy::default(), 14), (StrongPolicy::extended(), 17)] {
         let mut counts: HashMap<_, u64> = HashMap::new();

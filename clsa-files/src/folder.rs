@@ -134,6 +134,23 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_fails_half_way_does_not_look_finished() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        fs::create_dir(&path).unwrap();
+        for name in ["card", "data"] {
+            fs::write(path.join(name), "earlier").unwrap();
+        }
+        let folder = WholeFolder::create(&path).unwrap();
+        write(&folder, &[("card", "later")]);
+        // A folder cannot take the place of a file.
+        fs::create_dir(folder.unfinished().join("data")).unwrap();
+        assert!(folder.commit("card").is_err());
+        assert!(!path.join("card").exists(), "{:?}", names(&path));
+    }
+
     #[test]
     fn a_folder_appears_with_all_its_files_and_those_above_it() {
         let root = tempfile::tempdir().unwrap();

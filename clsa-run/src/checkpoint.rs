@@ -1,7 +1,8 @@
 //! Checkpoints: everything that training changes, in one safetensors file that appears whole or not at all.
 //!
-//! Tensors: `query.NAME` and `key.NAME` (torchvision's names), `optimizer.NAME` (velocities), `bank.rows`, and where several ranks
-//! wrote it within an epoch `ranks.statistics`. Metadata:
+//! Tensors: `query.NAME` and `key.NAME` (torchvision's names), `optimizer.NAME` (velocities, or
+//! AdamW's moments `NAME.exp_avg` and `NAME.exp_avg_sq`), `bank.rows`, `probe.NAME` where a linear classifier is trained beside, and where
+//! several ranks wrote it within an epoch `ranks.statistics`. Metadata:
 //! `format`, `config` (TOML), `position` (JSON) and `digest`, the SHA-256 of all of these, so that a file that was
 //! truncated or altered is refused. Files of one state have the same bytes.
 

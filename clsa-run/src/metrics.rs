@@ -113,6 +113,30 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_goes_back_has_no_evaluations_of_the_steps_that_it_takes_anew() {
+        let step = |number: u64| STEP.replace("\"step\":1", &format!("\"step\":{number}"));
+        let accuracy = |kind: &str, step: u64| {
+            format!("{{\"kind\":\"{kind}\",\"step\":{step},\"epoch\":{},\"top1\":30.0,\"top5\":90.0}}", step / 2)
+        };
+        let label_free = |step: u64| {
+            format!(
+                "{{\"kind\":\"label_free\",\"step\":{step},\"epoch\":{},\"images\":9,\"effective_rank\":8.0,\"alignment\":0.5,\
+                 \"uniformity\":-2.0,\"own_view_retrieval\":8.0,\"spread\":0.5}}",
+                step / 2
+            )
+        };
+        let evaluation = |at: u64| [label_free(at), accuracy("probe", at), accuracy("knn", at)];
+        let lines = [&[step(1), step(2)][..], &evaluation(2), &[step(3), step(4)], &evaluation(4)].concat();
+        let of = |lines: &[String]| {
+            let metrics = read(&(lines.join("\n") + "\n")).unwrap();
+            let steps: Vec<u64> = metrics.steps.iter().map(|record| record.step).collect();
+            (steps, [metrics.label_free.len(), metrics.probe.len(), metrics.knn.len()])
+        };
+        assert_eq!(of(&lines), (vec![1, 2, 3, 4], [2; 3]));
+        assert_eq!(of(&[&lines[..], &[step(3)]].concat()), (vec![1, 2, 3], [1; 3]));
+    }
+
+    #[test]
     fn a_damaged_line_elsewhere_is_named_by_its_number() {
         let error = read(&format!("{STEP}\n{}\n{STEP}\n", &STEP[..60])).unwrap_err();
         assert!(error.is_request() && error.to_string().contains("line 2 is damaged"), "{error}");

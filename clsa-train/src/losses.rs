@@ -9,7 +9,7 @@ use clsa_loss::{Argument, LossOutput, PendingLoss};
 pub struct StepReport {
     /// `contrastive + alpha * ddm`.
     pub loss: f64,
-    /// Sum of the weak views' InfoNCE terms.
+    /// Sum of the InfoNCE terms: of the weak views, and of strong ones in InfoNCE; in both directions of the symmetric variant.
     pub contrastive: f64,
     /// Sum of the pairs' DDM terms.
     pub ddm: f64,

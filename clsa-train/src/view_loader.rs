@@ -54,3 +54,37 @@ fn loader(
         let _ = skipped.send(format!("sample skipped: {}", bad.reason));
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::Feed;
+    use clsa_augment::{Augmenter, Layout, SampleId, View};
+    use clsa_data::{Source, Split};
+
+    #[test]
+    fn encoders_are_given_the_views_of_the_plan_each_in_its_place() {
+        let view = |size| View { size, ..View::default() };
+        let plan = ViewPlan { key: view(8), weak: vec![view(9)], strong: vec![view(10)] };
+        let source: Source = "procedural:classes=4,train=12,test=4,side=16".parse().unwrap();
+        let data = source.open(Split::Train).unwrap();
+        let config = LoaderConfig { batch_size: 4, seed: 3, threads: 1, ..LoaderConfig::default() };
+        let mut all = ViewLoader::open(data.clone(), &plan, config, &Device::Cpu).unwrap();
+        all.turn_to(1).unwrap();
+        for batch in all.loader.epoch(1, 0) {
+            let fed = Feed::Host.begin(&plan, batch.unwrap()).unwrap();
+            let views = Feed::Host.views(&plan, &fed, &Device::Cpu).unwrap();
+            for (row, &sample) in fed.batch.samples.iter().enumerate() {
+                let image = data.image(sample).unwrap();
+                let ids = SampleId { seed: 3, epoch: 1, sample: sample as u64 };
+                let given = [&views.key, &views.weak[0], &views.strong[0]];
+                for ((id, view), given) in ids.views(&plan).zip(given) {
+                    let mut expected = vec![0f32; view.values()];
+                    Augmenter::new().write(&image, view, id, Layout::ChannelsFirst, &mut expected).unwrap();
+                    let given = given.get(row).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    assert_eq!(given, expected, "image {sample}, view of {}", view.size);
+                }
+            }
+        }
+    }
+}

@@ -3,9 +3,9 @@
 mod tiny;
 
 use candle_core::{Device, Tensor};
-use clsa_augment::View;
+use clsa_augment::{Augmenter, Layout, View, ViewId};
 use clsa_data::{Limits, Source};
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use clsa_model::{Arch, Compute, Encoder, Mode, ModelConfig, Stem};
 use clsa_run::{Checkpoint, Config};
 use clsa_train::LabelFreeMonitor;
 use std::collections::HashMap;
@@ -115,6 +115,24 @@ fn an_evaluation_that_a_kill_has_cut_off_is_completed_when_the_run_goes_on() {
 }
 
 #[test]
+fn the_recorded_accuracy_is_that_of_an_evaluation_of_the_same_encoder() {
+    let folder = TempDir::new().unwrap();
+    for (stage, file) in [("backbone", "eval.json"), ("embedding", "eval-embedding.json")] {
+        let run = folder.path().join(stage);
+        let knn = format!("knn={{every=1, k=3, temperature=0.2, stage='{stage}', train_samples=64, test_samples=160}}");
+        let data = "data.source=procedural:classes=4,train=64,test=160,side=16";
+        pretrain(&run, &["--set", data, "--set", &knn]).success();
+        let of = ["--protocol", "knn", "--k", "3", "--temperature", "0.2", "--stage", stage, "--trained-only"];
+        clsa().arg("eval").arg("--run").arg(&run).args(of).assert().success();
+        let eval: serde_json::Value = serde_json::from_str(&fs::read_to_string(run.join(file)).unwrap()).unwrap();
+        let expected = eval["protocols"][0]["results"][0]["top1"]["value"].as_f64().unwrap();
+        let got = records(&run, "knn").pop().unwrap()["top1"].as_f64().unwrap();
+        // Rounding may move one image.
+        assert!((got - expected).abs() < 100.0 / 160.0 + 1e-9, "{stage}: {got}, evaluated {expected}");
+    }
+}
+
+#[test]
 fn a_folder_of_images_without_labels_gets_a_verdict() {
     let folder = TempDir::new().unwrap();
     let (images, run) = (folder.path().join("images"), folder.path().join("run"));
@@ -144,12 +162,31 @@ fn an_encoder_made_to_collapse_is_recognized() {
     let encoder = Encoder::new(&model, Compute::default(), 1, &Device::Cpu).unwrap();
     let source: Source = "procedural:classes=4,train=16,test=200,side=16".parse().unwrap();
     let images = source.open_splits(Limits::default()).unwrap().test.unwrap();
-    let view = "views={key={size=16}, weak=[{size=16}]}".to_owned();
+    let view = "views={key={size=16}, weak=[{size=12}]}".to_owned();
     let config = Config::load("demo", &[view]).unwrap();
     assert_eq!(config.views.key, View { size: 16, ..View::default() });
-    let mut monitor = LabelFreeMonitor::new(&config, images);
+    let mut monitor = LabelFreeMonitor::new(&config, images.clone());
     let before = monitor.evaluate(&encoder, &mut |_| {}).unwrap();
     assert!(!before.is_collapsed() && before.images == 200, "{before:?}");
+    // Of the key view and the weak view of each image, as they are made alone.
+    let embeddings = |number: u32, view: &View| -> Vec<f32> {
+        let pixels = |sample: usize| {
+            let mut out = vec![0f32; view.values()];
+            let id = ViewId { seed: config.train.seed, epoch: 0, sample: sample as u64, view: number };
+            let image = images.image(sample).unwrap();
+            Augmenter::new().write(&image, view, id, Layout::ChannelsFirst, &mut out).unwrap();
+            out
+        };
+        let pixels: Vec<f32> = (0..images.len()).flat_map(pixels).collect();
+        let side = view.size as usize;
+        let pixels = Tensor::from_vec(pixels, (images.len(), 3, side, side), &Device::Cpu).unwrap();
+        encoder.embed(&pixels, Mode::Eval).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    };
+    let (keys, weak) = (embeddings(0, &config.views.key), embeddings(1, &config.views.weak[0]));
+    let expected = clsa_eval::metrics::label_free(&keys, &weak, encoder.embedding_dim()).unwrap();
+    assert!(before.alignment > 1e-3 && (before.alignment - expected.alignment).abs() < 1e-5, "{before:?} {expected:?}");
+    assert!((before.effective_rank - expected.effective_rank).abs() < 1e-3, "{before:?} {expected:?}");
+    assert!((before.own_view_retrieval - expected.own_view_retrieval).abs() <= 0.5, "{before:?} {expected:?}");
     assert_eq!(monitor.evaluate(&encoder, &mut |_| {}).unwrap(), before, "views are the same each time");
     for parameter in encoder.parameters().iter().filter(|parameter| parameter.name == "fc.2.weight") {
         parameter.var.set(&parameter.var.zeros_like().unwrap()).unwrap();

@@ -319,6 +319,31 @@ fn wrong_requests_end_at_once_with_one_sentence() {
 }
 
 #[test]
+fn a_run_in_parts_is_the_run_of_whole_batches() {
+    let folder = TempDir::new().unwrap();
+    let losses = |parts: &str| -> Vec<f64> {
+        let run = folder.path().join(parts);
+        let mut changes = vec!["compute.precision=f64".to_owned(), "compute.backend=portable".to_owned()];
+        changes.extend(["compute.bn_splits=4".to_owned(), format!("train.accumulate={parts}")]);
+        let set: Vec<String> = changes.iter().map(|change| format!("--set={change}")).collect();
+        pretrain(&run, &set.iter().map(String::as_str).collect::<Vec<_>>()).success();
+        records(&run, "step").iter().map(|step| step["loss"].as_f64().unwrap()).collect()
+    };
+    let (whole, parts) = (losses("1"), losses("2"));
+    assert_eq!(whole.len(), 8);
+    assert!(whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-9 * a.abs()), "{whole:?} {parts:?}");
+}
+
+#[test]
+fn a_state_that_is_not_finite_is_not_written() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let changes = ["--set", "optim.lr=1e300", "--set", "checkpoint.every_steps=1"];
+    refused(pretrain(&run, &changes), 1, &["step-00000001.safetensors", "not finite"]);
+    assert_eq!(fs::read_dir(run.join("checkpoints")).unwrap().count(), 0);
+}
+
+#[test]
 fn a_run_that_cannot_begin_leaves_no_folder() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");

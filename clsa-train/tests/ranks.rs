@@ -83,6 +83,17 @@ fn two_ranks_equal_one_process_with_two_batch_norm_splits_in_the_symmetric_varia
 }
 
 #[test]
+fn each_term_has_the_temperature_that_is_asked_for_it() {
+    let step = |method: &MethodConfig| clsa(1, method, Arc::new(SingleProcess)).step(&views(6, 0), 0.05).unwrap();
+    let plain = step(&method());
+    let ddm = step(&MethodConfig { ddm_temperature: 0.1, ..method() });
+    assert!((ddm.contrastive - plain.contrastive).abs() < 1e-12 && (ddm.ddm - plain.ddm).abs() > 1e-3, "{ddm:?}");
+    let info_nce = step(&MethodConfig { temperature: 0.1, ..method() });
+    assert!((info_nce.ddm - plain.ddm).abs() < 1e-12, "{info_nce:?} {plain:?}");
+    assert!((info_nce.contrastive - plain.contrastive).abs() > 1e-3, "{info_nce:?} {plain:?}");
+}
+
+#[test]
 fn images_that_travel_as_bytes_give_the_bits_of_numbers() {
     for symmetric in [false, true] {
         let method = MethodConfig { symmetric, ..method() };

@@ -179,11 +179,10 @@ fn a_store_that_fails_in_the_middle_ends_the_run_with_a_checkpoint_from_which_it
 #[test]
 fn an_address_with_secrets_is_refused_and_written_nowhere() {
     let folder = TempDir::new().unwrap();
-    for address in ["https://anna:word@host/train.tar", "s3://bucket/train.tar?X-Amz-Signature=word"] {
+    for address in ["https://anna:hunter2@host/train.tar", "s3://bucket/train.tar?X-Amz-Signature=hunter2"] {
         let out = folder.path().join("run");
         let assert = pretrain(&format!("wds:{address}"), &out, folder.path(), &[]);
-        assert!(!stderr(&assert).contains("word") || !stderr(&assert).contains("anna:word"), "{}", stderr(&assert));
-        assert!(!stderr(&assert).contains("=word"), "{}", stderr(&assert));
+        assert!(!stderr(&assert).contains("hunter2"), "{}", stderr(&assert));
         refused(assert, 2, &["would be written to config.toml"]);
         assert!(!out.exists());
     }

@@ -73,8 +73,18 @@ fn every_variant_is_trained_with_every_seed_once_and_compared_seed_by_seed() {
     let row = table.lines().find(|line| line.starts_with("| later")).unwrap();
     assert!(row.starts_with("| later | `method.alpha=0.0`; after epoch 1: `method.alpha=1.0` | "), "{row}");
     let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-    assert_eq!(cells[3].split(", ").count(), 3, "{row}");
-    assert!(cells[4].contains(" ± ") && cells[5].contains("naive: ") && cells[5].contains(" ± "), "{row}");
+    let last = |name: String| -> f64 {
+        let text = String::from_utf8(metrics(&name)).unwrap();
+        let line = text.lines().rfind(|line| line.contains("\"kind\":\"knn\"")).unwrap().to_owned();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["top1"].as_f64().unwrap()
+    };
+    let of = |variant: &str| [0, 1, 2].map(|seed| last(format!("{variant}-{seed}")));
+    let (later, naive) = (of("later"), of("naive"));
+    assert_eq!(cells[3], later.map(|top1| format!("{top1:.1}")).join(", "));
+    // Not minus zero.
+    let mean = (0..3).map(|seed| later[seed] - naive[seed]).sum::<f64>() / 3.0 + 0.0;
+    assert!(cells[5].replace("**", "").starts_with(&format!("naive: {mean:+.1}")), "{row}: {mean}");
+    assert!(cells[4].contains(" ± ") && cells[5].contains(" ± "), "{row}");
     assert_eq!(runs(folder.path()), ["later-0", "later-1", "later-2", "naive-0", "naive-1", "naive-2"]);
     assert_eq!(metrics("naive-0"), before, "what is trained is kept");
     let page = fs::read_to_string(folder.path().join("runs/study/study.md")).unwrap();

@@ -21,6 +21,8 @@ fn config(ranks: usize) -> Config {
         "knn={every=1, k=5, train_samples=64, test_samples=16}".to_owned(),
         "method.bank=32".to_owned(),
         "train.epochs=2".to_owned(),
+        "compute.precision=f64".to_owned(),
+        "compute.backend=portable".to_owned(),
         format!("train.batch_size={}", 16 / ranks),
         format!("compute.bn_splits={}", if ranks == 1 { 2 } else { 1 }),
     ];
@@ -122,4 +124,8 @@ fn ranks_share_the_data_and_only_the_first_writes_evaluates_and_is_observed() {
     assert_eq!((recorded.steps.len(), recorded.knn.len()), (8, 3));
     assert!(run.join("checkpoints/step-00000008.safetensors").exists());
     assert!(!folder.path().join("other").exists());
+    let (_, alone) = train(&folder.path().join("alone"), config(1), Arc::new(SingleProcess));
+    for (shared, alone) in recorded.steps.iter().zip(&alone.steps) {
+        assert!((shared.loss - alone.loss).abs() < 1e-9 * alone.loss, "{shared:?} {alone:?}");
+    }
 }

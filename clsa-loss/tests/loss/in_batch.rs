@@ -147,6 +147,6 @@ fn f32_is_finite_for_logits_of_ten_thousand() {
     let (output, gradients) = computed(&batch, |weak, strong| ClsaLoss::default().forward(weak, strong, InBatch));
     assert!(output.total.is_finite());
     for gradient in gradients {
-        assert!(gradient.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap().is_finite());
+        assert!(values(&gradient).iter().all(|x| x.is_finite()));
     }
 }

@@ -123,11 +123,22 @@ mod tests {
         {
             assert_eq!(before.fixed_key(&demo(change)), None, "{change}");
         }
-        for change in
-            ["model.width=2.0", "model.zero_init_residual=true", "method.bank=64", "train.seed=9", "compute.bank=bf16"]
-        {
-            let key = before.fixed_key(&demo(change)).unwrap();
-            assert!(change.starts_with(key), "{change}: {key}");
+        for (change, key) in [
+            ("model.arch=resnet34", "model.arch"),
+            ("model.stem=imagenet", "model.stem"),
+            ("model.width=2.0", "model.width"),
+            ("model.dim=64", "model.dim"),
+            ("model.zero_init_residual=true", "model"),
+            ("method.bank=64", "method.bank"),
+            ("compute.bank=bf16", "compute.bank"),
+            ("compute.precision=f64", "compute.precision"),
+            ("optim.kind=lars", "optim.kind"),
+            ("train.batch_size=32", "train.batch_size"),
+            ("train.seed=9", "train.seed"),
+            ("init={weights='a.pth'}", "init"),
+            ("data.shuffle_buffer=8", "data.shuffle_buffer"),
+        ] {
+            assert_eq!(before.fixed_key(&demo(change)), Some(key), "{change}");
         }
     }
 }

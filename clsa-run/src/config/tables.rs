@@ -1,4 +1,4 @@
-//! The tables of a configuration, each a plain struct, with the paper's values as defaults.
+//! The tables of a configuration, each a plain struct, with the paper's values as defaults; `views.weak` has none.
 
 use candle_core::DType;
 use clsa_augment::ViewPlan;
@@ -222,7 +222,7 @@ pub struct OptimConfig {
     /// Decay rates β₁ and β₂ of `adamw`.
     #[serde(skip_serializing_if = "are_default_betas")]
     pub betas: [f64; 2],
-    /// Weight decay, on every parameter.
+    /// Weight decay. `lars`, and `exclude_norm_and_bias`, leave vectors without.
     pub weight_decay: f64,
     /// Leaves the scales and shifts of norms, and biases, without weight decay.
     #[serde(skip_serializing_if = "is_default")]

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
   clsa reproduce moco-cifar10 --until-epoch 0
   clsa reproduce imagenet-single-200 --data imagefolder:/data/imagenet --device cuda --precision bf16
   clsa reproduce --table
-  clsa reproduce --table --runs runs --runs docs/runs")]
+  clsa reproduce --table results.md --runs runs --runs docs/runs")]
 pub struct Args {
     /// The experiment
     #[arg(required_unless_present = "table", value_parser = names())]

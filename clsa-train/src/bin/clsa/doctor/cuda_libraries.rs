@@ -24,8 +24,11 @@ const LIBRARIES: [Library; 7] = [
 
 /// A sentence for each library that is not found, with what brings it.
 pub fn missing() -> Vec<String> {
-    let folders = folders();
-    let known = known_to_the_loader();
+    missing_of(&known_to_the_loader(), &folders())
+}
+
+/// Those that are neither known to the loader nor in one of the folders.
+fn missing_of(known: &str, folders: &[PathBuf]) -> Vec<String> {
     let found = |name: &str| known.contains(name) || folders.iter().any(|folder| folder.join(name).exists());
     let missing = LIBRARIES.iter().filter(|library| !found(library.name));
     missing.map(|library| format!("{} is missing ({})", library.name, library.remedy)).collect()
@@ -53,9 +56,14 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_what_brings_it() {
-        for sentence in missing() {
-            let library = LIBRARIES.iter().find(|library| sentence.contains(library.name)).unwrap();
-            assert!(sentence.contains(library.remedy), "{sentence}");
+        let all = missing_of("", &[]);
+        assert_eq!(all.len(), LIBRARIES.len());
+        for (sentence, library) in all.iter().zip(&LIBRARIES) {
+            assert!(sentence.contains(library.name) && sentence.contains(library.remedy), "{sentence}");
         }
+        assert!(missing_of(&LIBRARIES.map(|library| library.name).join("\n"), &[]).is_empty());
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("libcudnn.so.9"), "").unwrap();
+        assert_eq!(missing_of("", &[folder.path().to_owned()]), all[..LIBRARIES.len() - 1]);
     }
 }
