@@ -402,6 +402,7 @@ fn damaged(path: &Path, reason: impl ToString) -> CheckpointError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clsa_model::{Arch, Compute, ModelConfig, Stem};
     use safetensors::tensor::TensorView;
 
     #[test]
@@ -428,6 +429,36 @@ mod tests {
         assert_eq!(parsed.len(), 2);
         assert_eq!(parsed.tensor("a").unwrap(), tensor);
         assert_eq!(parsed.tensor("b").unwrap(), tensor);
+    }
+
+    #[test]
+    fn a_state_of_another_shape_or_type_is_refused_by_what_differs() {
+        fn state<'a>(encoder: &'a Encoder, optimizer: &'a [(String, Var)], bank: &'a MemoryBank) -> TrainingState<'a> {
+            TrainingState { query: encoder, key: encoder, optimizer, bank, probe: &[], statistics_of_ranks: None }
+        }
+        let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
+        let encoder = Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap();
+        let variables = |names: &[&str]| -> Vec<(String, Var)> {
+            let zeros = || Var::zeros(3, DType::F32, &Device::Cpu).unwrap();
+            names.iter().map(|name| ((*name).to_owned(), zeros())).collect()
+        };
+        let bank = |keys: usize, dtype: DType| MemoryBank::random(keys, 16, 1, dtype, &Device::Cpu).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::load("demo", &[]).unwrap();
+        let (one, small) = (variables(&["a"]), bank(8, DType::F32));
+        let position = Position { step: 3, ..Position::default() };
+        let path = Checkpoint::save(folder.path(), state(&encoder, &one, &small), &config, position).unwrap();
+        let saved = Checkpoint::load(&path).unwrap();
+        let restored = saved.restore(state(&encoder, &one, &small), 0, 1).unwrap();
+        assert_eq!(restored.rows().to_vec2::<f32>().unwrap(), small.rows().to_vec2::<f32>().unwrap());
+        for (optimizer, bank, words) in [
+            (variables(&["a"]), bank(16, DType::F32), "holds a bank of [8, 16] where [16, 16] is configured"),
+            (variables(&["a"]), bank(8, DType::BF16), "holds a bank in f32 where compute.bank makes one in bf16"),
+            (variables(&["a", "b"]), bank(8, DType::F32), "lacks optimizer.b"),
+        ] {
+            let error = saved.restore(state(&encoder, &optimizer, &bank), 0, 1).err().unwrap();
+            assert!(error.is_request() && error.to_string().contains(words), "{error}");
+        }
     }
 
     #[test]
