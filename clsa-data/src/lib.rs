@@ -45,7 +45,7 @@ pub use label::{Label, Labeling, Presence};
 pub use loader::{BadSample, Batch, Batches, Loader, LoaderConfig, OnError};
 pub use remote_error::{RemoteError, RemoteFault};
 pub use sample_error::SampleError;
-pub use source::{Source, SourcePart, Splits};
+pub use source::{Source, SourcePart, Splits, are_same};
 pub use sources::SourceKind;
 pub use sources::procedural::{Procedural, ProceduralOptions, Structure};
 pub use split::Split;

@@ -1,6 +1,7 @@
 //! A source of images, named by one string `KIND:PATH`.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -174,6 +175,29 @@ impl Source {
         };
         Ok(Splits { train, test })
     }
+}
+
+/// Whether two texts name the same source, however it is written: with or without options that have their usual value, by one path to a
+/// place or another.
+///
+/// # Examples
+/// ```
+/// use clsa_data::are_same;
+///
+/// assert!(are_same("procedural", "procedural:seed=0"));
+/// assert!(are_same("flat:.", "flat:./"));
+/// assert!(!are_same("flat:.", "imagefolder:."));
+/// ```
+pub fn are_same(a: &str, b: &str) -> bool {
+    let places = |text: &str| -> Option<Vec<(SourceKind, PathBuf)>> {
+        let source: Source = text.parse().ok()?;
+        let place = |part: &SourcePart| {
+            let named = PathBuf::from(&part.argument);
+            (part.kind, named.canonicalize().unwrap_or(named))
+        };
+        Some(source.parts().iter().map(place).collect())
+    };
+    a == b || places(a).is_some_and(|of_a| places(b) == Some(of_a))
 }
 
 /// Checks that a class has one name in both splits. Its number, where one of them has no name for it, is no other name.

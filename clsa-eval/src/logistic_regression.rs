@@ -159,6 +159,17 @@ fn most_fits(config: &LogisticRegressionConfig) -> u64 {
     config.regularization.len() as u64 + 1
 }
 
+/// Checks that there are training images to choose the regularization by.
+pub(crate) fn check_held_out(labels: &[u32], seed: u64) -> Result<(), EvalError> {
+    let LogisticRegressionConfig { regularization, held_out, .. } = LogisticRegressionConfig::default();
+    if hold_out(labels, held_out, seed).0.is_empty() {
+        let expected =
+            "no class has two training images, one of which could be held out to choose by; use the protocol knn";
+        return Err(EvalError::setting("regularization", format!("{regularization:?}"), expected));
+    }
+    Ok(())
+}
+
 /// Says that a classifier may be better than it was found to be.
 pub(crate) fn note_end(is_minimum: bool, what: &str, observer: &dyn Observer) {
     if !is_minimum {

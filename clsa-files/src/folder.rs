@@ -1,6 +1,6 @@
 //! Folders whose files become whole together.
 
-use crate::{UNFINISHED_PREFIX, folder_of, open_folder, sync_file, sync_folder};
+use crate::{RANDOM, UNFINISHED_PREFIX, folder_of, open_folder, sync_file, sync_folder};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ impl WholeFolder {
         // Made here, and not by the crate, as files are.
         let make = |path: &Path| fs::create_dir(path);
         loop {
-            let made = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).make_in(within, make)?;
+            let made = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).rand_bytes(RANDOM).make_in(within, make)?;
             let unfinished = made.into_temp_path().keep()?;
             let lock = open_folder(&unfinished).filter(|folder| folder.lock().is_ok());
             let folder = Self { unfinished, path: path.to_owned(), _lock: lock };
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn abandoned_folders_are_removed_and_those_being_written_stay() {
         let root = tempfile::tempdir().unwrap();
-        let abandoned = root.path().join(".writing-abc");
+        let abandoned = root.path().join(".clsa-writing-abcDEF");
         fs::create_dir(&abandoned).unwrap();
         fs::write(abandoned.join("half"), "").unwrap();
         let folder = WholeFolder::create(&root.path().join("a")).unwrap();

@@ -4,13 +4,28 @@ mod folder;
 
 pub use folder::WholeFolder;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// What the name of a file or folder begins with until it is whole.
-pub const UNFINISHED_PREFIX: &str = ".writing-";
+const UNFINISHED_PREFIX: &str = ".clsa-writing-";
+/// Letters and digits behind that.
+const RANDOM: usize = 6;
+
+/// Whether a file or folder has the name of one that is not whole yet, or was left so by a killed process.
+///
+/// # Examples
+/// ```
+/// assert!(clsa_files::is_unfinished(".clsa-writing-a1B2c3".as_ref()));
+/// assert!(!clsa_files::is_unfinished(".clsa-writing-notes.txt".as_ref()));
+/// ```
+pub fn is_unfinished(name: &OsStr) -> bool {
+    let random = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED_PREFIX));
+    random.is_some_and(|random| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
 
 /// A file that is being written and takes its name when it is committed. Dropped before that, it leaves nothing.
 #[derive(Debug)]
@@ -28,7 +43,8 @@ impl WholeFile {
         // Made here, and not by the crate: with the permissions of any new file, and errors that do not tell its name.
         let make = |path: &Path| File::options().read(true).write(true).create_new(true).open(path);
         loop {
-            let file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).make_in(folder_of(path), make)?;
+            let file =
+                tempfile::Builder::new().prefix(UNFINISHED_PREFIX).rand_bytes(RANDOM).make_in(folder_of(path), make)?;
             // While this process lives, nobody takes the file for abandoned. Where files cannot be locked, nobody ever does.
             let _ = file.as_file().lock();
             // Before it was locked, somebody may have. The name is random: what has it is this file.
@@ -132,7 +148,7 @@ pub fn remove_abandoned(folder: &Path) -> io::Result<usize> {
     let mut removed = 0;
     for entry in entries {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
+        if !is_unfinished(&entry.file_name()) {
             continue;
         }
         // It may take its name, or be removed by others, at any moment.
@@ -191,7 +207,7 @@ mod tests {
         write_whole(&path, b"first").unwrap();
         let mut file = WholeFile::create(&path).unwrap();
         file.write_all(b"half").unwrap();
-        assert!(names(folder.path()).iter().any(|name| name.starts_with(UNFINISHED_PREFIX)));
+        assert!(names(folder.path()).iter().any(|name| is_unfinished(name.as_ref())));
         drop(file);
         assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(names(folder.path()), ["a"]);
@@ -201,15 +217,18 @@ mod tests {
     fn abandoned_files_are_removed_and_those_being_written_stay() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(remove_abandoned(&folder.path().join("none")).unwrap(), 0);
-        fs::write(folder.path().join(".writing-aB3xYz"), b"half").unwrap();
-        fs::write(folder.path().join("writing-notes"), b"kept").unwrap();
+        fs::write(folder.path().join(".clsa-writing-aB3xYz"), b"half").unwrap();
+        // Others may call theirs what they like.
+        for name in [".writing-aB3xYz", ".clsa-writing-notes.txt", ".clsa-writing-"] {
+            fs::write(folder.path().join(name), b"kept").unwrap();
+        }
         let mut file = WholeFile::create(&folder.path().join("a")).unwrap();
         file.write_all(b"whole").unwrap();
         assert_eq!(remove_abandoned(folder.path()).unwrap(), 1);
         file.commit().unwrap();
         let mut kept = names(folder.path());
         kept.sort();
-        assert_eq!(kept, ["a", "writing-notes"]);
+        assert_eq!(kept, [".clsa-writing-", ".clsa-writing-notes.txt", ".writing-aB3xYz", "a"]);
     }
 
     /// Between the making of a file and its lock it looks abandoned.

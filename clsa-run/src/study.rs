@@ -153,6 +153,10 @@ impl Study {
         self.config_with(variant, later)
     }
 
+    fn preset_seed(&self) -> Result<u64, ConfigError> {
+        Ok(Config::load(&self.preset, &[])?.train.seed)
+    }
+
     fn config_with(&self, variant: &Variant, later: &[String]) -> Result<Config, ConfigError> {
         let mut config = Config::load(&self.preset, &[&self.overrides(variant), later].concat())?;
         if let Some(init) = &variant.init {
@@ -227,6 +231,9 @@ impl Study {
             config.validate().and_then(|()| last.validate()).map_err(of_config)?;
             if let Some(key) = config.fixed_key(&last) {
                 return wrong(variant, &format!("{key} cannot change within a training; set it from the beginning"));
+            }
+            if [config.train.seed, last.train.seed] != [self.preset_seed().map_err(of_config)?; 2] {
+                return wrong(variant, "train.seed is that of each training, which a study sets; leave it out");
             }
             let epochs = config.train.epochs;
             if !last.knn.is_due(epochs) {
@@ -317,6 +324,7 @@ mod tests {
                 "variant a: after_epoch = 999: use an epoch from 1",
             ),
             ("[[variant]]\nname = 'a'\nepochs = 3", "unknown field `epochs`"),
+            ("[[variant]]\nname = 'a'\nset = ['train.seed=2']", "variant a: train.seed is that of each training"),
         ] {
             let error = error(text);
             assert!(error.contains(expected), "{error}");

@@ -257,6 +257,9 @@ fn wrong_requests_end_with_one_sentence_and_code_2() {
     }
     image("unknown/train/dog/a.png");
     image("unknown/test/eel/a.png");
+    let few = ["--run", "good", "--data", "procedural:classes=4,train=4,test=8,side=16"];
+    refused(at, &few, "no class has two training images, one of which could be held out to choose by");
+    refused(at, &["--run", "good", "--out", "figures.json/"], "--out figures.json/: this is a folder");
     refused(at, &["--run", "good", "--data", "imagefolder:one"], "one class");
     refused(at, &["--run", "good", "--data", "imagefolder:unknown"], "eel");
     refused(at, &["--run", "good", "--data", "flat:flat"], "only retrieval");
@@ -427,4 +430,34 @@ fn features_of_another_stage_have_figures_of_their_own() {
     candle_core::safetensors::save(&weights, &backbone).unwrap();
     let args = ["--weights", "backbone.safetensors", "--data", DATA, "--protocol", "knn", "--stage", "embedding"];
     refused(folder.path(), &args, "has no projection head; use backbone or a stage");
+}
+
+#[test]
+fn the_runs_images_are_the_same_however_they_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(&at.join("good"), &model());
+    let files = |data: &str| {
+        let evaluated = eval(at, &["--run", "good", "--protocol", "knn", "--trained-only", "--data", data]);
+        assert_eq!(evaluated.0, 0, "{}", evaluated.2);
+        let entries = std::fs::read_dir(at.join("good")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut files: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+        files.retain(|name| name.starts_with("eval"));
+        files.sort();
+        files
+    };
+    assert_eq!(files(&format!("{DATA},seed=0")), ["eval.json"]);
+    assert_eq!(files("procedural:classes=4,train=80,test=40,side=16,seed=1").len(), 2);
+}
+
+#[test]
+fn more_queries_and_neighbors_than_images_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(&at.join("good"), &model());
+    let more = ["--run", "good", "--protocol", "retrieval", "--queries", "41", "--neighbors", "81", "--trained-only"];
+    let (code, _, stderr) = eval(at, &more);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("queries are 40, the number of images, not 41"), "{stderr}");
+    assert!(stderr.contains("neighbors are 80, the number of images, not 81"), "{stderr}");
 }

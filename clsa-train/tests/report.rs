@@ -107,3 +107,46 @@ fn help_shows_an_example() {
     let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
     assert!(text.contains("clsa report runs/clsa runs/mocov2"), "{text}");
 }
+
+#[test]
+fn images_of_another_run_are_not_shown_as_those_of_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    pretrain(at, "one");
+    let page = |data: &str| {
+        let (code, stderr) = clsa(at, &["report", "one", "--data", data]);
+        assert_eq!(code, 0, "{stderr}");
+        fs::read_to_string(at.join("one/report.html")).unwrap()
+    };
+    let other = page("procedural:classes=3,train=64,test=16,side=16");
+    assert!(other.contains("has not the images that this run was trained on"), "{other}");
+    assert!(!other.contains("t-SNE"));
+    assert!(page("procedural:classes=4,train=64,test=16,side=16").contains("t-SNE"));
+}
+
+#[test]
+fn images_that_training_left_out_are_left_out_of_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (split, count) in [("train", 40u8), ("val", 20)] {
+        for class in ["a", "b"] {
+            let images = at.join("images").join(split).join(class);
+            fs::create_dir_all(&images).unwrap();
+            for number in 0..count {
+                let picture =
+                    image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([number * 3, (x * 9) as u8, (y * 7) as u8]));
+                picture.save(images.join(format!("{number:02}.png"))).unwrap();
+            }
+            fs::write(images.join("bad.png"), "not an image").unwrap();
+        }
+    }
+    let of = ["pretrain", "--out", "one", "--set", "data.max_bad_fraction=0.2"];
+    let (code, stderr) = clsa(at, &[&of[..], &TINY[..], &["--data", "imagefolder:images"]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    let (code, stderr) = clsa(at, &["report", "one"]);
+    assert!(code == 0 && stderr.contains("left out of the maps and neighbors: "), "{stderr}");
+    let page = fs::read_to_string(at.join("one/report.html")).unwrap();
+    assert!(page.contains("t-SNE") && !page.contains("could not be made"), "{page}");
+    let (code, stderr) = clsa(at, &["eval", "--run", "one", "--protocol", "knn"]);
+    assert!(code != 0 && stderr.contains("data verify` lists such images"), "{stderr}");
+}

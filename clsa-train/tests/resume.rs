@@ -238,7 +238,7 @@ fn half_written_files_of_killed_processes_are_removed() {
     let run = folder.path().join("run");
     pretrain(&run, &["--epochs", "1"]).success();
     let left =
-        ["checkpoints", "tensorboard", "tensorboard/projector", ""].map(|at| run.join(at).join(".writing-aB3xYz"));
+        ["checkpoints", "tensorboard", "tensorboard/projector", ""].map(|at| run.join(at).join(".clsa-writing-aB3xYz"));
     left.iter().for_each(|path| fs::write(path, [0; 1000]).unwrap());
     resume(&run, &[]).success();
     assert!(left.iter().all(|path| !path.exists()));

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clsa_files::{UNFINISHED_PREFIX, is_at};
+use clsa_files::{is_at, is_unfinished};
 
 use crate::error::{DataError, Fault};
 use crate::shard_index::CLASSES_FILE;
@@ -102,7 +102,7 @@ fn is_of_packing(name: &str) -> bool {
                 && number.bytes().all(|byte| byte.is_ascii_digit())
         })
     };
-    name == CLASSES_FILE || name.starts_with(UNFINISHED_PREFIX) || shard.is_some_and(is_shard)
+    name == CLASSES_FILE || is_unfinished(name.as_ref()) || shard.is_some_and(is_shard)
 }
 
 /// Locks a folder itself, so that nothing in it need be removed at the end.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use clsa_files::{UNFINISHED_PREFIX, remove_abandoned, write_whole};
+use clsa_files::{is_unfinished, remove_abandoned, write_whole};
 use sha2::{Digest, Sha256};
 
 use crate::error::DataError;
@@ -130,7 +130,7 @@ impl Cache {
                 let Ok(file) = file else { continue };
                 let Ok(metadata) = file.metadata() else { continue };
                 kept += metadata.len();
-                if file.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
+                if is_unfinished(&file.file_name()) {
                     has_unfinished = true;
                 } else {
                     let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);

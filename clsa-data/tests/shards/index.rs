@@ -32,7 +32,7 @@ fn indexes_are_written_for_every_shard_of_every_split_and_stale_ones_replaced() 
     let stale = root.path().join("train-000.tar.idx");
     fs::write(&stale, "of another shard").unwrap();
     assert!(refusal(&format!("wds:{}", root.path().display())).contains("train-000.tar.idx"));
-    let unfinished = root.path().join(".writing-a1b2c3");
+    let unfinished = root.path().join(".clsa-writing-a1b2c3");
     fs::write(&unfinished, "what a killed process has left").unwrap();
     let most_done = AtomicU64::new(0);
     let pattern = root.path().display().to_string();

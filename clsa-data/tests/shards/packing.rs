@@ -139,7 +139,7 @@ fn what_a_killed_packing_left_is_taken_over() {
     assert_eq!(pack(&undisturbed).took_over, None);
     let part = root.path().join("shards.part");
     fs::create_dir(&part).unwrap();
-    for name in ["classes.txt", "train-000000.tar", "train-000007.tar", "test-000003.tar.idx", ".writing-aB3xYz"] {
+    for name in ["classes.txt", "train-000000.tar", "train-000007.tar", "test-000003.tar.idx", ".clsa-writing-aB3xYz"] {
         fs::write(part.join(name), "half").unwrap();
     }
     assert_eq!(pack(&out).took_over.as_ref(), Some(&part));

@@ -33,7 +33,7 @@ impl Embeddings<'_> {
     }
 
     /// The label of an image by name: its class, or the classes that are in the picture, separated by `;`. None where it has none.
-    pub(super) fn label(&self, index: usize) -> Option<String> {
+    pub fn label(&self, index: usize) -> Option<String> {
         let names = self.images.class_names();
         let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
         match self.images.label(index) {

@@ -8,7 +8,7 @@ use super::settings::{Setting, SettingKind, Settings};
 use super::workbench::Workbench;
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
 use crate::features::{CorruptedImages, FeatureRows, Features, Labeled, batch_of_side};
-use crate::logistic_regression::{LogisticClassifier, LogisticRegressionConfig, note_end};
+use crate::logistic_regression::{LogisticClassifier, LogisticRegressionConfig, check_held_out, note_end};
 use crate::metrics::{CorruptedAccuracy, CorruptionHits, Predictions};
 use crate::{EvalError, random_subset};
 use clsa_augment::Corruption;
@@ -195,7 +195,8 @@ impl Protocol for Corruptions {
     }
 
     fn check_data(&self, data: &EvalData, settings: &Settings) -> Result<(), EvalError> {
-        Knn.check_data(data, settings)
+        Knn.check_data(data, settings)?;
+        check_held_out(&data.labels()?.train, settings.seed())
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {

@@ -1,9 +1,11 @@
 //! The protocol `linear-features`: logistic regression on features of center crops.
 
+use super::data::EvalData;
 use super::protocol::{LabelKind, Needs, Outcome, Protocol};
+use super::settings::Settings;
 use super::workbench::Workbench;
 use crate::EvalError;
-use crate::logistic_regression::{LogisticRegressionConfig, logistic_regression, note_end};
+use crate::logistic_regression::{LogisticRegressionConfig, check_held_out, logistic_regression, note_end};
 use serde_json::json;
 
 /// The protocol `linear-features`.
@@ -22,6 +24,10 @@ impl Protocol for LinearFeatures {
 
     fn needs(&self) -> Needs {
         Needs { features: true, labels: LabelKind::OneClass, test_images: true }
+    }
+
+    fn check_data(&self, data: &EvalData, settings: &Settings) -> Result<(), EvalError> {
+        check_held_out(&data.labels()?.train, settings.seed())
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {

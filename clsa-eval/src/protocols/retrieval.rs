@@ -184,6 +184,13 @@ impl Protocol for Retrieval {
     fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {
         let config = Self::config(bench.settings())?;
         let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
+        let test = bench.data().test().ok().map(|test| test.len());
+        let (train, among) = (bench.data().train().len(), test.unwrap_or(bench.data().train().len()));
+        for (what, asked, there) in [("queries", config.queries, among), ("neighbors", config.neighbors, train)] {
+            if asked > there {
+                bench.observer().note(&format!("{what} are {there}, the number of images, not {asked}"));
+            }
+        }
         for set in bench.features()? {
             let test = set.test.as_ref().map(|test| test as &dyn FeatureRows);
             let retrieved = retrieval(&set.train, test, &config)?;

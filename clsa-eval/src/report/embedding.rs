@@ -4,12 +4,12 @@ use super::Part;
 use super::projection::{Pca, pca, tsne};
 use super::queries::{Query, queries};
 use super::sampled::{Sampled, first_rows};
-use crate::features::{CenterCrops, FeatureFile, FeatureRows, Features, extract_into};
+use crate::features::{CenterCrops, FeatureFile, FeatureRows, Features, extract_into, unusable};
 use crate::hashes::{data_hash, encoder_hash};
 use crate::{EvalError, Observer, random_subset};
 use candle_core::Device;
 use clsa_augment::CenterCrop;
-use clsa_data::{Dataset, Split};
+use clsa_data::{Dataset, SampleError, Split};
 use clsa_model::{Compute, Encoder, ModelError, weights};
 use clsa_run::{Config, RunFolder};
 use std::fs;
@@ -70,9 +70,11 @@ pub(super) fn embedding(
     let before = gallery_indices.len();
     let total = (before + mapped_indices.len()) as u64;
     let at = |done: usize| progress(done as u64, total);
-    let gallery = extractor.features(train, &gallery_indices, made_of_train.as_ref(), &at)?;
+    let (gallery_indices, gallery) =
+        extractor.of_usable(train, gallery_indices, made_of_train.as_ref(), &at, observer)?;
     gallery.check("training")?;
-    let features = extractor.features(mapped, &mapped_indices, made_of_mapped, &|done| at(before + done))?;
+    let (mapped_indices, features) =
+        extractor.of_usable(mapped, mapped_indices, made_of_mapped, &|done| at(before + done), observer)?;
     features.check("test")?;
     drop(progress);
     let gallery = Sampled { data: train, split: Split::Train, indices: gallery_indices, features: gallery };
@@ -135,6 +137,33 @@ impl Extractor {
         };
         // A damaged file is the evaluation's to report and to replace.
         Ok(crops.features_if_made(&self.cache).ok().flatten())
+    }
+
+    /// Features of those of the samples `indices` of which some can be made, as training leaves out the others.
+    fn of_usable(
+        &self,
+        data: &dyn Dataset,
+        mut indices: Vec<usize>,
+        made: Option<&FeatureFile>,
+        progress: &dyn Fn(usize),
+        observer: &dyn Observer,
+    ) -> Result<(Vec<usize>, Features), EvalError> {
+        let error = match self.features(data, &indices, made, progress) {
+            Ok(features) => return Ok((indices, features)),
+            Err(EvalError::Sample(error @ SampleError::Remote(_))) => return Err(error.into()),
+            Err(error @ (EvalError::Sample(_) | EvalError::Transform { .. })) => error,
+            Err(error) => return Err(error),
+        };
+        let bad = unusable(data, &indices, &self.transform, || ())?;
+        indices.retain(|index| bad.iter().all(|(bad, _)| bad != index));
+        if indices.is_empty() {
+            return Err(error);
+        }
+        for (_, reason) in &bad {
+            observer.warning(&format!("left out of the maps and neighbors: {reason}"));
+        }
+        let features = self.features(data, &indices, made, progress)?;
+        Ok((indices, features))
     }
 
     /// Features of the samples `indices`: rows of what was `made` of all, otherwise made by the encoder.

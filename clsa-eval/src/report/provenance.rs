@@ -6,6 +6,7 @@ use super::html::grouped;
 use super::stored_evaluation::StoredEvaluation;
 use crate::evaluation::{EncoderResult, Evaluation, ProtocolResult};
 use crate::protocols::named;
+use clsa_data::are_same;
 use clsa_model::FeatureStage;
 use clsa_run::shell_word;
 use maud::{Markup, html};
@@ -30,7 +31,7 @@ pub(super) fn outdated(of: &EvaluationOfRun, commands: &Commands) -> Markup {
 fn options(EvaluationOfRun { run, stored, .. }: &EvaluationOfRun) -> String {
     let Evaluation { data, stage, protocols, .. } = &stored.evaluation;
     let mut options = Vec::new();
-    if *data != run.config.data.source {
+    if !are_same(data, &run.config.data.source) {
         options.push(format!("--data {}", shell_word(data)));
     }
     if *stage != FeatureStage::Backbone {

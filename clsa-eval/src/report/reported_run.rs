@@ -7,8 +7,8 @@ use super::views::{ViewedImage, views};
 use super::{Part, ReportOptions};
 use crate::protocols::{DEFAULT_PROTOCOLS, PROTOCOLS};
 use crate::{EvalError, Observer};
-use clsa_data::{DataError, Limits, Source, Splits};
-use clsa_run::{Checkpoint, Config, Metrics, RunError, RunFolder};
+use clsa_data::{DataError, Limits, Source, Splits, are_same};
+use clsa_run::{Checkpoint, Config, DataIdentity, Metrics, RunError, RunFolder};
 use std::path::Path;
 
 /// One of the runs.
@@ -49,7 +49,14 @@ impl ReportedRun {
             none if none.is_empty() => Err(not_evaluated(&folder, opened.as_ref().ok(), commands)),
             found => Ok(found),
         };
+        let known = DataIdentity::read(&folder)?;
+        let of = |splits: &Splits| DataIdentity::of(splits.train.as_ref());
+        let difference = opened.as_ref().ok().and_then(|splits| known?.difference(&of(splits)));
         let (views, embedding) = match &opened {
+            Ok(_) if difference.is_some() => {
+                let reason = others(source, &difference.unwrap_or_default());
+                (Err(reason.clone()), Err(reason))
+            }
             Ok(splits) => (
                 views(splits.train.as_ref(), &config.views, config.train.seed).map_err(|error| not_made(&error)),
                 Self::embedded(&folder, &config, splits, options, commands, observer),
@@ -88,7 +95,7 @@ impl ReportedRun {
             return &embedding.classes;
         }
         let evaluations = self.evaluations.iter().flatten().map(|stored| &stored.evaluation);
-        let mut own = evaluations.filter(|evaluation| evaluation.data == self.config.data.source);
+        let mut own = evaluations.filter(|evaluation| are_same(&evaluation.data, &self.config.data.source));
         own.next().map_or(&[], |evaluation| &evaluation.classes)
     }
 }
@@ -96,6 +103,10 @@ impl ReportedRun {
 /// What stands in place of a part that cannot be made.
 fn not_made(error: &EvalError) -> String {
     format!("This part could not be made: {error}.")
+}
+
+fn others(source: &str, difference: &str) -> String {
+    format!("{source} has not the images that this run was trained on ({difference}). Name those with --data SOURCE.")
 }
 
 fn not_opened(error: &DataError) -> String {

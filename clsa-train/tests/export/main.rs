@@ -280,9 +280,9 @@ fn what_a_killed_export_has_left_does_not_count() {
     let file = root.path().join("weights.safetensors");
     encoder(&model(Arch::Resnet10, 0.125, Stem::Cifar), &file);
     let folder = root.path().join("there");
-    fs::create_dir_all(folder.join(".writing-abc")).unwrap();
-    fs::write(folder.join(".writing-abc/model.pth"), "half").unwrap();
-    fs::create_dir(root.path().join(".writing-def")).unwrap();
+    fs::create_dir_all(folder.join(".clsa-writing-abcABC")).unwrap();
+    fs::write(folder.join(".clsa-writing-abcABC/model.pth"), "half").unwrap();
+    fs::create_dir(root.path().join(".clsa-writing-defDEF")).unwrap();
     export(&file, "torch", &folder, &[]).success();
     assert_eq!(names(&folder), ["README.md", "model.pth"]);
     assert_eq!(names(root.path()), ["there", "weights.safetensors"]);
@@ -337,6 +337,12 @@ fn a_run_leaves_its_encoder_and_the_card_says_how_it_was_trained_and_how_good_it
     assert!(card(&again).contains(&row), "{row}: {}", card(&again));
     assert!(!card(&again).contains(root.path().to_str().unwrap()));
     assert!(card(&again).contains("| encoder | query encoder, which was trained by gradients |"), "{}", card(&again));
+
+    let smaller = ["eval", "--protocol", "knn", "--resize", "14", "--crop", "12", "--run"];
+    clsa().args(smaller).arg(&run).assert().success();
+    let cut = root.path().join("cut");
+    export_run(&run, "onnx", &cut, &[]).success();
+    assert!(card(&cut).contains("| 16 of procedural, resized to 14 and cut to 12 pixels |"), "{}", card(&cut));
 
     // The key encoder has other weights, which nobody has evaluated.
     let key = root.path().join("key");

@@ -44,7 +44,7 @@ fn without_times(mut bytes: Vec<u8>) -> Vec<u8> {
 /// Checks that a folder has no file that is half written.
 pub fn no_leftovers(folder: &Path) -> Result<(), String> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    match entries.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("/.writing-")) {
+    match entries.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("/.clsa-writing-")) {
         Some(left) => Err(format!("{} was left", left.display())),
         None => Ok(()),
     }

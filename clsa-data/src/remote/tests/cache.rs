@@ -59,7 +59,7 @@ fn what_a_killed_process_has_left_is_removed() {
     let cache = Cache::open(folder.path(), 1000).unwrap();
     let entry = cache.entry("a");
     cache.write(&entry, "0", &[0; 10]).unwrap();
-    std::fs::write(entry.join(".writing-a1b2c3"), [0; 10]).unwrap();
+    std::fs::write(entry.join(".clsa-writing-a1b2c3"), [0; 10]).unwrap();
     Cache::open(folder.path(), 1000).unwrap().write(&entry, "1", &[0; 10]).unwrap();
     assert_eq!(bytes_below(folder.path()), 20);
 }

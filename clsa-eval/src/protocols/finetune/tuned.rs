@@ -52,7 +52,8 @@ impl Tuned {
         let features = pass.embedding().to_dtype(DType::F32)?;
         let loss = self.classifier.loss(&features, targets)?;
         if !loss.value.is_finite() {
-            return Err(EvalError::Diverged { lr: config.lr, epoch });
+            // Of the two, the larger one is to be blamed first.
+            return Err(EvalError::Diverged { lr: config.lr.max(config.head_lr), epoch });
         }
         gradients.clear();
         let gradient = self.classifier.features_gradient(&loss)?.to_dtype(pass.embedding().dtype())?;

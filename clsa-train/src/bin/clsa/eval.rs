@@ -7,11 +7,12 @@ mod settings;
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
 use crate::output;
+use crate::program;
 use crate::streams::{put, say};
 use crate::subject::{EncoderArgs, Subject};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clsa_data::{Limits, Source, Splits};
+use clsa_data::{Limits, SampleError, Source, Splits};
 use clsa_eval::EvalError;
 use clsa_eval::evaluation::Evaluation;
 use clsa_eval::protocols::{
@@ -138,7 +139,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     announce(&subject, &evaluation);
     let mut pictures = Vec::new();
     for protocol in protocols {
-        let finished = bench.run(protocol).map_err(named_as_options)?;
+        let finished = bench.run(protocol).map_err(advised)?;
         evaluation.protocols.push(finished.result);
         evaluation.protocols.extend(finished.further);
         pictures.extend(finished.pictures);
@@ -158,15 +159,28 @@ pub fn run(args: Args) -> Result<(), Failure> {
     written
 }
 
-/// Writes the pictures and the evaluation.
+/// Says what to do about an image that cannot be used.
+fn advised(error: EvalError) -> Failure {
+    match &error {
+        EvalError::Sample(SampleError::Remote(_)) => error.into(),
+        EvalError::Sample(_) | EvalError::Transform { .. } => {
+            let advice = format!("`{} data verify` lists such images, and `data pack` leaves them out", program());
+            let sentence = format!("{error}; {advice}");
+            if error.is_request() { request(sentence) } else { anyhow!(sentence).into() }
+        }
+        _ => named_as_options(error),
+    }
+}
+
+/// Writes the evaluation, and then its pictures.
 fn write_files(evaluation: &Evaluation, pictures: &[Picture], out: &Path) -> Result<(), Failure> {
+    evaluation.write(out)?;
+    say!("written: {}", out.display());
     for picture in pictures {
         let path = out.with_file_name(&picture.file_name);
         clsa_files::write_whole(&path, &picture.png).map_err(|source| EvalError::Io { path: path.clone(), source })?;
         say!("written: {}", path.display());
     }
-    evaluation.write(out)?;
-    say!("written: {}", out.display());
     Ok(())
 }
 

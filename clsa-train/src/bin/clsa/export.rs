@@ -16,7 +16,7 @@ use crate::streams::put;
 use crate::subject::{EncoderArgs, Subject};
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
-use clsa_files::{UNFINISHED_PREFIX, WholeFolder};
+use clsa_files::{WholeFolder, is_unfinished};
 use clsa_model::{Encoder, FeatureStage, head};
 use clsa_run::RunFolder;
 use std::collections::HashMap;
@@ -126,7 +126,7 @@ fn check_folder(folder: &Path, force: bool) -> Result<(), Failure> {
     let entries = fs::read_dir(folder).with_context(|| named.to_string())?;
     // What killed exports have left does not count, and is removed.
     let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-    if !force && names.any(|name| !name.to_string_lossy().starts_with(UNFINISHED_PREFIX)) {
+    if !force && names.any(|name| !is_unfinished(&name)) {
         return Err(request(format!("{named}: this folder is not empty; --force writes into it")));
     }
     Ok(())

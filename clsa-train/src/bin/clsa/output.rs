@@ -2,14 +2,20 @@
 
 use crate::failure::{Failure, request};
 use clsa_files::WholeFile;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Checks that a file can have this name: it is no folder, its folder exists, and a file can be made there. `option` names it in the
 /// error. Removes what killed commands have left unfinished beside it.
 pub fn check(option: &str, path: &Path) -> Result<(), Failure> {
     let named = path.display();
-    if path.is_dir() {
+    // A path forgets a separator at its end.
+    let is_of_folder = path.to_string_lossy().ends_with(std::path::is_separator);
+    if is_of_folder || path.is_dir() {
         return Err(request(format!("{option} {named}: this is a folder; name a file in it")));
+    }
+    if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::InvalidFilename) {
+        return Err(request(format!("{option} {named}: this name is too long; use a shorter one")));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {

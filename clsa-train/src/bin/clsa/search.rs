@@ -7,6 +7,7 @@ use crate::output;
 use crate::streams::{put, say};
 use crate::subject::EncoderArgs;
 use clsa_data::{Dataset, Label, Limits, SampleError, image::RgbImage};
+use clsa_eval::embeddings::Embeddings;
 use clsa_eval::features::{Features, extract_into};
 use clsa_eval::protocols::{Retrieved, retrieval_picture};
 use clsa_eval::{EvalError, nearest};
@@ -78,10 +79,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for (query, found) in found.iter().enumerate() {
         for (rank, neighbor) in found.iter().enumerate() {
             let index = neighbor.index as usize;
-            let label = match images.label(index) {
-                Label::Class(class) => images.class_names().get(class as usize),
-                Label::None | Label::Multi(_) => None,
-            };
+            let label = Embeddings { rows: features, images: images.as_ref() }.label(index);
             lines.push(json!({
                 "query": queries.name(query),
                 "rank": rank + 1,

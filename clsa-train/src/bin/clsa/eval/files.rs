@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, request};
 use crate::subject::Subject;
+use clsa_data::are_same;
 use clsa_eval::evaluation::Evaluation;
 use clsa_eval::hashes::joined_hash;
 use clsa_model::FeatureStage;
@@ -13,7 +14,7 @@ pub fn usual(data: Option<&str>, subject: &Subject) -> PathBuf {
         Some(&subject.stage).filter(|stage| **stage != FeatureStage::Backbone).map(|stage| short(&stage.to_string()));
     match &subject.run {
         Some((run, config)) => {
-            let other = data.filter(|data| *data != config.data.source);
+            let other = data.filter(|data| !are_same(data, &config.data.source));
             let parts = [other.map(short), stage];
             let name: String = parts.into_iter().flatten().map(|part| format!("-{part}")).collect();
             if name.is_empty() { run.evaluation_file() } else { run.path().join(format!("eval{name}.json")) }

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::part::Part;
 use crate::source_kind::source_kind;
 use crate::streams::say;
+use clsa_augment::CenterCrop;
 use clsa_eval::evaluation::{EncoderKind, Evaluation};
 use clsa_eval::hashes::encoder_hash;
 use clsa_run::{Checkpoint, Config, Metrics, RunFolder};
@@ -26,15 +27,15 @@ pub struct Row {
 /// The figures of the run's evaluations and of its k-NN monitor; none for a weight file.
 pub fn rows(exported: &Exported) -> Result<Vec<Row>, Failure> {
     let Some((run, config)) = &exported.subject.run else { return Ok(Vec::new()) };
-    let mut rows = evaluated(run, &encoder_hash(&exported.encoder)?);
+    let mut rows = evaluated(run, &encoder_hash(&exported.encoder)?, &exported.subject.transform);
     if exported.part == Part::Query {
         rows.extend(monitored(run, config, Checkpoint::step_of(&exported.subject.weights)));
     }
     Ok(rows)
 }
 
-/// The figures of evaluations of the encoder with this hash.
-fn evaluated(run: &RunFolder, hash: &str) -> Vec<Row> {
+/// The figures of evaluations of the encoder with this hash; those of images that were cut otherwise say how.
+fn evaluated(run: &RunFolder, hash: &str, transform: &CenterCrop) -> Vec<Row> {
     let mut rows = Vec::new();
     for path in run.evaluations() {
         let evaluation = match Evaluation::read(&path) {
@@ -47,7 +48,11 @@ fn evaluated(run: &RunFolder, hash: &str) -> Vec<Row> {
         if evaluation.encoder_sha256 != hash {
             continue;
         }
-        let images = format!("{} of {}", evaluation.test_samples, source_kind(&evaluation.data));
+        let mut images = format!("{} of {}", evaluation.test_samples, source_kind(&evaluation.data));
+        let CenterCrop { resize, crop, .. } = evaluation.transform;
+        if (resize, crop) != (transform.resize, transform.crop) {
+            images += &format!(", resized to {resize} and cut to {crop} pixels");
+        }
         for protocol in evaluation.protocols {
             for result in protocol.results.into_iter().filter(|result| result.encoder == EncoderKind::Trained) {
                 let Some(main) = result.figures.main() else { continue };
