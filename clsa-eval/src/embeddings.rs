@@ -65,7 +65,8 @@ impl EmbeddingFormat {
 /// [side files]: EmbeddingFormat::side_files
 ///
 /// # Errors
-/// There are not as many rows as images, features cannot be read, the folder cannot be written, or this build lacks Parquet.
+/// There are not as many rows as images, features cannot be read, the folder cannot be written, an array of another form has its names in
+/// the same file and they are others, or this build lacks Parquet.
 ///
 /// # Examples
 /// ```
@@ -94,14 +95,17 @@ pub fn write(
         return Err(EvalError::Size { what: "the features", got: rows, expected: images });
     }
     let output = Output { path, progress };
+    let shares = |other: &EmbeddingFormat| *other != format && !other.side_files(path).is_empty();
+    let others = EmbeddingFormat::ALL.into_iter().filter(shares);
+    let others: Vec<PathBuf> = others.map(|other| path.with_extension(other.extension())).collect();
     match format {
         EmbeddingFormat::Npy => {
             let array = npy::write(embeddings, &output)?;
-            sidecars::write(embeddings, &output, array)
+            sidecars::write(embeddings, &output, array, &others)
         }
         EmbeddingFormat::Safetensors => {
             let array = safetensors_file::write(embeddings, &output)?;
-            sidecars::write(embeddings, &output, array)
+            sidecars::write(embeddings, &output, array, &others)
         }
         EmbeddingFormat::Csv => csv_table::write(embeddings, &output),
         #[cfg(feature = "parquet")]

@@ -91,7 +91,7 @@ fn an_existing_file_is_kept_unless_told_and_wrong_requests_are_refused() {
     refused(at, &with(&["new.npy/"]), "--out new.npy/: this is a folder; name a file in it");
     let long = "e".repeat(245) + ".npy";
     let (code, _, stderr) = embed(at, &["--data", "imagefolder:images", "--out", &long]);
-    assert!(code == 2 && stderr.contains(".names.txt: this name is too long; use a shorter one"), "{stderr}");
+    assert!(code == 2 && stderr.contains(".labels.txt: this name is too long; use a shorter one"), "{stderr}");
     refused(at, &with(&["new.npy", "--stage", "layer9"]), "--stage layer9");
     refused(at, &with(&["new.npy", "--crop", "300"]), "--crop 300");
     refused(at, &with(&["new.npy", "--split", "test"]), "images");
@@ -113,12 +113,11 @@ fn an_existing_file_is_kept_unless_told_and_wrong_requests_are_refused() {
     let (code, _, stderr) = embed(at, &[&flat[..], &["--force"]].concat());
     assert!(code == 0 && at.join("e.names.txt").exists() && !at.join("e.labels.txt").exists(), "{stderr}");
     // An array of the other form has its names there.
-    let other = ["--data", "flat:images", "--out", "e.safetensors", "--force"];
+    let names = fs::read(at.join("e.names.txt")).unwrap();
+    let other = ["--data", "procedural:classes=2,train=6,test=4,side=32", "--out", "e.safetensors", "--force"];
     let (code, _, stderr) = embed(at, &other);
-    assert!(
-        code == 2 && stderr.contains("the names and labels of e.npy would become those of other images"),
-        "{stderr}"
-    );
+    assert!(code == 2 && stderr.contains("e.npy: its names and labels would become those of other images"), "{stderr}");
+    assert!(fs::read(at.join("e.names.txt")).unwrap() == names && !at.join("e.safetensors").exists());
     // What a killed command has left unfinished is removed by the next.
     fs::write(at.join(".clsa-writing-a1B2c3"), "half").unwrap();
     embed(at, &["--data", "imagefolder:images", "--out", "e.npy", "--force"]);

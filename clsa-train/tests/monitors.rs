@@ -162,7 +162,7 @@ fn an_encoder_made_to_collapse_is_recognized() {
     let encoder = Encoder::new(&model, Compute::default(), 1, &Device::Cpu).unwrap();
     let source: Source = "procedural:classes=4,train=16,test=200,side=16".parse().unwrap();
     let images = source.open_splits(Limits::default()).unwrap().test.unwrap();
-    let view = "views={key={size=16}, weak=[{size=12}]}".to_owned();
+    let view = "views={key={size=16}, weak=[{size=16}]}".to_owned();
     let config = Config::load("demo", &[view]).unwrap();
     assert_eq!(config.views.key, View { size: 16, ..View::default() });
     let mut monitor = LabelFreeMonitor::new(&config, images.clone());

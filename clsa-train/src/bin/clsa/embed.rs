@@ -59,16 +59,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let beside = beside.display();
         return Err(request(format!("--out {named}: {beside} beside it exists already; --force writes over both")));
     }
-    let sides = format.side_files(&args.out);
-    let shares = |other: &EmbeddingFormat| *other != format && other.side_files(&args.out) == sides;
-    let others = EmbeddingFormat::ALL.iter().filter(|_| !sides.is_empty()).filter(|other| shares(other));
-    if let Some(other) = others.map(|other| args.out.with_extension(other.extension())).find(|other| other.exists()) {
-        let other = other.display();
-        return Err(request(format!(
-            "--out {named}: the names and labels of {other} would become those of other images; name another file"
-        )));
-    }
-    for side in &sides {
+    for side in &format.side_files(&args.out) {
         output::check("--out", side)?;
     }
     let Collection { images, features, source, .. } = Collection::of(&args.encoder, &args.collection, &device)?;
