@@ -9,6 +9,7 @@ mod tables;
 
 pub use error::ConfigError;
 pub(crate) use error::one_line;
+pub use fixed::OfEachRank;
 pub use presets::Preset;
 pub use tables::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, DataConfig, EvalConfig, InitConfig, LogConfig,

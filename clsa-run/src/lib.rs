@@ -23,7 +23,8 @@ pub use clsa_loss;
 pub use clsa_model;
 pub use config::{
     BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, InitConfig, LogConfig,
-    MethodConfig, MonitorConfig, OptimConfig, OptimizerKind, Preset, ProbeConfig, Schedule, StrongLoss, TrainConfig,
+    MethodConfig, MonitorConfig, OfEachRank, OptimConfig, OptimizerKind, Preset, ProbeConfig, Schedule, StrongLoss,
+    TrainConfig,
 };
 pub use data_identity::{DataIdentity, hash_names_and_labels};
 pub use file_hash::file_sha256;

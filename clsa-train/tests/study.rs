@@ -241,4 +241,10 @@ fn what_cannot_be_compared_is_refused_and_nothing_is_touched() {
     let said = refused(study(folder.path(), &["--seeds", "2"]));
     assert!(said.contains("the run in runs/study/later-0 is not one of this study's variant later"), "{said}");
     assert_eq!(runs(folder.path()), ["later-0", "naive-0"]);
+    fs::remove_file(folder.path().join("runs/study/naive-0.sha256")).unwrap();
+    let said = refused(study(folder.path(), &["--seeds", "2"]));
+    assert!(
+        said.contains("runs/study/naive-0.sha256 is missing, which says what the run beside it was begun as"),
+        "{said}"
+    );
 }

@@ -119,6 +119,7 @@ pub fn parse(text: &str, delimiter: u8) -> Result<Table, String> {
     let mut columns = None;
     let mut has_header = false;
     let mut table = Table::default();
+    let mut last = (false, 0);
     for record in reader.records() {
         let record = record.map_err(|error| format!("is no table ({error})"))?;
         let line = record.position().map_or(0, csv::Position::line);
@@ -138,9 +139,11 @@ pub fn parse(text: &str, delimiter: u8) -> Result<Table, String> {
         if record.len() != *count {
             return Err(format!("line {line} has {} columns, where the first has {count}", record.len()));
         }
-        if record.iter().any(|field| field.contains(['\n', '\r'])) {
-            return Err(format!("line {line} has a field that goes on in the next: a quotation mark is not closed"));
+        let has_break = |column: usize| record[column].contains(['\n', '\r']);
+        if has_break(*path) || label.is_some_and(has_break) {
+            return Err(not_closed(line));
         }
+        last = ((0..*count).any(has_break), line);
         let field = |column: usize| record[column].trim().to_owned();
         let row = Row { line, path: field(*path), label: label.map(field) };
         if row.path.is_empty() {
@@ -161,7 +164,15 @@ pub fn parse(text: &str, delimiter: u8) -> Result<Table, String> {
         }
         table.rows.push(row);
     }
-    Ok(table)
+    // A mark that is not closed takes all that follows into one field of the last row.
+    match last {
+        (true, line) if text.matches('"').count() % 2 == 1 => Err(not_closed(line)),
+        _ => Ok(table),
+    }
+}
+
+fn not_closed(line: u64) -> String {
+    format!("line {line} has a field that goes on in the next: is a quotation mark not closed?")
 }
 
 /// The names of columns, for messages.

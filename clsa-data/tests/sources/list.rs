@@ -131,9 +131,10 @@ fn tables_that_say_nothing_clear_are_refused_by_their_line() {
         ("path\na.png\n\" \"\n", "line 3 names no image"),
         (
             "a.png,x\nb.png,\"y\nc.png,z\n",
-            "line 2 has a field that goes on in the next: a quotation mark is not closed",
+            "line 2 has a field that goes on in the next: is a quotation mark not closed?",
         ),
         ("a.png\n\"b.png\nc.png\n", "line 2 has a field that goes on in the next"),
+        ("path,label,note\na.png,x,5\nb.png,y,\"good\nc.png,z,6\n", "line 3 has a field that goes on in the next"),
         ("1,a.png,x\n", "line 1 has 3 columns: begin with a line that names two of them path and label"),
         ("image_id,label\na.png,x\n", "line 1 names the columns `image_id`, `label`; call the one of images `path`"),
         ("id,x,class\n1,a.png,x\n", "line 1 names the columns `id`, `x`, `class`; call the one of images `path`"),
@@ -145,6 +146,8 @@ fn tables_that_say_nothing_clear_are_refused_by_their_line() {
         assert!(error.contains(reason), "{text:?}: {error}");
     }
     assert_eq!(fault("list", &root.path().join("none.csv"), Split::Train), Fault::Missing);
+    fs::write(&table, "path,label,note\na.png,x,\"two\nlines\"\nb.png,y,\"5\"\" wide\"\n").unwrap();
+    assert_eq!(open("list", &table, Split::Train).unwrap().len(), 2, "a note may have several lines");
     fs::write(&table, "none;1.png\n").unwrap();
     assert_eq!(open("list", &table, Split::Train).unwrap().len(), 1, "a name with a semicolon is a name");
     fs::write(&table, "none.png\n").unwrap();

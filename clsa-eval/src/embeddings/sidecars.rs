@@ -27,9 +27,10 @@ pub(super) fn write(
 ) -> Result<(), EvalError> {
     let (names, labels) = (names(output.path), labels(output.path));
     if let Some(other) = others.iter().find(|other| other.exists())
+        && names.exists()
         && !are_names(&names, embeddings)
     {
-        let reason = "its names and labels would become those of other images; name another file";
+        let reason = "its names and labels would become those of other images; remove it, or name another file";
         return Err(EvalError::File { path: other.clone(), reason: reason.to_owned() });
     }
     let named = lines(&names, embeddings, |index| embeddings.images.name(index))?;

@@ -246,8 +246,14 @@ impl Protocol for Finetune {
         let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
         outcome.settings["labels"] = json!(labels);
         outcome.settings["labelled_samples"] = json!(train.len());
-        // Lists are named by their whole path: those of two folders may have one name.
-        outcome.variant = Some(labels);
+        outcome.variant = Some(match &subset {
+            LabelSubset::List(list) => {
+                let name = list.file_name().unwrap_or(list.as_os_str()).to_string_lossy();
+                // Those of two folders may have one name.
+                format!("{name} ({})", &train_sha256[..6])
+            }
+            LabelSubset::Percent(_) => labels,
+        });
         let images = TrainTest { train, test, transform: *bench.transform() };
         for compared in bench.encoders() {
             let ComparedEncoder { kind, encoder, .. } = compared;

@@ -26,6 +26,15 @@ impl Config {
     }
 }
 
+/// What a step has on each rank, where that is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OfEachRank {
+    /// `train.batch_size`.
+    pub batch_size: Option<usize>,
+    /// `compute.bn_splits`.
+    pub bn_splits: Option<usize>,
+}
+
 impl Config {
     /// Spreads the steps over another number of ranks: the images of a step and the groups of batch norm stay as many, so that the run
     /// goes on as it would have. Says what is otherwise; nothing where the number is the same.
@@ -33,6 +42,14 @@ impl Config {
     /// # Errors
     /// The images of a step, or the groups, cannot be divided among so many ranks; the number so far is 0.
     pub fn spread_over(&mut self, ranks: usize) -> Result<Option<String>, ConfigError> {
+        self.spread_over_with(ranks, OfEachRank::default())
+    }
+
+    /// The same with what each rank is to have, whatever there was before.
+    ///
+    /// # Errors
+    /// As for [`Config::spread_over`], of what is not given.
+    pub fn spread_over_with(&mut self, ranks: usize, given: OfEachRank) -> Result<Option<String>, ConfigError> {
         if ranks == self.train.ranks {
             return Ok(None);
         }
@@ -59,14 +76,19 @@ impl Config {
             }
         };
         let (batch, splits) = (self.train.batch_size, self.compute.bn_splits);
-        self.train.batch_size = share("train.batch_size", batch)?;
-        self.compute.bn_splits = share("compute.bn_splits", splits)?;
+        self.train.batch_size = given.batch_size.map_or_else(|| share("train.batch_size", batch), Ok)?;
+        self.compute.bn_splits = given.bn_splits.map_or_else(|| share("compute.bn_splits", splits), Ok)?;
         self.train.ranks = ranks;
         // A part of a batch has groups of its own.
         self.train.accumulate = greatest_common_divisor(self.train.accumulate, self.compute.bn_splits);
+        let what = match given {
+            OfEachRank { batch_size: None, bn_splits: None } => {
+                "; a step is of as many images as before, and batch norm of as many groups"
+            }
+            OfEachRank { .. } => "",
+        };
         Ok(Some(format!(
-            "{} in place of {}; a step is of as many images as before, and batch norm of as many groups (train.batch_size {}, \
-             compute.bn_splits {} on each)",
+            "{} in place of {}{what} (train.batch_size {}, compute.bn_splits {} on each)",
             counted(ranks),
             counted(before),
             self.train.batch_size,
@@ -108,6 +130,14 @@ mod tests {
         let error: ConfigError = spread(5).unwrap_err();
         assert!(error.to_string().contains("2 x 16 cannot be divided among 5 ranks"), "{error}");
         assert!(spread(16).is_err(), "there are 8 groups");
+        let given = |batch_size, bn_splits| {
+            let mut config = before.clone();
+            let said = config.spread_over_with(5, OfEachRank { batch_size, bn_splits });
+            said.map(|said| (config.train.batch_size, config.compute.bn_splits, config.train.accumulate, said.unwrap()))
+        };
+        assert!(given(Some(8), None).is_err() && given(None, Some(2)).is_err());
+        let said = "5 ranks in place of 2 ranks (train.batch_size 8, compute.bn_splits 2 on each)".to_owned();
+        assert_eq!(given(Some(8), Some(2)).unwrap(), (8, 2, 2, said));
         for ranks in ["0", "4611686018427387904"] {
             let mut config = Config::load("demo", &[format!("train.ranks={ranks}")]).unwrap();
             assert!(config.spread_over(1).is_err(), "{ranks}");

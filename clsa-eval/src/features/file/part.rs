@@ -55,9 +55,7 @@ impl<'a> Part<'a> {
         let mut found = Vec::new();
         (&part.file).take(header.len() as u64).read_to_end(&mut found)?;
         if found == header {
-            let written = written(&part.file)?.saturating_sub(header.len() as u64);
-            part.file.seek(SeekFrom::Start(header.len() as u64))?;
-            part.values = part.hash_blocks(written)? * shape.dim;
+            part.values = part.hash_blocks(header.len())? * shape.dim;
         } else {
             part.file.seek(SeekFrom::Start(0))?;
             part.file.write_all(&header)?;
@@ -98,34 +96,33 @@ impl<'a> Part<'a> {
         Ok(header.len() as u64)
     }
 
-    /// Hashes the whole blocks among so many bytes that follow in the file. Gives their number of rows.
-    fn hash_blocks(&mut self, bytes: u64) -> io::Result<usize> {
+    /// Hashes the whole blocks behind a header of so many bytes, up to the first page of zeros, which was not written before the machine
+    /// stopped. Features of zeros alone are made again. Gives the number of rows.
+    fn hash_blocks(&mut self, header: usize) -> io::Result<usize> {
         let FeatureShape { rows, dim, block } = self.shape;
-        let mut row = vec![0; dim * size_of::<f32>()];
-        let found = bytes / (row.len() as u64).max(1);
-        let whole = if found < rows as u64 { found as usize / block * block } else { rows };
+        let row = dim * size_of::<f32>();
+        (&self.file).seek(SeekFrom::Start(0))?;
         let mut reader = BufReader::with_capacity(BUFFER, &self.file);
-        for _ in 0..whole {
-            reader.read_exact(&mut row)?;
-            self.hash.update(&row);
+        let (mut page, mut found) = (Vec::with_capacity(PAGE), Vec::new());
+        let (mut left_of_header, mut hashed) = (header, 0);
+        loop {
+            page.clear();
+            reader.by_ref().take(PAGE as u64).read_to_end(&mut page)?;
+            if page.iter().all(|byte| *byte == 0) {
+                return Ok(hashed / row.max(1));
+            }
+            let of_header = left_of_header.min(page.len());
+            left_of_header -= of_header;
+            found.extend_from_slice(&page[of_header..]);
+            loop {
+                let next = (block * row).min(rows * row - hashed);
+                if next == 0 || found.len() < next {
+                    break;
+                }
+                self.hash.update(&found[..next]);
+                found.drain(..next);
+                hashed += next;
+            }
         }
-        Ok(whole)
-    }
-}
-
-/// Bytes of a file before its first page of zeros, which was not written before the machine stopped. Features of zeros alone are made
-/// again.
-fn written(mut file: &File) -> io::Result<u64> {
-    file.seek(SeekFrom::Start(0))?;
-    let mut reader = BufReader::with_capacity(BUFFER, file);
-    let mut page = Vec::with_capacity(PAGE);
-    let mut bytes = 0;
-    loop {
-        page.clear();
-        reader.by_ref().take(PAGE as u64).read_to_end(&mut page)?;
-        if page.iter().all(|byte| *byte == 0) {
-            return Ok(bytes);
-        }
-        bytes += page.len() as u64;
     }
 }

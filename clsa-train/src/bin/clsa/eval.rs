@@ -163,7 +163,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn advised(error: EvalError) -> Failure {
     match &error {
         EvalError::Sample(SampleError::Remote(_)) => error.into(),
-        EvalError::Sample(_) | EvalError::Transform { .. } => {
+        EvalError::Sample(_) => {
             let advice = format!("`{} data verify` lists such images, and `data pack` leaves them out", program());
             let sentence = format!("{error}; {advice}");
             if error.is_request() { request(sentence) } else { anyhow!(sentence).into() }

@@ -211,9 +211,11 @@ fn check_what_goes_on(
 /// Whether the evaluation after an epoch is still to be made: the run was killed before it was.
 fn lacks_evaluation(run: &RunFolder, config: &Config, data: &Datasets, epoch: u64) -> Result<bool, Failure> {
     let metrics = Metrics::read(&run.metrics_file())?;
-    let is_made = match data.test {
-        Some(_) => metrics.knn_after(epoch).is_some(),
-        None => metrics.label_free.iter().any(|record| record.epoch == epoch),
+    // A run whose images give no accuracy has none of its beginning either.
+    let is_measured = data.test.is_some() && !metrics.knn.is_empty();
+    let is_made = match is_measured {
+        true => metrics.knn_after(epoch).is_some(),
+        false => metrics.label_free.iter().any(|record| record.epoch == epoch),
     };
     Ok(config.knn.is_on() && !is_made)
 }

@@ -154,7 +154,9 @@ fn check_follows(args: &Args, recipe: &Recipe, run: &RunFolder, config: &Config)
 /// Whether the figure of the last epoch is there, where that is one of training.
 fn is_measured(recipe: &Recipe, run: &RunFolder, last: u64) -> Result<bool, Failure> {
     let metrics = Metrics::read(&run.metrics_file())?;
-    Ok(recipe.measure == RecipeMeasure::Linear || metrics.knn_after(last).is_some())
+    // A run whose images give no accuracy has none of its beginning either.
+    let is_made = metrics.knn_after(last).is_some() || metrics.knn.is_empty();
+    Ok(recipe.measure == RecipeMeasure::Linear || is_made)
 }
 
 fn is_trained(run: &RunFolder) -> Result<bool, Failure> {

@@ -10,10 +10,11 @@ use crate::signals::was_asked_to_stop;
 use crate::streams::{put, say};
 use crate::{output, pretrain};
 use anyhow::Context;
-use clsa_run::{DataIdentity, Later, Metrics, RunError, RunFolder, Study, Variant};
+use clsa_run::{DataIdentity, InitConfig, Later, Metrics, RunError, RunFolder, Study, Variant};
 use figures::Figures;
 use figures_file::{Figure, FiguresFile};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -115,11 +116,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// Finds out what the weights are that variants begin with: a run says so too.
 fn read_weights(study: &mut Study) -> Result<(), Failure> {
+    let mut known: Vec<(InitConfig, InitConfig)> = Vec::new();
     for index in 0..study.variants.len() {
         let mut config = study.config(&study.variants[index])?;
-        if pretrain::initial_weights(&mut config)?.is_some() {
-            study.variants[index].init = config.init;
+        let Some(named) = config.init.clone() else { continue };
+        if !known.iter().any(|(other, _)| *other == named) {
+            pretrain::initial_weights(&mut config)?;
+            known.extend(config.init.map(|found| (named.clone(), found)));
         }
+        let found = known.iter().find(|(other, _)| *other == named);
+        study.variants[index].init = found.map(|(_, found)| found.clone());
     }
     Ok(())
 }
@@ -197,7 +203,16 @@ fn is_trained(
     }
     let run = RunFolder::open(folder)?;
     let config = run.config()?;
-    let begun_as = std::fs::read_to_string(digest_file(folder)).unwrap_or_default();
+    let file = digest_file(folder);
+    let begun_as = match std::fs::read_to_string(&file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(request(format!(
+                "--runs: {} is missing, which says what the run beside it was begun as; name another folder, or remove the run",
+                file.display()
+            )));
+        }
+        read => read.with_context(|| file.display().to_string())?,
+    };
     if !study.is_of(variant, begun_as.trim_end(), &config)? {
         return Err(request(format!(
             "--runs: the run in {} is not one of this study's variant {}, as it is now; name another folder, or remove the run",

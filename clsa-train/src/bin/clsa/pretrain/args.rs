@@ -17,7 +17,8 @@ use std::path::PathBuf;
   clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --init resnet50.pth
   clsa pretrain --resume runs/demo-20260101-120000
   mpirun -n 4 clsa pretrain --preset photos --data flat:photos --batch-size 64
-  clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --device cuda --ranks 8")]
+  clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --device cuda --ranks 8 \\
+      --batch-size 32 --set compute.bn_splits=1")]
 pub struct Args {
     #[arg(long, conflicts_with = "resume")]
     #[arg(help = format!("A preset ({}) or a .toml file [default: demo, or the settings of the run that --init names]", Preset::names()))]

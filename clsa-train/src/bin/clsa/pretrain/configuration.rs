@@ -6,7 +6,7 @@ use crate::foreign_head;
 use crate::streams::say;
 use crate::weight_path::weight_file;
 use anyhow::Context;
-use clsa_run::{Checkpoint, Config, ConfigError, InitConfig, RunFolder};
+use clsa_run::{Checkpoint, Config, ConfigError, InitConfig, OfEachRank, RunFolder};
 use clsa_train::InitialWeights;
 use std::path::{Path, PathBuf};
 
@@ -48,12 +48,15 @@ pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> 
         None => load(preset(args), &[])?,
     };
     // A preset is of each rank; the configuration of a run of several is of all of them.
-    if config.train.ranks != 1
-        && let Some(changed) = config.spread_over(ranks)?
-    {
-        say!("note: {changed}");
-    }
-    config = with_overrides(config, overrides)?;
+    config = if config.train.ranks == 1 {
+        with_overrides(&config, overrides)?
+    } else {
+        let (spread, changed) = spread(&config, overrides, ranks)?;
+        if let Some(changed) = changed {
+            say!("note: {changed}");
+        }
+        spread
+    };
     if let Some(path) = &args.init {
         config.init = Some(InitConfig { weights: path.display().to_string(), sha256: String::new() });
     }
@@ -82,8 +85,9 @@ pub fn initial_weights(config: &mut Config) -> Result<Option<(PathBuf, InitialWe
 pub fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize) -> Result<Config, Failure> {
     let GoesOn { checkpoint, config, config_file } = goes_on;
     let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
-    let mut config = Config::parse(&config_file.display().to_string(), config, &[])?;
-    if let Some(changed) = config.spread_over(ranks)? {
+    let config = Config::parse(&config_file.display().to_string(), config, &[])?;
+    let (config, changed) = spread(&config, overrides, ranks)?;
+    if let Some(changed) = changed {
         say!("note: {changed}");
         if config.data.shuffle_buffer > 0 && checkpoint.position.batch > 0 {
             say!(
@@ -92,7 +96,6 @@ pub fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize
             );
         }
     }
-    let config = with_overrides(config, overrides)?;
     match before.fixed_key(&config) {
         Some(key) => Err(request(format!(
             "--resume: a run keeps its {key}, which the state in its checkpoints depends on; begin another run to change it"
@@ -101,8 +104,26 @@ pub fn config_to_go_on_with(goes_on: &GoesOn, overrides: &[String], ranks: usize
     }
 }
 
-/// A configuration with what is changed of it: what is said of a rank is of these ranks.
-fn with_overrides(config: Config, overrides: &[String]) -> Result<Config, Failure> {
+/// A configuration with what is changed of it, spread over these ranks, of which is what is asked for of each; and a sentence of what is
+/// otherwise.
+fn spread(config: &Config, overrides: &[String], ranks: usize) -> Result<(Config, Option<String>), Failure> {
+    let mut changed = with_overrides(config, overrides)?;
+    // What comes out the same whatever was there is asked for.
+    let mut other = config.clone();
+    other.train.batch_size += 1;
+    other.compute.bn_splits += 1;
+    let other = with_overrides(&other, overrides)?;
+    let given = |a: usize, b: usize| (a == b).then_some(a);
+    let given = OfEachRank {
+        batch_size: given(changed.train.batch_size, other.train.batch_size),
+        bn_splits: given(changed.compute.bn_splits, other.compute.bn_splits),
+    };
+    let said = changed.spread_over_with(ranks, given)?;
+    Ok((changed, said))
+}
+
+/// A configuration with what is changed of it.
+fn with_overrides(config: &Config, overrides: &[String]) -> Result<Config, Failure> {
     let changed = Config::parse("the configuration", &config.to_toml(), overrides).map_err(named_by_option)?;
     if changed.train.ranks != config.train.ranks {
         return Err(request(format!(
