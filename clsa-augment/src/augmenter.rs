@@ -96,7 +96,7 @@ impl Augmenter {
     /// If the image has no pixels, a crop does not lie inside it, or an argument is out of range.
     pub fn apply(&mut self, image: &RgbImage, ops: &[Op]) -> Result<RgbImage, AugmentError> {
         self.canvas.run(image, ops)?;
-        Ok(self.canvas.finish().to_image())
+        Ok(self.canvas.pixels().to_image())
     }
 
     /// Applies operations in turn and writes the result, normalized (f32) or as bytes (u8), to `out`.
@@ -118,7 +118,7 @@ impl Augmenter {
         if out.len() != expected {
             return Err(AugmentError::Buffer { width, height, expected, actual: out.len() });
         }
-        layout::write(self.canvas.finish(), normalize, layout, out);
+        layout::write(self.canvas.pixels(), normalize, layout, out);
         Ok(())
     }
 }

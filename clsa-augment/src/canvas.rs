@@ -26,7 +26,7 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    /// Applies operations to an image. The result is that of [`Canvas::finish`].
+    /// Applies operations to an image. The result is that of [`Canvas::pixels`].
     pub fn run(&mut self, image: &RgbImage, ops: &[Op]) -> Result<(), AugmentError> {
         let (width, height) = image.dimensions();
         if width == 0 || height == 0 {
@@ -49,11 +49,6 @@ impl Canvas {
     /// Width and height of the result.
     pub fn size(&self) -> (u32, u32) {
         (self.image.width() as u32, self.image.height() as u32)
-    }
-
-    /// The result.
-    pub fn finish(&mut self) -> &Planes {
-        self.pixels()
     }
 
     /// Applies one operation. Those on single values wait until the pixels are needed.
@@ -107,7 +102,7 @@ impl Canvas {
     }
 
     /// The image with everything done that was waiting.
-    fn pixels(&mut self) -> &mut Planes {
+    pub fn pixels(&mut self) -> &mut Planes {
         self.pending.flush(&mut self.image);
         &mut self.image
     }

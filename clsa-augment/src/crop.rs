@@ -1,14 +1,12 @@
 //! Rectangles of an image, and torchvision's random one.
 
 use rand::{Rng, RngExt};
-use serde::{Deserialize, Serialize};
 
 use crate::AugmentError;
 use crate::random::uniform;
 
 /// A rectangle of an image, in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crop {
     /// Left edge.
     pub x: u32,

@@ -1,15 +1,13 @@
 //! Writes an image as normalized single-precision values, or as bytes.
 
 use macro_rules_attribute::apply;
-use serde::{Deserialize, Serialize};
 
 use crate::Normalize;
 use crate::planes::{Planes, interleave};
 use crate::vectorized::vectorized;
 
 /// Order of the values that are written to a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Layout {
     /// All red values, then all green, then all blue: (3, height, width).

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
-
 use crate::{Crop, CustomOp};
 
 /// A deterministic operation on an RGB image. Each of the built-in ones gives the bytes that Pillow gives.
@@ -25,8 +23,7 @@ use crate::{Crop, CustomOp};
 /// assert_eq!(error, "the operation posterize does not accept 9; it needs a whole number from 1 to 8");
 /// # Ok::<(), clsa_augment::AugmentError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
     /// Crops, then resizes to `width` × `height`: torchvision `resized_crop`, Pillow `Image.resize(BILINEAR)`, which
@@ -91,8 +88,7 @@ pub enum Op {
         /// Lower row.
         y1: i64,
     },
-    /// An operation of one's own. It is written in its text form but cannot be read.
-    #[serde(skip_deserializing, serialize_with = "as_text")]
+    /// An operation of one's own.
     Custom(Arc<dyn CustomOp>),
 }
 
@@ -101,8 +97,4 @@ impl Op {
     pub fn custom(op: impl CustomOp + 'static) -> Self {
         Self::Custom(Arc::new(op))
     }
-}
-
-fn as_text<S: Serializer>(op: &Arc<dyn CustomOp>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(op)
 }

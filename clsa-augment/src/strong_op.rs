@@ -1,7 +1,6 @@
 //! The pools of strong operations, as one table: name, and what each is at a level.
 
 use std::fmt::Debug;
-use std::hash::{Hash, Hasher};
 use std::mem::discriminant;
 use std::sync::Arc;
 
@@ -166,14 +165,6 @@ impl StrongOp {
 impl PartialEq for StrongOp {
     fn eq(&self, other: &Self) -> bool {
         discriminant(self) == discriminant(other) && self.name() == other.name()
-    }
-}
-
-impl Eq for StrongOp {}
-
-impl Hash for StrongOp {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name().hash(state);
     }
 }
 

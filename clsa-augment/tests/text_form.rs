@@ -25,6 +25,7 @@ fn an_operation_that_does_not_exist_is_refused_with_those_that_do() {
     expect_refusal(&["sharpen=2"], &["sharpen", "sharpness=F"]);
     expect_refusal(&["invert", "Equalize"], &["Equalize", "equalize"]);
     expect_refusal(&["--quality"], &["--quality"]);
+    expect_refusal(&[""], &["sharpness=F"]);
     let message = refused(&["in.png"]);
     for spec in OPS {
         assert!(message.contains(&spec.to_string()), "{spec} is not in {message}");
@@ -33,10 +34,13 @@ fn an_operation_that_does_not_exist_is_refused_with_those_that_do() {
 
 #[test]
 fn an_argument_that_is_out_of_range_is_refused_with_its_range() {
+    expect_refusal(&["posterize=0"], &["posterize", "0", "from 1 to 8"]);
     expect_refusal(&["posterize=9"], &["posterize", "9", "from 1 to 8"]);
     expect_refusal(&["hue=-0.51"], &["hue", "-0.51", "from -0.5 to 0.5"]);
+    expect_refusal(&["hue=0.6"], &["hue", "0.6", "from -0.5 to 0.5"]);
     expect_refusal(&["invert", "gaussian_blur=-1"], &["gaussian_blur", "-1", "from 0"]);
     expect_refusal(&["brightness=inf"], &["brightness", "inf"]);
+    expect_refusal(&["rotate=inf"], &["rotate", "inf"]);
     expect_refusal(&["cutout=5,0,4,1"], &["cutout", "5,0,4,1", "X0 <= X1"]);
     // What does not lie inside the image, or no longer does after another operation.
     expect_refusal(&["crop_resize=200,0,100,50,10,10"], &["100x50", "(200, 0)", "240x180"]);
@@ -50,30 +54,10 @@ fn an_argument_that_is_no_number_or_not_as_many_as_needed_is_refused() {
     expect_refusal(&["brightness=NaN"], &["brightness", "NaN"]);
     expect_refusal(&["posterize=4.5"], &["posterize", "4.5", "a whole number"]);
     expect_refusal(&["solarize"], &["solarize", "a whole number"]);
+    expect_refusal(&["solarize=1,2"], &["solarize", "1,2", "a whole number"]);
     expect_refusal(&["crop_resize=1,2,3"], &["crop_resize", "1,2,3", "six whole numbers"]);
     expect_refusal(&["equalize=1"], &["equalize", "no argument"]);
     expect_refusal(&["equalize="], &["equalize", "no argument"]);
-}
-
-#[test]
-fn arguments_that_make_no_sense_are_refused() {
-    for text in [
-        "posterize=0",
-        "posterize=9",
-        "hue=0.6",
-        "gaussian_blur=-1",
-        "brightness=NaN",
-        "rotate=inf",
-        "solarize",
-        "solarize=1,2",
-        "cutout=5,0,4,1",
-        "crop_resize=0,0,1,1,0,5",
-        "autocontrast=1",
-        "sharpen=2",
-        "",
-    ] {
-        assert!(text.parse::<Op>().is_err(), "{text:?} was accepted");
-    }
 }
 
 #[test]

@@ -98,6 +98,7 @@ pub struct UnavailableInstructionSet {
 #[cfg(test)]
 mod tests {
     use super::InstructionSet::{self, *};
+    use std::process::Command;
 
     #[test]
     fn every_processor_has_the_scalar_set_and_the_sets_below_its_best() {
@@ -116,6 +117,26 @@ mod tests {
             let error = InstructionSet::among(available, lacking).unwrap_err();
             assert_eq!(error.value, lacking);
             assert!(error.to_string().contains("avx512, avx2 or scalar"), "{error}");
+        }
+    }
+
+    /// In processes of its own: the environment of this one is that of other tests, too.
+    #[test]
+    fn clsa_kernels_chooses_a_set_and_the_best_one_where_it_is_empty() {
+        let chosen = InstructionSet::chosen();
+        match std::env::var("CLSA_KERNELS").as_deref() {
+            Ok("scalar") => assert_eq!(chosen, Ok(Scalar)),
+            Ok("") => assert_eq!(chosen.ok(), InstructionSet::available().last().copied()),
+            Ok("neon") => assert_eq!(chosen.unwrap_err().value, "neon"),
+            _ => {
+                for value in ["scalar", "", "neon"] {
+                    let own = "tests::clsa_kernels_chooses_a_set_and_the_best_one_where_it_is_empty";
+                    let mut child = Command::new(std::env::current_exe().unwrap());
+                    let output = child.args(["--exact", own]).env("CLSA_KERNELS", value).output().unwrap();
+                    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                    assert!(output.status.success() && text.contains("1 passed"), "{value}: {text}");
+                }
+            }
         }
     }
 }

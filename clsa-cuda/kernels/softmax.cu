@@ -3,7 +3,6 @@
 
 struct softmax_block_args {
     float *scores;                        // (rows, columns); becomes the exponentials
-    const float *correction;              // (rows, columns) to be added to the scores after the maximum is subtracted, or null
     float *max, *sum;                     // (rows): of all blocks so far
     float *weighted;                      // (rows, dim): decays as the maximum grows
     float *above;                         // (counted): scores above the threshold
@@ -12,7 +11,7 @@ struct softmax_block_args {
     i64 columns, dim;
     u32 counted, reserved;
 };
-static_assert(sizeof(softmax_block_args) == 88, "as in Rust");
+static_assert(sizeof(softmax_block_args) == 80, "as in Rust");
 
 INLINE float higher(float a, float b) { return a > b || a != a ? a : b; }   // NaN wins
 
@@ -24,7 +23,6 @@ INLINE void softmax_block_of_block(const softmax_block_args &a) {
     const int t = threadIdx.x;
     const i64 row = blockIdx.x;
     float *scores = a.scores + row * a.columns;
-    const float *correction = a.correction ? a.correction + row * a.columns : nullptr;
 
     float local = a.max[row];
     const float before = local;
@@ -45,9 +43,9 @@ INLINE void softmax_block_of_block(const softmax_block_args &a) {
     u32 count = 0;
 #pragma unroll 4
     for (i64 k = t; k < a.columns; k += THREADS) {
-        const float score = scores[k], added = correction ? correction[k] : 0.0f;
-        const float e = expf(__fmul_rn(__fadd_rn(__fsub_rn(score, max), added), inverse));
-        if (counted && (correction ? __fadd_rn(__fsub_rn(score, threshold), added) > 0.0f : score > threshold)) count++;
+        const float score = scores[k];
+        const float e = expf(__fmul_rn(__fsub_rn(score, max), inverse));
+        if (counted && score > threshold) count++;
         scores[k] = e;
         sum += e;
     }

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use candle_core::Device;
-use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, result};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
@@ -17,13 +16,11 @@ use crate::cudnn::Convolutions;
 use crate::driver_error::{at_kernel, driver};
 use crate::error::{GpuError, Result};
 use crate::gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
+use crate::kernels::THREADS;
 use crate::profile::{Kind, Profile};
 
 /// Machine code of the kernels for every architecture that the compiler knew.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
-
-/// Threads of a block.
-const BLOCK: u32 = 256;
 
 /// A GPU of NVIDIA with the stream of a Candle device: kernels, convolutions and Candle's own work are done in the order in
 /// which they are asked for. Clones are the same GPU.
@@ -107,18 +104,6 @@ impl Cuda {
         Ok(bytes)
     }
 
-    /// Does `work` and says how many milliseconds the GPU took for what was started by it. Waits for the GPU.
-    ///
-    /// # Errors
-    /// Those of `work`, or the driver fails.
-    pub fn time<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, f32)> {
-        let event = || self.inner.stream.record_event(Some(CU_EVENT_DEFAULT)).map_err(driver("cuEventRecord"));
-        let start = event()?;
-        let done = work()?;
-        let end = event()?;
-        Ok((done, start.elapsed_ms(&end).map_err(driver("cuEventElapsedTime"))?))
-    }
-
     /// Measures every kernel and every convolution from now on, or stops it.
     pub fn profile(&self, on: bool) {
         self.inner.profile.set(on);
@@ -179,6 +164,11 @@ impl Cuda {
 impl Gpu for Cuda {
     type Buffer = CudaBuffer;
 
+    fn reaches(&self, device: &Device) -> bool {
+        let stream = self.inner.stream.cu_stream();
+        device.as_cuda_device().is_ok_and(|device| device.cuda_stream().cu_stream() == stream)
+    }
+
     fn alloc(&self, bytes: usize) -> Result<CudaBuffer> {
         CudaBuffer::on(&self.inner.stream, bytes)
     }
@@ -199,7 +189,7 @@ impl Gpu for Cuda {
                 result::launch_kernel(
                     function.cu_function(),
                     grid.into(),
-                    (BLOCK, 1, 1),
+                    (THREADS as u32, 1, 1),
                     0,
                     stream.cu_stream(),
                     &mut parameters,

@@ -11,8 +11,14 @@ use candle_core::{DType, Device, Tensor};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// Page-locked memory of the host, which the GPU copies from by itself.
+/// Page-locked memory of the host, which the GPU copies from by itself. It is freed when nothing reads it any more.
 pub struct PinnedBytes {
+    /// Shared with the uploads that read it.
+    memory: Arc<Pinned>,
+}
+
+/// The memory itself.
+struct Pinned {
     context: Arc<CudaContext>,
     start: *mut u8,
     len: usize,
@@ -20,12 +26,12 @@ pub struct PinnedBytes {
 
 // SAFETY: the memory is this value's own, as a vector's is.
 #[allow(unsafe_code)]
-unsafe impl Send for PinnedBytes {}
+unsafe impl Send for Pinned {}
 // SAFETY: a shared reference only reads.
 #[allow(unsafe_code)]
-unsafe impl Sync for PinnedBytes {}
+unsafe impl Sync for Pinned {}
 
-impl PinnedBytes {
+impl Pinned {
     /// So many zeros.
     ///
     /// # Errors
@@ -47,19 +53,22 @@ impl Deref for PinnedBytes {
     #[allow(unsafe_code)]
     fn deref(&self) -> &[u8] {
         // SAFETY: `len` bytes from `start` on were allocated and written, and are freed only on drop.
-        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+        unsafe { std::slice::from_raw_parts(self.memory.start, self.memory.len) }
     }
 }
 
 impl DerefMut for PinnedBytes {
+    /// # Panics
+    /// An [`Upload`] of these bytes has not been dropped.
     #[allow(unsafe_code)]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and `&mut self` is the only reference.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
+        let memory = Arc::get_mut(&mut self.memory).expect("memory that no upload reads");
+        // SAFETY: as above, and nobody else has the memory.
+        unsafe { std::slice::from_raw_parts_mut(memory.start, memory.len) }
     }
 }
 
-impl Drop for PinnedBytes {
+impl Drop for Pinned {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
         let _ = self.context.bind_to_thread();
@@ -70,7 +79,7 @@ impl Drop for PinnedBytes {
 
 impl std::fmt::Debug for PinnedBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PinnedBytes({})", self.len)
+        write!(f, "PinnedBytes({})", self.memory.len)
     }
 }
 
@@ -89,6 +98,8 @@ pub struct Upload {
     side: usize,
     copied: CudaEvent,
     feeder: Feeder,
+    /// What is copied: not written, nor freed, before the copy is done.
+    _source: Arc<Pinned>,
 }
 
 impl Feeder {
@@ -107,11 +118,11 @@ impl Feeder {
     /// # Errors
     /// The system does not lock that much memory.
     pub fn allocate(&self, bytes: usize) -> Result<PinnedBytes> {
-        PinnedBytes::new(self.ops.gpu().stream().context(), bytes)
+        Ok(PinnedBytes { memory: Arc::new(Pinned::new(self.ops.gpu().stream().context(), bytes)?) })
     }
 
-    /// Begins to copy `images` images (height, width, 3) of `side` x `side` pixels. The memory must stay as it is until the upload
-    /// is dropped.
+    /// Begins to copy `images` images (height, width, 3) of `side` x `side` pixels. The memory stays, and cannot be
+    /// written, until the upload is dropped.
     ///
     /// # Errors
     /// There are fewer bytes than that, or the driver fails.
@@ -125,11 +136,15 @@ impl Feeder {
         let memory = CudaBuffer::on(&self.copies, len)?;
         self.copies.context().bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
         // SAFETY: the memory was allocated on this stream with that size; source and memory outlive the copy, since an upload
-        // waits for it when it is dropped.
+        // has both and waits for it when it is dropped.
         unsafe { result::memcpy_htod_async(memory.address(), source, self.copies.cu_stream()) }
             .map_err(driver("cuMemcpyHtoDAsync"))?;
-        let copied = self.copies.record_event(None).map_err(driver("cuEventRecord"))?;
-        Ok(Upload { memory, images, side, copied, feeder: self.clone() })
+        let copied = self.copies.record_event(None).map_err(|error| {
+            // There is no upload that would wait for the copy.
+            let _ = self.copies.synchronize();
+            driver("cuEventRecord")(error)
+        })?;
+        Ok(Upload { memory, images, side, copied, feeder: self.clone(), _source: Arc::clone(&bytes.memory) })
     }
 }
 

@@ -1,5 +1,7 @@
 //! What kernels and convolutions run on: a GPU, or the host in its place.
 
+use candle_core::Device;
+
 use crate::error::Result;
 use crate::shape::{ConvShape, Direction};
 
@@ -18,6 +20,14 @@ impl Element {
         match self {
             Self::F32 => 4,
             Self::Bf16 => 2,
+        }
+    }
+
+    /// What kernels and messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
         }
     }
 }
@@ -50,10 +60,9 @@ pub trait Gpu: Clone + Send + Sync + 'static {
     /// Its memory.
     type Buffer: Buffer;
 
-    /// Whether this is the host in a GPU's place, so that tensors on the CPU are within its reach and those of a GPU are not.
-    fn on_host(&self) -> bool {
-        false
-    }
+    /// Whether it may work on the tensors of a device: their memory is within reach, and work on them is done in the same
+    /// order.
+    fn reaches(&self, device: &Device) -> bool;
 
     /// Memory with unspecified contents, of at least `bytes` bytes.
     ///

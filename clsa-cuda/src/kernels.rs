@@ -273,9 +273,8 @@ kernels! {
     }
 
     /// A block of the streaming softmax.
-    "softmax_block" false 88 SoftmaxBlock {
+    "softmax_block" false 80 SoftmaxBlock {
         scores: u64,
-        correction: u64,
         max: u64,
         sum: u64,
         weighted: u64,

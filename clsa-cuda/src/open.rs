@@ -2,9 +2,9 @@
 
 use crate::driver_error::driver;
 use crate::error::{GpuError, Result};
-use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result, sys};
+use crate::memory::keep_freed;
+use candle_core::cuda_backend::cudarc::driver::CudaContext;
 use candle_core::{CudaDevice, Device};
-use std::ffi::c_void;
 
 /// Opens the GPU of this number, 0-based, for work on one stream.
 ///
@@ -16,11 +16,8 @@ use std::ffi::c_void;
 /// There is no such GPU, or its driver does not answer.
 pub fn open(ordinal: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(ordinal).map_err(|error| no_device(ordinal, &error))?;
-    if let Device::Cuda(device) = &device {
-        one_stream(device);
-        keep_freed_memory(ordinal)
-            .map_err(|error| GpuError::Call { call: "cuMemPoolSetAttribute", reason: error.to_string() })?;
-    }
+    one_stream(device.as_cuda_device()?);
+    keep_freed(&device)?;
     Ok(device)
 }
 
@@ -38,22 +35,6 @@ pub fn device_count() -> Result<usize> {
 fn one_stream(device: &CudaDevice) {
     // SAFETY: this device has one stream, made when it was opened, and it is not known elsewhere yet.
     unsafe { device.disable_event_tracking() };
-}
-
-/// Sets the threshold above which the driver's pool gives freed memory back to the system when it is waited for. Its default
-/// is 0.
-#[allow(unsafe_code)]
-fn keep_freed_memory(ordinal: usize) -> std::result::Result<(), DriverError> {
-    let mut threshold = u64::MAX;
-    let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
-    let device = result::device::get(ordinal)?;
-    // SAFETY: the device is one of the driver's, its default pool lives as long as the driver, and the attribute is a 64-bit
-    // number, which the call reads.
-    unsafe {
-        let pool = result::device::get_default_mem_pool(device)?;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast::<c_void>())
-    }
 }
 
 /// Candle's error without its backtrace.

@@ -24,21 +24,17 @@ pub(crate) enum Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let element = |element| match element {
-            Element::F32 => "f32",
-            Element::Bf16 => "bf16",
-        };
         match *self {
             Self::Kernel(name, None) => f.write_str(name),
-            Self::Kernel(name, Some(of)) => write!(f, "{name}_{}", element(of)),
-            Self::Convolution(direction, of, shape) => {
+            Self::Kernel(name, Some(element)) => write!(f, "{name}_{}", element.name()),
+            Self::Convolution(direction, element, shape) => {
                 let direction = match direction {
                     Direction::Forward => "forward",
                     Direction::Data => "data",
                     Direction::Weight => "weight",
                 };
                 let (kernel, stride) = (shape.kernel, shape.stride);
-                write!(f, "convolution {direction} {kernel}x{kernel}/{stride} {}", element(of))
+                write!(f, "convolution {direction} {kernel}x{kernel}/{stride} {}", element.name())
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{Device, DeviceLocation};
+use candle_core::Device;
 
 use crate::device::Cuda;
 use crate::error::Result;
@@ -17,15 +17,15 @@ impl Cuda {
     /// # Errors
     /// As for [`Cuda::new`].
     pub fn of(device: &Device) -> Result<Self> {
-        let stream = device.as_cuda_device()?.cuda_stream().cu_stream() as usize;
-        let DeviceLocation::Cuda { gpu_id } = device.location() else { return Self::new(device) };
+        let stream = device.as_cuda_device()?.cuda_stream();
+        let place = (stream.context().ordinal(), stream.cu_stream() as usize);
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = opened.get_or_insert_default();
-        if let Some(cuda) = opened.get(&(gpu_id, stream)) {
+        if let Some(cuda) = opened.get(&place) {
             return Ok(cuda.clone());
         }
         let cuda = Self::new(device)?;
-        opened.insert((gpu_id, stream), cuda.clone());
+        opened.insert(place, cuda.clone());
         Ok(cuda)
     }
 }

@@ -75,6 +75,15 @@ pub(crate) fn read_strided<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tens
     first::<G, f32>(gpu, operand, tensor)
 }
 
+/// Checks an address that kernels read or write vectors at. Tensors of their own are aligned, views into others may
+/// not be.
+pub(crate) fn aligned(operand: &'static str, address: u64) -> Result<()> {
+    if address.is_multiple_of(16) {
+        return Ok(());
+    }
+    Err(unsupported(format!("{operand} must begin at a multiple of 16 bytes: copy it to a tensor of its own")))
+}
+
 pub(crate) fn unsupported(reason: String) -> GpuError {
     GpuError::Unsupported { reason }
 }
@@ -90,10 +99,10 @@ fn contiguous(operand: &'static str, tensor: &Tensor, len: usize) -> Result<()> 
 
 fn on_device<G: Gpu>(gpu: &G, operand: &'static str, tensor: &Tensor) -> Result<()> {
     let device = tensor.device();
-    if if gpu.on_host() { device.is_cpu() } else { device.is_cuda() } {
+    if gpu.reaches(device) {
         return Ok(());
     }
-    Err(unsupported(format!("{operand} must be on the device of the kernels and is on {device:?}")))
+    Err(unsupported(format!("{operand} must be on the device and the stream of the kernels and is on {device:?}")))
 }
 
 #[cfg(feature = "cuda")]

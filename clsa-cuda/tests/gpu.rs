@@ -4,8 +4,10 @@
 #![allow(unsafe_code)]
 
 use candle_core::Device;
-use clsa_cuda::{Buffer, ConvShape, Convolve, Cuda, CudaBuffer, Direction, Element, Gpu, Planner, Product};
+use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
+use clsa_cuda::{Buffer, ConvShape, Convolve, Cuda, CudaBuffer, Direction, Element, Feeder, Gpu, Planner, Product};
 use half::bf16;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The first GPU, if there is one.
 fn gpu() -> Option<Cuda> {
@@ -274,6 +276,24 @@ fn memory_is_aligned_and_set_to_zero() {
 }
 
 #[test]
+fn memory_that_an_upload_reads_is_neither_written_nor_freed() {
+    if gpu().is_none() {
+        return;
+    }
+    let feeder = Feeder::new(&clsa_cuda::open(0).unwrap()).unwrap();
+    let mut bytes = feeder.allocate(3 * 64 * 64).unwrap();
+    bytes.fill(7);
+    let upload = feeder.upload(&bytes, 1, 64).unwrap();
+    catch_unwind(AssertUnwindSafe(|| bytes[0] = 8)).unwrap_err();
+    drop(upload);
+    bytes[0] = 8;
+    let upload = feeder.upload(&bytes, 1, 64).unwrap();
+    drop(bytes);
+    let copied = upload.to_bytes().unwrap().flatten_all().unwrap().to_vec1::<u8>().unwrap();
+    assert_eq!((copied[0], &copied[1..]), (8, &[7; 3 * 64 * 64 - 1][..]));
+}
+
+#[test]
 fn what_the_gpu_is_and_what_takes_time() {
     let Some(cuda) = gpu() else { return };
     let description = cuda.device_description().unwrap();
@@ -294,12 +314,10 @@ fn what_the_gpu_is_and_what_takes_time() {
     computed(&cuda, product, [&x, &w, &y], None);
     assert!(cuda.take_profile().unwrap().is_empty());
     cuda.profile(true);
-    let ((), time) = cuda
-        .time(|| {
-            (0..3).for_each(|_| drop(computed(&cuda, product, [&x, &w, &y], None)));
-            Ok(())
-        })
-        .unwrap();
+    let event = || cuda.stream().record_event(Some(CU_EVENT_DEFAULT)).unwrap();
+    let start = event();
+    (0..3).for_each(|_| drop(computed(&cuda, product, [&x, &w, &y], None)));
+    let time = start.elapsed_ms(&event()).unwrap();
     assert!(time > 0.0);
     cuda.profile(false);
     let profile = cuda.take_profile().unwrap();

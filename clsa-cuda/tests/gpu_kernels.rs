@@ -2,8 +2,8 @@
 
 mod kernels;
 
-use candle_core::Device;
-use clsa_cuda::{Area, ConvShape, Cuda, CudaBuffer, Element, Images};
+use candle_core::{DType, Device, Tensor};
+use clsa_cuda::{Area, ConvShape, Cuda, CudaBuffer, Element, GpuError, Images};
 use kernels::norm::{Backward, Residual};
 use kernels::softmax::Sizes;
 use kernels::{Bench, Machine, layout, norm, pool, softmax, update};
@@ -120,8 +120,19 @@ fn updates_and_softmax_on_a_gpu_are_those_of_plain_loops() {
     let bench = Bench::new(&gpu, Element::F32);
     update::sgd(&bench, &[1, 64, 2048, 16_385, 300_000], 1);
     update::moving_average(&bench, &[1, 64, 2048, 16_385, 300_000], 2);
-    for corrected in [false, true] {
-        let sizes = Sizes { rows: 64, counted: 32, dim: 128, corrected };
-        softmax::softmax(&bench, sizes, &[64, 1001, 8192], 3);
+    softmax::softmax(&bench, Sizes { rows: 64, counted: 32, dim: 128 }, &[64, 1001, 8192], 3);
+}
+
+#[test]
+fn tensors_of_another_stream_or_of_the_host_are_refused() {
+    let (Some(gpu), Some(other)) = (gpu(), gpu()) else { return };
+    let ops = Bench::new(&gpu, Element::F32).ops;
+    let packed = |device: &Device| {
+        let weight = Tensor::zeros((8, 8, 1, 1), DType::F32, device).unwrap();
+        ops.pack_weight(&weight, 8).map(drop)
+    };
+    packed(&gpu.device).unwrap();
+    for device in [&other.device, &Device::Cpu] {
+        assert!(matches!(packed(device), Err(GpuError::Unsupported { .. })), "{device:?}");
     }
 }

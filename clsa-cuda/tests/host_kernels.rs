@@ -4,8 +4,7 @@ mod kernels;
 
 use candle_core::{DType, Device, Tensor};
 use clsa_cuda::{
-    Area, AverageTable, Buffer, ConvShape, Element, Gpu, GpuError, Host, HostBuffer, Images, NormGradients, Normalized,
-    Ops, SgdTable, Source,
+    Area, Buffer, ConvShape, Element, Gpu, GpuError, Host, HostBuffer, Images, NormGradients, Normalized, Ops, Source,
 };
 use kernels::norm::{Backward, Residual};
 use kernels::softmax::Sizes;
@@ -156,10 +155,10 @@ proptest! {
 
     #[test]
     fn softmax_streams_over_blocks(
-        rows in 1..6usize, counted in 0..6usize, dim in 1..300usize, corrected: bool,
+        rows in 1..6usize, counted in 0..6usize, dim in 1..300usize,
         blocks in prop::collection::vec(1..600usize, 1..4), seed: u64,
     ) {
-        let sizes = Sizes { rows, counted: counted.min(rows), dim, corrected };
+        let sizes = Sizes { rows, counted: counted.min(rows), dim };
         softmax::softmax(&Bench::new(&Host::new(seed), Element::F32), sizes, &blocks, seed);
     }
 }
@@ -171,8 +170,8 @@ fn parameters_longer_than_a_chunk_are_updated_to_their_end() {
     update::sgd(&bench, &[40_001, 3, 16_384], 1);
     update::moving_average(&bench, &[40_001, 3, 16_384], 2);
     // No parameters are no launch, which a driver would refuse.
-    SgdTable::new(&host, vec![]).unwrap().apply(0.1, 0.9, 0.0).unwrap();
-    AverageTable::new(&host, vec![]).unwrap().apply(0.9).unwrap();
+    clsa_cuda::sgd(&host, &[], 0.1, 0.9, 0.0).unwrap();
+    clsa_cuda::moving_average(&host, &[], 0.9).unwrap();
 }
 
 #[test]
@@ -238,4 +237,7 @@ fn operands_of_the_wrong_size_or_kind_are_errors() {
     assert!(ops.global_avg_pool(Images { batch: 9, height: 1, width: 1, channels: 16 }, &whole, &strided).is_err());
     let wide = Tensor::zeros((2, 9, 3, 3), DType::F32, &Device::Cpu).unwrap();
     assert!(ops.pack_weight(&wide, 8).is_err());
+    let table = Tensor::zeros((3, 256), DType::F32, &Device::Cpu).unwrap();
+    let unaligned = Tensor::zeros((9, 3), DType::F32, &Device::Cpu).unwrap().narrow(0, 1, 8).unwrap();
+    assert!(matches!(ops.expand_bytes(&whole, &table, &unaligned), Err(GpuError::Unsupported { .. })));
 }

@@ -40,7 +40,7 @@ pub(crate) fn check(text: &str, allow_http: bool) -> Result<(), String> {
         return Err(format!("begins with `{scheme}://`, which is not read; use https:// or s3://"));
     }
     let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    if place.contains('@') {
+    if has_user(scheme, place) {
         let way = match scheme {
             "s3" => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead",
             _ => "use an address without, or s3:// with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -70,6 +70,27 @@ pub(crate) fn check(text: &str, allow_http: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether what stands before the first `/` of an address has a user or password, or the beginning of one: passwords of
+/// S3 often have a `/`. A web server's of digits alone up to there is not told from a port.
+fn has_user(scheme: &str, place: &str) -> bool {
+    // The colons of an IPv6 address are in brackets.
+    let host = place.strip_prefix('[').and_then(|place| place.split_once(']')).map_or(place, |(_, behind)| behind);
+    let is_port = |(_, port): (&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
+    // A bucket has no port.
+    place.contains('@') || host.split_once(':').is_some_and(|colon| scheme == "s3" || !is_port(colon))
+}
+
+/// What stands behind the `://` of an address, without its user and password. Nothing is left where a `?` or `#` stands
+/// before the last `@`: it may be one of the password, or begin a query.
+pub(crate) fn without_user<'a>(scheme: &str, rest: &'a str) -> &'a str {
+    match rest.rsplit_once('@') {
+        Some((user, place)) if has_user(scheme, rest.split('/').next().unwrap_or_default()) => {
+            if user.contains(['?', '#']) { "" } else { place }
+        }
+        Some(_) | None => rest,
+    }
+}
+
 /// Whether a host, perhaps with a port, is this machine itself.
 pub(crate) fn is_this_machine(place: &str) -> bool {
     let host = place.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -84,20 +105,18 @@ pub(crate) fn allows_http() -> bool {
 
 /// A text for messages: its addresses without user, password and query.
 pub(crate) fn without_secrets(text: &str) -> String {
-    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some(at) = rest.find("://") {
-        shown += &rest[..at + 3];
-        rest = &rest[at + 3..];
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        if let Some(user) = rest[..end].rfind('@') {
-            rest = &rest[user + 1..];
-        }
-        let next = rest.find("://").unwrap_or(rest.len());
-        let end = rest.find('?').filter(|end| *end < next && rest[*end..next].contains('=')).unwrap_or(next);
-        shown += &rest[..end];
-        rest = &rest[next..];
+    let mut parts = text.split("://");
+    let mut before = parts.next().unwrap_or_default();
+    let mut shown = before.to_owned();
+    for part in parts {
+        let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        let part_shown = without_user(scheme, part);
+        let end = part_shown.find('?').filter(|at| part_shown[*at..].contains('=')).unwrap_or(part_shown.len());
+        shown += "://";
+        shown += &part_shown[..end];
+        before = part;
     }
-    shown + rest
+    shown
 }
 
 #[cfg(test)]
@@ -110,6 +129,9 @@ mod tests {
             ("gs://bucket/a.tar", "begins with `gs://`, which is not read; use https:// or s3://"),
             ("https://anna:word@host/a.tar", "has a user or password"),
             ("s3://key:word@bucket/a.tar", "set AWS_ACCESS_KEY_ID"),
+            ("s3://key:pass/word@bucket/a.tar", "set AWS_ACCESS_KEY_ID"),
+            ("s3://7:8/word@bucket/a.tar", "set AWS_ACCESS_KEY_ID"),
+            ("https://anna:pass/word@host/a.tar", "has a user or password"),
             ("https://host/a.tar?X-Amz-Signature=0123", "has a query"),
             ("s3://bucket/a.tar?X-Amz-Signature=0123", "has a query"),
             ("http://host/a.tar", "is not encrypted; use https://, or set AWS_ALLOW_HTTP=true"),
@@ -124,6 +146,9 @@ mod tests {
         }
         for address in [
             "https://host:8443/a-{000..127}.tar",
+            "https://host:8443/a@b.tar",
+            "https://[::1]:9000/a@b.tar",
+            "s3://bucket/a:1@b.tar",
             "http://127.0.0.1:80/a.tar",
             "http://localhost/a.tar",
             "http://[::1]:9000/a.tar",
@@ -140,6 +165,14 @@ mod tests {
             ("wds:https://anna:word@host/a.tar?sig=01+flat:/x", "wds:https://host/a.tar"),
             ("flat:/x+wds:https://a@host/b.tar", "flat:/x+wds:https://host/b.tar"),
             ("s3://key:word@bucket/a-?.tar", "s3://bucket/a-?.tar"),
+            ("wds:s3://key:pass/wo/rd@bucket/a.tar", "wds:s3://bucket/a.tar"),
+            ("wds:https://anna:pass/word@host/a.tar+wds:s3://7:8/9@b/c.tar", "wds:https://host/a.tar+wds:s3://b/c.tar"),
+            ("wds:https://host/a.tar?sig=01+wds:s3://7:8/9@b/c.tar", "wds:https://host/a.tar://b/c.tar"),
+            ("https://anna:word@host/a.tar?by=a@b&sig=01", "https://"),
+            ("https://anna:wo?rd@host/a.tar", "https://"),
+            ("https://host:8443/a@b.tar", "https://host:8443/a@b.tar"),
+            ("https://[::1]:9000/a@b.tar", "https://[::1]:9000/a@b.tar"),
+            ("s3://bucket/a:1@b.tar", "s3://bucket/a:1@b.tar"),
             ("imagefolder:/data/a?b=c", "imagefolder:/data/a?b=c"),
         ] {
             assert_eq!(without_secrets(text), shown);

@@ -189,7 +189,7 @@ pub fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<RgbImage, Sam
     if Jpeg::is(bytes) {
         return guarded(name, || open_jpeg(bytes, name, limits)?.decode().map_err(|reason| decode_error(name, reason)));
     }
-    if is_png(bytes) {
+    if png::is(bytes) {
         return guarded(name, || with_png(bytes, name, limits, |bytes| decode_other(bytes, name, limits)));
     }
     if bmp::is(bytes) {
@@ -227,7 +227,7 @@ fn check_tiff(bytes: &[u8], name: &str) -> Result<(), SampleError> {
 pub(crate) fn header(mut bytes: impl BufRead + Seek, name: &str, limits: &Limits) -> Result<(u32, u32), SampleError> {
     let failed = |error| SampleError::Read { name: name.into(), error };
     let start = bytes.fill_buf().map_err(failed)?;
-    let (jpeg, png, bmp, tiff) = (Jpeg::is(start), is_png(start), bmp::is(start), tiff::is(start));
+    let (jpeg, png, bmp, tiff) = (Jpeg::is(start), png::is(start), bmp::is(start), tiff::is(start));
     let read_whole = |bytes: &mut dyn Read| {
         let mut whole = Vec::new();
         bytes.take(limits.max_bytes).read_to_end(&mut whole).map_err(failed)?;
@@ -267,13 +267,15 @@ pub(crate) fn header(mut bytes: impl BufRead + Seek, name: &str, limits: &Limits
     }
 }
 
-fn is_png(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\x89PNG\r\n\x1a\n")
+/// The extension that the first bytes of an image file ask for.
+pub(crate) fn extension_of(bytes: &[u8]) -> &'static str {
+    let format = image::guess_format(bytes).ok();
+    format.and_then(|format| format.extensions_str().first().copied()).unwrap_or("jpg")
 }
 
 /// Whether a PNG's header, 8 bytes of signature and a chunk whose 18th byte is the color type, says gray without alpha.
 fn is_gray_png(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\x89PNG") && bytes.get(25) == Some(&0)
+    png::is(bytes) && bytes.get(25) == Some(&0)
 }
 
 /// Eight bits per channel, three channels. The decoder makes an alpha channel of the transparent color of a gray PNG,

@@ -1,20 +1,11 @@
 //! Image files in folders, with the labels that their source gives them.
 
-use std::sync::Arc;
-
 use image::RgbImage;
 
 use crate::dataset::{Dataset, Encoded};
-use crate::label::{Label, Presence};
+use crate::label::{Label, Labels};
 use crate::listing::Listing;
 use crate::sample_error::SampleError;
-
-/// Labels of the files of a listing, in its order.
-pub(crate) enum Labels {
-    None,
-    Class(Vec<u32>),
-    Multi(Vec<Arc<[Presence]>>),
-}
 
 /// One split of a source of image files.
 pub(crate) struct ImageFiles {
@@ -34,11 +25,7 @@ impl Dataset for ImageFiles {
     }
 
     fn label(&self, index: usize) -> Label {
-        match &self.labels {
-            Labels::None => Label::None,
-            Labels::Class(labels) => Label::Class(labels[index]),
-            Labels::Multi(labels) => Label::Multi(labels[index].clone()),
-        }
+        self.labels.get(index)
     }
 
     fn image(&self, index: usize) -> Result<RgbImage, SampleError> {

@@ -3,6 +3,21 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::DataError;
+
+/// A pool of so many threads; 0 means one per core.
+///
+/// # Errors
+/// [`DataError::Config`] if they cannot be started.
+pub(crate) fn pool(threads: usize) -> Result<ThreadPool, DataError> {
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|thread| format!("clsa-data-{thread}"))
+        .build()
+        .map_err(|error| DataError::Config { field: "threads", reason: error.to_string() })
+}
 
 /// What `work` makes of each item, in order, or else the error of the first item that has one. What stands behind that item may be
 /// left undone.
@@ -31,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_error_is_that_of_the_first_item_even_if_a_later_one_fails_before_it() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+        let pool = pool(4).unwrap();
         let items: Vec<u64> = (0..64).collect();
         let work = |item: &u64| {
             // The later an item, the sooner it is done.

@@ -65,10 +65,11 @@ impl<'a> Jpeg<'a> {
 
     /// Decodes at full scale.
     ///
-    /// As with Pillow, data that end too early leave gray where the file has a marker, be it that of the image's end, and a
-    /// file that itself ends too early is refused. The marker alone may be missing, unless libjpeg, which reads ahead, has asked
-    /// for what is behind the data, or further scans may be missing with it. Codes that make no sense are refused, where Pillow gives what libjpeg makes of them. Scans that a progressive file
-    /// lacks leave coefficients that are not known, and are estimated as libjpeg does.
+    /// As with Pillow, data that end too early leave gray where the file has a marker, be it that of the image's end,
+    /// and a file that itself ends too early is refused. The marker alone may be missing, but not where libjpeg, which
+    /// reads ahead, has asked for what is behind the data, nor in a file of several scans, of which more may be missing
+    /// with it. Codes that make no sense are refused, where Pillow gives what libjpeg makes of them. Scans that a
+    /// progressive file lacks leave coefficients that are not known, and are estimated as libjpeg does.
     pub(crate) fn decode(self) -> Result<RgbImage, String> {
         let decoded = match self.frame.coding {
             Coding::Lossless => Err(Refusal::faulty("it is a lossless JPEG")),

@@ -34,13 +34,22 @@ impl Label {
     }
 }
 
-/// Which variant of [`Label`] all samples of a source have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Labeling {
-    /// [`Label::None`].
+/// More classes than these are taken for damage, where numbers stand for classes.
+pub(crate) const MAX_CLASSES: i64 = 1_000_000;
+
+/// Labels of the samples of a split, in its order.
+pub(crate) enum Labels {
     None,
-    /// [`Label::Class`].
-    Class,
-    /// [`Label::Multi`].
-    Multi,
+    Class(Vec<u32>),
+    Multi(Vec<Arc<[Presence]>>),
+}
+
+impl Labels {
+    pub(crate) fn get(&self, index: usize) -> Label {
+        match self {
+            Self::None => Label::None,
+            Self::Class(labels) => Label::Class(labels[index]),
+            Self::Multi(labels) => Label::Multi(Arc::clone(&labels[index])),
+        }
+    }
 }

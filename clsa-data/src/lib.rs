@@ -41,7 +41,7 @@ pub use decode::{Limits, decode, decode_file, dimensions};
 pub use error::{DataError, Fault, NoSplit};
 pub use guard::is_guarded;
 pub use image;
-pub use label::{Label, Labeling, Presence};
+pub use label::{Label, Presence};
 pub use loader::{BadSample, Batch, Batches, Loader, LoaderConfig, OnError};
 pub use remote_error::{RemoteError, RemoteFault};
 pub use sample_error::SampleError;

@@ -10,7 +10,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use crate::dataset::Encoded;
 use crate::decode::{Limits, decode_file, header};
@@ -27,6 +27,21 @@ pub(crate) fn is_image(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(stem, extension)| {
         !stem.is_empty() && EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
     })
+}
+
+/// Whether a file or folder of this name is hidden.
+pub(crate) fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// Whether a walk is to meet what it has found: all that is not hidden, and the folder that it begins in.
+pub(crate) fn is_visible(entry: &DirEntry) -> bool {
+    entry.depth() == 0 || !is_hidden(entry.file_name())
+}
+
+/// Whether a walk has met a link that leads nowhere.
+pub(crate) fn is_dangling(error: &walkdir::Error) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Paths of image files below a folder.
@@ -80,9 +95,7 @@ impl Listing {
     pub(crate) fn add_folder(&mut self, folder: impl AsRef<Path>) -> Result<usize, DataError> {
         let top = self.root.join(folder);
         let mut found: Vec<(OsString, usize)> = Vec::new();
-        let visible =
-            |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
-        for entry in WalkDir::new(&top).follow_links(true).into_iter().filter_entry(visible) {
+        for entry in WalkDir::new(&top).follow_links(true).into_iter().filter_entry(is_visible) {
             let entry = match entry {
                 Ok(entry) => entry,
                 // A dangling link is no file of the data set. Anything else is a folder that cannot be listed.
@@ -127,8 +140,7 @@ impl Listing {
     pub(crate) fn pass_over_dangling(&mut self, folder: &Path) -> Result<(), DataError> {
         for entry in std::fs::read_dir(folder).map_err(DataError::read(folder))? {
             let entry = entry.map_err(DataError::read(folder))?;
-            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            if !is_hidden && entry.path().is_symlink() && !entry.path().exists() {
+            if !is_hidden(&entry.file_name()) && entry.path().is_symlink() && !entry.path().exists() {
                 self.dangling.push(entry.path());
             }
         }
@@ -164,17 +176,13 @@ impl Listing {
     }
 }
 
-fn is_dangling(error: &walkdir::Error) -> bool {
-    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-}
-
 /// Names of the folders directly below `root`, in the order of torchvision; links to folders count, hidden ones do not.
 pub(crate) fn folders(root: &Path) -> Result<Vec<OsString>, DataError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(root).map_err(DataError::read(root))? {
         let entry = entry.map_err(DataError::read(root))?;
         let name = entry.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") && entry.path().is_dir() {
+        if !is_hidden(&name) && entry.path().is_dir() {
             names.push(name);
         }
     }
@@ -187,7 +195,7 @@ pub(crate) fn has_images(folder: &Path) -> Result<bool, DataError> {
     for entry in std::fs::read_dir(folder).map_err(DataError::read(folder))? {
         let entry = entry.map_err(DataError::read(folder))?;
         let name = entry.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") && is_image(&name.to_string_lossy()) && entry.path().is_file() {
+        if !is_hidden(&name) && is_image(&name.to_string_lossy()) && entry.path().is_file() {
             return Ok(true);
         }
     }

@@ -21,6 +21,7 @@ use crossbeam::channel::{bounded, unbounded};
 
 use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::in_order::pool;
 use crate::order;
 use crate::transform::Transform;
 pub use batch::Batch;
@@ -90,11 +91,7 @@ impl<T: Transform> Loader<T> {
         let partition = config.partition(dataset.len())?;
         // More cannot be ahead.
         config.prefetch = config.prefetch.min(partition.batches());
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(config.threads)
-            .thread_name(|thread| format!("clsa-data-{thread}"))
-            .build()
-            .map_err(|error| DataError::Config { field: "threads", reason: error.to_string() })?;
+        let pool = pool(config.threads)?;
         let (recycle, recycled) = bounded(config.prefetch + 1);
         let shared = Shared {
             dataset,
@@ -156,7 +153,6 @@ impl<T: Transform> Loader<T> {
             epoch,
             next_request: first_batch,
             next_batch: first_batch,
-            failed: false,
             requests: Some(requests),
             pending: VecDeque::new(),
             canceled,

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::address::{is_address, sibling};
 use crate::error::{DataError, Fault};
-use crate::in_order::all_or_first_error;
+use crate::in_order::{all_or_first_error, pool};
 #[cfg(feature = "remote")]
 use crate::remote::{RemoteObject, RemoteReader, Stores};
 use crate::remote_error::{RemoteError, RemoteFault};
@@ -136,11 +136,7 @@ impl Opener {
         if !paths.first().is_some_and(is_address) {
             return paths.iter().map(opened).collect();
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(OPENED_AT_ONCE)
-            .build()
-            .map_err(|error| DataError::Config { field: "threads", reason: error.to_string() })?;
-        pool.install(|| all_or_first_error(paths, opened))
+        pool(OPENED_AT_ONCE)?.install(|| all_or_first_error(paths, opened))
     }
 }
 

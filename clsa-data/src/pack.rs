@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::dataset::Encoded;
 use crate::error::{DataError, Fault};
+use crate::in_order::pool;
 use crate::label::{Label, Presence};
 use crate::order::shuffled;
 use crate::sample_error::SampleError;
@@ -60,10 +61,7 @@ pub fn pack(
     // Without a separator at its end, so that `OUT.part` is beside it.
     let out: &Path = &out.components().collect::<PathBuf>();
     check_output(out, splits)?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .build()
-        .map_err(|error| DataError::Config { field: "threads", reason: error.to_string() })?;
+    let pool = pool(options.threads)?;
     let part = Part::begin(out)?;
     let packed = write_shards(splits, &part.path, options, &pool, progress).and_then(|report| {
         if report.samples == 0 {

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::address::is_address;
 use crate::error::{DataError, Fault};
+use crate::listing::is_hidden;
 use crate::object::Opener;
 use crate::printable::printable_path;
 use crate::split::{Split, Stated};
@@ -204,9 +205,7 @@ impl HiddenNames {
     /// Whether no name in a path is hidden but those that were asked for.
     fn allow(&self, path: &Path) -> bool {
         path.components().all(|part| match part {
-            Component::Normal(name) if name.as_encoded_bytes().starts_with(b".") => {
-                self.0.iter().any(|asked| asked.matches_path(name.as_ref()))
-            }
+            Component::Normal(name) if is_hidden(name) => self.0.iter().any(|asked| asked.matches_path(name.as_ref())),
             _ => true,
         })
     }

@@ -62,6 +62,11 @@ impl SampleError {
             Self::Decode { .. } | Self::TooManyBytes { .. } | Self::TooManyPixels { .. } => true,
         }
     }
+
+    /// Whether a store on another machine has failed, which says nothing of the image.
+    pub fn is_of_store(&self) -> bool {
+        matches!(self, Self::Remote(_))
+    }
 }
 
 /// Whether reading failed because of what was named: nothing is there, it is of another sort, or it may not be read.

@@ -148,23 +148,9 @@ fn is_of_names(index: &ShardIndex, classes: &[String]) -> bool {
     index.classes == 0 || index.classes == names_digest(classes)
 }
 
-/// Writes the index of a shard beside it, for shards that other tools made. `classes` are the names that `.cls` files
-/// may hold instead of numbers.
-///
-/// # Errors
-/// [`DataError`] if the shard is not whole or the index cannot be written.
-///
-/// # Examples
-/// ```no_run
-/// clsa_data::shard_index::write_index("/data/shards/train-000.tar".as_ref(), &[])?;
-/// # Ok::<(), clsa_data::DataError>(())
-/// ```
-pub fn write_index(shard: &Path, classes: &[String]) -> Result<(), DataError> {
-    write_scanned(shard, classes).map(drop)
-}
-
-/// Writes the index of a shard and returns it.
-fn write_scanned(shard: &Path, classes: &[String]) -> Result<ShardIndex, DataError> {
+/// Writes the index of a shard beside it and returns it. `classes` are the names that `.cls` files may hold for
+/// numbers.
+pub(crate) fn write_scanned(shard: &Path, classes: &[String]) -> Result<ShardIndex, DataError> {
     let (object, path) = (Opener::default().open(shard)?, index_path(shard));
     let mut index = scan(&object, classes)?;
     seal(&object, &mut index).map_err(DataError::read(shard))?;

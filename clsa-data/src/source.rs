@@ -10,9 +10,8 @@ use crate::dataset::Dataset;
 use crate::decode::Limits;
 use crate::error::{DataError, Fault, NoSplit};
 use crate::joined::Joined;
-use crate::label::Labeling;
 use crate::sources::procedural::ProceduralOptions;
-use crate::sources::{Argument, SourceKind};
+use crate::sources::{Argument, SourceKind, parquet};
 use crate::split::Split;
 
 /// Where images come from. Parsed from, and displayed as, one string; [`SourceKind`] lists the forms. Several are joined by `+`,
@@ -107,14 +106,6 @@ impl Source {
         &self.parts
     }
 
-    /// The labels that its samples have; `None` where only opening it tells.
-    pub fn labeling(&self) -> Option<Labeling> {
-        match &self.parts[..] {
-            [part] => part.kind.labeling(),
-            _ => None,
-        }
-    }
-
     /// Opens a split with the default [`Limits`].
     ///
     /// # Errors
@@ -130,15 +121,19 @@ impl Source {
     pub fn open_with(&self, split: Split, limits: Limits) -> Result<Arc<dyn Dataset>, DataError> {
         match &self.parts[..] {
             [part] => part.open(split, limits),
-            parts => {
-                let opened = parts.iter().map(|part| part.open(Split::Train, limits)).collect::<Result<Vec<_>, _>>()?;
-                let train = Joined::new(opened)?;
+            _ => {
+                let train = self.joined_train(limits)?;
                 match split {
                     Split::Train => Ok(Arc::new(train)),
                     Split::Test => Ok(Arc::new(self.joined_test(&train, limits)?)),
                 }
             }
         }
+    }
+
+    /// The training images of all parts.
+    fn joined_train(&self, limits: Limits) -> Result<Joined, DataError> {
+        Joined::new(self.parts.iter().map(|part| part.open(Split::Train, limits)).collect::<Result<_, _>>()?)
     }
 
     /// The test images of the parts that have some, with the classes of the joined training images.
@@ -164,8 +159,16 @@ impl Source {
     /// [`DataError`] if the source has no training split, or one that is wrong as a whole. A test split that is wrong, or gives
     /// a class another name, is an error; one that does not exist is not.
     pub fn open_splits(&self, limits: Limits) -> Result<Splits, DataError> {
-        let train = self.open_with(Split::Train, limits)?;
-        let test = match self.open_with(Split::Test, limits) {
+        let (train, test): (Arc<dyn Dataset>, Result<Arc<dyn Dataset>, DataError>) = match &self.parts[..] {
+            [part] => (part.open(Split::Train, limits)?, part.open(Split::Test, limits)),
+            // Training images are opened once, though the classes of the test images are theirs.
+            _ => {
+                let train = self.joined_train(limits)?;
+                let test = self.joined_test(&train, limits);
+                (Arc::new(train), test.map(|test| Arc::new(test) as _))
+            }
+        };
+        let test = match test {
             Ok(test) => {
                 check_names(train.as_ref(), test.as_ref())?;
                 Ok(test)
@@ -219,11 +222,7 @@ fn check_address(kind: SourceKind, argument: &str) -> Result<(), String> {
     if !address::is_address(argument) {
         return Ok(());
     }
-    let is_column = |options: &str| options.starts_with("image=") || options.starts_with("label=");
-    let pattern = match argument.rsplit_once('?') {
-        Some((pattern, options)) if kind == SourceKind::Parquet && is_column(options) => pattern,
-        Some(_) | None => argument,
-    };
+    let pattern = if kind == SourceKind::Parquet { parquet::split_options(argument).0 } else { argument };
     match kind.spec().argument {
         Argument::Objects(_) => address::check(pattern, address::allows_http()),
         Argument::Place(_) | Argument::Options(_) => {

@@ -17,7 +17,6 @@ pub(crate) mod wds;
 
 use std::fmt;
 
-use crate::label::Labeling;
 pub(crate) use spec::Argument;
 use spec::Spec;
 
@@ -104,11 +103,6 @@ impl SourceKind {
     /// What is read and how it is named, in Markdown; goes on after [`SourceKind::summary`].
     pub fn details(self) -> &'static str {
         self.spec().details
-    }
-
-    /// The labels that samples of every such source have; `None` where only opening it tells.
-    pub fn labeling(self) -> Option<Labeling> {
-        self.spec().labeling
     }
 
     /// The cargo feature of this crate that it needs.

@@ -58,7 +58,6 @@ pub fn decode_xml(bytes: &[u8]) -> Result<String, String> {
     let Some(encoding) = declared(bytes).filter(|_| !marked) else { return decode_text(bytes) };
     match encoding.to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" => decode_text(bytes),
-        "us-ascii" | "ascii" if bytes.is_ascii() => decode_text(bytes),
         // The bytes of these two are the first code points, but for signs at 0x80 to 0x9f that no name of a class has.
         "iso-8859-1" | "latin1" | "latin-1" | "windows-1252" | "cp1252" => {
             Ok(bytes.iter().map(|&byte| char::from(byte)).collect())

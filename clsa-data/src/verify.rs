@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use crate::error::DataError;
+use crate::in_order::pool;
 use crate::sample_error::SampleError;
 use crate::source::Splits;
 use crate::split::Split;
@@ -54,10 +55,7 @@ pub fn verify(
     threads: usize,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<VerifyReport, DataError> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| DataError::Config { field: "threads", reason: error.to_string() })?;
+    let pool = pool(threads)?;
     let samples: usize = splits.iter().map(|(_, dataset)| dataset.len()).sum();
     let done = AtomicU64::new(0);
     let mut bad = Vec::new();

@@ -179,7 +179,8 @@ fn messages_hold_no_password_or_key_of_an_address() {
     let folder = TempDir::new().unwrap();
     let (server, _) = serve(2, CONTENT.len());
     let with_secrets = server.replace("http://", "http://anna:pass%40word@") + "?X-Signature=0123abcd";
-    for url in [with_secrets, "http://anna:pass%40word@127.0.0.1:1/file.bin?token=0123abcd".to_owned()] {
+    let with_slash = "http://127.0.0.1:pass/word@127.0.0.1:1/file.bin".to_owned();
+    for url in [with_secrets, "http://anna:pass%40word@127.0.0.1:1/file.bin?token=0123abcd".to_owned(), with_slash] {
         let error = fetch_file(&remote(url, "00"), folder.path(), &mut |_, _| {}).unwrap_err().to_string();
         assert!(error.contains("http://127.0.0.1:") && error.contains("/file.bin"), "{error}");
         assert!(!error.contains("word") && !error.contains("anna") && !error.contains("0123abcd"), "{error}");

@@ -185,6 +185,14 @@ impl EvalError {
         if value == 0 { Err(Self::setting(key, value, "use at least 1")) } else { Ok(()) }
     }
 
+    /// Whether it is about one image, so that the work can be done without that image. A store that fails says nothing of an image.
+    pub fn is_of_image(&self) -> bool {
+        match self {
+            Self::Sample(error) => !error.is_of_store(),
+            error => matches!(error, Self::Transform { .. }),
+        }
+    }
+
     /// Whether what was asked for is at fault (weights, data, settings), rather than the machine or this program.
     pub fn is_request(&self) -> bool {
         match self {

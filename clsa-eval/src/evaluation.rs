@@ -7,6 +7,7 @@ mod measure;
 mod record;
 mod tables;
 
+pub(crate) use corruption_table::{CorruptionRow, CorruptionRows};
 pub use encoder_kind::EncoderKind;
 pub use figures::{ClassFigure, CustomFigures, Figures};
 pub use measure::Measure;

@@ -9,6 +9,7 @@ mod same_class;
 
 pub(crate) use accuracy::rank;
 pub use accuracy::{Accuracy, ClassAccuracy, Predictions};
+pub(crate) use average_precision::mean_area;
 pub use average_precision::{AveragePrecision, ClassPrecision, Precisions, average_precision};
 pub use corrupted_accuracy::{CorruptedAccuracy, CorruptionAccuracy, CorruptionHits};
 pub use estimate::Estimate;

@@ -40,7 +40,7 @@ pub use linear::{Linear, LinearConfig, LinearResult, linear};
 pub use linear_features::LinearFeatures;
 pub use protocol::{LabelKind, Needs, Outcome, Picture, Protocol, Variant};
 pub use retrieval::{Retrieval, RetrievalConfig, retrieval, same_class_share};
-pub use retrieval_picture::retrieval_picture;
+pub use retrieval_picture::{MOST_PICTURED, retrieval_picture};
 pub use retrieved::Retrieved;
 pub use run::FinishedProtocol;
 pub use settings::{Setting, SettingKind, SettingValue, Settings};

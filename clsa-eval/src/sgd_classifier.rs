@@ -29,13 +29,13 @@ pub(crate) enum Targets<'a> {
 
 /// Momentum SGD under a cosine schedule.
 #[derive(Clone, Copy)]
-pub(crate) struct Schedule {
+pub(crate) struct SgdSchedule {
     pub epochs: u64,
     pub momentum: f64,
     pub weight_decay: f64,
 }
 
-impl Schedule {
+impl SgdSchedule {
     /// The update in an epoch, 0-based, of a parameter whose learning rate in the first is `lr`.
     pub fn update(&self, lr: f64, epoch: u64) -> SgdUpdate {
         let Self { epochs, momentum, weight_decay } = *self;

@@ -1,5 +1,7 @@
 //! The protocol `corruptions`, and the features that it is made of.
 
+mod small;
+
 use candle_core::Device;
 use clsa_augment::{Augmenter, CenterCrop, Corruption, Layout, Normalize, Op};
 use clsa_data::{Dataset, Limits, Source, Splits};
@@ -11,15 +13,10 @@ use clsa_eval::protocols::{
     Settings, Workbench, WorkbenchConfig, check, corruptions,
 };
 use clsa_eval::{EvalError, Observer, Silent};
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use small::encoder;
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
-
-fn encoder(seed: u64) -> Encoder {
-    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
-    Encoder::new(&model, Compute::default(), seed, &Device::Cpu).unwrap()
-}
 
 fn splits() -> (Arc<dyn Dataset>, Arc<dyn Dataset>) {
     let source: Source = "procedural:classes=3,train=60,test=30,side=16".parse().unwrap();
@@ -39,8 +36,7 @@ fn evaluate(cache: &Path, settings: Settings, observer: &dyn Observer) -> Evalua
     let mut evaluation = bench.evaluation("encoder.safetensors", "procedural");
     for protocol in [&Knn as &dyn Protocol, &Corruptions] {
         let finished = bench.run(protocol).unwrap();
-        evaluation.protocols.push(finished.result);
-        evaluation.protocols.extend(finished.further);
+        evaluation.protocols.extend(finished.results);
     }
     evaluation
 }

@@ -1,22 +1,19 @@
 //! Features of a data set, by an encoder and without one.
 
+mod small;
+
 use candle_core::{DType, Device, Tensor};
 use clsa_augment::{Augmenter, CenterCrop, Layout};
 use clsa_data::{Source, Split};
 use clsa_eval::EvalError;
 use clsa_eval::features::{extract, raw_pixels};
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
-
-fn encoder() -> Encoder {
-    let config = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
-    Encoder::new(&config, Compute::default(), 0, &Device::Cpu).unwrap()
-}
+use small::encoder;
 
 #[test]
 fn extraction_gives_each_sample_its_own_feature_and_label_in_order() {
     let source: Source = "procedural:classes=3,train=10,test=10,side=16".parse().unwrap();
     let data = source.open(Split::Train).unwrap();
-    let (encoder, transform) = (encoder(), CenterCrop::new(16, 16));
+    let (encoder, transform) = (encoder(0), CenterCrop::new(16, 16));
     let indices = [7, 2, 9, 0, 4];
     let last = std::cell::Cell::new((0, 0));
     let features = extract(&encoder, data.as_ref(), &indices, &transform, 2, &|done, of| last.set((done, of))).unwrap();

@@ -1,17 +1,19 @@
 //! Fine-tuning: that all layers learn, and that it can be interrupted.
 
+mod small;
+mod state;
 mod works;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Label, SampleError, Source, Split};
 use clsa_eval::protocols::{
     EvalData, Finetune, FinetuneConfig, FinetuneResult, SettingValue, Settings, TrainTest, Workbench, WorkbenchConfig,
     finetune,
 };
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use image::RgbImage;
-use std::collections::BTreeMap;
+use small::encoder;
+use state::state;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,13 +24,8 @@ fn data(split: Split) -> Arc<dyn Dataset> {
     source.open(split).unwrap()
 }
 
-fn encoder() -> Encoder {
-    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
-    Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap()
-}
-
 fn run(config: &FinetuneConfig, state: Option<&Path>, stop_after: u64) -> FinetuneResult {
-    let encoder = encoder();
+    let encoder = encoder(0);
     let before = encoder.state_dict().unwrap();
     let batches_per_epoch = 48 / config.batch_size as u64;
     let interrupt = |done: u64, of: u64| {
@@ -117,7 +114,7 @@ fn reads(labels: &str) -> (usize, Vec<String>) {
     let train = Arc::new(Counted { images: data(Split::Train), reads: AtomicUsize::new(0) });
     let given = [("labels", SettingValue::Text(labels.to_owned())), ("epochs", SettingValue::Count(1))];
     let config = WorkbenchConfig {
-        trained: &encoder(),
+        trained: &encoder(0),
         untrained: None,
         data: EvalData::new(train.clone(), Some(data(Split::Test))),
         transform: CenterCrop::new(16, 16),
@@ -136,11 +133,4 @@ fn the_hash_of_all_training_images_is_not_made_twice_and_that_of_some_reports_it
     assert!(all == 2 * 48 && !of_labeled(&works), "{all}: once for the hash, once for the epoch; {works:?}");
     let (some, works) = reads("50%");
     assert!(some == 48 + 2 * 24 && of_labeled(&works), "{some}: {works:?}");
-}
-
-/// What a state holds but for the time it took.
-fn state(path: &Path) -> BTreeMap<String, Vec<f64>> {
-    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-    let flat = |t: Tensor| t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
-    tensors.into_iter().filter(|(name, _)| name != "seconds").map(|(name, t)| (name, flat(t))).collect()
 }

@@ -1,13 +1,15 @@
 //! The linear protocol: what it learns, and that it can be interrupted.
 
-use candle_core::{DType, Device, Tensor};
+mod small;
+mod state;
+
 use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Source, Split};
 use clsa_eval::EvalError;
 use clsa_eval::features::extract;
 use clsa_eval::protocols::{LinearConfig, LinearResult, TrainTest, linear};
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
-use std::collections::BTreeMap;
+use small::encoder;
+use state::state;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,11 +18,6 @@ const CLASSES: usize = 3;
 fn data(split: Split) -> Arc<dyn Dataset> {
     let source: Source = "procedural:classes=3,train=96,test=60,side=16".parse().unwrap();
     source.open(split).unwrap()
-}
-
-fn encoder() -> Encoder {
-    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
-    Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap()
 }
 
 fn run(config: &LinearConfig, state: Option<&Path>, stop_after: u64) -> Result<LinearResult, EvalError> {
@@ -32,7 +29,7 @@ fn run(config: &LinearConfig, state: Option<&Path>, stop_after: u64) -> Result<L
     };
     let (train, test) = (data(Split::Train), data(Split::Test));
     let images = TrainTest { train, test, transform: CenterCrop::new(16, 16) };
-    linear(&encoder(), &images, config, state, &interrupt)
+    linear(&encoder(0), &images, config, state, &interrupt)
 }
 
 fn config() -> LinearConfig {
@@ -43,7 +40,7 @@ fn config() -> LinearConfig {
 fn largest_curvature() -> f64 {
     let train = data(Split::Train);
     let indices: Vec<usize> = (0..train.len()).collect();
-    let features = extract(&encoder(), train.as_ref(), &indices, &CenterCrop::new(16, 16), 32, &|_, _| {}).unwrap();
+    let features = extract(&encoder(0), train.as_ref(), &indices, &CenterCrop::new(16, 16), 32, &|_, _| {}).unwrap();
     let rows: Vec<Vec<f64>> =
         (0..features.len()).map(|i| features.row(i).iter().map(|&x| f64::from(x)).chain([1.0]).collect()).collect();
     let mut direction = vec![1.0; features.dim + 1];
@@ -101,13 +98,6 @@ fn an_interrupted_linear_evaluation_ends_with_the_same_classifier() {
     assert_eq!(again.train_loss.map(f64::to_bits), uninterrupted.train_loss.map(f64::to_bits));
     assert_eq!((uninterrupted.seconds_before_resume, again.predictions), (0.0, uninterrupted.predictions));
     assert!(again.seconds_before_resume >= resumed.seconds_before_resume && resumed.seconds_before_resume > 0.0);
-}
-
-/// What a state holds but for the time it took.
-fn state(path: &Path) -> BTreeMap<String, Vec<f64>> {
-    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-    let flat = |t: Tensor| t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
-    tensors.into_iter().filter(|(name, _)| name != "seconds").map(|(name, t)| (name, flat(t))).collect()
 }
 
 #[test]

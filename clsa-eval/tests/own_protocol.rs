@@ -1,6 +1,7 @@
 //! A protocol from outside the crate, with a measure of its own: run, written, read, and shown.
 
-use candle_core::Device;
+mod small;
+
 use clsa_augment::CenterCrop;
 use clsa_data::{Limits, Source, Splits};
 use clsa_eval::evaluation::{ClassFigure, CustomFigures, EncoderKind, EncoderResult, Evaluation, Figures, Measure};
@@ -10,8 +11,8 @@ use clsa_eval::protocols::{
     EvalData, Knn, LabelKind, Needs, Outcome, Protocol, SettingValue, Settings, Workbench, WorkbenchConfig, check,
 };
 use clsa_eval::{EvalError, Silent};
-use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use serde_json::json;
+use small::encoder;
 use std::path::Path;
 
 const MEASURE: &str = "Balanced accuracy";
@@ -77,11 +78,6 @@ fn accuracies(train: Labeled, test: Labeled, classes: usize, power: f64) -> Resu
     Ok(hits.into_iter().enumerate().map(figure).collect())
 }
 
-fn encoder(seed: u64) -> Encoder {
-    let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, stem: Stem::Cifar, ..ModelConfig::default() };
-    Encoder::new(&model, Compute::default(), seed, &Device::Cpu).unwrap()
-}
-
 /// Runs `knn` and the protocol from outside.
 fn evaluate(cache: &Path, settings: Settings) -> Evaluation {
     let source: Source = "procedural:classes=3,train=60,test=30,side=16".parse().unwrap();
@@ -95,7 +91,7 @@ fn evaluate(cache: &Path, settings: Settings) -> Evaluation {
     let bench = Workbench::new(config, &Silent).unwrap();
     let mut evaluation = bench.evaluation("checkpoints/step-00000001.safetensors", &source.to_string());
     for protocol in [&Knn as &dyn Protocol, &NearestMean] {
-        evaluation.protocols.push(bench.run(protocol).unwrap().result);
+        evaluation.protocols.extend(bench.run(protocol).unwrap().results);
     }
     evaluation
 }

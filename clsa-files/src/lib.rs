@@ -135,24 +135,23 @@ fn where_it_can_be(synced: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Removes the unfinished files and folders that killed processes have left in a folder, and returns how many there were. Those that
-/// are being written stay, and so do all of them on file systems without locks, and folders on systems that cannot lock those.
+/// Removes the unfinished files and folders that killed processes have left in a folder. Those that are being written
+/// stay, and so do all of them on file systems without locks, and folders on systems that cannot lock those.
 ///
 /// # Errors
 /// The folder cannot be read, or such a file or folder cannot be removed.
-pub fn remove_abandoned(folder: &Path) -> io::Result<usize> {
+pub fn remove_abandoned(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
-    let mut removed = 0;
     for entry in entries {
         let entry = entry?;
         if !is_unfinished(&entry.file_name()) {
             continue;
         }
-        // It may take its name, or be removed by others, at any moment.
-        let kind = entry.file_type()?;
+        // It may take its name, or be removed by others, at any moment; some file systems look for it to tell its type.
+        let Ok(kind) = entry.file_type() else { continue };
         let opened = match kind {
             kind if kind.is_file() => File::options().read(true).write(true).open(entry.path()).ok(),
             kind if kind.is_dir() => open_folder(&entry.path()),
@@ -161,13 +160,14 @@ pub fn remove_abandoned(folder: &Path) -> io::Result<usize> {
         let Some(file) = opened else { continue };
         if file.try_lock().is_ok() {
             let remove = if kind.is_dir() { fs::remove_dir_all } else { fs::remove_file };
-            match remove(entry.path()) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => removed += 1,
+            if let Err(error) = remove(entry.path())
+                && error.kind() != ErrorKind::NotFound
+            {
+                return Err(error);
             }
         }
     }
-    Ok(removed)
+    Ok(())
 }
 
 /// Opens a folder as a file, where the system can do that.
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn abandoned_files_are_removed_and_those_being_written_stay() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(remove_abandoned(&folder.path().join("none")).unwrap(), 0);
+        remove_abandoned(&folder.path().join("none")).unwrap();
         fs::write(folder.path().join(".clsa-writing-aB3xYz"), b"half").unwrap();
         // Others may call theirs what they like.
         for name in [".writing-aB3xYz", ".clsa-writing-notes.txt", ".clsa-writing-"] {
@@ -224,7 +224,7 @@ mod tests {
         }
         let mut file = WholeFile::create(&folder.path().join("a")).unwrap();
         file.write_all(b"whole").unwrap();
-        assert_eq!(remove_abandoned(folder.path()).unwrap(), 1);
+        remove_abandoned(folder.path()).unwrap();
         file.commit().unwrap();
         let mut kept = names(folder.path());
         kept.sort();

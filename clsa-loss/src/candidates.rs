@@ -69,12 +69,6 @@ impl<'a> From<Candidates<'a>> for CandidateSet<'a> {
     }
 }
 
-impl<'a> From<&Candidates<'a>> for CandidateSet<'a> {
-    fn from(candidates: &Candidates<'a>) -> Self {
-        CandidateSet::Keys(*candidates)
-    }
-}
-
 impl From<InBatch> for CandidateSet<'_> {
     fn from(_: InBatch) -> Self {
         CandidateSet::InBatch

@@ -1,6 +1,6 @@
 //! The pass over the candidates on CPUs: blocks stream through the cache, and no logit is stored.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Storage};
+use candle_core::{Device, Layout, Storage, Tensor};
 
 use crate::f64_pass::RowSums;
 use crate::kernels::{BLOCK, Block, Kernels, LIMIT, LaneSums, PackedQueries, Scratch};
@@ -15,11 +15,11 @@ const FEW: usize = 2 * BLOCK;
 
 /// The log-sum-exp and mean of every row, in F64.
 pub(crate) fn statistics(kernels: Kernels, queries: &Queries) -> Result<Statistics, LossError> {
-    let dim = queries.rows.dims()[1];
+    let (count, dim) = queries.rows.dims2()?;
     let thresholds = |tolerance| to_host(&outranking_logits(&queries.positive_logits, tolerance)?);
     let (in_f32, in_f64) = (thresholds(TOLERANCE_F32)?, thresholds(TOLERANCE_F64)?);
     let pass = CpuPass { kernels, queries, thresholds: Thresholds { in_f32, in_f64 } };
-    let result = queries.rows.contiguous()?.apply_op1_no_bwd(&pass)?;
+    let result = Tensor::from_vec(pass.run()?, (count, dim + 2), &Device::Cpu)?;
     let log_sum = result.narrow(1, dim, 1)?.squeeze(1)?;
     Ok(Statistics {
         mean: result.narrow(1, 0, dim)?,
@@ -30,8 +30,7 @@ pub(crate) fn statistics(kernels: Kernels, queries: &Queries) -> Result<Statisti
     })
 }
 
-/// The pass as an operation of Candle, from rows (R, D) in f32 or f64 to (R, D + 2) in f64: the mean, the log-sum-exp, and
-/// the number of candidates above the positive.
+/// The pass over the candidates for rows (R, D) in f32 or f64.
 struct CpuPass<'a> {
     kernels: Kernels,
     queries: &'a Queries<'a>,
@@ -44,15 +43,14 @@ struct Thresholds {
     in_f64: Vec<f64>,
 }
 
-impl CustomOp1 for CpuPass<'_> {
-    fn name(&self) -> &'static str {
-        "clsa-loss-pass"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let candidates = &self.queries.candidates;
-        let (count, dim) = layout.shape().dims2()?;
-        let keys = candidates.keys.detach().contiguous()?;
+impl CpuPass<'_> {
+    /// (R, D + 2), row by row: the mean, the log-sum-exp, and the number of candidates above the positive.
+    fn run(&self) -> candle_core::Result<Vec<f64>> {
+        let Queries { rows, candidates, .. } = self.queries;
+        let (count, dim) = rows.dims2()?;
+        let (rows, keys) = (rows.contiguous()?, candidates.keys.detach().contiguous()?);
+        let (row_storage, row_layout) = rows.storage_and_layout();
+        let rows = matrix(&row_storage, row_layout)?;
         let (key_storage, key_layout) = keys.storage_and_layout();
         let keys = matrix(&key_storage, key_layout)?;
         let bank = candidates.bank.map(|bank| bank.rows().storage_and_layout());
@@ -66,7 +64,6 @@ impl CustomOp1 for CpuPass<'_> {
         negatives.extend(parts(keys, last..keys.rows()));
         negatives.extend(bank.into_iter().flat_map(|bank| parts(bank, 0..bank.rows())));
 
-        let rows = Matrix::new(storage, layout)?;
         let mut scaled = vec![0.0; count * dim];
         rows.copy_to_f64(0..count, &mut scaled);
         for (row, scale) in scaled.chunks_exact_mut(dim).zip(&self.queries.inverse_temperatures) {
@@ -78,15 +75,12 @@ impl CustomOp1 for CpuPass<'_> {
             }
             _ => None,
         };
-        let result = in_f32.unwrap_or_else(|| {
+        Ok(in_f32.unwrap_or_else(|| {
             let all = [positives, negatives].concat();
             self.in_f64(&scaled, dim, &all)
-        });
-        Ok((CpuStorage::F64(result), Shape::from((count, dim + 2))))
+        }))
     }
-}
 
-impl CpuPass<'_> {
     /// The pass in single precision, except for the positives: they are few, and their logits matter most. `None` if a logit is
     /// too large for it.
     fn in_f32(&self, scaled: &[f64], dim: usize, positives: &[Part], negatives: &[Part]) -> Option<Vec<f64>> {
@@ -193,6 +187,6 @@ impl CpuPass<'_> {
 fn matrix<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<Matrix<'a>> {
     match storage {
         Storage::Cpu(storage) => Matrix::new(storage, layout),
-        _ => candle_core::bail!("the candidates are not on the CPU"),
+        _ => candle_core::bail!("the rows or the candidates are not on the CPU"),
     }
 }

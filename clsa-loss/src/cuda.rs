@@ -38,7 +38,6 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
             let scores = rows.matmul(&part.t()?)?;
             ops.softmax_block(SoftmaxBlock {
                 scores: &scores,
-                correction: None,
                 max: &max,
                 sum: &sum,
                 weighted: &weighted,

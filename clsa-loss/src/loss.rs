@@ -78,7 +78,8 @@ impl ClsaLoss {
         self.begin(weak, strong, candidates)?.wait()
     }
 
-    /// The same without waiting for a GPU: the gradients are used and the numbers read when there is time for it.
+    /// The same without waiting for a GPU: the gradients are used and the numbers read when there is time for it. With
+    /// [`InBatch`](crate::InBatch) it waits, since the terms are summed on the host.
     ///
     /// # Errors
     /// As [`Self::forward`], but that values are not looked at.

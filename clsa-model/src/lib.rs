@@ -6,6 +6,7 @@ pub mod kernels;
 pub mod weights;
 
 mod arch;
+mod batch_count;
 mod batch_in_parts;
 mod compute;
 mod config;

@@ -1,9 +1,36 @@
-//! For tests: a network of few layers with every operation, images for it, and the measure of differences.
+//! For tests: networks, among them one of few layers with every operation, images for them, what the portable operations
+//! make of these, and the measure of differences.
 
-use crate::backbone::{BatchNorm, Builder, ConvBn, Convolution, Ops};
+use crate::backbone::{Architecture, Backbone, BatchNorm, Builder, CandlePass, ConvBn, Convolution, Mode, Ops};
+use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::portable::Portable;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::Init;
+
+/// The last of a residual network's stages, counted from 0.
+pub const LAST_STAGE: usize = 3;
+
+/// A whole network, the same for the same configuration but for its type.
+pub fn network(config: &ModelConfig, dtype: DType) -> (Box<dyn Backbone>, Builder) {
+    let mut builder = Builder::new(7, dtype, &Device::Cpu);
+    (config.build(&mut builder).unwrap(), builder)
+}
+
+/// A training pass of the portable operations in a type: the features, and the gradients of all parameters for
+/// [`upstream`].
+pub fn portable_pass(
+    parameters: &Builder,
+    dtype: DType,
+    groups: usize,
+    forward: impl FnOnce(&mut dyn Ops) -> Result<Tensor>,
+) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let mut portable = Portable { pass: CandlePass::new(Mode::Train, dtype, true), bn_splits: groups };
+    let features = forward(&mut portable).unwrap();
+    let given = upstream(features.dims()).to_dtype(features.dtype()).unwrap();
+    let store = (&features * given).unwrap().sum_all().unwrap().backward().unwrap();
+    (f64s(&features), parameters.parameters().iter().map(|p| f64s(store.get(&p.var).unwrap())).collect())
+}
 
 /// Stem, pooling, a bottleneck with projection and stride 2, one without: every operation, few layers deep.
 pub fn forward(ops: &mut dyn Ops, units: &[ConvBn], images: &Tensor) -> Result<Tensor> {

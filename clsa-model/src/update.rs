@@ -84,9 +84,9 @@ impl SgdUpdate {
                 let [weight, velocity] = [weight, velocity].map(|var| var.as_detached_tensor());
                 Ok(clsa_cuda::SgdOperands { weight, velocity, gradient: gradient.contiguous()? })
             };
-            let operands = parameters.iter().map(operands).collect::<candle_core::Result<_>>()?;
-            let table = clsa_cuda::SgdTable::new(&clsa_cuda::Cuda::of(first.device())?, operands)?;
-            return Ok(table.apply(self.lr, self.momentum, self.weight_decay)?);
+            let operands = parameters.iter().map(operands).collect::<candle_core::Result<Vec<_>>>()?;
+            let cuda = clsa_cuda::Cuda::of(first.device())?;
+            return Ok(clsa_cuda::sgd(&cuda, &operands, self.lr, self.momentum, self.weight_decay)?);
         }
         let all =
             || parameters.iter().try_for_each(|(weight, velocity, gradient)| self.apply(weight, velocity, gradient));
@@ -109,9 +109,9 @@ pub(crate) fn moving_averages(pairs: &[(&Var, &Var)], m: f64) -> Result<()> {
         for (key, query) in pairs {
             same_shape("moving average", key, query)?;
         }
-        let tensors = pairs.iter().map(|(key, query)| (key.as_detached_tensor(), query.as_detached_tensor())).collect();
-        let table = clsa_cuda::AverageTable::new(&clsa_cuda::Cuda::of(first.device())?, tensors)?;
-        return Ok(table.apply(m)?);
+        let tensors: Vec<_> =
+            pairs.iter().map(|(key, query)| (key.as_detached_tensor(), query.as_detached_tensor())).collect();
+        return Ok(clsa_cuda::moving_average(&clsa_cuda::Cuda::of(first.device())?, &tensors, m)?);
     }
     let all = || pairs.iter().try_for_each(|(key, query)| moving_average(key, query, m));
     if pairs.first().is_some_and(|(key, _)| key.device().is_cpu()) { rayon::scope(|_| all()) } else { all() }

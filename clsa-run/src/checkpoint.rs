@@ -123,11 +123,11 @@ pub struct Checkpoint {
     tensors: HashMap<String, Tensor>,
 }
 
-/// The checkpoints of a folder, by step, the oldest first; none where there is no such folder.
+/// The checkpoints of a folder with their steps, the oldest first; none where there is no such folder.
 ///
 /// # Errors
 /// The folder is there and cannot be read.
-pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let io = |source| CheckpointError::Io { path: folder.to_owned(), source };
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -139,7 +139,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
         found.extend(Checkpoint::step_of(&path).map(|step| (step, path)));
     }
     found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found)
 }
 
 impl Checkpoint {
@@ -231,7 +231,7 @@ impl Checkpoint {
     /// There is none; the error of the newest is given.
     pub fn newest(folder: &Path) -> Result<(Self, Vec<CheckpointError>)> {
         let mut skipped = Vec::new();
-        for path in list(folder)?.iter().rev() {
+        for (_, path) in list(folder)?.iter().rev() {
             match Self::load(path) {
                 Ok(checkpoint) => return Ok((checkpoint, skipped)),
                 Err(error) => skipped.push(error),
@@ -459,6 +459,23 @@ mod tests {
             let error = saved.restore(state(&encoder, &optimizer, &bank), 0, 1).err().unwrap();
             assert!(error.is_request() && error.to_string().contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn a_newest_checkpoint_whose_head_is_damaged_is_passed_over_in_counting_epochs() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        fs::create_dir_all(run.join("checkpoints")).unwrap();
+        fs::write(run.join("config.toml"), Config::load("demo", &[]).unwrap().to_toml()).unwrap();
+        let run = crate::RunFolder::open(&run).unwrap();
+        assert!(run.epochs_done().unwrap_err().is_request());
+        let position = serde_json::to_string(&Position { step: 10, epoch: 4, ..Position::default() }).unwrap();
+        let head = serde_json::json!({ "__metadata__": { "position": position } }).to_string();
+        let whole = [&(head.len() as u64).to_le_bytes()[..], head.as_bytes()].concat();
+        fs::write(run.checkpoints().join("step-00000010.safetensors"), whole).unwrap();
+        assert_eq!(run.epochs_done().unwrap(), 4);
+        fs::write(run.checkpoints().join("step-00000020.safetensors"), "damaged").unwrap();
+        assert_eq!(run.epochs_done().unwrap(), 4);
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl RunFolder {
         let found = entries.map(|path| Self { path }).filter(|run| run.config_file().is_file());
         let newest = found.max_by_key(|run| {
             let checkpoint = checkpoint::list(&run.checkpoints()).ok().and_then(|mut all| all.pop());
+            let checkpoint = checkpoint.map(|(_, path)| path);
             (modified(&checkpoint.unwrap_or_else(|| run.config_file())), run.path.clone())
         });
         newest.ok_or_else(|| RunError::NotARun {
@@ -246,18 +247,28 @@ impl RunFolder {
     /// # Errors
     /// There is none.
     pub fn newest_checkpoint(&self) -> Result<PathBuf, RunError> {
-        checkpoint::list(&self.checkpoints())?.pop().ok_or_else(|| RunError::NotARun {
-            path: self.path.clone(),
-            reason: "this run has no checkpoint yet; let it train until it writes one, or name another run".to_owned(),
-        })
+        let newest = checkpoint::list(&self.checkpoints())?.pop();
+        newest.map(|(_, path)| path).ok_or_else(|| self.has_no_checkpoint())
     }
 
-    /// Epochs that the newest checkpoint has behind it.
+    /// Epochs that the newest checkpoint has behind it, of those whose head can be read.
     ///
     /// # Errors
     /// There is no checkpoint.
     pub fn epochs_done(&self) -> Result<u64, RunError> {
-        Ok(Checkpoint::position_of(&self.newest_checkpoint()?).map_or(0, |position| position.epoch))
+        let all = checkpoint::list(&self.checkpoints())?;
+        if all.is_empty() {
+            return Err(self.has_no_checkpoint());
+        }
+        let newest = all.iter().rev().find_map(|(_, path)| Checkpoint::position_of(path));
+        Ok(newest.map_or(0, |position| position.epoch))
+    }
+
+    fn has_no_checkpoint(&self) -> RunError {
+        RunError::NotARun {
+            path: self.path.clone(),
+            reason: "this run has no checkpoint yet; let it train until it writes one, or name another run".to_owned(),
+        }
     }
 
     /// How many checkpoints are of later steps than `step`.
@@ -266,7 +277,7 @@ impl RunFolder {
     /// The folder cannot be read.
     pub fn checkpoints_after(&self, step: u64) -> Result<usize, RunError> {
         let all = checkpoint::list(&self.checkpoints())?;
-        Ok(all.iter().filter(|path| Checkpoint::step_of(path).is_some_and(|at| at > step)).count())
+        Ok(all.iter().filter(|(at, _)| *at > step).count())
     }
 
     /// Removes checkpoints: those later than `after` but for the one of step `newest`, which takes their place, where the run went
@@ -276,13 +287,10 @@ impl RunFolder {
     /// The folder cannot be written.
     pub fn prune_checkpoints(&self, after: Option<u64>, newest: u64, keep: usize) -> Result<(), RunError> {
         let all = checkpoint::list(&self.checkpoints())?;
-        let superseded = |path: &PathBuf| {
-            let step = Checkpoint::step_of(path).unwrap_or_default();
-            step != newest && after.is_some_and(|after| step > after)
-        };
+        let superseded = |(step, _): &(u64, PathBuf)| *step != newest && after.is_some_and(|after| *step > after);
         let (superseded, mut old): (Vec<_>, Vec<_>) = all.into_iter().partition(superseded);
         old.truncate(old.len().saturating_sub(keep));
-        for path in superseded.into_iter().chain(old) {
+        for (_, path) in superseded.into_iter().chain(old) {
             fs::remove_file(&path).map_err(RunError::io(&path))?;
         }
         Ok(())

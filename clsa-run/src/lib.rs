@@ -27,7 +27,7 @@ pub use config::{
     TrainConfig,
 };
 pub use data_identity::{DataIdentity, hash_names_and_labels};
-pub use file_hash::file_sha256;
+pub use file_hash::{file_sha256, rest_sha256};
 pub use folder::{RunError, RunFolder};
 pub use label_free::LabelFree;
 pub use locked_run::{LockedRun, Resumption};

@@ -5,7 +5,6 @@ use clsa_eval::EvalError;
 use clsa_loss::LossError;
 use clsa_model::ModelError;
 use clsa_run::{CheckpointError, MetricsError, RunError};
-use std::path::PathBuf;
 use thiserror::Error;
 
 /// An error of the training crate.
@@ -148,7 +147,7 @@ pub enum TrainError {
     /// An image cannot be read.
     #[error(transparent)]
     Sample(#[from] SampleError),
-    /// The k-NN monitor failed.
+    /// A monitor, the probe or a picture of images failed.
     #[error(transparent)]
     Eval(Box<EvalError>),
     /// The loss failed.
@@ -160,7 +159,7 @@ pub enum TrainError {
     /// A tensor operation failed, or another rank is gone.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// The run's folder is not as it should be.
+    /// The run's folder is not as it should be, or a file in it cannot be written.
     #[error(transparent)]
     Run(#[from] RunError),
     /// A checkpoint cannot be written or used.
@@ -169,14 +168,6 @@ pub enum TrainError {
     /// Records cannot be written.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// A file of the run cannot be written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// A picture for TensorBoard could not be made.
     #[error("a picture for TensorBoard cannot be made")]
     Picture(#[source] image::ImageError),
@@ -197,10 +188,9 @@ impl TrainError {
         if let Self::OnRank { is_of_store, .. } = self {
             return *is_of_store;
         }
-        let is_of_image = |error: &SampleError| matches!(error, SampleError::Remote(_));
         matches!(self, Self::Data(DataError::Remote(_)))
-            || matches!(self, Self::Sample(error) if is_of_image(error))
-            || matches!(self, Self::Eval(error) if matches!(&**error, EvalError::Sample(error) if is_of_image(error)))
+            || matches!(self, Self::Sample(error) if error.is_of_store())
+            || matches!(self, Self::Eval(error) if matches!(&**error, EvalError::Sample(error) if error.is_of_store()))
     }
 
     /// Whether every rank has this error, so that none waits for this one.
@@ -210,7 +200,25 @@ impl TrainError {
                 true
             }
             Self::Diverged { source, .. } | Self::Step { source, .. } => source.is_of_all_ranks(),
-            _ => false,
+            Self::Unfit { .. }
+            | Self::NoWeakView
+            | Self::Parts { .. }
+            | Self::NotFinite { .. }
+            | Self::Update { .. }
+            | Self::Bank { .. }
+            | Self::BankType { .. }
+            | Self::TooManyBad { .. }
+            | Self::NoSuchTensor { .. }
+            | Self::Data(_)
+            | Self::Sample(_)
+            | Self::Eval(_)
+            | Self::Loss(_)
+            | Self::Model(_)
+            | Self::Tensor(_)
+            | Self::Run(_)
+            | Self::Checkpoint(_)
+            | Self::Metrics(_)
+            | Self::Picture(_) => false,
         }
     }
 
@@ -220,7 +228,6 @@ impl TrainError {
             Self::Unfit { .. } | Self::NoWeakView | Self::Parts { .. } | Self::NoSuchTensor { .. } | Self::RankDiffers { .. } => true,
             Self::OnRank { is_request, .. } => *is_request,
             Self::NotFinite { .. }
-            | Self::Io { .. }
             | Self::Picture(_)
             | Self::NotFiniteOnRank { .. }
             | Self::Drifted { .. }

@@ -48,6 +48,11 @@ impl InitialWeights {
         Ok(Self { path: path.to_owned(), file, sha256 })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// SHA-256 of the file, in lower case.
     pub fn sha256(&self) -> &str {
         &self.sha256
@@ -113,7 +118,7 @@ impl InitialWeights {
 
 /// Names and shapes of the head's tensors, without batch counts.
 fn head_shapes(tensors: &HashMap<String, Tensor>) -> BTreeMap<&str, &[usize]> {
-    let own = tensors.iter().filter(|(name, _)| head::owns(name) && !name.ends_with("num_batches_tracked"));
+    let own = tensors.iter().filter(|(name, _)| head::owns(name) && !weights::is_batch_count(name));
     own.map(|(name, tensor)| (name.as_str(), tensor.dims())).collect()
 }
 

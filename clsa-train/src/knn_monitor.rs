@@ -1,7 +1,7 @@
 //! The k-NN monitor: accuracy of frozen features on a fixed subset, before, during and after training.
 
 use crate::error::Result;
-use crate::monitored_images::MonitoredImages;
+use crate::monitored_images::{BATCH, MonitoredImages};
 use clsa_augment::CenterCrop;
 use clsa_data::Dataset;
 use clsa_eval::features::{Features, extract};
@@ -11,14 +11,10 @@ use clsa_run::Config;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Images per forward pass of the monitor.
-const BATCH: usize = 64;
-
 /// The subset and its settings.
-pub struct KnnMonitor {
+pub(crate) struct KnnMonitor {
     train: MonitoredImages,
     test: MonitoredImages,
-    transform: CenterCrop,
     knn: KnnConfig,
     /// What was said of the classes in the subset: the same is so each time.
     said: Option<String>,
@@ -31,7 +27,6 @@ impl KnnMonitor {
         Self {
             train: images(train, config.knn.train_samples),
             test: images(test, config.knn.test_samples),
-            transform: config.center_crop(),
             knn: KnnConfig { k: config.knn.k, temperature: config.knn.temperature },
             said: None,
         }
@@ -45,8 +40,8 @@ impl KnnMonitor {
     /// The data have no labels; an image cannot be read and `data.on_error` is `stop`, or more of them than
     /// `data.max_bad_fraction` of the subset.
     pub fn evaluate(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<Option<KnnResult>> {
-        let look = |dataset: &dyn Dataset, indices: &[usize]| {
-            extract(encoder, dataset, indices, &self.transform, BATCH, &|_, _| {})
+        let look = |dataset: &dyn Dataset, indices: &[usize], transform: &CenterCrop| {
+            extract(encoder, dataset, indices, transform, BATCH, &|_, _| {})
         };
         let train = self.train.look_at(warn, look)?;
         let test = self.test.look_at(warn, look)?;

@@ -1,7 +1,7 @@
 //! The label-free monitor: whether embeddings of held-out images stay apart and those of an image's views together.
 
 use crate::error::Result;
-use crate::monitored_images::MonitoredImages;
+use crate::monitored_images::{BATCH, MonitoredImages};
 use candle_core::{DType, Tensor};
 use clsa_augment::{Augmenter, Layout, View, ViewId};
 use clsa_data::Dataset;
@@ -16,8 +16,6 @@ type EvalResult<T> = std::result::Result<T, EvalError>;
 
 /// Images at most: own-view retrieval gets harder with each.
 const IMAGES: usize = 1000;
-/// Images per forward pass.
-const BATCH: usize = 64;
 
 /// A fixed subset of images with two fixed views of each, the key view and the first weak view of training.
 pub struct LabelFreeMonitor {
@@ -49,7 +47,7 @@ impl LabelFreeMonitor {
     /// finite.
     pub fn evaluate(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<LabelFree> {
         let views = &self.views;
-        self.images.look_at(warn, |dataset, indices| {
+        self.images.look_at(warn, |dataset, indices, _| {
             let first = views.embeddings(encoder, dataset, indices, 0)?;
             let second = views.embeddings(encoder, dataset, indices, 1)?;
             label_free(&first, &second, encoder.embedding_dim())

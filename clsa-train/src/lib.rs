@@ -48,7 +48,6 @@ pub use communicator::{Communicator, PendingMean, SingleProcess};
 pub use error::{Result, TrainError};
 pub use image_bytes::ImageBytes;
 pub use initial::{InitialWeights, Taken};
-pub use knn_monitor::KnnMonitor;
 pub use label_free_monitor::LabelFreeMonitor;
 pub use losses::StepReport;
 pub use make_views::MakeViews;
@@ -59,7 +58,6 @@ pub use mpi_ranks::Mpi;
 #[cfg(feature = "nccl")]
 pub use nccl_ranks::Nccl;
 pub use optimizer::Optimizer;
-pub use probe_monitor::ProbeMonitor;
 pub use setup::{build, check_data};
 pub use shuffle_bn::Shuffle;
 pub use trainer::{Datasets, End, Observer, Trainer, TrainerConfig};

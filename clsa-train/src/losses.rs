@@ -66,8 +66,8 @@ pub(crate) fn report(parts: Vec<Vec<Loss>>) -> Result<std::result::Result<StepRe
     let measures: Vec<&Tensor> = parts.iter().flatten().map(|loss| loss.pending.measures()).collect();
     let measures = Tensor::cat(&measures, 0)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let mut rest = &measures[..];
-    let of_loss: Vec<&[f64]> =
-        parts.iter().flatten().map(|loss| take(&mut rest, loss.pending.measures().elem_count())).collect();
+    let own = |loss: &Loss| rest.split_off(..loss.pending.measures().elem_count()).unwrap_or_default();
+    let of_loss: Vec<&[f64]> = parts.iter().flatten().map(own).collect();
     if let Some(at_fault) = parts.iter().flatten().zip(&of_loss).find_map(|(loss, of)| loss.first_not_finite(of)) {
         return Ok(Err(at_fault));
     }
@@ -111,11 +111,4 @@ fn sum(outputs: &[LossOutput]) -> StepReport {
         ddm: sum(|output| output.ddm),
         acc1: outputs.first().map_or(f64::NAN, |output| output.acc1),
     }
-}
-
-/// The first `count` of the rest, which is then what follows them.
-fn take<'a>(rest: &mut &'a [f64], count: usize) -> &'a [f64] {
-    let (first, others) = rest.split_at(count);
-    *rest = others;
-    first
 }

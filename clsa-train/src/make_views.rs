@@ -1,7 +1,7 @@
 //! From a decoded image to its views in a batch's buffers.
 
 use crate::feed::Feed;
-use crate::view_batch::{Place, Slot, ViewBatch, values};
+use crate::view_batch::{Place, Slot, ViewBatch};
 use candle_core::Device;
 use clsa_augment::{Augmenter, Layout, SampleId, Value, View, ViewPlan};
 use clsa_data::{Sample, Transform};
@@ -45,12 +45,12 @@ impl Transform for MakeViews {
     type Slot<'a> = Slot<'a>;
 
     fn allocate(&self, samples: usize) -> ViewBatch {
-        ViewBatch { buffers: self.plan.views().map(|view| self.feed.allocate(samples * values(view.size))).collect() }
+        ViewBatch { buffers: self.plan.views().map(|view| self.feed.allocate(samples * view.values())).collect() }
     }
 
     fn slots<'a>(&'a self, batch: &'a mut ViewBatch) -> Vec<Slot<'a>> {
         let mut parts: Vec<_> = (batch.buffers.iter_mut().zip(self.plan.views()))
-            .map(|(pixels, view)| pixels.places(values(view.size)))
+            .map(|(pixels, view)| pixels.places(view.values()))
             .collect();
         let samples = parts.first().map_or(0, |places| places.len());
         (0..samples).map(|_| Slot(parts.iter_mut().filter_map(Iterator::next).collect())).collect()

@@ -2,11 +2,14 @@
 
 use crate::error::{Result, TrainError};
 use clsa_augment::CenterCrop;
-use clsa_data::{Dataset, Label, OnError, SampleError};
+use clsa_data::{Dataset, Label, OnError};
 use clsa_eval::features::unusable;
 use clsa_eval::{EvalError, random_subset};
 use clsa_run::Config;
 use std::sync::Arc;
+
+/// Images per forward pass of a monitor.
+pub(crate) const BATCH: usize = 64;
 
 /// The subset, and what becomes of images in it that cannot be read.
 pub(crate) struct MonitoredImages {
@@ -17,7 +20,7 @@ pub(crate) struct MonitoredImages {
     monitor: &'static str,
     on_error: OnError,
     max_bad_fraction: f64,
-    /// What most monitors show the encoder of them.
+    /// How most monitors cut them for the encoder.
     transform: CenterCrop,
 }
 
@@ -30,8 +33,8 @@ impl MonitoredImages {
         Self { dataset, indices, monitor, on_error, max_bad_fraction, transform: config.center_crop() }
     }
 
-    /// What `look` makes of the images. Where `data.on_error` is `skip`, those that cannot be read, or are too long to be resized, are
-    /// left out from then on, and `warn` is called with a sentence about each.
+    /// What `look` makes of the images, which it is given with how they are cut. Where `data.on_error` is `skip`, those that cannot be
+    /// read, or are too long to be resized, are left out from then on, and `warn` is called with a sentence about each.
     ///
     /// # Errors
     /// Those of `look`; of an image that cannot be used only if `data.on_error` is `stop`, or if more of them than
@@ -39,17 +42,12 @@ impl MonitoredImages {
     pub fn look_at<T>(
         &mut self,
         warn: &mut dyn FnMut(&str),
-        look: impl Fn(&dyn Dataset, &[usize]) -> std::result::Result<T, EvalError>,
+        look: impl Fn(&dyn Dataset, &[usize], &CenterCrop) -> std::result::Result<T, EvalError>,
     ) -> Result<T> {
-        let is_of_image = |error: &EvalError| match error {
-            // A store that fails says nothing of an image.
-            EvalError::Sample(error) => !matches!(error, SampleError::Remote(_)),
-            error => matches!(error, EvalError::Transform { .. }),
-        };
-        match look(&*self.dataset, &self.indices) {
-            Err(error) if self.on_error == OnError::Skip && is_of_image(&error) => {
+        match look(&*self.dataset, &self.indices, &self.transform) {
+            Err(error) if self.on_error == OnError::Skip && error.is_of_image() => {
                 self.leave_out_bad(warn)?;
-                Ok(look(&*self.dataset, &self.indices)?)
+                Ok(look(&*self.dataset, &self.indices, &self.transform)?)
             }
             result => Ok(result?),
         }

@@ -1,9 +1,8 @@
 //! The online linear probe: trained with each step, evaluated with the k-NN monitor.
 
 use crate::error::{Result, TrainError};
-use crate::monitored_images::{MonitoredImages, has_classes};
+use crate::monitored_images::{BATCH, MonitoredImages, has_classes};
 use candle_core::{Tensor, Var};
-use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Label};
 use clsa_eval::OnlineProbe;
 use clsa_eval::features::extract_stage;
@@ -11,15 +10,11 @@ use clsa_model::Encoder;
 use clsa_run::Config;
 use std::sync::Arc;
 
-/// Images per forward pass.
-const BATCH: usize = 64;
-
 /// The probe, and the test images that it is evaluated on.
-pub struct ProbeMonitor {
+pub(crate) struct ProbeMonitor {
     probe: OnlineProbe,
     variables: Vec<(String, Var)>,
     test: Option<MonitoredImages>,
-    transform: CenterCrop,
 }
 
 impl ProbeMonitor {
@@ -41,7 +36,7 @@ impl ProbeMonitor {
         let dim = encoder.stages().last().map_or(0, |stage| stage.channels);
         let probe = OnlineProbe::new(classes, dim, config.train.seed, encoder.device())?;
         let images = |test| MonitoredImages::draw(config, "online probe", test, config.knn.test_samples);
-        Ok(Self { variables: probe.variables(), probe, test: test.map(images), transform: config.center_crop() })
+        Ok(Self { variables: probe.variables(), probe, test: test.map(images) })
     }
 
     /// Everything that changes, by name, for checkpoints.
@@ -66,8 +61,8 @@ impl ProbeMonitor {
     pub fn evaluate(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<Option<(f64, f64)>> {
         let Some(test) = &mut self.test else { return Ok(None) };
         let stage = encoder.stages().len() - 1;
-        let features = test.look_at(warn, |dataset, indices| {
-            extract_stage(encoder, stage, dataset, indices, &self.transform, BATCH)
+        let features = test.look_at(warn, |dataset, indices, transform| {
+            extract_stage(encoder, stage, dataset, indices, transform, BATCH)
         })?;
         let predictions = self.probe.predict(&features)?;
         Ok(Some((predictions.top1(&features.labels), predictions.top5(&features.labels))))

@@ -2,12 +2,11 @@
 
 use crate::contact_sheet::{contact_sheet, png};
 use crate::error::{Result, TrainError};
-use crate::monitored_images::MonitoredImages;
-use clsa_augment::CenterCrop;
+use crate::monitored_images::{BATCH, MonitoredImages};
 use clsa_data::Dataset;
 use clsa_eval::features::extract_into;
 use clsa_model::Encoder;
-use clsa_run::{Config, RunFolder};
+use clsa_run::{Config, RunError, RunFolder};
 use rayon::prelude::*;
 use std::fmt::Write;
 use std::fs;
@@ -16,15 +15,12 @@ use std::sync::Arc;
 
 /// Images at most.
 const IMAGES: usize = 1000;
-/// Images per forward pass.
-const BATCH: usize = 64;
 /// Side of a thumbnail, pixels.
 const SIDE: u32 = 32;
 
 /// A fixed subset of images, whose features are written again and again.
 pub(crate) struct Projector {
     images: MonitoredImages,
-    transform: CenterCrop,
     /// Those whose names and thumbnails are written.
     described: Vec<usize>,
     /// The run that shows them.
@@ -36,7 +32,6 @@ impl Projector {
     pub fn new(config: &Config, images: Arc<dyn Dataset>, run: &RunFolder) -> Self {
         Self {
             images: MonitoredImages::draw(config, "embedding projector", images, IMAGES),
-            transform: config.center_crop(),
             described: Vec::new(),
             run: run.clone(),
         }
@@ -47,9 +42,9 @@ impl Projector {
     /// # Errors
     /// As the k-NN monitor's; or the folder cannot be written.
     pub fn write(&mut self, encoder: &Encoder, warn: &mut dyn FnMut(&str)) -> Result<()> {
-        let features = self.images.look_at(warn, |dataset, indices| {
+        let features = self.images.look_at(warn, |dataset, indices, transform| {
             let mut features = String::new();
-            extract_into(encoder, dataset, indices, &self.transform, BATCH, &mut |rows| {
+            extract_into(encoder, dataset, indices, transform, BATCH, &mut |rows| {
                 add_lines(&mut features, rows, encoder.feature_dim());
                 Ok(())
             })?;
@@ -79,7 +74,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
     let path = path.to_owned();
-    move |source| TrainError::Io { path, source }
+    move |source| RunError::Io { path, source }.into()
 }
 
 /// `ProjectorConfig` of TensorBoard's projector plugin, as protocol buffer text.

@@ -16,34 +16,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Gradients printed where the case does not name its own.
-const GRADIENTS: [&str; 5] =
-    ["conv1.weight", "layer1.0.conv1.weight", "layer4.1.bn2.weight", "fc.0.weight", "fc.2.bias"];
-
-/// Tensors summarised at the end where the case does not name its own, of both encoders, and the bank.
-const FINAL: [&str; 11] = [
-    "conv1.weight",
-    "bn1.weight",
-    "bn1.bias",
-    "bn1.running_mean",
-    "bn1.running_var",
-    "layer1.0.conv1.weight",
-    "layer2.0.downsample.1.running_var",
-    "layer4.1.conv2.weight",
-    "fc.0.weight",
-    "fc.2.weight",
-    "fc.2.bias",
-];
-
 /// A case file. Fields that only describe how it was made are passed over.
 #[derive(Debug, Deserialize)]
 pub struct Case {
     /// What to run.
     pub config: CaseConfig,
-    /// The recorded steps; their gradient names say which to print.
+    /// The recorded steps; the gradient names of the first say which to print.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// The recorded end; its names say which tensors to summarise.
+    /// The recorded end; its names say which tensors to summarise beside the bank.
     #[serde(default, rename = "final")]
     pub last: BTreeMap<String, Summary>,
     /// The recorded pointer of the bank.
@@ -211,10 +192,7 @@ pub fn replay(
         Optimizer::new(pair.query.parameters(), &OptimConfig { weight_decay: config.wd, ..OptimConfig::default() })?;
     let mut clsa = Clsa::new(pair, bank, optimizer, &method, communicator, 0);
 
-    let gradient_names: Vec<String> = match case.steps.first() {
-        Some(step) => step.grad_norms.keys().cloned().collect(),
-        None => GRADIENTS.map(str::to_owned).to_vec(),
-    };
+    let gradient_names: Vec<&String> = case.steps.first().into_iter().flat_map(|step| step.grad_norms.keys()).collect();
     let mut steps = Vec::new();
     for s in 0..config.steps {
         let view = |name: String, side: usize| -> Result<Tensor> {
@@ -232,7 +210,7 @@ pub fn replay(
         };
         let report =
             clsa.step(&views, config.lr).map_err(|e| TrainError::Step { step: s as u64 + 1, source: Box::new(e) })?;
-        let norms = gradient_norms(&clsa, &gradient_names, case.steps.is_empty())?;
+        let norms = gradient_norms(&clsa, &gradient_names)?;
         let (loss, contrastive, ddm, acc1) = (report.loss, report.contrastive, report.ddm, report.acc1);
         steps.push(Step { loss, contrastive, ddm, acc1, grad_norms: norms });
     }
@@ -240,17 +218,11 @@ pub fn replay(
     Ok(Trajectory { steps, last: summaries(&clsa, case)?, queue_ptr: clsa.bank.pointer() })
 }
 
-/// `lenient` passes over names that this architecture does not have.
-fn gradient_norms(clsa: &Clsa, names: &[String], lenient: bool) -> Result<BTreeMap<String, f64>> {
+fn gradient_norms(clsa: &Clsa, names: &[&String]) -> Result<BTreeMap<String, f64>> {
     let mut norms = BTreeMap::new();
-    for name in names {
-        let Some(parameter) = clsa.pair.query.parameters().iter().find(|p| p.name == *name) else {
-            if lenient {
-                continue;
-            }
-            return Err(TrainError::NoSuchTensor { name: format!("the gradient of {name}") });
-        };
-        let gradient = clsa.gradients.get(parameter.index);
+    for &name in names {
+        let parameter = clsa.pair.query.parameters().iter().find(|p| p.name == *name);
+        let gradient = parameter.and_then(|parameter| clsa.gradients.get(parameter.index));
         let gradient = gradient.ok_or_else(|| TrainError::NoSuchTensor { name: format!("the gradient of {name}") })?;
         norms.insert(name.clone(), summary(gradient)?.norm);
     }
@@ -263,9 +235,7 @@ fn summaries(clsa: &Clsa, case: &Case) -> Result<BTreeMap<String, Summary>> {
         let state = encoder.state_dict()?;
         for name in state.keys() {
             let full = format!("{prefix}.{name}");
-            let wanted =
-                if case.last.is_empty() { FINAL.contains(&name.as_str()) } else { case.last.contains_key(&full) };
-            if wanted {
+            if case.last.contains_key(&full) {
                 all.insert(full, summary(&state[name])?);
             }
         }

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 pub enum End {
     /// All epochs are done; the k-NN accuracies before and after, where they were measured.
     Finished {
-        /// Percent, of the untrained encoder.
+        /// Percent, of the encoder that training begins with.
         before: Option<f64>,
         /// Percent, of the trained encoder.
         after: Option<f64>,

@@ -48,9 +48,3 @@ pub(crate) fn sorted(plan: &ViewPlan, mut tensors: Vec<Tensor>) -> Views {
     let weak = tensors.split_off(1);
     Views { key: tensors.remove(0), weak, strong, bytes: Vec::new() }
 }
-
-/// Values of a view of this side.
-pub(crate) fn values(side: u32) -> usize {
-    let side = side as usize;
-    side * side * 3
-}

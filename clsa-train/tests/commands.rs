@@ -78,6 +78,16 @@ fn a_picture_that_cannot_be_written_is_named() {
     refused(command.assert(), 2, &["--out /proc/views.png: no file can be made there"]);
 }
 
+#[test]
+fn a_file_that_is_no_image_is_a_wrong_request() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("notes.txt"), "no picture").unwrap();
+    for command in [&["views"][..], &["bench", "augment"]] {
+        let assert = clsa().current_dir(folder.path()).args(command).arg("notes.txt").assert();
+        refused(assert, 2, &["notes.txt: cannot be decoded"]);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn help_and_hints_name_the_program_as_the_user_runs_it() {

@@ -157,16 +157,9 @@ fn a_wrong_request_ends_with_2_and_one_sentence_that_names_it() {
 
 #[test]
 fn every_help_shows_an_example() {
-    for args in [
-        vec!["--help"],
-        vec!["info", "--help"],
-        vec!["verify", "--help"],
-        vec!["pack", "--help"],
-        vec!["index", "--help"],
-        vec!["fetch", "--help"],
-    ] {
-        let text = stdout(&data(&args).assert().success());
-        assert!(text.contains("Example") && text.contains("clsa data"), "{args:?}: {text}");
+    for command in ["info", "verify", "pack", "index", "fetch"] {
+        let text = stdout(&data(&[command, "--help"]).assert().success());
+        assert!(text.contains("Example") && text.contains("clsa data"), "{command}: {text}");
     }
 }
 

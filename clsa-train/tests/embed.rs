@@ -1,10 +1,14 @@
 //! `clsa embed` and `clsa search` as a user meets them.
 
+#[path = "tiny/in_folder.rs"]
+mod in_folder;
+
 use assert_cmd::Command;
 use clsa_data::{Source, Split};
 use clsa_model::candle_core::Device;
 use clsa_model::weights::{self, Format};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
+use in_folder::{clsa, refused};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -25,29 +29,8 @@ fn prepare(folder: &Path) {
     }
 }
 
-fn clsa(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::cargo_bin("clsa").unwrap();
-    let output = command.current_dir(folder).args(args).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
-
 fn embed(folder: &Path, args: &[&str]) -> (i32, String, String) {
     clsa(folder, &[&["embed", "--weights", "encoder.safetensors", "--resize", "16", "--crop", "16"], args].concat())
-}
-
-/// The error of a request that is refused, which must name `what` and write nothing.
-fn refused(folder: &Path, args: &[&str], what: &str) {
-    let files = || {
-        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        names
-    };
-    let before = files();
-    let (code, stdout, stderr) = clsa(folder, args);
-    assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
-    assert!(stderr.contains(what), "{args:?}: {stderr}");
-    assert_eq!(before, files(), "{args:?}");
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! `clsa eval` as a user meets it: a run evaluated, and wrong requests refused.
 
+#[path = "tiny/in_folder.rs"]
+mod in_folder;
+
 use assert_cmd::Command;
 use candle_core::{Device, Tensor};
 use clsa_eval::evaluation::{EncoderKind, Evaluation, Figures};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 use clsa_run::Config;
+use in_folder::walk;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -44,34 +48,11 @@ fn configure(folder: &Path) {
 }
 
 fn eval(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::cargo_bin("clsa").unwrap();
-    let output = command.current_dir(folder).arg("eval").args(args).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    in_folder::clsa(folder, &[&["eval"], args].concat())
 }
 
-/// The error line of a refused request, which must name `what` and leave nothing behind.
 fn refused(folder: &Path, args: &[&str], what: &str) {
-    let files = || walk(folder);
-    let before = files();
-    let (code, stdout, stderr) = eval(folder, args);
-    let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
-    assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
-    assert!(error.contains(what), "{args:?}: {stderr}");
-    assert_eq!(before, files(), "{args:?}");
-}
-
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(walk(&path));
-        }
-        found.push(path);
-    }
-    found.sort();
-    found
+    in_folder::refused(folder, &[&["eval"], args].concat(), what);
 }
 
 #[test]

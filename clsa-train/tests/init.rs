@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
-use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, stderr};
+use tiny::{checkpoint, clsa, pretrain, records, refused, resume, settings, stderr};
 
 fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
@@ -30,10 +30,8 @@ fn is_head(name: &str) -> bool {
 
 /// The tiny configuration, and a run of it.
 fn config(changes: &[&str]) -> Config {
-    let settings =
-        TINY.iter().filter(|text| text.contains('=') && !text.starts_with("--")).map(|text| text.to_string());
-    let changes = changes.iter().map(|text| text.to_string());
-    Config::load("demo", &settings.chain(changes).collect::<Vec<_>>()).unwrap()
+    let changes = changes.iter().map(|change| (*change).to_owned());
+    Config::load("demo", &settings().map(str::to_owned).chain(changes).collect::<Vec<_>>()).unwrap()
 }
 
 /// What training of a configuration takes from a file, and the state it then begins with: query, key and bank.
@@ -109,9 +107,9 @@ fn a_run_begins_where_the_weights_are_records_them_and_goes_on_without_the_file(
     let sha256: String = Sha256::digest(fs::read(&file).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(config.contains(&format!("weights = \"{init}\"")) && config.contains(&sha256), "{config}");
     fs::remove_file(&file).unwrap();
-    clsa().arg("pretrain").arg("--resume").arg(&second).args(["--until-epoch", "0"]).assert().success();
+    resume(&second, &["--until-epoch", "0"]).success();
     let change = ["--set", "init.weights=other.pth"];
-    refused(clsa().arg("pretrain").arg("--resume").arg(&second).args(change).assert(), 2, &["init"]);
+    refused(resume(&second, &change), 2, &["init"]);
 }
 
 #[test]

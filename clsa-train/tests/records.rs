@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
-use tiny::{checkpoint, clsa, pretrain, records, refused};
+use tiny::{checkpoint, pretrain, records, refused, resume};
 
 /// The rows of `metrics.csv`, of each the columns that hold something.
 fn table(run: &Path) -> Vec<HashMap<String, f64>> {
@@ -46,7 +46,7 @@ fn the_table_has_a_row_for_each_record_also_after_the_run_has_gone_back() {
         }
     }
     // The second epoch again: its rows are there once.
-    clsa().arg("pretrain").arg("--resume").arg(checkpoint(&run, 4)).assert().success();
+    resume(&checkpoint(&run, 4), &[]).success();
     let again = table(&run);
     let steps = |table: &[HashMap<String, f64>]| table.iter().map(|row| row["step"]).collect::<Vec<f64>>();
     assert_eq!(steps(&again), steps(&whole));

@@ -3,10 +3,8 @@
 
 #[path = "../../clsa-data/tests/object_server/mod.rs"]
 mod object_server;
-#[allow(dead_code, reason = "each test uses some")]
 mod tiny;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
@@ -15,7 +13,7 @@ use clsa_data::shard_index::write_indexes;
 use image::{ImageFormat, Rgb, RgbImage};
 use object_server::{Answer, Asked, Server};
 use tempfile::TempDir;
-use tiny::{checkpoint, clsa, refused, stderr};
+use tiny::{checkpoint, clsa, refused, stderr, tensors};
 
 /// Four shards of 16 images of 16x16 pixels in four classes, with indexes. Between the halves of a shard is a file so large that they
 /// are not fetched together.
@@ -57,13 +55,6 @@ fn pretrain(source: &str, out: &Path, cache: &Path, variables: &[(&str, &str)]) 
     command.assert()
 }
 
-/// All tensors of the checkpoint of a step, by name.
-fn tensors(run: &Path, step: u64) -> BTreeMap<String, Vec<u8>> {
-    let bytes = fs::read(checkpoint(run, step)).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    file.tensors().into_iter().map(|(name, tensor)| (name, tensor.data().to_vec())).collect()
-}
-
 /// All bytes of the files below a folder.
 fn all_bytes(folder: &Path) -> Vec<u8> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -82,7 +73,7 @@ fn objects_give_the_weights_of_files_and_credentials_stay_in_the_environment() {
     let run = |name: &str, source: &str, variables: &[(&str, &str)]| {
         let out = folder.path().join(name);
         let assert = pretrain(source, &out, &cache, variables).success();
-        (tensors(&out, 8), stderr(&assert), out)
+        (tensors(&checkpoint(&out, 8)), stderr(&assert), out)
     };
     let (files, ..) = run("files", &format!("wds:{}", root.path().display()), &[]);
     assert!(files.len() > 10);
@@ -166,7 +157,7 @@ fn a_store_that_fails_in_the_middle_ends_the_run_with_a_checkpoint_from_which_it
     };
     let first = fs::read_dir(out.join("checkpoints")).unwrap().next().unwrap().unwrap().path();
     resume(&out, &cache).success();
-    assert!(tensors(&out, 8) == tensors(&files, 8));
+    assert!(tensors(&checkpoint(&out, 8)) == tensors(&checkpoint(&files, 8)));
     // Who goes back and gets no step further loses nothing.
     let is_half = |asked: &Asked| asked.range.as_ref().is_some_and(|range| range.start > 0);
     server.plan(move |asked| if is_half(asked) { Answer::Status(503) } else { Answer::Right });

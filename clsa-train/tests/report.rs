@@ -101,14 +101,6 @@ fn wrong_requests_end_with_one_sentence_and_code_2_and_write_nothing() {
 }
 
 #[test]
-fn help_shows_an_example() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = Command::cargo_bin("clsa").unwrap().current_dir(folder.path()).args(["report", "--help"]).output();
-    let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
-    assert!(text.contains("clsa report runs/clsa runs/mocov2"), "{text}");
-}
-
-#[test]
 fn images_of_another_run_are_not_shown_as_those_of_this_one() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

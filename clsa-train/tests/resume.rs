@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, stderr};
+use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, resume, stderr};
 
 /// A process that ends with the test, whatever that finds.
 struct Running(Child);
@@ -48,10 +48,6 @@ fn signal(run: &Running, name: &str) {
 fn stop(mut run: Running) {
     signal(&run, "TERM");
     assert!(run.0.wait().unwrap().success());
-}
-
-fn resume(run: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
-    clsa().arg("pretrain").arg("--resume").arg(run).args(more).assert()
 }
 
 #[test]
@@ -313,15 +309,14 @@ fn a_run_that_has_ended_takes_no_other_settings_that_nothing_would_follow() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
     pretrain(&run, &[]).success();
-    let resume = |more: &[&str]| clsa().args(["pretrain", "--resume"]).arg(&run).args(more).assert();
     let config = || fs::read_to_string(run.join("config.toml")).unwrap();
     let before = config();
     for change in ["optim.lr=77", "method.temperature=0.5", "train.epochs=1"] {
-        refused(resume(&["--set", change]), 2, &["has done 2 epochs", "would change nothing", "--epochs"]);
+        refused(resume(&run, &["--set", change]), 2, &["has done 2 epochs", "would change nothing", "--epochs"]);
         assert_eq!(config(), before, "{change}");
     }
-    resume(&[]).success();
-    resume(&["--epochs", "3", "--set", "optim.lr=0.01"]).success();
+    resume(&run, &[]).success();
+    resume(&run, &["--epochs", "3", "--set", "optim.lr=0.01"]).success();
     assert_eq!(records(&run, "step").len(), 12);
 }
 

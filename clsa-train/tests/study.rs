@@ -5,7 +5,7 @@ mod settings;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use settings::TINY;
+use settings::{TINY, settings};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -14,8 +14,7 @@ const DATA: &str = "procedural:classes=4,train=64,test=16,side=16";
 
 /// A study of runs of a second: one variant as it is, one that is compared with it and changes after its first epoch.
 fn write_study(folder: &Path, alpha: &str) {
-    let set = TINY.iter().filter(|word| word.contains('=') && !word.starts_with("--"));
-    let set: String = set.map(|change| format!("    {change:?},\n")).collect();
+    let set: String = settings().map(|change| format!("    {change:?},\n")).collect();
     let study = format!(
         "question = \"Does it matter?\"\npreset = \"cifar10\"\nset = [\n{set}    \"train.epochs=2\", \
          \"train.batch_size=16\"]\n\

@@ -4,29 +4,26 @@ use candle_core::Device;
 use clsa_data::{Limits, Source};
 use clsa_run::{AccuracyRecord, Config, LabelFreeRecord, LockedRun, Record, StepRecord};
 use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig};
+use settings::settings;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use thread_ranks::ThreadRank;
 
+#[path = "tiny/settings.rs"]
+mod settings;
 mod thread_ranks;
 
 /// Two epochs of four steps of a batch of 16, on all ranks together.
 fn config(ranks: usize) -> Config {
-    let changes = [
-        "data.source=procedural:classes=4,train=64,test=16,side=16".to_owned(),
-        "model.width=0.125".to_owned(),
-        "eval={resize=16, crop=16}".to_owned(),
-        "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}".to_owned(),
-        "knn={every=1, k=5, train_samples=64, test_samples=16}".to_owned(),
-        "method.bank=32".to_owned(),
+    let own = [
         "train.epochs=2".to_owned(),
         "compute.precision=f64".to_owned(),
         "compute.backend=portable".to_owned(),
         format!("train.batch_size={}", 16 / ranks),
         format!("compute.bn_splits={}", if ranks == 1 { 2 } else { 1 }),
     ];
-    Config::load("demo", &changes).unwrap()
+    Config::load("demo", &settings().map(str::to_owned).chain(own).collect::<Vec<_>>()).unwrap()
 }
 
 #[derive(Default)]

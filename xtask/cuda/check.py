@@ -64,15 +64,14 @@ class Bench:
     def path(self, name):
         return os.path.join(self.work, name)
 
-    def run(self, *command, cwd=HERE, env=None, ok=(0,), log=None):
+    def run(self, *command, ok=(0,), log=None):
         """The output of a command; fails with its last lines where its exit code is another. `log` names a file of the results that gets
         all of it, however the command ends."""
         left = max(1.0, self.until - time.monotonic())
         try:
             done = subprocess.run(
                 [str(c) for c in command],
-                cwd=cwd,
-                env={**os.environ, **(env or {})},
+                cwd=HERE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -100,9 +99,9 @@ class Bench:
     def clsa(self, *arguments):
         return self.run(self.path("clsa"), *arguments)
 
-    def json_of(self, *command, env=None):
+    def json_of(self, *command):
         """The last line that is a JSON object."""
-        output = self.run(*command, env=env)
+        output = self.run(*command)
         for line in reversed(output.splitlines()):
             if line.startswith("{"):
                 return json.loads(line)

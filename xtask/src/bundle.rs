@@ -1,6 +1,7 @@
 //! `cargo xtask bundle-cuda`: everything that proves and measures CUDA on another machine, in one folder.
 
 use crate::cuda::Toolkit;
+use crate::files::{at, make_folder, remove_folder, size_of};
 use crate::{cargo, code, nvcc, root, show, target};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -69,7 +70,7 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
     let programs = build(&toolkit)?;
     // Beside the bundle that is there, so that it is replaced whole.
     let (bundle, fresh) = (target().join("cuda-bundle"), target().join("cuda-bundle.new"));
-    let _ = fs::remove_dir_all(&fresh);
+    remove_folder(&fresh)?;
     make_folder(&fresh.join("data"))?;
     for (program, name) in &programs {
         starts_without_gpu(&toolkit, program)?;
@@ -84,14 +85,14 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
         let file = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let suffix = file.split_once(".tar").map_or("", |(_, rest)| rest);
         let to = fresh.join(format!("data/{name}.tar{suffix}"));
-        fs::copy(archive, &to).map_err(|error| format!("{}: {error}", archive.display()))?;
+        fs::copy(archive, &to).map_err(at(archive))?;
     }
     let size = size_of(&fresh)?.div_ceil(1 << 20);
     if size > limit {
         return Err(format!("the bundle has {size} MiB, more than {limit} (--limit); give it smaller archives"));
     }
-    let _ = fs::remove_dir_all(&bundle);
-    fs::rename(&fresh, &bundle).map_err(|error| format!("{}: {error}", bundle.display()))?;
+    remove_folder(&bundle)?;
+    fs::rename(&fresh, &bundle).map_err(at(&bundle))?;
     show(&format!("{} has {size} MiB; on a machine with a GPU: ./check.sh\n", bundle.display()));
     Ok(0)
 }
@@ -162,7 +163,7 @@ fn pack(from: &Path, to: &Path) -> Result<(), String> {
 
 fn copy_all(from: &Path, extension: &str, to: &Path) -> Result<(), String> {
     make_folder(to)?;
-    let entries = fs::read_dir(from).map_err(|error| format!("{}: {error}", from.display()))?;
+    let entries = fs::read_dir(from).map_err(at(from))?;
     let files =
         entries.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some(OsStr::new(extension)));
     files.into_iter().try_for_each(|file| copy(&file, to))
@@ -170,21 +171,5 @@ fn copy_all(from: &Path, extension: &str, to: &Path) -> Result<(), String> {
 
 fn copy(file: &Path, folder: &Path) -> Result<(), String> {
     let to = folder.join(file.file_name().unwrap_or_default());
-    fs::copy(file, to).map(drop).map_err(|error| format!("{}: {error}", file.display()))
-}
-
-fn make_folder(folder: &Path) -> Result<(), String> {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
-}
-
-/// Bytes of all files in a folder.
-fn size_of(folder: &Path) -> Result<u64, String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let mut size = 0;
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let kind = entry.file_type().map_err(failed)?;
-        size += if kind.is_dir() { size_of(&entry.path())? } else { entry.metadata().map_err(failed)?.len() };
-    }
-    Ok(size)
+    fs::copy(file, to).map(drop).map_err(at(file))
 }

@@ -13,6 +13,7 @@ mod bundle;
 mod check;
 mod cuda;
 mod features;
+mod files;
 mod nvcc;
 mod soak;
 mod stub;

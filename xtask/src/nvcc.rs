@@ -1,6 +1,7 @@
 //! A CUDA toolkit from PyPI, for machines that have none: nvcc, its headers, and the libraries to link to.
 
 use crate::cuda::{Toolkit, versioned_libraries};
+use crate::files::{at, make_folder};
 use crate::symlink::symlink;
 use crate::{code, stub, target};
 use std::fs;
@@ -45,7 +46,7 @@ fn install() -> Result<Toolkit, String> {
         return Err("pip could not install nvcc's packages; check the network, or install a CUDA toolkit".to_owned());
     }
     let toolkit = installed(&venv)?;
-    fs::write(&done, PACKAGES.join("\n")).map_err(|error| format!("{}: {error}", done.display()))?;
+    fs::write(&done, PACKAGES.join("\n")).map_err(at(&done))?;
     Ok(toolkit)
 }
 
@@ -58,12 +59,11 @@ fn installed(venv: &Path) -> Result<Toolkit, String> {
     let libraries: Vec<PathBuf> = ["cu13/lib", "cudnn/lib", "nccl/lib"].map(|lib| packages.join(lib)).into();
     let link = target().join("cuda-link");
     let names = link.join("lib");
-    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
-    fs::create_dir_all(&names).map_err(|error| failed(&names, error))?;
+    make_folder(&names)?;
     for (library, name) in libraries.iter().flat_map(|folder| versioned_libraries(folder)) {
         let name = names.join(name);
         let _ = fs::remove_file(&name);
-        symlink(&library, &name).map_err(|error| failed(&name, error))?;
+        symlink(&library, &name).map_err(at(&name))?;
     }
     stub::make(&link)?;
     Ok(Toolkit { folder: packages.join("cu13"), libraries, link: Some(link) })

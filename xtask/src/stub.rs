@@ -1,6 +1,7 @@
 //! A stand-in for the driver's library, `libcuda.so.1`, which no package holds: programs are linked to it, and start with it
 //! on a machine without a GPU, where it says that there is none.
 
+use crate::files::{at, make_folder};
 use crate::symlink::symlink;
 use crate::{cargo, code};
 use std::collections::BTreeSet;
@@ -16,16 +17,15 @@ pub fn make(folder: &Path) -> Result<(), String> {
         return Ok(());
     }
     let source = folder.join("stub/cuda.c");
-    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
-    fs::create_dir_all(folder.join("stub")).map_err(|error| failed(folder, error))?;
-    fs::write(&source, c_source(&functions()?)).map_err(|error| failed(&source, error))?;
+    make_folder(&folder.join("stub"))?;
+    fs::write(&source, c_source(&functions()?)).map_err(at(&source))?;
     let mut compile = Command::new("cc");
     compile.args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"]).args([&library, &source]);
     if code(&mut compile)? != 0 {
         return Err("the stand-in for the driver did not compile; a C compiler (cc) is needed".to_owned());
     }
     let _ = fs::remove_file(&name);
-    symlink(&library, &name).map_err(|error| failed(&name, error))
+    symlink(&library, &name).map_err(at(&name))
 }
 
 /// Every function answers 100, `CUDA_ERROR_NO_DEVICE`, but for the two that say what that means.
@@ -44,7 +44,7 @@ fn c_source(functions: &BTreeSet<String>) -> String {
 /// The driver's functions that the crate cudarc knows, also without the version at their end; cuDNN asks for those.
 fn functions() -> Result<BTreeSet<String>, String> {
     let bindings = cudarc()?.join("src/driver/sys/mod.rs");
-    let text = fs::read_to_string(&bindings).map_err(|error| format!("{}: {error}", bindings.display()))?;
+    let text = fs::read_to_string(&bindings).map_err(at(&bindings))?;
     let mut names = BTreeSet::new();
     for name in text.split("pub unsafe fn cu").skip(1).filter_map(|rest| rest.split_once('(')) {
         let name = format!("cu{}", name.0);

@@ -3,7 +3,7 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::severity::{Severities, Strength};
-use crate::lookup::{Pending, table};
+use crate::lookup::table;
 use crate::planes::Planes;
 
 /// What is added to the value of HSV, where 1 is white (CIFAR-10-C, ImageNet-C).
@@ -29,11 +29,11 @@ pub(super) fn brightness(image: &mut Planes, strength: Strength, _: &mut Xoshiro
 
 pub(super) fn contrast(image: &mut Planes, strength: Strength, _: &mut Xoshiro256PlusPlus) {
     let kept = strength.value(&KEPT);
-    let [r, g, b] = image.rgb().map(|plane| {
+    for plane in image.rgb_mut() {
         let mean = plane.iter().map(|&value| u64::from(value)).sum::<u64>() as f64 / plane.len() as f64;
-        table(|value| (mean + kept * (f64::from(value) - mean)).round() as u8)
-    });
-    let mut pending = Pending::default();
-    pending.push_each([&r, &g, &b]);
-    pending.flush(image);
+        let becomes = table(|value| (mean + kept * (f64::from(value) - mean)).round() as u8);
+        for value in plane {
+            *value = becomes[usize::from(*value)];
+        }
+    }
 }

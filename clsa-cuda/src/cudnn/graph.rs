@@ -96,10 +96,7 @@ impl fmt::Display for Product {
             (Direction::Data, true) => "added data gradient",
             (Direction::Weight, _) => "weight gradient",
         };
-        let element = match self.element {
-            Element::F32 => "f32",
-            Element::Bf16 => "bf16",
-        };
+        let element = self.element.name();
         let ConvShape { batch, height, width, c_in, c_out, kernel, stride, padding } = self.shape;
         write!(
             f,

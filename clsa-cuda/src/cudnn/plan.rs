@@ -196,11 +196,6 @@ impl Plan {
         self.workspace
     }
 
-    /// The number of the engine, which means something for one version of cuDNN only.
-    pub fn engine(&self) -> i64 {
-        self.engine.index
-    }
-
     /// Whether it computes on tensor cores.
     pub fn on_tensor_cores(&self) -> bool {
         self.engine.has(Numerical::CUDNN_NUMERICAL_NOTE_TENSOR_CORE)

@@ -10,6 +10,8 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::Device;
+
 use crate::error::{GpuError, Result};
 use crate::gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
 
@@ -104,8 +106,8 @@ impl Buffer for HostBuffer {
 impl Gpu for Host {
     type Buffer = HostBuffer;
 
-    fn on_host(&self) -> bool {
-        true
+    fn reaches(&self, device: &Device) -> bool {
+        device.is_cpu()
     }
 
     fn alloc(&self, bytes: usize) -> Result<HostBuffer> {
@@ -119,17 +121,13 @@ impl Gpu for Host {
     }
 
     unsafe fn launch<A: KernelArgs>(&self, element: Element, grid: [u32; 3], args: &A) -> Result<()> {
-        let suffix = match element {
-            _ if !A::BY_ELEMENT => "",
-            Element::F32 => "_f32",
-            Element::Bf16 => "_bf16",
-        };
         let failed = |reason: &str| GpuError::Call { call: A::NAME, reason: reason.to_owned() };
         // What a driver refuses.
         if grid.contains(&0) || grid[0] >= 1 << 31 || grid[1] > 65535 || grid[2] > 65535 {
             return Err(failed(&format!("a grid of {grid:?} blocks")));
         }
-        let name = CString::new(format!("{}{suffix}", A::NAME)).map_err(|_| failed("a name with a zero in it"))?;
+        let name = if A::BY_ELEMENT { format!("{}_{}", A::NAME, element.name()) } else { A::NAME.to_owned() };
+        let name = CString::new(name).map_err(|_| failed("a name with a zero in it"))?;
         let mut seed = self.seed.lock().unwrap_or_else(PoisonError::into_inner);
         *seed = seed.wrapping_add(1);
         // SAFETY: the caller vouches for the addresses in `args`; name and size are checked.

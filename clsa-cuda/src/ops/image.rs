@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::kernels::{ExpandBytes, Image};
 use crate::ops::{Ops, holds, plan};
-use crate::tensor::{read, read_strided, unsupported, write};
+use crate::tensor::{aligned, read, read_strided, unsupported, write};
 
 /// Channels of an image as convolutions read it; those that it does not have are zero.
 const CHANNELS: usize = 8;
@@ -52,7 +52,7 @@ impl<G: Gpu> Ops<G> {
     /// for.
     ///
     /// # Errors
-    /// A length is wrong.
+    /// A length is wrong, or `out` begins within another tensor at no multiple of 16 bytes.
     pub fn expand_bytes(&self, bytes: &G::Buffer, table: &Tensor, out: &Tensor) -> Result<()> {
         let values = out.elem_count();
         if !values.is_multiple_of(3) {
@@ -62,10 +62,11 @@ impl<G: Gpu> Ops<G> {
         let from = holds("bytes", bytes, values, 1)?;
         let table = read(&self.gpu, "table", table, 3 * LEVELS)?;
         let to = write(&self.gpu, "out", out, values)?;
+        aligned("out", to)?;
         // Each block reads the table once, so there are only as many as run together.
         let mut grid = plan::line(pixels);
         grid[0] = grid[0].min(1056);
-        // SAFETY: the lengths have been checked.
+        // SAFETY: the lengths have been checked, and the place that vectors are written to.
         unsafe { self.launch(grid, &ExpandBytes { from, table, to, pixels: pixels as i64 }) }
     }
 }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{GpuError, Result};
 use crate::gpu::{Buffer, Element, Gpu, KernelArgs};
+use crate::tensor::unsupported;
 
 pub use activation::{Norm, Normalized, Source};
 pub use area::Area;
@@ -22,7 +23,7 @@ pub use norm::BatchNorm;
 pub use norm_backward::NormGradients;
 pub use pool::{Images, Pooled};
 pub use softmax::{Counted, SoftmaxBlock};
-pub use update::{AverageTable, SgdOperands, SgdTable};
+pub use update::{SgdOperands, moving_average, sgd};
 
 /// Tiles of channels that a kernel may join the sums of.
 const TICKETS: usize = 4096;
@@ -83,9 +84,12 @@ impl<G: Gpu> Ops<G> {
         holds(operand, buffer, len, self.element.size())
     }
 
-    /// The tickets, locked until the launch that uses them is in the stream.
-    fn tickets(&self) -> MutexGuard<'_, G::Buffer> {
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The tickets, if there is one for each of so many tiles; locked until the launch that uses them is in the stream.
+    fn tickets(&self, tiles: u32) -> Result<MutexGuard<'_, G::Buffer>> {
+        if tiles as usize > TICKETS {
+            return Err(unsupported(format!("more channels than {TICKETS} tiles have")));
+        }
+        Ok(self.tickets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// # Safety

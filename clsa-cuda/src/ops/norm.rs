@@ -9,7 +9,7 @@ use crate::gpu::{Buffer, Gpu};
 use crate::kernels::{Add, AddNormalized, Normalize, Parts, RunningNorm, Statistics};
 use crate::ops::activation::{Norm, Normalized, Source};
 use crate::ops::area::{Area, check_channels};
-use crate::ops::{Ops, TICKETS, plan};
+use crate::ops::{Ops, plan};
 use crate::tensor::{read, unsupported, write};
 
 /// Blocks of `statistics` that fit on a multiprocessor, as its declaration has it.
@@ -67,7 +67,7 @@ impl<G: Gpu> Ops<G> {
             channels: channels as i32,
             groups: area.groups as i32,
         };
-        let tickets = self.checked_tickets(splits.grid[0])?;
+        let tickets = self.tickets(splits.grid[0])?;
         let args = Statistics { parts: Parts { tickets: tickets.address(), ..args.parts }, ..args };
         // SAFETY: every operand is as large as the area says, the parts as the plan, and there is a ticket for each tile.
         unsafe { self.launch(splits.grid, &args)? };
@@ -160,13 +160,5 @@ impl<G: Gpu> Ops<G> {
         let args = Add { sum, other: self.activation("other", other, len)?, count: (len / 8) as i64 };
         // SAFETY: both have `len` elements.
         unsafe { self.launch(plan::line((len / 8).div_ceil(4)), &args) }
-    }
-
-    /// The tickets, if there is one for each of so many tiles.
-    pub(super) fn checked_tickets(&self, tiles: u32) -> Result<std::sync::MutexGuard<'_, G::Buffer>> {
-        if tiles as usize > TICKETS {
-            return Err(unsupported(format!("more channels than {TICKETS} tiles have")));
-        }
-        Ok(self.tickets())
     }
 }

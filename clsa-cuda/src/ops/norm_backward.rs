@@ -108,7 +108,7 @@ impl<G: Gpu> Ops<G> {
         let constant = slope + (groups * channels * size_of::<f32>()) as u64;
         let weight_grad = write(&self.gpu, "weight gradient", gradients.weight, channels)?;
         let bias_grad = write(&self.gpu, "bias gradient", gradients.bias, channels)?;
-        let tickets = self.checked_tickets(splits.grid[0])?;
+        let tickets = self.tickets(splits.grid[0])?;
         let args = NormBackwardSums {
             parts: Parts { values: parts.address(), tickets: tickets.address() },
             weight_grad,

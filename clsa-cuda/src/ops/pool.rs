@@ -10,7 +10,7 @@ use crate::kernels::{GlobalAvgPool, GlobalAvgPoolBackward, MaxPool, MaxPoolBackw
 use crate::ops::activation::Source;
 use crate::ops::area::Area;
 use crate::ops::{Ops, holds, plan};
-use crate::tensor::{read, unsupported, write};
+use crate::tensor::{aligned, read, unsupported, write};
 
 /// A batch of images, channels last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,12 +171,4 @@ impl<G: Gpu> Ops<G> {
         unsafe { self.launch(plan::line(len / 8), &args)? };
         Ok(dx)
     }
-}
-
-/// Features are read eight at a time. Tensors of their own are aligned, views into others may not be.
-fn aligned(operand: &'static str, address: u64) -> Result<()> {
-    if address.is_multiple_of(16) {
-        return Ok(());
-    }
-    Err(unsupported(format!("{operand} must begin at a multiple of 16 bytes: copy it to a tensor of its own")))
 }

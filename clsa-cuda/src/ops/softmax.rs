@@ -16,8 +16,6 @@ use crate::tensor::{read, unsupported, write};
 pub struct SoftmaxBlock<'a> {
     /// Scores, (rows, columns), before they are divided by the temperature; they become the exponentials.
     pub scores: &'a Tensor,
-    /// What the scores are short of, (rows, columns): added once the highest score is subtracted, where it still counts.
-    pub correction: Option<&'a Tensor>,
     /// The highest score, (rows).
     pub max: &'a Tensor,
     /// The sum of the exponentials, (rows).
@@ -56,7 +54,6 @@ impl<G: Gpu> Ops<G> {
             return Ok(());
         }
         let gpu = &self.gpu;
-        let correction = block.correction.map(|c| read(gpu, "correction", c, rows * columns)).transpose()?;
         let (above, threshold) = match block.counted {
             None => (0, 0),
             Some(Counted { above, thresholds }) => {
@@ -65,7 +62,6 @@ impl<G: Gpu> Ops<G> {
         };
         let args = Args {
             scores: write(gpu, "scores", block.scores, rows * columns)?,
-            correction: correction.unwrap_or(0),
             max: write(gpu, "max", block.max, rows)?,
             sum: write(gpu, "sum", block.sum, rows)?,
             weighted: write(gpu, "weighted", block.weighted, rows * dim)?,

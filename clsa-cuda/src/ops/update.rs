@@ -23,105 +23,65 @@ pub struct SgdOperands {
     pub gradient: Tensor,
 }
 
-/// SGD on a set of parameters. It is made once: tensors keep their place when they change in place.
-#[derive(Clone, Debug)]
-pub struct SgdTable<G> {
-    gpu: G,
-    table: Table,
-    /// They live as long as the table that has their addresses.
-    _operands: Vec<SgdOperands>,
+/// `v ← momentum·v + (g + decay·w)`, `w ← w - lr·v` (torch's SGD) for all parameters, rounded to f32 after every
+/// operation.
+///
+/// # Errors
+/// Tensors differ in shape, are not contiguous f32 tensors on this GPU, memory does not suffice, or the launch fails.
+pub fn sgd<G: Gpu>(gpu: &G, operands: &[SgdOperands], lr: f64, momentum: f64, decay: f64) -> Result<()> {
+    let mut rows = Vec::new();
+    for SgdOperands { weight, velocity, gradient } in operands {
+        let len = weight.elem_count();
+        let weight = write(gpu, "weight", weight, len)?;
+        let velocity = write(gpu, "velocity", velocity, len)?;
+        let gradient = read(gpu, "gradient", gradient, len)?;
+        add_chunks(&mut rows, [weight, velocity, gradient], len);
+    }
+    let Some(table) = Table::new(gpu, rows, 4, operands.first().map(|operands| &operands.weight))? else {
+        return Ok(());
+    };
+    let (lr, momentum, decay) = (lr as f32, momentum as f32, decay as f32);
+    let args = Sgd { chunks: table.address, lr, momentum, decay, ..Default::default() };
+    // SAFETY: the operands are as long as the table's rows say; they and the table are freed in the stream's order.
+    unsafe { gpu.launch(Element::F32, table.grid, &args) }
 }
 
-impl<G: Gpu> SgdTable<G> {
-    /// A table of these parameters.
-    ///
-    /// # Errors
-    /// Tensors differ in shape, are not contiguous f32 tensors on this GPU, or memory does not suffice.
-    pub fn new(gpu: &G, operands: Vec<SgdOperands>) -> Result<Self> {
-        let mut rows = Vec::new();
-        for SgdOperands { weight, velocity, gradient } in &operands {
-            let len = weight.elem_count();
-            let weight = write(gpu, "weight", weight, len)?;
-            let velocity = write(gpu, "velocity", velocity, len)?;
-            let gradient = read(gpu, "gradient", gradient, len)?;
-            add_chunks(&mut rows, [weight, velocity, gradient], len);
-        }
-        let table = Table::new(rows, 4, operands.first().map(|o| &o.weight))?;
-        Ok(Self { gpu: gpu.clone(), table, _operands: operands })
+/// `average ← m·average + (1-m)·value` for all pairs of an average and its value, of equal shape, rounded to f32 after
+/// every operation.
+///
+/// # Errors
+/// As for [`sgd`].
+pub fn moving_average<G: Gpu>(gpu: &G, pairs: &[(Tensor, Tensor)], m: f64) -> Result<()> {
+    let mut rows = Vec::new();
+    for (average, value) in pairs {
+        let len = average.elem_count();
+        add_chunks(&mut rows, [write(gpu, "average", average, len)?, read(gpu, "value", value, len)?], len);
     }
-
-    /// `v ← momentum·v + (g + decay·w)`, `w ← w - lr·v` (torch's SGD) for all parameters, rounded to f32 after every operation.
-    ///
-    /// # Errors
-    /// The launch fails.
-    pub fn apply(&self, lr: f64, momentum: f64, decay: f64) -> Result<()> {
-        let Some(chunks) = self.table.address(&self.gpu)? else { return Ok(()) };
-        let args = Sgd { chunks, lr: lr as f32, momentum: momentum as f32, decay: decay as f32, ..Default::default() };
-        // SAFETY: the table's tensors are alive and as long as its rows say.
-        unsafe { self.gpu.launch(Element::F32, self.table.grid, &args) }
-    }
+    let Some(table) = Table::new(gpu, rows, 3, pairs.first().map(|(average, _)| average))? else { return Ok(()) };
+    let args = MovingAverage { chunks: table.address, kept: m as f32, rest: (1.0 - m) as f32 };
+    // SAFETY: as above.
+    unsafe { gpu.launch(Element::F32, table.grid, &args) }
 }
 
-/// Moving averages of a set of parameters. It is made once: tensors keep their place when they change in place.
-#[derive(Clone, Debug)]
-pub struct AverageTable<G> {
-    gpu: G,
-    table: Table,
-    _operands: Vec<(Tensor, Tensor)>,
-}
-
-impl<G: Gpu> AverageTable<G> {
-    /// A table of pairs of an average and its parameter, of equal shape.
-    ///
-    /// # Errors
-    /// As for [`SgdTable::new`].
-    pub fn new(gpu: &G, pairs: Vec<(Tensor, Tensor)>) -> Result<Self> {
-        let mut rows = Vec::new();
-        for (average, value) in &pairs {
-            let len = average.elem_count();
-            add_chunks(&mut rows, [write(gpu, "average", average, len)?, read(gpu, "value", value, len)?], len);
-        }
-        let table = Table::new(rows, 3, pairs.first().map(|(average, _)| average))?;
-        Ok(Self { gpu: gpu.clone(), table, _operands: pairs })
-    }
-
-    /// `average ← m·average + (1-m)·value` for all pairs, rounded to f32 after every operation.
-    ///
-    /// # Errors
-    /// The launch fails.
-    pub fn apply(&self, m: f64) -> Result<()> {
-        let Some(chunks) = self.table.address(&self.gpu)? else { return Ok(()) };
-        let args = MovingAverage { chunks, kept: m as f32, rest: (1.0 - m) as f32 };
-        // SAFETY: the table's tensors are alive and as long as its rows say.
-        unsafe { self.gpu.launch(Element::F32, self.table.grid, &args) }
-    }
-}
-
-/// Rows of addresses and a length, on the GPU.
-#[derive(Clone, Debug)]
+/// Rows of addresses and a length, on the GPU, and a grid of a block for each.
 struct Table {
-    rows: Option<Tensor>,
+    address: u64,
     grid: [u32; 3],
+    _rows: Tensor,
 }
 
 impl Table {
-    /// `beside`: a tensor on the device where the table is to be.
-    fn new(rows: Vec<i64>, columns: usize, beside: Option<&Tensor>) -> Result<Self> {
+    /// `beside`: a tensor on the device where the table is to be. `None` where there are no rows: a driver starts no
+    /// kernel without blocks.
+    fn new<G: Gpu>(gpu: &G, rows: Vec<i64>, columns: usize, beside: Option<&Tensor>) -> Result<Option<Self>> {
         let count = rows.len() / columns;
         let grid = match u32::try_from(count) {
             Ok(count) if count < 1 << 31 => [count, 1, 1],
             _ => return Err(unsupported(format!("{count} chunks of parameters are too many"))),
         };
-        let rows = match beside {
-            Some(beside) if count > 0 => Some(Tensor::from_vec(rows, (count, columns), beside.device())?),
-            _ => None,
-        };
-        Ok(Self { rows, grid })
-    }
-
-    /// Where it is, if it has rows.
-    fn address<G: Gpu>(&self, gpu: &G) -> Result<Option<u64>> {
-        self.rows.as_ref().map(|rows| read_table(gpu, "table", rows)).transpose()
+        let Some(beside) = beside.filter(|_| count > 0) else { return Ok(None) };
+        let rows = Tensor::from_vec(rows, (count, columns), beside.device())?;
+        Ok(Some(Self { address: read_table(gpu, "table", &rows)?, grid, _rows: rows }))
     }
 }
 

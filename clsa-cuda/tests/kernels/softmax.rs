@@ -8,15 +8,13 @@ pub struct Sizes {
     pub rows: usize,
     pub counted: usize,
     pub dim: usize,
-    pub corrected: bool,
 }
 
 pub fn softmax<M: Machine>(bench: &Bench<'_, M>, sizes: Sizes, blocks: &[usize], seed: u64) {
-    let Sizes { rows, counted, dim, corrected } = sizes;
+    let Sizes { rows, counted, dim } = sizes;
     let mut random = Random::new(seed);
     let columns: usize = blocks.iter().sum();
     let scores = random.numbers(rows * columns);
-    let corrections: Vec<f32> = scores.iter().map(|_| random.between(-1e-3, 1e-3)).collect();
     let inverse: Vec<f32> = (0..rows).map(|_| random.between(1.0, 10.0)).collect();
     let thresholds: Vec<f32> = (0..counted).map(|_| random.between(-1.0, 1.0)).collect();
     let first: Vec<f32> = random.numbers(rows * dim);
@@ -28,17 +26,13 @@ pub fn softmax<M: Machine>(bench: &Bench<'_, M>, sizes: Sizes, blocks: &[usize],
         (counted > 0).then(|| (bench.tensor(&vec![0.0; counted], &[counted]), bench.tensor(&thresholds, &[counted])));
     let (mut start, mut first_max) = (0, vec![]);
     for (i, &width) in blocks.iter().enumerate() {
-        let part = |all: &[f32]| -> Vec<f32> {
-            (0..rows * width).map(|k| all[k / width * columns + start + k % width]).collect()
-        };
-        let block = bench.tensor(&part(&scores), &[rows, width]);
-        let correction = bench.tensor(&part(&corrections), &[rows, width]);
+        let at = |k: usize| k / width * columns + start + k % width;
+        let block = bench.tensor(&(0..rows * width).map(|k| scores[at(k)]).collect::<Vec<_>>(), &[rows, width]);
         let inverse_temperatures = bench.tensor(&inverse, &[rows]);
         bench
             .ops
             .softmax_block(SoftmaxBlock {
                 scores: &block,
-                correction: corrected.then_some(&correction),
                 max: &max,
                 sum: &sum,
                 weighted: &weighted,
@@ -48,9 +42,8 @@ pub fn softmax<M: Machine>(bench: &Bench<'_, M>, sizes: Sizes, blocks: &[usize],
             .unwrap();
         let highest = values(&max);
         let of = |k: usize| {
-            let (row, at) = (k / width, k / width * columns + start + k % width);
-            let added = if corrected { f64::from(corrections[at]) } else { 0.0 };
-            ((f64::from(scores[at]) - f64::from(highest[row]) + added) * f64::from(inverse[row])).exp()
+            let row = k / width;
+            ((f64::from(scores[at(k)]) - f64::from(highest[row])) * f64::from(inverse[row])).exp()
         };
         assert_close(&values(&block), &(0..rows * width).map(of).collect::<Vec<_>>(), 1e-6);
         if i == 0 {
@@ -62,17 +55,14 @@ pub fn softmax<M: Machine>(bench: &Bench<'_, M>, sizes: Sizes, blocks: &[usize],
     let highest: Vec<f32> =
         scores.chunks(columns).map(|row| row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b))).collect();
     assert_eq!(values(&max), highest);
-    let added = |k: usize| if corrected { f64::from(corrections[k]) } else { 0.0 };
     let of_row = |row: usize| row * columns..(row + 1) * columns;
     let exponential = |k: usize| {
         let row = k / columns;
-        ((f64::from(scores[k]) - f64::from(highest[row]) + added(k)) * f64::from(inverse[row])).exp()
+        ((f64::from(scores[k]) - f64::from(highest[row])) * f64::from(inverse[row])).exp()
     };
     let sums: Vec<f64> = (0..rows).map(|row| of_row(row).map(exponential).sum()).collect();
     assert_close(&values(&sum), &sums, 1e-5);
-    let ahead = |row: usize| {
-        of_row(row).filter(|&k| f64::from(scores[k]) + added(k) > f64::from(thresholds[row])).count() as f32
-    };
+    let ahead = |row: usize| of_row(row).filter(|&k| scores[k] > thresholds[row]).count() as f32;
     if let Some((above, _)) = &counting {
         assert_eq!(values(above), (0..counted).map(ahead).collect::<Vec<_>>());
     }

@@ -2,7 +2,7 @@
 
 use super::{Bench, Machine, Random, assert_same, values};
 use candle_core::Tensor;
-use clsa_cuda::{AverageTable, SgdOperands, SgdTable};
+use clsa_cuda::SgdOperands;
 
 /// A tensor of its own, or a view that is not aligned to 16 bytes.
 fn tensor<M: Machine>(bench: &Bench<'_, M>, numbers: &[f32], view: bool) -> Tensor {
@@ -26,9 +26,8 @@ pub fn sgd<M: Machine>(bench: &Bench<'_, M>, lengths: &[usize], seed: u64) {
         expected.push((w, v, g));
     }
     let (lr, momentum, decay) = (0.3, 0.9, 1e-4);
-    let table = SgdTable::new(bench.machine.gpu(), operands.clone()).unwrap();
     for _ in 0..2 {
-        table.apply(lr, momentum, decay).unwrap();
+        clsa_cuda::sgd(bench.machine.gpu(), &operands, lr, momentum, decay).unwrap();
     }
     let (lr, momentum, decay) = (lr as f32, momentum as f32, decay as f32);
     for ((mut w, mut v, g), operands) in expected.into_iter().zip(operands) {
@@ -53,7 +52,7 @@ pub fn moving_average<M: Machine>(bench: &Bench<'_, M>, lengths: &[usize], seed:
         expected.push((key, query));
     }
     let m = 0.99;
-    AverageTable::new(bench.machine.gpu(), pairs.clone()).unwrap().apply(m).unwrap();
+    clsa_cuda::moving_average(bench.machine.gpu(), &pairs, m).unwrap();
     let (m, rest) = (m as f32, (1.0 - m) as f32);
     for ((key, query), (got, _)) in expected.iter().zip(&pairs) {
         let want: Vec<f32> = key.iter().zip(query).map(|(k, q)| k * m + q * rest).collect();

@@ -6,6 +6,11 @@ use std::io::Write;
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 const CUT_SHORT: &str = "it is cut short: the data of the image end too early";
 
+/// Whether a file begins as a PNG does.
+pub(super) fn is(bytes: &[u8]) -> bool {
+    bytes.starts_with(SIGNATURE)
+}
+
 /// A chunk of a file, of which the checksum may be missing.
 struct Chunk<'a> {
     kind: [u8; 4],

@@ -10,6 +10,7 @@ use crossbeam::channel::{Receiver, bounded};
 use md5::{Digest, Md5};
 
 use super::error::FetchError;
+use crate::address::without_user;
 use crate::trusted_roots;
 
 /// A file with a published digest.
@@ -90,10 +91,8 @@ fn is_plain_name(name: &str) -> bool {
 /// An address for messages: without user, password and query, which may hold what only the server is to see.
 fn without_secrets(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
+    let shown = without_user(scheme, rest).split(['?', '#']).next().unwrap_or_default();
+    if scheme.is_empty() { shown.into() } else { format!("{scheme}://{shown}") }
 }
 
 /// What a server sends of a file.

@@ -22,7 +22,6 @@ pub struct Batches<'a, T: Transform> {
     pub(super) epoch: u64,
     pub(super) next_request: usize,
     pub(super) next_batch: usize,
-    pub(super) failed: bool,
     /// `None` once the threads are to end.
     pub(super) requests: Option<Sender<Request<T::Batch>>>,
     pub(super) pending: VecDeque<Receiver<Result<Prepared<T::Batch>, DataError>>>,
@@ -65,9 +64,6 @@ impl<T: Transform> Iterator for Batches<'_, T> {
     type Item = Result<Batch<T::Batch>, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
         let start = Instant::now();
         let delivered = self.pending.pop_front()?;
         let received = delivered.recv();
@@ -95,8 +91,8 @@ impl<T: Transform> Iterator for Batches<'_, T> {
                 }))
             }
             Err(error) => {
-                self.failed = true;
                 self.canceled.store(true, Ordering::Relaxed);
+                self.pending.clear();
                 Some(Err(error))
             }
         }

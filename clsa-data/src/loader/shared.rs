@@ -33,7 +33,7 @@ pub(super) struct Shared<T: Transform> {
     pub pool: rayon::ThreadPool,
     pub recycle: Sender<T::Batch>,
     pub recycled: Receiver<T::Batch>,
-    /// Samples known to be bad, with the reason: each is tried once.
+    /// Samples known to be bad, with the reason: they are not tried again.
     pub known_bad: Mutex<HashMap<usize, String>>,
     /// Those that were handed on to the consumer, in the order of the batches, whatever the threads did.
     pub reported: Mutex<BTreeMap<usize, String>>,

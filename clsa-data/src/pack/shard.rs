@@ -5,10 +5,11 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use crate::dataset::Encoded;
+use crate::decode::extension_of;
 use crate::error::DataError;
 use crate::label::{Label, Presence};
 use crate::listing::is_image;
-use crate::shard_index::write_index;
+use crate::shard_index::write_scanned;
 
 /// A shard that is being written.
 pub(super) struct Shard {
@@ -61,7 +62,7 @@ impl Shard {
             .and_then(|file| file.sync_all().map(|()| file))
             .map_err(DataError::write(&path))?;
         let bytes = file.metadata().map_err(DataError::write(&path))?.len();
-        write_index(&path, &[])?;
+        write_scanned(&path, &[])?;
         Ok((path, bytes))
     }
 }
@@ -73,6 +74,5 @@ fn extension(file: &Encoded) -> &str {
     if said.bytes().all(|byte| byte.is_ascii_alphanumeric()) && is_image(&format!("1.{said}")) {
         return said;
     }
-    let format = image::guess_format(&file.bytes).ok();
-    format.and_then(|format| format.extensions_str().first().copied()).unwrap_or("jpg")
+    extension_of(&file.bytes)
 }

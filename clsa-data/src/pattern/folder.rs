@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::error::{DataError, Fault};
+use crate::listing::{is_dangling, is_visible};
 use crate::printable::printable_path;
 use crate::split::Stated;
 
@@ -53,16 +54,12 @@ pub(super) fn folder_files(folder: &Path, extension: &str) -> Result<Vec<PathBuf
 
 /// Files with this extension up to a depth, in order.
 fn found(folder: &Path, extension: &str, depth: usize) -> Result<Vec<PathBuf>, DataError> {
-    let visible =
-        |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
     let has_extension = |path: &Path| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
-    let is_of_data = |error: &walkdir::Error| {
-        let dangling = error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-        error.depth() == 0 || !dangling || error.path().is_some_and(has_extension)
-    };
+    let is_of_data =
+        |error: &walkdir::Error| error.depth() == 0 || !is_dangling(error) || error.path().is_some_and(has_extension);
     let mut files = Vec::new();
     let walk = WalkDir::new(folder).follow_links(true).max_depth(depth).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(visible) {
+    for entry in walk.into_iter().filter_entry(is_visible) {
         let entry = match entry {
             Ok(entry) => entry,
             // A dangling link that is no file of the data set, or a link that leads back.
@@ -78,7 +75,6 @@ fn found(folder: &Path, extension: &str, depth: usize) -> Result<Vec<PathBuf>, D
             files.push(entry.into_path());
         }
     }
-    files.sort();
     Ok(files)
 }
 

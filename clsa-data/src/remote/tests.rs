@@ -19,7 +19,7 @@ use super::settings::Settings;
 use super::stores::Stores;
 use crate::object::{Object, Opener};
 use crate::sources::wds;
-use crate::{DataError, Dataset, Limits, RemoteError, Source, Split};
+use crate::{DataError, Dataset, Limits, RemoteError, Sample, Source, Split, Transform};
 use server::{Answer, Server};
 
 /// Settings with which a test takes no longer than it must.
@@ -67,10 +67,20 @@ fn noise(server: &Server, path: &str, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Opens the object `a.bin` of a server.
+fn open_object(cache: &TempDir, server: &Server) -> Object {
+    opener(cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap()
+}
+
 fn content(object: &Object) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     object.reader()?.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Why an object cannot be read.
+fn reading_error(object: &Object) -> RemoteError {
+    remote_error(content(object).map_err(|error| object.error(error)).unwrap_err())
 }
 
 /// Shards of 24 images of random colors in three classes, two for training and one for testing, with names of the classes.
@@ -96,10 +106,35 @@ fn shards() -> TempDir {
     root
 }
 
+fn write_indexed(root: &TempDir) {
+    crate::shard_index::write_indexes(&root.path().display().to_string(), &|_, _| ()).unwrap();
+}
+
 /// All that a data set says of its samples; names without the folder.
 fn samples(dataset: &dyn Dataset) -> Vec<(String, Option<u32>, Vec<u8>)> {
     let name = |index| dataset.name(index).rsplit("/train-").next().unwrap().to_owned();
     (0..dataset.len())
         .map(|index| (name(index), dataset.label(index).class(), dataset.encoded(index).unwrap().unwrap().bytes))
         .collect()
+}
+
+/// Keeps all pixels.
+struct Pixels;
+
+impl Transform for Pixels {
+    type Batch = Vec<Vec<u8>>;
+    type Slot<'a> = &'a mut Vec<u8>;
+
+    fn allocate(&self, samples: usize) -> Self::Batch {
+        vec![Vec::new(); samples]
+    }
+
+    fn slots<'a>(&'a self, batch: &'a mut Self::Batch) -> Vec<&'a mut Vec<u8>> {
+        batch.iter_mut().collect()
+    }
+
+    fn apply(&self, sample: &Sample<'_>, slot: &mut Vec<u8>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        *slot = sample.image.as_raw().clone();
+        Ok(())
+    }
 }

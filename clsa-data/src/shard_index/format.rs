@@ -7,8 +7,8 @@
 //! digest of its headers and labels (32 bits each), and its labels (32 bits each); the names; the examples, a line each; and
 //! the CRC-32 of all that. Numbers are little-endian.
 
-use super::labels::MAX_CLASSES;
 use super::remarks::{Remark, Remarks};
+use crate::label::MAX_CLASSES;
 
 const MAGIC: &[u8; 8] = b"CLSAIDX3";
 /// The forms before, which said less of the shard that they were made for.

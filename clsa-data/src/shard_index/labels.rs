@@ -5,8 +5,7 @@ use std::cell::Cell;
 
 use serde_json::Value;
 
-/// Most classes that numbers in a shard may stand for.
-pub(super) const MAX_CLASSES: i64 = 1_000_000;
+use crate::label::MAX_CLASSES;
 
 /// Names of the classes, and whether a label was looked for among them.
 pub(super) struct Classes<'a> {

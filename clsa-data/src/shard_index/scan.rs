@@ -131,7 +131,6 @@ pub fn scan_reader<R: Read + Seek>(reader: R, size: u64, classes: &[String]) -> 
     let classes = Classes::new(classes);
     let mut index = ShardIndex { size, ..ShardIndex::default() };
     let mut pending = Pending::default();
-    let mut remarks = Remarks::default();
     let mut end = 0;
     // The headers before a file that hold its name where that is long: where they begin, how many they are, the name.
     let (mut extensions, mut long_name): (Option<(u64, u32)>, Option<Vec<u8>>) = (None, None);
@@ -176,7 +175,7 @@ pub fn scan_reader<R: Read + Seek>(reader: R, size: u64, classes: &[String]) -> 
         if (kind.is_hard_link() || kind.is_symlink())
             && key(&path).is_some_and(|(_, extension)| is_image(&format!("1.{}", text_of_bytes(extension))))
         {
-            remarks.links.add(|| text_of_bytes(&path).into_owned());
+            index.remarks.links.add(|| text_of_bytes(&path).into_owned());
         }
         match keyed {
             Some((key, _)) if key != pending.key => {
@@ -209,7 +208,7 @@ pub fn scan_reader<R: Read + Seek>(reader: R, size: u64, classes: &[String]) -> 
             }
         } else if is_image(&format!("1.{extension}")) {
             let image = Image { name: name(), offset, size: bytes, dotted: extension.contains('.') };
-            pending.add_image(image, &mut remarks);
+            pending.add_image(image, &mut index.remarks);
         }
     }
     pending.finish(&mut index)?;
@@ -221,11 +220,9 @@ pub fn scan_reader<R: Read + Seek>(reader: R, size: u64, classes: &[String]) -> 
     let read = reader.seek(SeekFrom::Start(end)).and_then(|_| reader.take(MAX_FILLED).read_to_end(&mut behind));
     read.map_err(broken(end))?;
     if let Some(at) = behind.iter().position(|byte| *byte != 0) {
-        remarks
-            .behind_end
-            .add(|| format!("one with {} bytes from byte {} on", size - end - at as u64, end + at as u64));
+        let (bytes, from) = (size - end - at as u64, end + at as u64);
+        index.remarks.behind_end.add(|| format!("one with {bytes} bytes from byte {from} on"));
     }
-    index.remarks.join(&remarks);
     index.classes = classes.digest();
     Ok(index)
 }

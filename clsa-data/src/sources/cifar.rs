@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use flate2::read::GzDecoder;
 
 use super::spec::{Argument, Spec};
 use crate::error::{DataError, Fault};
-use crate::label::Labeling;
 use crate::planes::Planes;
 use crate::printable::printable_path;
 use crate::split::Split;
@@ -21,7 +20,6 @@ pub(super) static SPEC: Spec = Spec {
     argument: Argument::Place("PATH"),
     summary: "CIFAR-10 or CIFAR-100 in the binary version",
     details: "the folder or the tar.gz",
-    labeling: Some(Labeling::Class),
     feature: None,
     open: Some(|path, split, _| Ok(Arc::new(open(Path::new(path), split)?))),
 };
@@ -41,6 +39,15 @@ struct Form {
     label_bytes: usize,
 }
 
+impl Form {
+    fn files(&self, split: Split) -> &'static [&'static str] {
+        match split {
+            Split::Train => self.train,
+            Split::Test => self.test,
+        }
+    }
+}
+
 const CIFAR_10: Form = Form {
     train: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
     test: &["test_batch.bin"],
@@ -55,10 +62,8 @@ const CIFAR_100: Form =
 /// Opens one split.
 fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
     let mut files = if path.is_dir() { read_folder(path, split)? } else { read_archive(path, split)? };
-    let form = [CIFAR_10, CIFAR_100].into_iter().find(|form| {
-        let wanted = if split == Split::Train { form.train } else { form.test };
-        wanted.iter().any(|name| files.contains_key(*name))
-    });
+    let has_one = |form: &Form| form.files(split).iter().any(|name| files.contains_key(*name));
+    let form = [CIFAR_10, CIFAR_100].into_iter().find(has_one);
     let Some(form) = form else {
         return Err(DataError::no_split(
             split,
@@ -70,7 +75,7 @@ fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
     };
     let record = form.label_bytes + 3 * PIXELS;
     let (mut labels, mut pixels) = (Vec::new(), Vec::new());
-    for &name in if split == Split::Train { form.train } else { form.test } {
+    for &name in form.files(split) {
         let Some(bytes) = files.remove(name) else {
             return Err(Fault::Layout.at(path, format!("lacks the file {name}")));
         };
@@ -109,9 +114,7 @@ fn class_names(path: &Path, form: &Form, text: &[u8]) -> Result<Vec<String>, Dat
 
 /// Whether a file is needed for a split of either data set.
 fn is_wanted(name: &str, split: Split) -> bool {
-    [CIFAR_10, CIFAR_100]
-        .iter()
-        .any(|form| form.names == name || if split == Split::Train { form.train } else { form.test }.contains(&name))
+    [CIFAR_10, CIFAR_100].iter().any(|form| form.names == name || form.files(split).contains(&name))
 }
 
 fn read_limited(reader: impl Read, path: &Path) -> Result<Vec<u8>, DataError> {
@@ -131,7 +134,10 @@ fn read_folder(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, Da
         return Err(Fault::Layout.at(path, format!("has both {}; name one of them", unpacked.join(" and "))));
     }
     for folder in unpacked.map(|name| path.join(name)).into_iter().chain([path.to_path_buf()]) {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            entries => entries.map_err(DataError::read(&folder))?,
+        };
         for entry in entries {
             let entry = entry.map_err(DataError::read(&folder))?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -151,7 +157,10 @@ fn read_folder(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, Da
 fn read_archive(path: &Path, split: Split) -> Result<HashMap<String, Vec<u8>>, DataError> {
     let open = || File::open(path).map(BufReader::new).map_err(DataError::read(path));
     let mut magic = [0; 2];
-    open()?.read_exact(&mut magic).map_err(|_| Fault::Damaged.at(path, "is empty"))?;
+    open()?.read_exact(&mut magic).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Fault::Damaged.at(path, "is empty"),
+        _ => DataError::read(path)(error),
+    })?;
     let reader: Box<dyn Read> =
         if magic == [0x1f, 0x8b] { Box::new(GzDecoder::new(open()?)) } else { Box::new(open()?) };
     let mut files = HashMap::new();

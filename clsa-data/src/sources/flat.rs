@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::spec::{Argument, Spec};
 use crate::decode::Limits;
 use crate::error::{DataError, Fault};
-use crate::image_files::{ImageFiles, Labels};
-use crate::label::Labeling;
+use crate::image_files::ImageFiles;
+use crate::label::Labels;
 use crate::listing::Listing;
 use crate::split::Split;
 
@@ -16,7 +16,6 @@ pub(super) static SPEC: Spec = Spec {
     argument: Argument::Place("PATH"),
     summary: "images without labels",
     details: "a folder that is searched recursively; a training split only",
-    labeling: Some(Labeling::None),
     feature: None,
     open: Some(|path, split, limits| Ok(Arc::new(open(Path::new(path), split, limits)?))),
 };

@@ -10,7 +10,6 @@ use flate2::bufread::GzDecoder;
 use super::spec::{Argument, Spec};
 use crate::decode::Limits;
 use crate::error::{DataError, Fault};
-use crate::label::Labeling;
 use crate::planes::Planes;
 use crate::printable::printable_path;
 use crate::split::Split;
@@ -20,7 +19,6 @@ pub(super) static SPEC: Spec = Spec {
     argument: Argument::Place("PATH"),
     summary: "MNIST and its family",
     details: "a folder with the four files, gzipped or not",
-    labeling: Some(Labeling::Class),
     feature: None,
     open: Some(|path, split, limits| Ok(Arc::new(open(Path::new(path), split, limits)?))),
 };

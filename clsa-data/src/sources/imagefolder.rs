@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::spec::{Argument, Spec};
 use crate::decode::Limits;
 use crate::error::{DataError, Fault};
-use crate::image_files::{ImageFiles, Labels};
-use crate::label::Labeling;
+use crate::image_files::ImageFiles;
+use crate::label::Labels;
 use crate::listing::{Listing, folders, has_images, python_order};
 use crate::printable::{printable_path, text_of};
 use crate::split::Split;
@@ -22,7 +22,6 @@ pub(super) static SPEC: Spec = Spec {
     summary: "folders of images, one for each class",
     details: "`train/CLASS/…` and `val/CLASS/…` or `test/CLASS/…`, ordered as torchvision's `ImageFolder`; a folder with \
               the classes directly in it is a training split only",
-    labeling: Some(Labeling::Class),
     feature: None,
     open: Some(|path, split, limits| Ok(Arc::new(open(Path::new(path), split, limits)?))),
 };

@@ -1,6 +1,6 @@
 //! `list:FILE.csv`: a table of image files, each with its label.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use csv::{ReaderBuilder, StringRecord};
 use super::spec::{Argument, Spec};
 use crate::decode::Limits;
 use crate::error::{DataError, Fault};
-use crate::image_files::{ImageFiles, Labels};
-use crate::listing::{Listing, is_image, python_order};
+use crate::image_files::ImageFiles;
+use crate::label::Labels;
+use crate::listing::{Listing, is_image};
 use crate::object::Opener;
 use crate::pattern::files;
 use crate::printable::{printable, printable_path};
@@ -24,7 +25,6 @@ pub(super) static SPEC: Spec = Spec {
     details: "a line for each, `path` or `path,label`, or with other columns where the first line names `path` and `label`; tabs \
               separate in a `.tsv`; a path is relative to the table; `{split}` in the name of the table stands for `train`, \
               `val` or `test`",
-    labeling: None,
     feature: None,
     open: Some(|pattern, split, limits| Ok(Arc::new(open(pattern, split, limits)?))),
 };
@@ -233,14 +233,12 @@ fn other_separator(line: &str, delimiter: u8) -> Option<&'static str> {
 /// The classes of the training images: in the order of numbers where all are numbers, else in that of names. Empty where they have
 /// no labels.
 fn classes(tables: &[(PathBuf, Table)]) -> Vec<String> {
-    let labels = || tables.iter().flat_map(|(_, table)| &table.rows).filter_map(|row| row.label.as_deref());
-    let mut classes: Vec<String> = labels().map(str::to_owned).collect();
-    if labels().all(|label| label.parse::<u64>().is_ok()) {
-        classes.sort_by_key(|label| (label.parse::<u64>().unwrap_or(u64::MAX), label.clone()));
-    } else {
-        classes.sort_by(|a, b| python_order(a.as_bytes(), b.as_bytes()));
+    let rows = tables.iter().flat_map(|(_, table)| &table.rows);
+    let labels: BTreeSet<&str> = rows.filter_map(|row| row.label.as_deref()).collect();
+    let mut classes: Vec<String> = labels.into_iter().map(str::to_owned).collect();
+    if classes.iter().all(|label| label.parse::<u64>().is_ok()) {
+        classes.sort_by_key(|label| label.parse::<u64>().unwrap_or(u64::MAX));
     }
-    classes.dedup();
     classes
 }
 

@@ -28,13 +28,22 @@ pub(super) static SPEC: Spec = Spec {
     details: "a folder or a pattern, named as for `wds`; columns are found by features and names, or named behind it by \
               `?image=COLUMN&label=COLUMN`, and `?label=none` takes no labels; lists of images are as many samples, and \
               lists of labels are what is in a picture; also `https://` and `s3://` (feature `remote`)",
-    labeling: None,
     feature: Some("parquet"),
     #[cfg(feature = "parquet")]
     open: Some(|pattern, split, limits| open(&crate::object::Opener::default(), pattern, split, limits)),
     #[cfg(not(feature = "parquet"))]
     open: None,
 };
+
+/// Parts what stands behind the colon into the pattern and the options `image=COLUMN&label=COLUMN`. A `?` before
+/// anything else belongs to the pattern.
+pub(crate) fn split_options(text: &str) -> (&str, Option<&str>) {
+    let is_options = |options: &str| options.starts_with("image=") || options.starts_with("label=");
+    match text.rsplit_once('?') {
+        Some((pattern, options)) if is_options(options) => (pattern, Some(options)),
+        Some(_) | None => (text, None),
+    }
+}
 
 /// Opens a split.
 #[cfg(feature = "parquet")]

@@ -16,7 +16,7 @@ use image::RgbImage;
 use super::spec::{Argument, Spec};
 use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::label::{Label, Labeling};
+use crate::label::Label;
 use crate::random::{generator, mix};
 use crate::sample_error::SampleError;
 use crate::split::Split;
@@ -27,7 +27,6 @@ pub(super) static SPEC: Spec = Spec {
     argument: Argument::Options(|text| ProceduralOptions::parse(text).map(|options| options.to_string())),
     summary: "images drawn from a seed, without any file",
     details: "options `procedural:classes=12,train=4000,test=1000,side=32,seed=0`",
-    labeling: Some(Labeling::Class),
     feature: None,
     open: Some(|text, split, _| {
         let failed = |reason| DataError::Options { text: format!("procedural:{text}"), reason };

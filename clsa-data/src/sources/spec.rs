@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::dataset::Dataset;
 use crate::decode::Limits;
 use crate::error::DataError;
-use crate::label::Labeling;
 use crate::split::Split;
 
 /// What opening a split of a source returns.
@@ -21,8 +20,6 @@ pub(crate) struct Spec {
     pub summary: &'static str,
     /// What is read and how it is named, in Markdown, for the README: goes on after `summary` and a colon.
     pub details: &'static str,
-    /// The labels that samples of every such source have; `None` where only opening it tells.
-    pub labeling: Option<Labeling>,
     /// The cargo feature that it needs.
     pub feature: Option<&'static str>,
     /// Opens a split of the source with this argument; `None` where this build lacks the feature.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::spec::{Argument, Spec};
 use crate::decode::Limits;
 use crate::error::{DataError, Fault};
-use crate::image_files::{ImageFiles, Labels};
-use crate::label::{Labeling, Presence};
+use crate::image_files::ImageFiles;
+use crate::label::{Labels, Presence};
 use crate::listing::Listing;
 use crate::split::Split;
 use crate::text::{decode_xml, read_at_most, read_text};
@@ -17,7 +17,6 @@ pub(super) static SPEC: Spec = Spec {
     argument: Argument::Place("PATH"),
     summary: "PASCAL VOC 2007, several labels for each image",
     details: "`VOCdevkit` or the folder `VOC2007` in it; objects marked difficult are neither present nor absent",
-    labeling: Some(Labeling::Multi),
     feature: None,
     open: Some(|path, split, limits| Ok(Arc::new(open(Path::new(path), split, limits)?))),
 };

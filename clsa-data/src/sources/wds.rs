@@ -27,7 +27,6 @@ pub(super) static SPEC: Spec = Spec {
     details: "a folder with `train*.tar` and `val*.tar` or `test*.tar`, or a pattern with `{split}`, `{000..127}`, \
               `{a,b}`, `*`, `?`; labels in `.cls` or `.json`; class names in `classes.txt` beside the shards; also `https://` and \
               `s3://` (feature `remote`)",
-    labeling: None,
     feature: None,
     open: Some(|pattern, split, limits| open(&Opener::default(), pattern, split, limits)),
 };

@@ -1,15 +1,20 @@
 //! The index of a shard.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clsa_data::fuzzing::ShardIndex;
-use clsa_data::shard_index::{IndexReport, write_index, write_indexes};
+use clsa_data::shard_index::{IndexReport, write_indexes};
 use clsa_data::{Fault, Split};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::{fault, png, refusal, source, tar, two_shards};
+
+fn write_index(shard: &Path) {
+    write_indexes(&shard.display().to_string(), &|_, _| ()).unwrap();
+}
 
 #[test]
 fn an_index_file_gives_the_same_samples_as_the_headers() {
@@ -21,7 +26,7 @@ fn an_index_file_gives_the_same_samples_as_the_headers() {
     };
     let scanned = read();
     for shard in ["train-000.tar", "train-001.tar"] {
-        write_index(&root.path().join(shard), &[]).unwrap();
+        write_index(&root.path().join(shard));
     }
     assert_eq!(read(), scanned);
 }
@@ -104,7 +109,7 @@ fn the_index_of_each_split_is_made_by_the_names_beside_its_own_shards() {
 fn a_shard_shorter_than_its_index_says_is_refused() {
     let root = two_shards();
     let path = root.path().join("train-000.tar");
-    write_index(&path, &[]).unwrap();
+    write_index(&path);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let error = refusal(&format!("wds:{}", path.display()));
@@ -131,7 +136,7 @@ fn a_shard_that_was_written_anew_with_the_same_size_has_its_own_labels_and_not_t
         let root = TempDir::new().unwrap();
         let path = root.path().join("a.tar");
         tar(&path, &shard(["4", "0"]));
-        write_index(&path, &[]).unwrap();
+        write_index(&path);
         let time = fs::metadata(&path).unwrap().modified().unwrap();
         assert_eq!(labels_and_readable(&root), (vec![Some(4), Some(0)], 2));
         tar(&path, &shard(["7", "8"]));
@@ -142,7 +147,7 @@ fn a_shard_that_was_written_anew_with_the_same_size_has_its_own_labels_and_not_t
         let words = "shards whose index is not used, because it was made for another state of them or for other class \
                      names: 1, such as ";
         assert!(notes[0].contains(words), "{notes:?}");
-        write_index(&path, &[]).unwrap();
+        write_index(&path);
         assert_eq!(labels_and_readable(&root), (vec![Some(7), Some(8)], 2));
     }
 }
@@ -152,7 +157,7 @@ fn a_copy_with_its_index_that_keeps_the_time_opens_by_the_index() {
     let root = TempDir::new().unwrap();
     let path = root.path().join("a.tar");
     tar(&path, &[("1.png", png(1)), ("1.cls", "4".into())]);
-    write_index(&path, &[]).unwrap();
+    write_index(&path);
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     let copy = root.path().join("b.tar");
     fs::copy(&path, &copy).unwrap();
@@ -178,7 +183,7 @@ fn a_sample_whose_label_is_another_than_its_index_says_is_bad_whatever_the_times
         tar(&path, &files);
     };
     write("0", "6.png");
-    write_index(&path, &[]).unwrap();
+    write_index(&path);
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     for (label, name, bad) in [("0", "6.png", None), ("1", "6.png", Some(4)), ("0", "6.gif", Some(6))] {
         write(label, name);
@@ -202,7 +207,7 @@ fn an_index_of_other_class_names_or_of_an_older_form_is_not_used() {
     tar(&root.path().join("a.tar"), &[("1.png", png(1)), ("1.cls", "owl".into())]);
     let classes = |names: &str| fs::write(root.path().join("classes.txt"), names).unwrap();
     classes("ant\nowl\n");
-    write_indexes(&root.path().join("a.tar").display().to_string(), &|_, _| ()).unwrap();
+    write_index(&root.path().join("a.tar"));
     assert_eq!(labels_and_readable(&root), (vec![Some(1)], 1));
     classes("owl\nant\n");
     assert_eq!(labels_and_readable(&root), (vec![Some(0)], 1));
@@ -218,7 +223,7 @@ fn what_is_not_used_of_a_shard_is_said_with_and_without_an_index() {
     let notes = || source(format!("wds:{}", path.display())).open(Split::Train).unwrap().notes();
     let scanned = notes();
     assert_eq!(scanned.len(), 2);
-    write_index(&path, &[]).unwrap();
+    write_index(&path);
     assert_eq!(notes(), scanned);
 }
 
@@ -226,7 +231,7 @@ fn what_is_not_used_of_a_shard_is_said_with_and_without_an_index() {
 fn an_index_of_no_images_is_refused_if_each_of_them_has_billions_of_labels() {
     let root = TempDir::new().unwrap();
     tar(&root.path().join("a.tar"), &[("1.cls", b"4".to_vec())]);
-    write_index(&root.path().join("a.tar"), &[]).unwrap();
+    write_index(&root.path().join("a.tar"));
     let mut bytes = fs::read(root.path().join("a.tar.idx")).unwrap();
     assert!(ShardIndex::from_bytes(&bytes).is_ok());
     // Behind the magic and three numbers are those of samples and of a sample's labels, and the checksum is at the end.
@@ -245,7 +250,7 @@ proptest! {
     ) {
         let root = TempDir::new().unwrap();
         tar(&root.path().join("a.tar"), &[("1.png", png(1)), ("1.cls", b"4".to_vec()), ("2.png", png(2)), ("2.cls", b"0".to_vec())]);
-        write_index(&root.path().join("a.tar"), &[]).unwrap();
+        write_index(&root.path().join("a.tar"));
         let bytes = fs::read(root.path().join("a.tar.idx")).unwrap();
         prop_assert_eq!(ShardIndex::from_bytes(&bytes).unwrap().to_bytes(), bytes.clone());
         prop_assert!(ShardIndex::from_bytes(&bytes[..cut.index(bytes.len())]).is_err());

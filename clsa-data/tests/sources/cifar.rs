@@ -104,6 +104,19 @@ fn cifar_files_that_are_wrong_are_refused_by_name() {
     assert!(matches!(absent, DataError::Read { .. }) && absent.is_request(), "{absent}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cifar_folder_or_archive_that_cannot_be_read_is_said_with_the_reason() {
+    let root = cifar_10();
+    // A link to itself cannot be followed, and the first page of a process cannot be read.
+    let unpacked = root.path().join("cifar-10-batches-bin");
+    std::os::unix::fs::symlink(&unpacked, &unpacked).unwrap();
+    for (path, named) in [(root.path(), &*unpacked), (Path::new("/proc/self/mem"), Path::new("/proc/self/mem"))] {
+        let error = open("cifar-bin", path, Split::Train).err().unwrap();
+        assert!(matches!(&error, DataError::Read { path, .. } if path == named), "{error}");
+    }
+}
+
 #[test]
 fn a_cifar_archive_cut_in_the_middle_or_altered_is_refused() {
     let whole = tar_gz(cifar_10().path(), "x");

@@ -52,7 +52,7 @@ fn what_is_wrong_with_the_text_of_a_source_can_be_matched() {
 fn a_source_is_made_of_its_kind_and_what_stands_behind_the_colon() {
     let source = Source::new(SourceKind::Wds, "/d/{split}.tar").unwrap();
     assert_eq!((source.to_string().as_str(), source.parts()[0].kind), ("wds:/d/{split}.tar", SourceKind::Wds));
-    assert_eq!((source.parts()[0].argument.as_str(), source.labeling()), ("/d/{split}.tar", None));
+    assert_eq!(source.parts()[0].argument, "/d/{split}.tar");
     assert_eq!("flat:/a:b".parse::<Source>().unwrap().parts()[0].argument, "/a:b");
     assert!(matches!(Source::new(SourceKind::Flat, ""), Err(DataError::NoPath { .. })));
     let options = ProceduralOptions { seed: 3, ..ProceduralOptions::default() };
@@ -73,6 +73,7 @@ fn a_tilde_that_the_shell_left_alone_is_the_home_folder() {
 fn an_address_with_a_secret_or_of_another_kind_is_refused_without_showing_it() {
     for (text, words) in [
         ("wds:https://anna:secret@host/a.tar", "source `wds:https://host/a.tar`: has a user or password"),
+        ("wds:s3://key:a/secret@bucket/a.tar", "source `wds:s3://bucket/a.tar`: has a user or password"),
         (
             "flat:/x+parquet:s3://b/a.parquet?X-Amz-Signature=secret",
             "source `flat:/x+parquet:s3://b/a.parquet`: has a query",

@@ -1,8 +1,8 @@
 //! What is written: features, and the images that they are of.
 
 use crate::EvalError;
-use crate::features::FeatureRows;
-use clsa_data::{Dataset, Label, Presence};
+use crate::features::{FeatureRows, class_names_of};
+use clsa_data::{Dataset, Label};
 use clsa_files::WholeFile;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -33,17 +33,8 @@ impl Embeddings<'_> {
     }
 
     /// The label of an image by name: its class, or the classes that are in the picture, separated by `;`. None where it has none.
-    pub fn label(&self, index: usize) -> Option<String> {
-        let names = self.images.class_names();
-        let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
-        match self.images.label(index) {
-            Label::None => None,
-            Label::Class(class) => Some(name(class as usize)),
-            Label::Multi(presences) => {
-                let present = presences.iter().enumerate().filter(|(_, presence)| **presence == Presence::Present);
-                Some(present.map(|(class, _)| name(class)).collect::<Vec<_>>().join(";"))
-            }
-        }
+    pub(super) fn label(&self, index: usize) -> Option<String> {
+        Some(class_names_of(self.images, index)?.join(";"))
     }
 
     /// Writes all values as little-endian f32.

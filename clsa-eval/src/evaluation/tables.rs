@@ -45,6 +45,11 @@ impl Evaluation {
         stage + &tables.into_iter().map(|(_, table)| table).collect::<Vec<_>>().join("\n")
     }
 
+    /// The name of a class: its number where it has no other.
+    pub(crate) fn class_name(&self, class: usize) -> String {
+        self.classes.get(class).cloned().unwrap_or_else(|| class.to_string())
+    }
+
     /// The main figure of each class, one table for each protocol, one column for each encoder.
     pub fn per_class_table(&self) -> String {
         let mut table = String::new();
@@ -60,7 +65,7 @@ impl Evaluation {
             table += &format!("\n{:<28}", format!("{}, % by class", protocol.protocol));
             columns.iter().for_each(|(encoder, _)| table += &format!("{encoder:>12}"));
             for class in classes {
-                let name = self.classes.get(class as usize).map_or_else(|| class.to_string(), Clone::clone);
+                let name = self.class_name(class as usize);
                 table += &format!("\n{name:<28}");
                 for (_, figures) in &columns {
                     let figure = figures.iter().find(|figure| figure.class == class);

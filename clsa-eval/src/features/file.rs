@@ -9,19 +9,18 @@ mod part;
 use super::rows::{FeatureRows, FeatureShape};
 use crate::{EvalError, Observer};
 use base16ct::lower::encode_string as hex;
+use clsa_run::rest_sha256;
 use header::hash_of_values;
 use part::Part;
 use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes that are hashed at a time.
-const BLOCK: usize = 1 << 20;
 /// Room for the header of a file, which lists one tensor.
 const MAX_HEADER: u64 = 1 << 16;
 
@@ -136,18 +135,7 @@ impl FeatureFile {
         if size != start + 4 * (rows * dim) as u64 {
             return Err(damaged("are cut short or too long".to_owned()));
         }
-        let mut hash = Sha256::new();
-        let mut reader = BufReader::with_capacity(BLOCK, &file);
-        loop {
-            let block = reader.fill_buf().map_err(unreadable)?;
-            if block.is_empty() {
-                break;
-            }
-            hash.update(block);
-            let read = block.len();
-            reader.consume(read);
-        }
-        if hex(&hash.finalize()) != sha256 {
+        if rest_sha256(&file).map_err(unreadable)? != sha256 {
             return Err(damaged("are damaged".to_owned()));
         }
         Ok(Self { path: path.to_owned(), file: Mutex::new(file), start, rows, dim })

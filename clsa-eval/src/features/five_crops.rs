@@ -28,7 +28,7 @@ pub fn extract_crops_into(
     sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
     let write = |augmenter: &mut Augmenter, _: usize, image: &RgbImage, out: &mut [f32]| {
-        write_crops(augmenter, image, transform, crops, out)
+        write_crops(augmenter, image, transform, out)
     };
     let crops = Crops { side: transform.crop, count: crops, write: &write };
     Extractor { encoder, stage: None }.crops(dataset, indices, &crops, batch_size, sink)
@@ -38,7 +38,6 @@ fn write_crops(
     augmenter: &mut Augmenter,
     image: &RgbImage,
     transform: &CenterCrop,
-    crops: usize,
     out: &mut [f32],
 ) -> Result<(), AugmentError> {
     let [resize, center] = transform.ops(image.width(), image.height())?;
@@ -48,7 +47,7 @@ fn write_crops(
     let corner =
         |x: u32, y: u32| Op::CropResize { crop: Crop { x, y, width: side, height: side }, width: side, height: side };
     let five = [corner(0, 0), corner(right, 0), corner(0, bottom), corner(right, bottom), center];
-    for (at, out) in out.chunks_exact_mut(transform.values()).take(crops).enumerate() {
+    for (at, out) in out.chunks_exact_mut(transform.values()).enumerate() {
         let ops = [five[at % TEST_CROPS].clone(), if at < TEST_CROPS { Op::Identity } else { Op::FlipHorizontal }];
         augmenter.apply_into(&resized, &ops, &transform.normalize, Layout::ChannelsLast, out)?;
     }
@@ -93,7 +92,7 @@ mod tests {
         let transform = CenterCrop::new(20, 16);
         let mut augmenter = Augmenter::new();
         let mut out = vec![0.0; TRAIN_CROPS * transform.values()];
-        write_crops(&mut augmenter, &image, &transform, TRAIN_CROPS, &mut out).unwrap();
+        write_crops(&mut augmenter, &image, &transform, &mut out).unwrap();
         let [resize, _] = transform.ops(60, 40).unwrap();
         let resized = augmenter.apply(&image, &[resize]).unwrap();
         assert_eq!(resized.dimensions(), (30, 20));

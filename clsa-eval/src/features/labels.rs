@@ -46,6 +46,19 @@ pub(super) fn check_classes(train: &[u32], test: &[u32]) -> Result<usize, EvalEr
     }
 }
 
+/// Names of a sample's classes: one, or all that are present. None where it has no label.
+pub fn class_names_of(dataset: &dyn Dataset, index: usize) -> Option<Vec<String>> {
+    let name = |class: usize| dataset.class_names().get(class).cloned().unwrap_or_else(|| class.to_string());
+    match dataset.label(index) {
+        Label::None => None,
+        Label::Class(class) => Some(vec![name(class as usize)]),
+        Label::Multi(classes) => {
+            let present = classes.iter().enumerate().filter(|(_, presence)| **presence == Presence::Present);
+            Some(present.map(|(class, _)| name(class)).collect())
+        }
+    }
+}
+
 /// The presence of every class in each sample.
 ///
 /// # Errors

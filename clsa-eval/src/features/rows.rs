@@ -35,11 +35,6 @@ impl Features {
         &self.values[index * self.dim..(index + 1) * self.dim]
     }
 
-    /// One more than the largest class number.
-    pub fn classes(&self) -> usize {
-        self.labels.iter().max().map_or(0, |&class| class as usize + 1)
-    }
-
     /// Checks that there is a vector for each label.
     fn check_size(&self) -> Result<(), EvalError> {
         let (got, expected) = (self.values.len(), self.len() * self.dim);
@@ -114,6 +109,18 @@ impl<'a> From<&'a Features> for Labeled<'a> {
     fn from(features: &'a Features) -> Self {
         Self { rows: features, labels: &features.labels }
     }
+}
+
+/// The rows `indices`, one after the other.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn picked(features: &dyn FeatureRows, indices: &[usize]) -> Result<Vec<f32>, EvalError> {
+    let mut values = Vec::with_capacity(indices.len() * features.dim());
+    for &index in indices {
+        values.extend_from_slice(&features.rows(index..index + 1)?);
+    }
+    Ok(values)
 }
 
 /// Up to `count` rows from `start` on.

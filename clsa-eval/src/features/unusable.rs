@@ -17,7 +17,7 @@ pub fn unusable(
     looked_at: impl Fn() + Sync,
 ) -> Result<Vec<(usize, EvalError)>, SampleError> {
     let why = |augmenter: &mut Augmenter, index: usize| match dataset.image(index) {
-        Err(error @ SampleError::Remote(_)) => Err(error),
+        Err(error) if error.is_of_store() => Err(error),
         Err(error) => Ok(Some(error.into())),
         Ok(image) => Ok(transform
             .image(augmenter, &image)

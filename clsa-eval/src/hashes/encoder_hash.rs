@@ -2,6 +2,7 @@
 
 use crate::EvalError;
 use candle_core::DType;
+use clsa_model::weights::is_batch_count;
 use clsa_model::{Encoder, FeatureStage, head};
 use sha2::{Digest, Sha256};
 
@@ -27,7 +28,7 @@ use sha2::{Digest, Sha256};
 pub fn encoder_hash(encoder: &Encoder) -> Result<String, EvalError> {
     let mut tensors: Vec<_> = encoder.state_dict()?.into_iter().collect();
     let with_head = *encoder.feature_stage() == FeatureStage::Embedding;
-    let counts = |name: &str| (with_head || !head::owns(name)) && !name.ends_with("num_batches_tracked");
+    let counts = |name: &str| (with_head || !head::owns(name)) && !is_batch_count(name);
     tensors.retain(|(name, _)| counts(name));
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let mut hash = Sha256::new();

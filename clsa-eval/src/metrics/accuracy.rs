@@ -32,9 +32,13 @@ impl Predictions {
     }
 
     fn right_among(&self, first: usize, labels: &[u32]) -> f64 {
-        let rows = self.ranked.iter().zip(labels);
-        let right = rows.filter(|(ranked, label)| ranked.iter().take(first).any(|class| class == *label)).count();
+        let right = self.hits(first, labels).iter().filter(|&&hit| hit).count();
         100.0 * right as f64 / labels.len().max(1) as f64
+    }
+
+    /// Whether each sample's class is among the `first` that are named.
+    pub(crate) fn hits(&self, first: usize, labels: &[u32]) -> Vec<bool> {
+        self.ranked.iter().zip(labels).map(|(ranked, label)| ranked.iter().take(first).any(|c| c == label)).collect()
     }
 }
 
@@ -96,9 +100,6 @@ impl Accuracy {
     pub fn of(predictions: &Predictions, labels: &[u32], classes: usize, seed: u64) -> Self {
         let ranked = &predictions.ranked;
         assert_eq!(ranked.len(), labels.len(), "one label for each prediction");
-        let hits = |among: usize| -> Vec<bool> {
-            ranked.iter().zip(labels).map(|(ranked, label)| ranked.iter().take(among).any(|c| c == label)).collect()
-        };
         let paired = if classes <= MOST_PAIRED { classes } else { 0 };
         let mut confusion = vec![vec![0; paired]; paired];
         let (mut samples, mut right) = (vec![0; classes], vec![0; classes]);
@@ -116,8 +117,8 @@ impl Accuracy {
             top1: 100.0 * f64::from(right[class]) / samples[class] as f64,
         });
         Self {
-            top1: Estimate::share(&hits(1), seed),
-            top5: Estimate::share(&hits(5), seed),
+            top1: Estimate::share(&predictions.hits(1, labels), seed),
+            top5: Estimate::share(&predictions.hits(5, labels), seed),
             per_class: per_class.collect(),
             confusion,
         }

@@ -1,14 +1,12 @@
 //! Average precision of multi-label scores, as scikit-learn and as PASCAL VOC 2007 define it.
 
 use super::Estimate;
+use super::estimate::RESAMPLINGS;
 use clsa_data::Presence;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-
-/// Resamplings of the bootstrap, and random orders of [`AveragePrecision::of_chance`].
-const RESAMPLINGS: u64 = 1000;
 
 /// Average precision over the classes of a multi-label test set, percent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,6 +126,15 @@ pub fn average_precision(scored: &[(f64, bool)]) -> Option<Precisions> {
         scored.iter().enumerate().map(|(image, &(score, positive))| Item { score, positive, image }).collect();
     sort(&mut ranked);
     precisions(&ranked, &vec![1; scored.len()])
+}
+
+/// The mean over classes of the area under the precision-recall curve, from 0 to 1, as [`AveragePrecision::of`] has it; none where no
+/// image shows any of the classes.
+pub(crate) fn mean_area(scores: &[f64], labels: &[impl AsRef<[Presence]>]) -> Option<f64> {
+    let once = vec![1; labels.len()];
+    let classes = ranked_classes(scores, labels);
+    let found: Vec<Precisions> = classes.iter().filter_map(|ranked| precisions(ranked, &once)).collect();
+    (!found.is_empty()).then(|| mean(found.into_iter()).area)
 }
 
 /// An image in the order of one class's scores.

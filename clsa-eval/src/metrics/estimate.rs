@@ -5,7 +5,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 /// Resamplings of the bootstrap.
-const RESAMPLINGS: usize = 1000;
+pub(super) const RESAMPLINGS: u64 = 1000;
 
 /// A figure in percent with its 95 % bootstrap interval (percentile method over test samples).
 ///
@@ -35,25 +35,17 @@ impl Estimate {
 
     /// The share of `hits` that are true, in percent. The interval depends on `seed`.
     pub fn share(hits: &[bool], seed: u64) -> Self {
-        let n = hits.len();
-        let percent = |count: usize| 100.0 * count as f64 / n.max(1) as f64;
-        let value = percent(hits.iter().filter(|&&hit| hit).count());
-        if n == 0 {
-            return Self::exact(value);
-        }
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut resampled = || percent((0..n).filter(|_| hits[rng.random_range(0..n)]).count());
-        Self::with_samples(value, (0..RESAMPLINGS).map(|_| resampled()).collect())
+        Self::mean(&hits.iter().map(|&hit| f64::from(u8::from(hit))).collect::<Vec<_>>(), seed)
     }
 
     /// The mean of `values`, each from 0 to 1 and of one sample, in percent. The interval depends on `seed`.
     pub fn mean(values: &[f64], seed: u64) -> Self {
         let n = values.len();
-        let percent = |sum: f64| 100.0 * sum / n.max(1) as f64;
-        let value = percent(values.iter().sum());
         if n == 0 {
-            return Self::exact(value);
+            return Self::exact(0.0);
         }
+        let percent = |sum: f64| 100.0 * sum / n as f64;
+        let value = percent(values.iter().sum());
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut resampled = || percent((0..n).map(|_| values[rng.random_range(0..n)]).sum());
         Self::with_samples(value, (0..RESAMPLINGS).map(|_| resampled()).collect())

@@ -7,9 +7,9 @@ use super::protocol::{LabelKind, Needs, Outcome, Protocol, Variant};
 use super::settings::{Setting, SettingKind, Settings};
 use super::workbench::Workbench;
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
-use crate::features::{CorruptedImages, FeatureRows, Features, Labeled, batch_of_side};
+use crate::features::{CorruptedImages, FeatureRows, Features, Labeled, batch_of_side, picked};
 use crate::logistic_regression::{LogisticClassifier, LogisticRegressionConfig, check_held_out, note_end};
-use crate::metrics::{CorruptedAccuracy, CorruptionHits, Predictions};
+use crate::metrics::{CorruptedAccuracy, CorruptionHits};
 use crate::{EvalError, random_subset};
 use clsa_augment::Corruption;
 use serde_json::json;
@@ -66,7 +66,7 @@ pub fn corruptions(
     seed: u64,
 ) -> Result<CorruptionsResult, EvalError> {
     let nearest = knn(train, clean, config)?;
-    let clean_hits = [hits(&nearest.predictions, &clean.labels), hits(&linear.predict(clean)?, &clean.labels)];
+    let clean_hits = [nearest.predictions.hits(1, &clean.labels), linear.predict(clean)?.hits(1, &clean.labels)];
     let repeated: Vec<u32> = clean.labels.iter().flat_map(|label| [*label; SEVERITIES]).collect();
     let mut by_corruption: [Vec<CorruptionHits>; 2] = Default::default();
     for corruption in Corruption::ALL {
@@ -77,18 +77,13 @@ pub fn corruptions(
         let features = Features { values, dim: clean.dim, labels: repeated.clone() };
         let predictions = [knn(train, &features, config)?.predictions, linear.predict(&features)?];
         for (of, predictions) in by_corruption.iter_mut().zip(predictions) {
-            let hits = hits(&predictions, &repeated);
+            let hits = predictions.hits(1, &repeated);
             let at = |severity| hits.iter().skip(severity).step_by(SEVERITIES).copied().collect();
             of.push(CorruptionHits { corruption, by_severity: std::array::from_fn(at) });
         }
     }
     let [knn, linear] = std::array::from_fn(|at| CorruptedAccuracy::of(&clean_hits[at], &by_corruption[at], seed));
     Ok(CorruptionsResult { knn, linear, k: nearest.k })
-}
-
-/// Which images' first class is right.
-fn hits(predictions: &Predictions, labels: &[u32]) -> Vec<bool> {
-    predictions.ranked.iter().zip(labels).map(|(ranked, label)| ranked.first() == Some(label)).collect()
 }
 
 /// The protocol `corruptions`.
@@ -114,11 +109,7 @@ impl Drawn {
 
     /// Their features as they are.
     fn clean(&self, test: &dyn FeatureRows) -> Result<Features, EvalError> {
-        let mut values = Vec::with_capacity(self.indices.len() * test.dim());
-        for &index in &self.indices {
-            values.extend_from_slice(&test.rows(index..index + 1)?);
-        }
-        Ok(Features { values, dim: test.dim(), labels: self.labels.clone() })
+        Ok(Features { values: picked(test, &self.indices)?, dim: test.dim(), labels: self.labels.clone() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which training images have their labels used: a share of each class, or a list of file names.
 
 use crate::EvalError;
-use crate::features::check_labels;
+use crate::features::{all_labels, check_labels};
 use crate::stratified::draw_by_class;
 use crate::subset::Subset;
 use clsa_data::Dataset;
@@ -57,7 +57,7 @@ impl LabelSubset {
         let indices = match self {
             Self::Percent(percent) if *percent == 100.0 => return Ok(train.clone()),
             Self::Percent(percent) => {
-                let labels: Vec<u32> = (0..train.len()).filter_map(|i| train.label(i).class()).collect();
+                let labels = all_labels(train.as_ref())?;
                 let count = |rows: usize| ((rows as f64 * percent / 100.0).round() as usize).clamp(rows.min(1), rows);
                 draw_by_class(&labels, seed, count).0
             }

@@ -2,20 +2,17 @@
 
 use super::feature_set::FeatureSet;
 use super::protocol::{LabelKind, Needs, Outcome, Picture, Protocol};
-use super::retrieval_picture::retrieval_picture;
+use super::retrieval_picture::{MOST_PICTURED, retrieval_picture};
 use super::retrieved::Retrieved;
 use super::settings::{Setting, SettingKind, Settings};
 use super::workbench::Workbench;
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
-use crate::features::{FeatureRows, Features, Labeled, check_comparable, check_training_rows};
+use crate::features::{FeatureRows, Features, Labeled, check_comparable, check_training_rows, picked};
 use crate::metrics::{Estimate, SameClassShare};
 use crate::nearest::{Neighbor, nearest};
 use crate::{EvalError, random_subset};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-
-/// Images that the picture of the protocol may hold.
-const MOST_PICTURED: usize = 20_000;
 
 /// Settings of [`retrieval`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,11 +66,7 @@ pub fn retrieval(
         return Err(EvalError::Empty("other"));
     }
     let queries = random_subset(among.len(), config.queries, config.seed);
-    let mut rows = Vec::new();
-    for &query in &queries {
-        rows.extend_from_slice(&among.rows(query..query + 1)?);
-    }
-    let rows = Features { values: rows, dim: among.dim(), labels: vec![0; queries.len()] };
+    let rows = Features { values: picked(among, &queries)?, dim: among.dim(), labels: vec![0; queries.len()] };
     let count = config.neighbors.min(train.len() - own);
     let nearest = nearest(train, &rows, count + own)?;
     let neighbors = |query: usize, found: Vec<Neighbor>| -> Vec<usize> {

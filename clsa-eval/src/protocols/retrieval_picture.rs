@@ -9,6 +9,8 @@ use imageproc::drawing::draw_hollow_rect_mut;
 use imageproc::rect::Rect;
 use std::io::Cursor;
 
+/// Images that a picture may hold.
+pub const MOST_PICTURED: usize = 20_000;
 /// Side of a picture's images, pixels.
 const SIDE: u32 = 72;
 /// Width of a frame, and of the space around it, pixels.
@@ -22,26 +24,34 @@ const OTHER: Rgb<u8> = Rgb([210, 50, 40]);
 /// frames where they are of its class and red ones where they are of another.
 ///
 /// # Errors
-/// An image cannot be read, or the picture is too large for PNG.
+/// An image cannot be read, or the picture would hold more than [`MOST_PICTURED`].
 pub fn retrieval_picture(
     train: &dyn Dataset,
     test: Option<&dyn Dataset>,
     retrieved: &[Retrieved],
 ) -> Result<Vec<u8>, EvalError> {
+    let longest = retrieved.iter().map(|row| row.neighbors.len()).max().unwrap_or(0);
+    let pictured = retrieved.len().saturating_mul(longest + 1);
+    if pictured > MOST_PICTURED {
+        let expected = format!("the picture would hold {pictured} images; ask for at most {MOST_PICTURED}");
+        return Err(EvalError::setting("queries", retrieved.len(), expected));
+    }
     let mut png = Cursor::new(Vec::new());
-    let sheet = sheet(train, test, retrieved)?;
-    sheet.write_to(&mut png, ImageFormat::Png).map_err(|_| EvalError::Size {
-        what: "the picture of a retrieval",
-        got: retrieved.len(),
-        expected: 100,
-    })?;
+    let sheet = sheet(train, test, retrieved, longest)?;
+    sheet.write_to(&mut png, ImageFormat::Png).expect("an image of pixels is encoded in memory");
     Ok(png.into_inner())
 }
 
-fn sheet(train: &dyn Dataset, test: Option<&dyn Dataset>, retrieved: &[Retrieved]) -> Result<RgbImage, EvalError> {
+/// Rows of up to `longest` neighbors.
+fn sheet(
+    train: &dyn Dataset,
+    test: Option<&dyn Dataset>,
+    retrieved: &[Retrieved],
+    longest: usize,
+) -> Result<RgbImage, EvalError> {
     let among = test.unwrap_or(train);
     let step = SIDE + 4 * FRAME;
-    let columns = 1 + retrieved.iter().map(|row| row.neighbors.len()).max().unwrap_or(0) as u32;
+    let columns = 1 + longest as u32;
     // Between query and neighbors there is some more room.
     let (width, height) = (columns * step + 4 * FRAME, retrieved.len() as u32 * step);
     let mut sheet = RgbImage::from_pixel(width, height.max(1), PAPER);
@@ -83,6 +93,21 @@ fn framed(sheet: &mut RgbImage, image: &RgbImage, (x, y): (u32, u32), color: Rgb
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clsa_data::{Source, Split};
+
+    #[test]
+    fn a_picture_of_too_many_images_is_refused_before_any_is_read() {
+        let images = "procedural:classes=2,train=4,side=16".parse::<Source>().unwrap().open(Split::Train).unwrap();
+        let picture = |queries: usize| {
+            let retrieved: Vec<Retrieved> =
+                (0..queries).map(|_| Retrieved { query: 0, neighbors: vec![1; 99] }).collect();
+            retrieval_picture(images.as_ref(), None, &retrieved)
+        };
+        let error = picture(201).unwrap_err();
+        let expected = "queries is 201: the picture would hold 20100 images; ask for at most 20000";
+        assert!(error.is_request() && error.to_string() == expected, "{error}");
+        assert_eq!(image::load_from_memory(&picture(2).unwrap()).unwrap().height(), 2 * (SIDE + 4 * FRAME));
+    }
 
     #[test]
     fn a_frame_is_as_wide_as_the_space_around_it_and_leaves_the_image() {

@@ -9,10 +9,8 @@ use std::time::Instant;
 /// A protocol that was run.
 #[derive(Clone, Debug)]
 pub struct FinishedProtocol {
-    /// What goes into the [`Evaluation`](crate::evaluation::Evaluation).
-    pub result: ProtocolResult,
-    /// What goes there beside it, where one run of the protocol gives several variants.
-    pub further: Vec<ProtocolResult>,
+    /// What goes into the [`Evaluation`](crate::evaluation::Evaluation): one result, or one of each variant.
+    pub results: Vec<ProtocolResult>,
     /// Pictures to be written beside it.
     pub pictures: Vec<Picture>,
 }
@@ -31,12 +29,12 @@ impl Workbench<'_> {
         let Outcome { variant, settings, results, further, pictures, seconds_before_resume } = protocol.run(self)?;
         let wall_time_s = start.elapsed().as_secs_f64() + seconds_before_resume;
         let name = protocol.name();
-        let protocol = variant.map_or_else(|| name.to_owned(), |variant| format!("{name} {variant}"));
-        let further = further.into_iter().map(|Variant { name: variant, settings, results }| {
-            let protocol = format!("{name} {variant}");
+        let further = further.into_iter().map(|Variant { name, settings, results }| (Some(name), settings, results));
+        let results = std::iter::once((variant, settings, results)).chain(further);
+        let results = results.map(|(variant, settings, results)| {
+            let protocol = variant.map_or_else(|| name.to_owned(), |variant| format!("{name} {variant}"));
             ProtocolResult { protocol, settings, results, wall_time_s }
         });
-        let further = further.collect();
-        Ok(FinishedProtocol { result: ProtocolResult { protocol, settings, results, wall_time_s }, further, pictures })
+        Ok(FinishedProtocol { results: results.collect(), pictures })
     }
 }

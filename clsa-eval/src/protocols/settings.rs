@@ -51,16 +51,21 @@ impl SettingKind {
     pub fn parse(self, text: &str) -> Result<SettingValue, &'static str> {
         let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
         match self {
-            Self::Count => {
-                let count = text.parse().ok().filter(|count| *count > 0).map(SettingValue::Count);
-                count.ok_or("use a whole number, at least 1")
-            }
-            Self::Positive => number(text).map(SettingValue::Number).ok_or("use a positive number"),
-            Self::Positives => {
-                let numbers: Option<Vec<f64>> = text.split(',').map(number).collect();
-                numbers.map(SettingValue::Numbers).ok_or("use positive numbers")
-            }
-            Self::Text => Ok(SettingValue::Text(text.to_owned())),
+            Self::Count => text.parse().ok().filter(|count| *count > 0).map(SettingValue::Count),
+            Self::Positive => number(text).map(SettingValue::Number),
+            Self::Positives => text.split(',').map(number).collect::<Option<_>>().map(SettingValue::Numbers),
+            Self::Text => Some(SettingValue::Text(text.to_owned())),
+        }
+        .ok_or(self.expected())
+    }
+
+    /// What to use.
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Count => "use a whole number, at least 1",
+            Self::Positive => "use a positive number",
+            Self::Positives => "use positive numbers",
+            Self::Text => "use a text",
         }
     }
 }
@@ -138,13 +143,10 @@ impl Settings {
     /// # Errors
     /// The value is of another kind.
     pub fn count(&self, name: &'static str) -> Result<Option<u64>, EvalError> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(SettingValue::Count(count)) => Ok(Some(*count)),
-            Some(SettingValue::Number(_) | SettingValue::Numbers(_) | SettingValue::Text(_)) => {
-                Err(self.wrong(name, "use a whole number, at least 1"))
-            }
-        }
+        self.value_as(name, SettingKind::Count, |value| {
+            let SettingValue::Count(count) = value else { return None };
+            Some(*count)
+        })
     }
 
     /// A [`SettingKind::Positive`], given or by default.
@@ -152,13 +154,10 @@ impl Settings {
     /// # Errors
     /// The value is of another kind.
     pub fn number(&self, name: &'static str) -> Result<Option<f64>, EvalError> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(SettingValue::Number(number)) => Ok(Some(*number)),
-            Some(SettingValue::Count(_) | SettingValue::Numbers(_) | SettingValue::Text(_)) => {
-                Err(self.wrong(name, "use a positive number"))
-            }
-        }
+        self.value_as(name, SettingKind::Positive, |value| {
+            let SettingValue::Number(number) = value else { return None };
+            Some(*number)
+        })
     }
 
     /// [`SettingKind::Positives`], given or by default.
@@ -166,13 +165,10 @@ impl Settings {
     /// # Errors
     /// The value is of another kind.
     pub fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>, EvalError> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(SettingValue::Numbers(numbers)) => Ok(Some(numbers.clone())),
-            Some(SettingValue::Count(_) | SettingValue::Number(_) | SettingValue::Text(_)) => {
-                Err(self.wrong(name, "use positive numbers"))
-            }
-        }
+        self.value_as(name, SettingKind::Positives, |value| {
+            let SettingValue::Numbers(numbers) = value else { return None };
+            Some(numbers.clone())
+        })
     }
 
     /// A [`SettingKind::Text`], given or by default.
@@ -180,22 +176,25 @@ impl Settings {
     /// # Errors
     /// The value is of another kind.
     pub fn text(&self, name: &'static str) -> Result<Option<&str>, EvalError> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(SettingValue::Text(text)) => Ok(Some(text)),
-            Some(SettingValue::Count(_) | SettingValue::Number(_) | SettingValue::Numbers(_)) => {
-                Err(self.wrong(name, "use a text"))
-            }
-        }
+        self.value_as(name, SettingKind::Text, |value| {
+            let SettingValue::Text(text) = value else { return None };
+            Some(text.as_str())
+        })
     }
 
     fn value(&self, name: &str) -> Option<&SettingValue> {
         self.given.get(name).or_else(|| self.defaults.get(name))
     }
 
-    fn wrong(&self, name: &'static str, expected: &str) -> EvalError {
-        let value = self.value(name).map(ToString::to_string).unwrap_or_default();
-        EvalError::Setting { key: name, value, expected: expected.to_owned() }
+    /// A value as `of` reads it, which gives none for other kinds.
+    fn value_as<'a, T>(
+        &'a self,
+        name: &'static str,
+        kind: SettingKind,
+        of: impl FnOnce(&'a SettingValue) -> Option<T>,
+    ) -> Result<Option<T>, EvalError> {
+        let read = |value| of(value).ok_or_else(|| EvalError::setting(name, value, kind.expected()));
+        self.value(name).map(read).transpose()
     }
 }
 

@@ -108,7 +108,7 @@ pub fn voc07(
         _ => training.choose()?,
     };
     let (classifier, train_loss) = training.train(&all, lr, held_out.len())?;
-    let scores = mean_outputs(&classifier, &finite_rows("test", test, 0, test.len())?, test.dim(), TEST_CROPS)?;
+    let scores = mean_outputs(&classifier, &finite_rows("test", test, 0, test.len())?, test.dim())?;
     Ok(Voc07Result { scores, lr, held_out, train_loss })
 }
 

@@ -58,7 +58,7 @@ pub struct WorkbenchConfig<'a> {
 /// let config = WorkbenchConfig { trained: &trained, untrained: Some(&untrained), data, transform, settings, cache };
 /// let bench = Workbench::new(config, &Silent)?;
 /// let mut evaluation = bench.evaluation("encoder.safetensors", &source.to_string());
-/// evaluation.protocols.push(bench.run(knn)?.result);
+/// evaluation.protocols.extend(bench.run(knn)?.results);
 /// println!("{}", evaluation.table());
 /// # assert!(evaluation.table().contains("raw pixels"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -56,13 +56,9 @@ fn best(evaluation: &Evaluation) -> Option<(&str, &Accuracy)> {
     best.map(|(protocol, accuracy)| (protocol.protocol.as_str(), accuracy))
 }
 
-fn class_name(evaluation: &Evaluation, class: usize) -> String {
-    evaluation.classes.get(class).cloned().unwrap_or_else(|| class.to_string())
-}
-
 fn matrix(evaluation: &Evaluation, protocol: &str, accuracy: &Accuracy) -> Markup {
     let counts = &accuracy.confusion;
-    let name = |class: usize| class_name(evaluation, class);
+    let name = |class: usize| evaluation.class_name(class);
     let mut pairs: Vec<(u32, usize, usize)> = Vec::new();
     for (truth, row) in counts.iter().enumerate() {
         pairs.extend(
@@ -117,7 +113,7 @@ fn by_class(set: &EvaluationsOfDataSet, name: &str, compared: bool) -> Markup {
         .map(|ClassFigure { class, .. }| {
             let figures = columns.iter().map(|(_, figures)| figures.iter().find(|figure| figure.class == *class));
             let figures = figures.map(|figure| html! { @if let Some(figure) = figure { (percent(figure.value)) } });
-            std::iter::once(html! { (class_name(set.first(), *class as usize)) }).chain(figures).collect()
+            std::iter::once(html! { (set.first().class_name(*class as usize)) }).chain(figures).collect()
         })
         .collect();
     let of = if compared { ", trained encoders" } else { "" };

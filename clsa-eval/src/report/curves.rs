@@ -9,31 +9,32 @@ const POINTS: usize = 300;
 
 /// Means of `value` over equal parts of the steps, each at the last step of its part.
 fn averaged(steps: &[StepRecord], value: impl Fn(&StepRecord) -> f64) -> Vec<(f64, f64)> {
-    let part = steps.len().div_ceil(POINTS).max(1);
     let mean = |part: &[StepRecord]| {
         let last = part.last().map_or(0, |step| step.step);
         (last as f64, part.iter().map(&value).sum::<f64>() / part.len() as f64)
     };
-    steps.chunks(part).map(mean).collect()
+    steps.chunks(averaged_over(steps)).map(mean).collect()
 }
 
-/// Steps that a point of the run's curves is a mean of.
-pub(super) fn averaged_over(run: &ReportedRun) -> usize {
-    run.metrics.steps.len().div_ceil(POINTS).max(1)
+/// Steps that a point of a curve is a mean of.
+pub(super) fn averaged_over(steps: &[StepRecord]) -> usize {
+    steps.len().div_ceil(POINTS).max(1)
 }
 
 /// A curve for each run.
-fn by_run(runs: &[ReportedRun], value: impl Fn(&StepRecord) -> f64) -> Vec<Series> {
-    let series = runs.iter().enumerate().map(|(color, run)| {
-        let points = averaged(&run.metrics.steps, &value);
-        Series { name: run.name.clone(), points, color, marked: false }
-    });
-    series.collect()
+fn by_run(runs: &[ReportedRun], marked: bool, points: impl Fn(&ReportedRun) -> Vec<(f64, f64)>) -> Vec<Series> {
+    let series = runs.iter().enumerate();
+    series.map(|(color, run)| Series { name: run.name.clone(), points: points(run), color, marked }).collect()
+}
+
+/// A curve of the steps for each run.
+fn of_steps(runs: &[ReportedRun], value: impl Fn(&StepRecord) -> f64) -> Vec<Series> {
+    by_run(runs, false, |run| averaged(&run.metrics.steps, &value))
 }
 
 /// Total loss; for a single run with its two terms.
 pub(super) fn loss(runs: &[ReportedRun]) -> Curves {
-    let mut series = by_run(runs, |step| step.loss);
+    let mut series = of_steps(runs, |step| step.loss);
     if let [run] = runs {
         let steps = &run.metrics.steps;
         "total".clone_into(&mut series[0].name);
@@ -54,13 +55,13 @@ fn has_ddm(run: &ReportedRun) -> bool {
 }
 
 pub(super) fn contrastive(runs: &[ReportedRun]) -> Curves {
-    let series = by_run(runs, |step| step.contrastive);
+    let series = of_steps(runs, |step| step.contrastive);
     Curves { y_label: "contrastive", series, from_zero: false, level: None }
 }
 
 /// The DDM term of the runs that have one.
 pub(super) fn ddm(runs: &[ReportedRun]) -> Curves {
-    let mut series = by_run(runs, |step| step.ddm);
+    let mut series = of_steps(runs, |step| step.ddm);
     for (series, run) in series.iter_mut().zip(runs) {
         if !has_ddm(run) {
             series.points.clear();
@@ -70,7 +71,7 @@ pub(super) fn ddm(runs: &[ReportedRun]) -> Curves {
 }
 
 pub(super) fn learning_rate(runs: &[ReportedRun]) -> Curves {
-    let series = by_run(runs, |step| step.lr);
+    let series = of_steps(runs, |step| step.lr);
     Curves { y_label: "learning rate", series, from_zero: true, level: None }
 }
 
@@ -114,26 +115,21 @@ pub(super) fn effective_rank(runs: &[ReportedRun]) -> Curves {
 
 /// A curve of the label-free evaluations for each run.
 fn label_free(runs: &[ReportedRun], value: impl Fn(&LabelFree) -> f64) -> Vec<Series> {
-    let series = runs.iter().enumerate().map(|(color, run)| {
-        let points = run.metrics.label_free.iter().map(|record| (record.step as f64, value(&record.figures))).collect();
-        Series { name: run.name.clone(), points, color, marked: true }
-    });
-    series.collect()
+    by_run(runs, true, |run| {
+        run.metrics.label_free.iter().map(|record| (record.step as f64, value(&record.figures))).collect()
+    })
 }
 
 pub(super) fn images_per_second(runs: &[ReportedRun]) -> Curves {
-    let series = by_run(runs, |step| step.images_per_s);
+    let series = of_steps(runs, |step| step.images_per_s);
     Curves { y_label: "images/s", series, from_zero: true, level: None }
 }
 
 /// Share of the time that steps waited for their batch, percent.
 pub(super) fn waiting(runs: &[ReportedRun]) -> Curves {
-    let mut series = Vec::new();
-    for (color, run) in runs.iter().enumerate() {
+    let series = by_run(runs, false, |run| {
         let batch = run.config.train.global_batch() as f64;
-        let share = |step: &StepRecord| (100.0 * step.data_wait_s * step.images_per_s / batch).min(100.0);
-        let points = averaged(&run.metrics.steps, share);
-        series.push(Series { name: run.name.clone(), points, color, marked: false });
-    }
+        averaged(&run.metrics.steps, |step| (100.0 * step.data_wait_s * step.images_per_s / batch).min(100.0))
+    });
     Curves { y_label: "waiting, %", series, from_zero: true, level: None }
 }

@@ -4,19 +4,17 @@ use super::Part;
 use super::projection::{Pca, pca, tsne};
 use super::queries::{Query, queries};
 use super::sampled::{Sampled, first_rows};
-use crate::features::{CenterCrops, FeatureFile, FeatureRows, Features, extract_into, unusable};
+use crate::features::{CenterCrops, FeatureFile, Features, batch_of_side, extract_into, picked, unusable};
 use crate::hashes::{data_hash, encoder_hash};
 use crate::{EvalError, Observer, random_subset};
 use candle_core::Device;
 use clsa_augment::CenterCrop;
-use clsa_data::{Dataset, SampleError, Split};
+use clsa_data::{Dataset, Split};
 use clsa_model::{Compute, Encoder, ModelError, weights};
 use clsa_run::{Config, RunFolder};
 use std::fs;
 use std::path::PathBuf;
 
-/// Images of one pass through the encoder.
-const BATCH: usize = 128;
 /// Images of the t-SNE map, which takes longer than all the rest where there are many.
 const TSNE_IMAGES: usize = 2000;
 
@@ -58,7 +56,7 @@ pub(super) fn embedding(
     observer: &dyn Observer,
 ) -> Result<Embedding, EvalError> {
     let Images { train, test, samples, seed } = *images;
-    let extractor = Extractor::of(folder, config)?;
+    let extractor = NewestEncoder::of(folder, config)?;
     let (split, mapped) = test.map_or((Split::Train, train), |test| (Split::Test, test));
     let (gallery_indices, mapped_indices) =
         (random_subset(train.len(), 2 * samples, seed), random_subset(mapped.len(), samples, seed));
@@ -75,7 +73,7 @@ pub(super) fn embedding(
     gallery.check("training")?;
     let (mapped_indices, features) =
         extractor.of_usable(mapped, mapped_indices, made_of_mapped, &|done| at(before + done), observer)?;
-    features.check("test")?;
+    features.check(if split == Split::Test { "test" } else { "training" })?;
     drop(progress);
     let gallery = Sampled { data: train, split: Split::Train, indices: gallery_indices, features: gallery };
     let mapped = Sampled { data: mapped, split, indices: mapped_indices, features };
@@ -98,14 +96,14 @@ pub(super) fn embedding(
 }
 
 /// The newest encoder of a run, and where an evaluation of it keeps features.
-struct Extractor {
+struct NewestEncoder {
     encoder: Encoder,
     sha256: String,
     transform: CenterCrop,
     cache: PathBuf,
 }
 
-impl Extractor {
+impl NewestEncoder {
     fn of(folder: &RunFolder, config: &Config) -> Result<Self, EvalError> {
         let checkpoint = folder.newest_checkpoint()?;
         let encoder = Encoder::new(&config.model, Compute::default(), config.train.seed, &Device::Cpu)?;
@@ -149,10 +147,8 @@ impl Extractor {
         observer: &dyn Observer,
     ) -> Result<(Vec<usize>, Features), EvalError> {
         let error = match self.features(data, &indices, made, progress) {
-            Ok(features) => return Ok((indices, features)),
-            Err(EvalError::Sample(error @ SampleError::Remote(_))) => return Err(error.into()),
-            Err(error @ (EvalError::Sample(_) | EvalError::Transform { .. })) => error,
-            Err(error) => return Err(error),
+            Err(error) if error.is_of_image() => error,
+            result => return Ok((indices, result?)),
         };
         let bad = unusable(data, &indices, &self.transform, || ())?;
         indices.retain(|index| bad.iter().all(|(bad, _)| bad != index));
@@ -175,19 +171,19 @@ impl Extractor {
         progress: &dyn Fn(usize),
     ) -> Result<Features, EvalError> {
         let dim = self.encoder.feature_dim();
-        let mut values = Vec::with_capacity(indices.len() * dim);
+        let labels = vec![0; indices.len()];
         if let Some(made) = made {
-            for &index in indices {
-                values.extend_from_slice(&made.rows(index..index + 1)?);
-            }
+            let values = picked(made, indices)?;
             progress(indices.len());
-        } else {
-            extract_into(&self.encoder, data, indices, &self.transform, BATCH, &mut |rows| {
-                values.extend_from_slice(rows);
-                progress(values.len() / dim);
-                Ok(())
-            })?;
+            return Ok(Features { values, dim, labels });
         }
-        Ok(Features { values, dim, labels: vec![0; indices.len()] })
+        let mut values = Vec::with_capacity(indices.len() * dim);
+        let batch = batch_of_side(self.transform.crop);
+        extract_into(&self.encoder, data, indices, &self.transform, batch, &mut |rows| {
+            values.extend_from_slice(rows);
+            progress(values.len() / dim);
+            Ok(())
+        })?;
+        Ok(Features { values, dim, labels })
     }
 }

@@ -52,16 +52,17 @@ impl ReportedRun {
         let known = DataIdentity::read(&folder)?;
         let of = |splits: &Splits| DataIdentity::of(splits.train.as_ref());
         let difference = opened.as_ref().ok().and_then(|splits| known?.difference(&of(splits)));
-        let (views, embedding) = match &opened {
-            Ok(_) if difference.is_some() => {
-                let reason = others(source, &difference.unwrap_or_default());
+        let (views, embedding) = match (&opened, difference) {
+            (Ok(_), Some(difference)) => {
+                let reason = others(source, &difference);
                 (Err(reason.clone()), Err(reason))
             }
-            Ok(splits) => (
-                views(splits.train.as_ref(), &config.views, config.train.seed).map_err(|error| not_made(&error)),
+            (Ok(splits), None) => (
+                views(splits.train.as_ref(), &config.views.at_epoch(0), config.train.seed)
+                    .map_err(|error| not_made(&error)),
                 Self::embedded(&folder, &config, splits, options, commands, observer),
             ),
-            Err(error) => (Err(not_opened(error)), Err(not_opened(error))),
+            (Err(error), _) => (Err(not_opened(error)), Err(not_opened(error))),
         };
         Ok(Self { name, folder, config, metrics, checkpoint, evaluations, views, embedding })
     }

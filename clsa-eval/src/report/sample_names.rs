@@ -1,6 +1,7 @@
 //! How the page speaks of samples.
 
-use clsa_data::{Dataset, Label, Presence, Split};
+use crate::features::class_names_of;
+use clsa_data::{Dataset, Split};
 
 /// A sample's classes where it has some, its split and its name.
 pub(super) fn full_name(data: &dyn Dataset, split: Split, index: usize) -> String {
@@ -25,13 +26,5 @@ pub(super) fn short_name(data: &dyn Dataset, index: usize) -> String {
 
 /// Names of a sample's classes: none, one, or all that are present.
 pub(super) fn classes_of(data: &dyn Dataset, index: usize) -> Vec<String> {
-    let name = |class: usize| data.class_names().get(class).cloned().unwrap_or_else(|| class.to_string());
-    match data.label(index) {
-        Label::None => Vec::new(),
-        Label::Class(class) => vec![name(class as usize)],
-        Label::Multi(classes) => {
-            let present = classes.iter().enumerate().filter(|(_, presence)| **presence == Presence::Present);
-            present.map(|(class, _)| name(class)).collect()
-        }
-    }
+    class_names_of(data, index).unwrap_or_default()
 }

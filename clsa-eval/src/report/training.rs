@@ -29,7 +29,7 @@ pub(super) fn drawn(curves: &Curves, alt: &str, caption: Markup) -> Option<Marku
 
 /// How curves are averaged, where they are.
 pub(super) fn averaging(runs: &[ReportedRun]) -> String {
-    match runs.iter().map(curves::averaged_over).max() {
+    match runs.iter().map(|run| curves::averaged_over(&run.metrics.steps)).max() {
         Some(steps) if steps > 1 => format!(" Each point is the mean of up to {steps} steps."),
         Some(_) | None => String::new(),
     }

@@ -5,7 +5,7 @@ use super::picture::Picture;
 use super::sample_names::full_name;
 use crate::{EvalError, random_subset};
 use clsa_augment::{Augmenter, SampleId, ViewPlan};
-use clsa_data::{Dataset, SampleError, Split};
+use clsa_data::{Dataset, Split};
 use maud::{Markup, html};
 
 /// Images whose views are shown.
@@ -35,18 +35,22 @@ pub(super) struct View {
     pub operations: Vec<String>,
 }
 
-/// The views of random training images. An image that cannot be read gives way to the next one.
+/// The views of random training images, by the `plan` of the epoch. An image that cannot be read gives way to the next one.
 pub(super) fn views(train: &dyn Dataset, plan: &ViewPlan, seed: u64) -> Result<Vec<ViewedImage>, EvalError> {
     let mut augmenter = Augmenter::new();
     let mut shown = Vec::new();
+    let mut unreadable = None;
     for index in random_subset(train.len(), 20 * IMAGES, seed) {
         if shown.len() == IMAGES {
             break;
         }
         let image = match train.image(index) {
             Ok(image) => image,
-            Err(error @ SampleError::Remote(_)) => return Err(error.into()),
-            Err(_) => continue,
+            Err(error) if error.is_of_store() => return Err(error.into()),
+            Err(error) => {
+                unreadable = Some(error);
+                continue;
+            }
         };
         let name = full_name(train, Split::Train, index);
         let mut views = Vec::new();
@@ -62,11 +66,10 @@ pub(super) fn views(train: &dyn Dataset, plan: &ViewPlan, seed: u64) -> Result<V
         let original = Picture::of(&image, SIDE, format!("original of {name}"));
         shown.push(ViewedImage { name, original, views });
     }
-    if shown.is_empty() {
-        let sample = train.name(0);
-        return Err(train.image(0).map_or_else(EvalError::from, |_| EvalError::NoClass { sample }));
+    match unreadable {
+        Some(error) if shown.is_empty() => Err(error.into()),
+        _ => Ok(shown),
     }
-    Ok(shown)
 }
 
 fn kinds(plan: &ViewPlan) -> impl Iterator<Item = String> {

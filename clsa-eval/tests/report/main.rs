@@ -7,7 +7,7 @@ mod works;
 
 use browser::Browser;
 use candle_core::Device;
-use clsa_augment::CenterCrop;
+use clsa_augment::{CenterCrop, EarlySize};
 use clsa_data::{Limits, Source, Split};
 use clsa_eval::features::{CenterCrops, FeatureFile, FeatureShape};
 use clsa_eval::hashes::{data_hash, encoder_hash};
@@ -228,6 +228,22 @@ fn figures_that_were_written_before_are_read_and_shown() {
     }
     // The order is that of the table of protocols, not that of the file.
     assert!(results.find("knn<").unwrap() < results.find("retrieval<").unwrap());
+}
+
+#[test]
+fn views_that_begin_smaller_are_shown_as_the_first_epoch_had_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    whole(&run, 7);
+    let sizes = |html: &str| ["16 px", "32 px"].map(|size| section(html, "views").contains(size));
+    assert_eq!(sizes(&page(&run).0), [false, true]);
+    let mut config = RunFolder::open(&run).unwrap().config().unwrap();
+    let views = &mut config.views;
+    for view in [&mut views.key, &mut views.weak[0]] {
+        view.early_sizes.push(EarlySize { until_epoch: 1, size: 16 });
+    }
+    fs::write(run.join("config.toml"), config.to_toml()).unwrap();
+    assert_eq!(sizes(&page(&run).0), [true, false]);
 }
 
 #[test]

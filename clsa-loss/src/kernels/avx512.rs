@@ -1,6 +1,7 @@
-//! Arithmetic in AVX-512 (F, BW, DQ, VL).
+//! Arithmetic in AVX-512 (F, BW, DQ, VL), with or without products of pairs of bf16 numbers by AVX512-BF16.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use super::arithmetic::{Arithmetic, Factors, Wide};
 use super::block::{Block, LaneSums, PackedQueries, Scratch};
@@ -19,22 +20,49 @@ pub(super) unsafe fn add_block_avx512(
     sums: &mut LaneSums,
 ) {
     // SAFETY: the caller's.
-    unsafe { add_block::<Avx512, 8>(queries, block, scratch, sums) }
+    unsafe { add_block::<Avx512<false>, 8>(queries, block, scratch, sums) }
 }
 
-/// Sixteen f32 values.
-pub(super) struct Avx512;
+/// `stream::add_block` in AVX-512 with AVX512-BF16.
+///
+/// # Safety
+/// As for `stream::add_block`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+pub(super) unsafe fn add_block_avx512_bf16(
+    queries: &PackedQueries,
+    block: &Block,
+    scratch: &mut Scratch,
+    sums: &mut LaneSums,
+) {
+    // SAFETY: the caller's.
+    unsafe { add_block::<Avx512<true>, 8>(queries, block, scratch, sums) }
+}
+
+/// Sixteen f32 values; as factors, with `PAIRS`, sixteen pairs of bf16 values.
+struct Avx512<const PAIRS: bool>;
 
 /// Eight f64 values.
-pub(super) struct Avx512Wide;
+struct Avx512Wide;
 
-// SAFETY of all functions below: inlined into `add_block_avx512` or `add_block_avx512_bf16`, which enable the instructions;
-// the pointers are the caller's.
-impl Factors for Avx512 {
+/// Numbers 0, 16, 1, 17, ..: pairs of the numbers of two halves.
+static INTERLEAVED: [i16; 32] = {
+    let mut index = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        index[2 * i] = i as i16;
+        index[2 * i + 1] = 16 + i as i16;
+        i += 1;
+    }
+    index
+};
+
+// SAFETY of all functions below: inlined into `add_block_avx512` or, with `PAIRS`, `add_block_avx512_bf16`, which enable
+// the instructions; the pointers are the caller's.
+impl<const PAIRS: bool> Factors for Avx512<PAIRS> {
     type Vector = __m512;
     type Unit = u32;
     const LANES: usize = 16;
-    const RUN: usize = 32;
+    const RUN: usize = if PAIRS { usize::MAX } else { 32 };
 
     #[inline(always)]
     unsafe fn zero() -> __m512 {
@@ -56,14 +84,21 @@ impl Factors for Avx512 {
 
     #[inline(always)]
     unsafe fn multiply_add(sum: __m512, left: __m512, right: *const u32) -> __m512 {
-        // SAFETY: as above.
-        unsafe { _mm512_fmadd_ps(left, _mm512_set1_ps(right.cast::<f32>().read_unaligned()), sum) }
+        // SAFETY: as above; the transmutations are between vectors of the same size.
+        unsafe {
+            if PAIRS {
+                let right = _mm512_set1_epi32(right.cast::<i32>().read_unaligned());
+                _mm512_dpbf16_ps(sum, transmute::<__m512, __m512bh>(left), transmute::<__m512i, __m512bh>(right))
+            } else {
+                _mm512_fmadd_ps(left, _mm512_set1_ps(right.cast::<f32>().read_unaligned()), sum)
+            }
+        }
     }
 }
 
-impl Arithmetic for Avx512 {
+impl<const PAIRS: bool> Arithmetic for Avx512<PAIRS> {
     type Wide = Avx512Wide;
-    const PAIRED: bool = false;
+    const PAIRED: bool = PAIRS;
 
     #[inline(always)]
     unsafe fn store(to: *mut u32, value: __m512) {
@@ -124,11 +159,20 @@ impl Arithmetic for Avx512 {
 
     #[inline(always)]
     unsafe fn store_weights(to: *mut u32, stride: usize, first: __m512, second: __m512, sum: __m512) -> __m512 {
-        // SAFETY: as above.
+        // SAFETY: as above; the transmutations are between vectors of the same size.
         unsafe {
-            Self::store(to, first);
-            Self::store(to.add(stride), second);
-            Self::add(sum, Self::add(first, second))
+            if PAIRS {
+                let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+                let index = _mm512_loadu_epi16(INTERLEAVED.as_ptr());
+                let pairs = _mm512_permutexvar_epi16(index, halves);
+                _mm512_storeu_si512(to.cast(), pairs);
+                let ones = _mm512_set1_epi32(0x3f80_3f80);
+                _mm512_dpbf16_ps(sum, transmute::<__m512i, __m512bh>(pairs), transmute::<__m512i, __m512bh>(ones))
+            } else {
+                Self::store(to, first);
+                Self::store(to.add(stride), second);
+                Self::add(sum, Self::add(first, second))
+            }
         }
     }
 

@@ -12,8 +12,6 @@ mod arithmetic;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
-mod avx512_bf16;
 mod block;
 mod columns;
 pub(crate) mod f64_product;
@@ -67,7 +65,7 @@ impl Kernels {
             match self.0 {
                 #[cfg(target_arch = "x86_64")]
                 InstructionSet::Avx512Bf16 if block.paired => {
-                    avx512_bf16::add_block_avx512_bf16(queries, block, scratch, sums);
+                    avx512::add_block_avx512_bf16(queries, block, scratch, sums);
                 }
                 #[cfg(target_arch = "x86_64")]
                 InstructionSet::Avx512Bf16 | InstructionSet::Avx512 => {

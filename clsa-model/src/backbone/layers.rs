@@ -4,6 +4,7 @@ use super::builder::Builder;
 use crate::error::{ModelError, Result};
 use crate::kernels::ConvShape;
 use crate::parameters::{Parameter, RunningStatistic};
+use candle_core::{DType, Var};
 use candle_nn::Init;
 
 /// A convolution without bias, its weight `(c_out, c_in, kernel, kernel)`.
@@ -58,6 +59,16 @@ impl BatchNorm {
             running_mean: builder.running_statistic(format!("{name}.running_mean"), channels, 0.0)?,
             running_var: builder.running_statistic(format!("{name}.running_var"), channels, 1.0)?,
         })
+    }
+
+    /// The norm with its running statistics as a factor and a sum, (channels) each.
+    pub fn folded(&self) -> Result<(Vec<f64>, Vec<f64>)> {
+        let values = |var: &Var| var.as_detached_tensor().flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
+        let (weight, bias) = (values(&self.weight.var)?, values(&self.bias.var)?);
+        let (mean, variance) = (values(&self.running_mean.var)?, values(&self.running_var.var)?);
+        let scale: Vec<f64> = weight.iter().zip(&variance).map(|(w, v)| w / (v + Self::EPS).sqrt()).collect();
+        let shift = bias.iter().zip(&mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        Ok((scale, shift))
     }
 
     /// Values per channel in each of `groups` groups of a batch (N, C, H, W), whose statistics are taken in training.

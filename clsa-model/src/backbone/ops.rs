@@ -1,7 +1,7 @@
 //! The small interface between the networks and their arithmetic: the operations of one pass.
 //!
-//! A network is written once against [`Ops`]. The portable engine implements it with Candle's operations on any device;
-//! the tape of the CPU kernels on channels-last activations.
+//! A network is written once against [`Ops`]. The portable engine implements it with Candle's operations on any device,
+//! the tape with the kernels of a CPU or a GPU on channels-last activations; the writer of ONNX files writes the pass down.
 
 use super::layers::ConvBn;
 use crate::error::{ModelError, Result};

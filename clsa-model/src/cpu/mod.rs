@@ -18,13 +18,13 @@ use std::marker::PhantomData;
 
 /// CPU kernels on activations of type `E`. Clones share the memory.
 #[derive(Clone)]
-pub(crate) struct Cpu<E> {
+pub(crate) struct CpuKernels<E> {
     instructions: InstructionSet,
     memory: MemoryPool,
     element: PhantomData<fn() -> E>,
 }
 
-impl<E: Element> Cpu<E> {
+impl<E: Element> CpuKernels<E> {
     pub fn new(instructions: InstructionSet) -> Self {
         Self { instructions, memory: MemoryPool::default(), element: PhantomData }
     }
@@ -38,7 +38,7 @@ impl<E: Element> Cpu<E> {
     }
 }
 
-fn view<E: Element>(source: Source<'_, Cpu<E>>) -> ActivationView<'_, E> {
+fn view<E: Element>(source: Source<'_, CpuKernels<E>>) -> ActivationView<'_, E> {
     match source {
         Source::Stored(values) => ActivationView::Plain(values),
         Source::Normalized(Normalized { z, norm, relu, .. }) => {
@@ -47,7 +47,7 @@ fn view<E: Element>(source: Source<'_, Cpu<E>>) -> ActivationView<'_, E> {
     }
 }
 
-impl<E: Element> Kernels for Cpu<E> {
+impl<E: Element> Kernels for CpuKernels<E> {
     const BACKEND: &'static str = "cpu";
 
     type Memory = Memory<E>;
@@ -80,7 +80,8 @@ impl<E: Element> Kernels for Cpu<E> {
         residual: Option<&Memory<E>>,
         relu: bool,
     ) -> Result<Memory<E>> {
-        let (scale, bias) = folded(&call.unit.bn)?;
+        let (scale, bias) = call.unit.bn.folded()?;
+        let [scale, bias] = [scale, bias].map(|values| values.iter().map(|&x| x as f32).collect::<Vec<_>>());
         let mut out = self.memory.take(call.shape.output_len());
         let norm = FoldedNorm { scale: &scale, bias: &bias, residual: residual.map(|r| &**r), relu };
         let weight = &call.unit.conv.weight.var;
@@ -94,15 +95,15 @@ impl<E: Element> Kernels for Cpu<E> {
         Ok(out)
     }
 
-    fn max_pool(&self, input: BatchShape, groups: usize, x: Source<'_, Self>) -> Result<(Memory<E>, Memory<u8>)> {
+    fn max_pool(&self, input: BatchShape, x: Source<'_, Self>) -> Result<(Memory<E>, Memory<u8>)> {
         let len = input.batch * max_pool_side(input.height) * max_pool_side(input.width) * input.channels;
         let (mut out, mut taps) = (self.memory.take(len), self.memory.take(len));
-        max_pool(self.instructions, input, groups, view(x), &mut out, &mut taps);
+        max_pool(self.instructions, input, view(x), &mut out, &mut taps);
         Ok((out, taps))
     }
 
     fn max_pool_backward(&self, input: BatchShape, taps: &Memory<u8>, dy: &Memory<E>) -> Result<Memory<E>> {
-        let mut dx = self.memory.take(len(input));
+        let mut dx = self.memory.take(input.len());
         max_pool_backward(self.instructions, input, dy, taps, &mut dx);
         Ok(dx)
     }
@@ -114,7 +115,7 @@ impl<E: Element> Kernels for Cpu<E> {
     }
 
     fn global_avg_pool_backward(&self, input: BatchShape, features: &Tensor) -> Result<Memory<E>> {
-        let mut dx = self.memory.take(len(input));
+        let mut dx = self.memory.take(input.len());
         read_f32(&features.contiguous()?, |features| {
             global_avg_pool_backward(input.channels, input.height * input.width, features, &mut dx);
         })?;
@@ -179,10 +180,6 @@ impl<E: Element> Kernels for Cpu<E> {
     }
 }
 
-fn len(shape: BatchShape) -> usize {
-    shape.batch * shape.height * shape.width * shape.channels
-}
-
 /// Adds the gradients of a norm's weight and bias, summed over the groups.
 fn add_parameter_gradients(bn: &BatchNorm, sums: &BatchNormSums, gradients: &mut Gradients) -> Result<()> {
     let over_groups = |sums: &[f64], out: &mut [f32]| {
@@ -194,17 +191,6 @@ fn add_parameter_gradients(bn: &BatchNorm, sums: &BatchNormSums, gradients: &mut
     };
     gradients.accumulate_f32(&bn.weight, |g| over_groups(&sums.weighted, g))?;
     gradients.accumulate_f32(&bn.bias, |g| over_groups(&sums.gradient, g))
-}
-
-/// Batch norm with its running statistics, as a factor and a sum per channel.
-fn folded(bn: &BatchNorm) -> Result<(Vec<f32>, Vec<f32>)> {
-    let values = |var: &Var| read_f32(var, <[f32]>::to_vec);
-    let (weight, bias) = (values(&bn.weight.var)?, values(&bn.bias.var)?);
-    let (mean, var) = (values(&bn.running_mean.var)?, values(&bn.running_var.var)?);
-    let scale: Vec<f64> =
-        weight.iter().zip(&var).map(|(&w, &v)| f64::from(w) / (f64::from(v) + BatchNorm::EPS).sqrt()).collect();
-    let shift = bias.iter().zip(&mean).zip(&scale).map(|((&b, &m), s)| (f64::from(b) - f64::from(m) * s) as f32);
-    Ok((scale.iter().map(|&s| s as f32).collect(), shift.collect()))
 }
 
 /// Moves a running statistic towards the mean over groups of that of the batch, times `factor`.

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Kernels of a GPU on activations of one type. Clones share the packed weights.
-pub(crate) struct Cuda<G: Gpu> {
+pub(crate) struct CudaKernels<G: Gpu> {
     ops: Ops<G>,
     /// Where the features are made.
     device: Device,
@@ -24,13 +24,13 @@ pub(crate) struct Cuda<G: Gpu> {
     packed: Arc<Mutex<HashMap<usize, Arc<G::Buffer>>>>,
 }
 
-impl<G: Gpu> Clone for Cuda<G> {
+impl<G: Gpu> Clone for CudaKernels<G> {
     fn clone(&self) -> Self {
         Self { ops: self.ops.clone(), device: self.device.clone(), packed: Arc::clone(&self.packed) }
     }
 }
 
-impl<G: Gpu> Cuda<G> {
+impl<G: Gpu> CudaKernels<G> {
     pub fn new(ops: Ops<G>, device: &Device) -> Self {
         Self { ops, device: device.clone(), packed: Arc::default() }
     }
@@ -70,10 +70,6 @@ fn area(shape: BatchShape, groups: usize) -> Area {
     Area { groups, rows: shape.batch / groups * shape.height * shape.width, channels: shape.channels }
 }
 
-fn output(shape: ConvShape) -> BatchShape {
-    BatchShape { batch: shape.batch, height: shape.out_height(), width: shape.out_width(), channels: shape.c_out }
-}
-
 fn images(shape: BatchShape) -> Images {
     let BatchShape { batch, height, width, channels } = shape;
     Images { batch, height, width, channels }
@@ -90,18 +86,18 @@ fn tensors(bn: &BatchNorm) -> clsa_cuda::BatchNorm<'_> {
     }
 }
 
-fn normalized<G: Gpu>(own: &Normalized<Cuda<G>>) -> clsa_cuda::Normalized<'_, G> {
+fn normalized<G: Gpu>(own: &Normalized<CudaKernels<G>>) -> clsa_cuda::Normalized<'_, G> {
     clsa_cuda::Normalized { z: &own.z, norm: &own.norm, relu: own.relu }
 }
 
-fn source<G: Gpu>(source: Source<'_, Cuda<G>>) -> clsa_cuda::Source<'_, G> {
+fn source<G: Gpu>(source: Source<'_, CudaKernels<G>>) -> clsa_cuda::Source<'_, G> {
     match source {
         Source::Stored(values) => clsa_cuda::Source::Stored(values),
         Source::Normalized(own) => clsa_cuda::Source::Normalized(normalized(own)),
     }
 }
 
-impl<G: Gpu> Kernels for Cuda<G> {
+impl<G: Gpu> Kernels for CudaKernels<G> {
     const BACKEND: &'static str = "cuda";
 
     type Memory = G::Buffer;
@@ -115,7 +111,7 @@ impl<G: Gpu> Kernels for Cuda<G> {
     fn conv_forward(&self, call: ConvCall<'_>, x: Source<'_, Self>) -> Result<(G::Buffer, Norm<G>)> {
         let ConvBn { bn, .. } = call.unit;
         let z = self.ops.convolve_forward(on_gpu(call.shape), &*x.values(self)?, self.weight(call)?.as_ref())?;
-        let area = area(output(call.shape), call.groups);
+        let area = area(call.shape.output_batch(), call.groups);
         let norm = self.ops.statistics(area, &z, tensors(bn))?;
         Ok((z, norm))
     }
@@ -131,7 +127,7 @@ impl<G: Gpu> Kernels for Cuda<G> {
         let z = self.ops.convolve_forward(on_gpu(call.shape), x, self.weight(call)?.as_ref())?;
         let norm = self.ops.running_norm(tensors(bn))?;
         let own = clsa_cuda::Normalized { z: &z, norm: &norm, relu };
-        Ok(self.ops.normalize(area(output(call.shape), 1), own, residual.map(clsa_cuda::Source::Stored))?)
+        Ok(self.ops.normalize(area(call.shape.output_batch(), 1), own, residual.map(clsa_cuda::Source::Stored))?)
     }
 
     fn normalize(&self, own: &Normalized<Self>, residual: Option<Source<'_, Self>>) -> Result<G::Buffer> {
@@ -139,8 +135,7 @@ impl<G: Gpu> Kernels for Cuda<G> {
         Ok(self.ops.normalize(area, normalized(own), residual.map(source))?)
     }
 
-    fn max_pool(&self, input: BatchShape, _: usize, x: Source<'_, Self>) -> Result<(G::Buffer, G::Buffer)> {
-        // The groups are those of the norm that it is read through.
+    fn max_pool(&self, input: BatchShape, x: Source<'_, Self>) -> Result<(G::Buffer, G::Buffer)> {
         let pooled = self.ops.max_pool(images(input), source(x))?;
         Ok((pooled.out, pooled.taps))
     }

@@ -1,17 +1,15 @@
 //! Networks through the GPU's kernels, on the host in a GPU's place, against the portable operations in f64.
 
-use super::Cuda;
+use super::CudaKernels;
 use crate::arch::Arch;
-use crate::backbone::{Architecture, Backbone, Builder, CandlePass, Mode};
+use crate::backbone::{Builder, CandlePass, Mode};
 use crate::config::{ModelConfig, Stem};
 use crate::gradients::Gradients;
 use crate::portable::Portable;
 use crate::tape::Tape;
-use crate::test_network::{copy_parameters, difference, f64s, images, upstream};
+use crate::test_network::{LAST_STAGE, copy_parameters, difference, f64s, images, network, portable_pass, upstream};
 use candle_core::{DType, Device, Tensor};
 use clsa_cuda::{Element, Host, Ops};
-
-const LAST_STAGE: usize = 3;
 
 /// What a pass gives.
 struct Numbers {
@@ -34,12 +32,6 @@ impl Numbers {
     }
 }
 
-fn network(config: &ModelConfig, dtype: DType) -> (Box<dyn Backbone>, Builder) {
-    let mut builder = Builder::new(7, dtype, &Device::Cpu);
-    let net = config.build(&mut builder).unwrap();
-    (net, builder)
-}
-
 fn statistics(builder: &Builder) -> Vec<f64> {
     builder.running_statistics().iter().flat_map(|statistic| f64s(statistic.var.as_tensor())).collect()
 }
@@ -49,14 +41,11 @@ fn portable(config: &ModelConfig, from: &Builder, images: &Tensor, dtype: DType,
     let parameters = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let (net, builder) = network(config, parameters);
     copy_parameters(from, &builder);
-    let pass = |mode, track| Portable { pass: CandlePass::new(mode, dtype, track), bn_splits: groups };
-    let features = net.forward(&mut pass(Mode::Train, true), images, LAST_STAGE).unwrap();
-    let given = upstream(features.dims()).to_dtype(features.dtype()).unwrap();
-    let store = (&features * given).unwrap().sum_all().unwrap().backward().unwrap();
-    let gradients = builder.parameters().iter().flat_map(|p| f64s(store.get(&p.var).unwrap())).collect();
+    let (features, gradients) = portable_pass(&builder, dtype, groups, |ops| net.forward(ops, images, LAST_STAGE));
     let statistics = statistics(&builder);
-    let evaluated = f64s(&net.forward(&mut pass(Mode::Eval, false), images, LAST_STAGE).unwrap());
-    Numbers { features: f64s(&features), gradients, statistics, evaluated }
+    let mut eval = Portable { pass: CandlePass::new(Mode::Eval, dtype, false), bn_splits: groups };
+    let evaluated = f64s(&net.forward(&mut eval, images, LAST_STAGE).unwrap());
+    Numbers { features, gradients: gradients.concat(), statistics, evaluated }
 }
 
 /// The same by the GPU's kernels, whose threads and blocks run in the order of `seed`.
@@ -70,7 +59,7 @@ fn kernels(
 ) -> Numbers {
     let (net, builder) = network(config, DType::F32);
     copy_parameters(from, &builder);
-    let cuda = Cuda::new(Ops::new(Host::new(seed), element).unwrap(), &Device::Cpu);
+    let cuda = CudaKernels::new(Ops::new(Host::new(seed), element).unwrap(), &Device::Cpu);
     let mut gradients = Gradients::new(builder.parameters().len());
     let mut tape = Tape::new(cuda.for_pass(), Mode::Train, groups, true);
     let features = net.forward(&mut tape, images, LAST_STAGE).unwrap();
@@ -122,7 +111,7 @@ fn bottlenecks_and_pooling_agree_with_portable_operations() {
 fn gradients_of_several_passes_are_added() {
     let config = ModelConfig { arch: Arch::Resnet10, stem: Stem::Cifar, width: 0.125, ..ModelConfig::default() };
     let (net, builder) = network(&config, DType::F32);
-    let cuda = Cuda::new(Ops::new(Host::new(1), Element::F32).unwrap(), &Device::Cpu);
+    let cuda = CudaKernels::new(Ops::new(Host::new(1), Element::F32).unwrap(), &Device::Cpu);
     let pass = |side, gradients: &mut Gradients| {
         let mut tape = Tape::new(cuda.for_pass(), Mode::Train, 1, true);
         let features = net.forward(&mut tape, &images(2, side, DType::F32), LAST_STAGE).unwrap();

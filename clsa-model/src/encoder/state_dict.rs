@@ -1,6 +1,7 @@
 //! The encoder's state dictionary: parameters, running statistics and batch counts by name.
 
 use super::Encoder;
+use crate::batch_count::BATCH_COUNT;
 use crate::error::{ModelError, Result};
 use crate::head;
 use candle_core::{DType, Device, Tensor};
@@ -97,6 +98,6 @@ impl Encoder {
         self.running_statistics()
             .iter()
             .filter_map(|s| s.name.strip_suffix("running_mean"))
-            .map(|stem| format!("{stem}num_batches_tracked"))
+            .map(|stem| format!("{stem}{BATCH_COUNT}"))
     }
 }

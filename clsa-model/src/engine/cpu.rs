@@ -4,7 +4,7 @@
 use super::{Engine, PassEnd};
 use crate::backbone::{CandlePass, Mode};
 use crate::compute::EngineKind;
-use crate::cpu::Cpu;
+use crate::cpu::CpuKernels;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::head::{HeadGraph, HeadPass};
@@ -16,16 +16,16 @@ use candle_core::{DType, Tensor};
 
 /// CPU kernels on activations of type `E`. Their memory is kept between passes.
 pub(super) struct CpuEngine<E> {
-    kernels: Cpu<E>,
+    kernels: CpuKernels<E>,
     bn_splits: usize,
 }
 
 impl<E: Element> CpuEngine<E> {
     pub fn open(bn_splits: usize) -> Result<Box<dyn Engine>> {
-        Ok(Box::new(Self { kernels: Cpu::new(InstructionSet::chosen()?), bn_splits }))
+        Ok(Box::new(Self { kernels: CpuKernels::new(InstructionSet::chosen()?), bn_splits }))
     }
 
-    fn tape(&self, mode: Mode, track: bool) -> Tape<Cpu<E>> {
+    fn tape(&self, mode: Mode, track: bool) -> Tape<CpuKernels<E>> {
         Tape::new(self.kernels.clone(), mode, self.bn_splits, track)
     }
 }
@@ -65,7 +65,7 @@ impl<E: Element> Engine for CpuEngine<E> {
 
 /// The backbone's tape, and the head's pass where the pass does not end before it.
 struct TapePass<E: Element> {
-    tape: Tape<Cpu<E>>,
+    tape: Tape<CpuKernels<E>>,
     head: Option<RecordedHead>,
 }
 

@@ -3,7 +3,7 @@
 use super::{Engine, PassEnd};
 use crate::backbone::{CandlePass, Mode};
 use crate::compute::EngineKind;
-use crate::cuda::Cuda;
+use crate::cuda::CudaKernels;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::head::HeadGraph;
@@ -23,16 +23,16 @@ pub(crate) fn can_compute(network: &Network) -> bool {
 
 /// Kernels of a GPU on activations of one type.
 pub(crate) struct CudaEngine<G: Gpu> {
-    kernels: Cuda<G>,
+    kernels: CudaKernels<G>,
     bn_splits: usize,
 }
 
 impl<G: Gpu> CudaEngine<G> {
     pub fn open(ops: Ops<G>, device: &Device, bn_splits: usize) -> Box<dyn Engine> {
-        Box::new(Self { kernels: Cuda::new(ops, device), bn_splits })
+        Box::new(Self { kernels: CudaKernels::new(ops, device), bn_splits })
     }
 
-    fn tape(&self, mode: Mode, track: bool) -> Tape<Cuda<G>> {
+    fn tape(&self, mode: Mode, track: bool) -> Tape<CudaKernels<G>> {
         Tape::new(self.kernels.for_pass(), mode, self.bn_splits, track)
     }
 }
@@ -67,7 +67,7 @@ impl<G: Gpu> Engine for CudaEngine<G> {
 
 /// The backbone's tape, and the head's graph where the pass does not end before it.
 struct TapePass<G: Gpu> {
-    tape: Tape<Cuda<G>>,
+    tape: Tape<CudaKernels<G>>,
     head: Option<HeadGraph>,
 }
 

@@ -1,6 +1,7 @@
 //! Which head a set of tensors has, from their names and shapes.
 
 use super::{HeadConfig, LINEAR_BIAS, LINEAR_WEIGHT, MlpConfig, PREFIX, owns};
+use crate::batch_count::is_batch_count;
 use candle_core::Tensor;
 use std::collections::HashMap;
 
@@ -22,7 +23,8 @@ pub(crate) fn infer(
     tensors: &HashMap<String, Tensor>,
     features: usize,
 ) -> Result<Option<(HeadConfig, usize)>, Vec<String>> {
-    let names: Vec<&str> = tensors.keys().map(String::as_str).filter(|name| owns(name) && !is_count(name)).collect();
+    let names: Vec<&str> =
+        tensors.keys().map(String::as_str).filter(|name| owns(name) && !is_batch_count(name)).collect();
     if names.is_empty() {
         return Ok(None);
     }
@@ -107,8 +109,4 @@ fn shapes(config: HeadConfig, features: usize, dim: usize) -> Vec<(String, Vec<u
 /// The place of a layer in torch's `Sequential`; 0 for a head of one layer.
 fn layer_number(name: &str) -> usize {
     name.split('.').nth(1).and_then(|part| part.parse().ok()).unwrap_or_default()
-}
-
-fn is_count(name: &str) -> bool {
-    name.ends_with("num_batches_tracked")
 }

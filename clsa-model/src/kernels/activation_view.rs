@@ -1,6 +1,9 @@
 //! What kernels read: an activation as it is stored, or the batch norm and ReLU of one, computed while it is loaded, so
 //! that only the convolution's output need be kept.
 
+use super::element::part;
+use super::simd::Simd;
+
 /// An activation in memory, channels last: (batch, height, width, channels).
 #[derive(Clone, Copy)]
 pub enum ActivationView<'a, E> {
@@ -50,4 +53,19 @@ pub(super) struct ChannelNorm {
     pub scale: *const f32,
     pub shift: *const f32,
     pub relu: bool,
+}
+
+impl ChannelNorm {
+    /// The norm of `v`, values of the channels from `c` on, of which there are `lanes` more.
+    ///
+    /// # Safety
+    /// Scale and shift have these channels, and the CPU has the instruction set.
+    #[inline(always)]
+    pub(super) unsafe fn apply<V: Simd>(self, v: V, c: usize, lanes: usize) -> V {
+        // SAFETY: the caller's.
+        unsafe {
+            let y = v.mul_add(part(self.scale.add(c), lanes), part(self.shift.add(c), lanes));
+            if self.relu { V::zero().max(y) } else { y }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "registers are indexed by counters of loops that the compiler unrolls")]
 
-use super::activation_view::ActivationView;
+use super::activation_view::{ActivationView, ChannelNorm};
 use super::element::{Element, part};
 use super::shape::ImageShape;
 use super::simd::{PairKernel, PairSimd, dispatch_pairs};
@@ -98,9 +98,9 @@ unsafe fn value<E: Element, V: PairSimd>(window: &WindowCopy<'_, E>, from: *cons
         match window.source {
             ActivationView::Plain(_) => v,
             ActivationView::Normalized { scale, shift, relu, .. } => {
-                let at = window.group * window.image.channels + window.channels.start + c;
-                let y = v.mul_add(part(scale.as_ptr().add(at), lanes), part(shift.as_ptr().add(at), lanes));
-                if relu { V::zero().max(y) } else { y }
+                let at = window.group * window.image.channels + window.channels.start;
+                let norm = ChannelNorm { scale: scale.as_ptr().add(at), shift: shift.as_ptr().add(at), relu };
+                norm.apply(v, c, lanes)
             }
         }
     }

@@ -23,15 +23,14 @@ pub fn max_pool_side(side: usize) -> usize {
 /// Max pooling of `input`, a batch of `shape`, to `out` (batch, pooled height, pooled width, channels; the sides are
 /// [`max_pool_side`]). `taps`, of the shape of `out`, receives which of a window's places (0 to 8, row by row) was taken:
 /// the first of the highest, or the last NaN where there is one, as in PyTorch. An input that is normalized while it is
-/// read, with `groups` groups of images, is compared as it would be stored.
+/// read is compared as it would be stored.
 ///
 /// # Panics
-/// A side of the shape is 0, a length is not that of the shape, the input's scale and shift are not (groups, channels), or
-/// the CPU lacks the instruction set.
+/// A side of the shape is 0, a length is not that of the shape, the input's scale and shift are not (groups, channels)
+/// with groups that divide the batch, or the CPU lacks the instruction set.
 pub fn max_pool<E: Element>(
     instructions: InstructionSet,
     shape: BatchShape,
-    groups: usize,
     input: ActivationView<'_, E>,
     out: &mut [E],
     taps: &mut [u8],
@@ -40,9 +39,14 @@ pub fn max_pool<E: Element>(
     let (rows, columns) = (max_pool_side(height), max_pool_side(width));
     assert_eq!(input.stored().len(), shape.len());
     assert!(out.len() == checked_product([batch, rows, columns, channels]) && taps.len() == out.len());
-    if let ActivationView::Normalized { scale, shift, .. } = input {
-        assert!(scale.len() == groups * channels && shift.len() == scale.len());
-    }
+    let groups = match input {
+        ActivationView::Plain(_) => 1,
+        ActivationView::Normalized { scale, shift, .. } => {
+            assert!(scale.len().is_multiple_of(channels) && shift.len() == scale.len());
+            scale.len() / channels
+        }
+    };
+    assert!(groups > 0 && batch.is_multiple_of(groups));
     let row_len = columns * channels;
     out.par_chunks_mut(row_len).zip(taps.par_chunks_mut(row_len)).enumerate().for_each(|(row, (out, taps))| {
         let (image, y) = (row / rows, row % rows);
@@ -84,11 +88,7 @@ impl<E: Element> Kernel for MaxPoolRow<'_, E> {
                             let at = ((self.image * height + iy) * width + ix) * channels + c;
                             let mut v: V = part(stored.as_ptr().add(at), lanes);
                             if let Some(norm) = norm {
-                                v = v.mul(part(norm.scale.add(c), lanes)).add(part(norm.shift.add(c), lanes));
-                                if norm.relu {
-                                    v = V::zero().max(v);
-                                }
-                                v = E::round(v);
+                                v = E::round(norm.apply(v, c, lanes));
                             }
                             chosen = v.select_above(best, V::splat((r * KERNEL + s) as f32), chosen);
                             best = v.select_above(best, v, best);

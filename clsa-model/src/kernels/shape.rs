@@ -132,6 +132,14 @@ impl ConvShape {
         checked_product([self.c_out, self.c_in, self.kernel, self.kernel])
     }
 
+    /// The output, a batch of images.
+    ///
+    /// # Panics
+    /// As [`Self::out_height`].
+    pub fn output_batch(&self) -> BatchShape {
+        BatchShape { batch: self.batch, height: self.out_height(), width: self.out_width(), channels: self.c_out }
+    }
+
     /// Floating-point operations of a direct pass (a multiplication and an addition each).
     pub fn flops(&self) -> f64 {
         2.0 * (self.batch * self.out_height() * self.out_width() * self.weight_len()) as f64

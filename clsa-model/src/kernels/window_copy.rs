@@ -1,7 +1,7 @@
 //! Copies a window of an activation into scratch, where products find it.
 
-use super::activation_view::ActivationView;
-use super::element::{Element, Lanes, part};
+use super::activation_view::{ActivationView, ChannelNorm};
+use super::element::{Element, Lanes};
 use super::shape::ImageShape;
 use super::simd::{Kernel, Simd, dispatch};
 use super::span::Span;
@@ -134,15 +134,12 @@ impl<E: Element, S: Element> Kernel for WindowCopyTo<'_, E, S> {
                             }
                         }
                         ActivationView::Normalized { scale, shift, relu, .. } => {
-                            let scale = scale.as_ptr().add(group * channels + c0);
-                            let shift = shift.as_ptr().add(group * channels + c0);
-                            let zero = V::zero();
+                            let at = group * channels + c0;
+                            let norm =
+                                ChannelNorm { scale: scale.as_ptr().add(at), shift: shift.as_ptr().add(at), relu };
                             for x in x0..x1 {
                                 let out = out.add(x * pixel);
-                                copy::<E, S, V>(from, out, n, |v, c, lanes| {
-                                    let y = v.mul_add(part(scale.add(c), lanes), part(shift.add(c), lanes));
-                                    if relu { zero.max(y) } else { y }
-                                });
+                                copy::<E, S, V>(from, out, n, |v, c, lanes| norm.apply(v, c, lanes));
                                 if clear {
                                     out.add(n).write_bytes(0, pixel - n);
                                 }

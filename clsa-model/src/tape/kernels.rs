@@ -43,7 +43,7 @@ pub(crate) trait Kernels: Send + Sync + Sized + 'static {
     fn normalize(&self, own: &Normalized<Self>, residual: Option<Source<'_, Self>>) -> Result<Self::Memory>;
 
     /// Max pooling 3x3, stride 2, padding 1, with what its backward pass needs.
-    fn max_pool(&self, input: BatchShape, groups: usize, x: Source<'_, Self>) -> Result<(Self::Memory, Self::Choices)>;
+    fn max_pool(&self, input: BatchShape, x: Source<'_, Self>) -> Result<(Self::Memory, Self::Choices)>;
 
     /// The gradient of max pooling's input from that of its output.
     fn max_pool_backward(&self, input: BatchShape, choices: &Self::Choices, dy: &Self::Memory) -> Result<Self::Memory>;

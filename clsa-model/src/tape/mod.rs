@@ -115,12 +115,7 @@ impl<K: Kernels> Ops for Tape<K> {
         let residual = residual.map(Activation::get::<Node<K>>).transpose()?;
         unit.conv.check_input(x.dims())?;
         let shape = unit.conv.shape(x.shape.batch, x.shape.height, x.shape.width);
-        let output = BatchShape {
-            batch: shape.batch,
-            height: shape.out_height(),
-            width: shape.out_width(),
-            channels: shape.c_out,
-        };
+        let output = shape.output_batch();
         if let Some(residual) = residual {
             check_residual(residual.dims(), dims(output))?;
         }
@@ -135,8 +130,7 @@ impl<K: Kernels> Ops for Tape<K> {
         let x = x.get::<Node<K>>()?;
         let BatchShape { batch, height, width, channels } = x.shape;
         let output = BatchShape { batch, height: height.div_ceil(2), width: width.div_ceil(2), channels };
-        let groups = self.groups_of(batch)?;
-        let (out, choices) = self.kernels.max_pool(x.shape, groups, x.values.source())?;
+        let (out, choices) = self.kernels.max_pool(x.shape, x.values.source())?;
         let y = self.node(output, Values::Stored(Arc::new(out)));
         self.record(|| Record::MaxPool { x: x.reference(), choices, y: y.gradient });
         Ok(Activation::new(y))

@@ -2,7 +2,7 @@
 //! what the owner of checkpoints writes.
 
 /// What every version's `format` entry of the metadata begins with.
-pub const FORMAT_FAMILY: &str = "clsa-checkpoint-";
+pub(super) const FORMAT_FAMILY: &str = "clsa-checkpoint-";
 
 /// The `format` entry of the version that is read.
 pub const FORMAT: &str = "clsa-checkpoint-1";

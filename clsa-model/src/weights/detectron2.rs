@@ -3,6 +3,7 @@
 use super::error::{WeightFileError, fail};
 use super::pickle::Pickler;
 use super::tensor_bytes::bytes_of;
+use crate::batch_count::is_batch_count;
 use crate::head;
 use candle_core::{DType, Tensor};
 use std::io::{BufWriter, Write};
@@ -10,7 +11,7 @@ use std::io::{BufWriter, Write};
 /// Detectron2's name of a tensor; none for the head and for batch counts, which its backbones lack.
 fn backbone_name(name: &str) -> Option<String> {
     let (path, part) = name.rsplit_once('.')?;
-    if head::owns(name) || part == "num_batches_tracked" {
+    if head::owns(name) || is_batch_count(name) {
         return None;
     }
     let unit = |unit: &str| match unit.strip_prefix("bn") {
@@ -34,7 +35,7 @@ pub(super) fn write(file: &mut impl Write, tensors: &[(&str, Tensor)]) -> Result
     if tensors.iter().any(|(name, tensor)| *name == "conv1.weight" && !tensor.dims().ends_with(&[7, 7])) {
         return fail("cannot hold this network: Detectron2's ResNets begin with a 7x7 convolution, not with a 3x3 one");
     }
-    let failed = WeightFileError::write;
+    let failed = WeightFileError::Write;
     let mut file = BufWriter::new(file);
     let mut pickler = Pickler::new(3);
     pickler.empty_dict();

@@ -18,10 +18,6 @@ impl WeightFileError {
         Self::Content(reason.into())
     }
 
-    pub fn write(error: io::Error) -> Self {
-        Self::Write(error)
-    }
-
     pub fn about(self, path: &Path) -> ModelError {
         let path = path.display().to_string();
         match self {

@@ -1,6 +1,7 @@
 //! Heads of other methods, which this project does not have: they are left out where the backbone is read.
 
 use super::infer_config;
+use crate::batch_count::is_batch_count;
 use crate::head;
 use candle_core::Tensor;
 use std::collections::HashMap;
@@ -35,8 +36,7 @@ pub(super) fn is_beside(name: &str) -> bool {
 
 /// Those of an encoder's names (torchvision's) that are of a head of another method.
 pub(super) fn within<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    let own: Vec<&str> =
-        names.iter().copied().filter(|name| head::owns(name) && !name.ends_with("num_batches_tracked")).collect();
+    let own: Vec<&str> = names.iter().copied().filter(|name| head::owns(name) && !is_batch_count(name)).collect();
     let is_own = head::is_of_this_project(&own);
     let foreign = |name: &str| {
         let first = name.split('.').next().unwrap_or_default();

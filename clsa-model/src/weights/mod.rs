@@ -22,7 +22,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod batch_count;
 mod check;
 pub mod checkpoint;
 mod container;
@@ -48,6 +47,7 @@ mod torch_zip;
 mod unpickle;
 mod write;
 
+pub use crate::batch_count::is_batch_count;
 pub use check::check;
 pub use container::Container;
 pub use finite::first_not_finite;

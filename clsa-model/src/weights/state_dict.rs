@@ -1,8 +1,8 @@
 //! The state dictionary in what `torch.save` was given.
 
-use super::batch_count::is_count;
 use super::error::{WeightFileError, fail};
 use super::unpickle::{Id, Object, Pickle, StridedView};
+use crate::batch_count::is_batch_count;
 use std::collections::{BTreeMap, HashMap};
 
 /// Where checkpoints keep the state dictionary, the first that is there being taken. DINO's student and teacher are two
@@ -69,8 +69,8 @@ pub(super) fn state_dict(
             Object::Tensor(view) => Some(Entry::View((**view).clone())),
             Object::TensorKey(key) => keyed.get(key).cloned().map(Entry::View),
             Object::Unusual(what) => Some(Entry::Unusual(what)),
-            &Object::Int(count) if is_count(name) => i64::try_from(count).ok().map(Entry::Count),
-            &Object::Float(count) if is_count(name) => Some(Entry::Count(count as i64)),
+            &Object::Int(count) if is_batch_count(name) => i64::try_from(count).ok().map(Entry::Count),
+            &Object::Float(count) if is_batch_count(name) => Some(Entry::Count(count as i64)),
             _ => None,
         };
         match entry {

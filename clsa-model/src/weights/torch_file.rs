@@ -1,10 +1,10 @@
 //! Files of `torch.save`, in the three forms it has had: a state dictionary, and its tensors read one at a time.
 
-use super::batch_count::is_count;
 use super::error::{WeightFileError, fail};
 use super::state_dict::{Entry, state_dict};
 use super::unpickle::{Storage, StridedView};
 use super::{torch_legacy, torch_tar, torch_zip};
+use crate::batch_count::is_batch_count;
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -90,7 +90,7 @@ impl TorchFile {
         let element = view.element;
         let elements: usize = view.shape.iter().product();
         self.charge((elements as u64).saturating_mul(element.size as u64))?;
-        if element.dtype.is_none() && !(is_count(name) && elements == 1) {
+        if element.dtype.is_none() && !(is_batch_count(name) && elements == 1) {
             return fail(unfit_type(name, element.name));
         }
         let storage = self.storage(&view.storage)?;

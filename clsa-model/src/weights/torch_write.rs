@@ -44,7 +44,7 @@ pub(super) fn write(file: &mut (impl Write + Seek), tensors: &[(&str, Tensor)]) 
     let mut member = |name: &str, bytes: &[u8]| -> Result<(), WeightFileError> {
         let options = options.large_file(bytes.len() as u64 >= u64::from(u32::MAX));
         archive.start_file(format!("archive/{name}"), options).map_err(zip_failed)?;
-        archive.write_all(bytes).map_err(WeightFileError::write)
+        archive.write_all(bytes).map_err(WeightFileError::Write)
     };
     member("data.pkl", &pickler.finish())?;
     member("byteorder", b"little")?;
@@ -52,11 +52,11 @@ pub(super) fn write(file: &mut (impl Write + Seek), tensors: &[(&str, Tensor)]) 
         member(&format!("data/{key}"), &bytes_of(name, tensor)?)?;
     }
     member("version", b"3\n")?;
-    archive.finish().map_err(zip_failed)?.flush().map_err(WeightFileError::write)
+    archive.finish().map_err(zip_failed)?.flush().map_err(WeightFileError::Write)
 }
 
 fn zip_failed(error: ZipError) -> WeightFileError {
-    WeightFileError::write(match error {
+    WeightFileError::Write(match error {
         ZipError::Io(error) => error,
         other => io::Error::other(other),
     })

@@ -42,13 +42,13 @@ fn write_file(path: &Path, tensors: &HashMap<String, Tensor>, format: Format) ->
         .map(|(name, tensor)| Ok((name.as_str(), tensor.to_device(&Device::Cpu)?.contiguous()?)))
         .collect::<Result<_, WeightFileError>>()?;
     tensors.sort_by(|a, b| a.0.cmp(b.0));
-    let mut file = WholeFile::create(path).map_err(WeightFileError::write)?;
+    let mut file = WholeFile::create(path).map_err(WeightFileError::Write)?;
     match format {
         Format::Safetensors => {
-            file.write_all(&safetensors_file::serialize(&tensors)?).map_err(WeightFileError::write)?;
+            file.write_all(&safetensors_file::serialize(&tensors)?).map_err(WeightFileError::Write)?;
         }
         Format::Pth => torch_write::write(&mut file, &tensors)?,
         Format::Detectron2 => detectron2::write(&mut file, &tensors)?,
     }
-    file.commit().map_err(WeightFileError::write)
+    file.commit().map_err(WeightFileError::Write)
 }

@@ -263,7 +263,7 @@ proptest! {
                 }
             });
             let (mut out, mut taps) = (nan(len), vec![0u8; len]);
-            max_pool(instructions, BatchShape { batch, height, width, channels }, groups, source, &mut out, &mut taps);
+            max_pool(instructions, BatchShape { batch, height, width, channels }, source, &mut out, &mut taps);
             let out = widened(&out);
             compare(&("output", instructions, lazy), &out, &expected, lazy, None, if lazy { EPS } else { 0.0 })?;
             // The place that was taken holds the value; the gradient goes there.

@@ -30,11 +30,6 @@ fn insert(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
         let next = at.entry(parent).or_insert_with(|| Value::Table(Table::new()));
         at = next.as_table_mut().ok_or_else(|| format!("{parent} is not a table"))?;
     }
-    // `optim.lr=1` means 1.0: an integer takes the place of a float.
-    let value = match (at.get(last), value) {
-        (Some(Value::Float(_)), Value::Integer(i)) => Value::Float(i as f64),
-        (_, value) => value,
-    };
     at.insert(last.to_owned(), value);
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 
-/// Writes a run's records in both forms. A run that goes on from an earlier step writes records of later ones again; those of
+/// Writes a run's records in all their forms. A run that goes on from an earlier step writes records of later ones again; those of
 /// before stay in the file until [`MetricsWriter::settle`], so that nothing is lost if it fails at once.
 #[derive(Debug)]
 pub struct MetricsWriter {

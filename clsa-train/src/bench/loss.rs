@@ -70,7 +70,7 @@ impl LossBench {
             output.loss.backward()?;
             Ok(())
         })?;
-        let extra_peak_mb = before.and_then(|before| Ok(peak_rss_mb()? - before)).ok();
+        let after = peak_rss_mb();
         Ok(LossTime {
             work: "loss",
             batch: self.batch,
@@ -80,7 +80,7 @@ impl LossBench {
             precision: self.precision,
             median_s: times[times.len() / 2],
             min_s: times[0],
-            extra_peak_mb,
+            extra_peak_mb: after.zip(before).map(|(after, before)| after - before),
             extra_peak_gpu_mb: peak_gpu_mb(device).zip(gpu_before).map(|(peak, before)| peak - before),
         })
     }

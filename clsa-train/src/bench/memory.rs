@@ -2,20 +2,19 @@
 
 use candle_core::Device;
 use std::fs;
-use std::io::{Error, Result};
 
-/// Makes the highest resident memory what it is now, so that the making of the inputs does not count, and returns it, MB.
-pub(super) fn peak_rss_from_now_mb() -> Result<f64> {
-    let path = "/proc/self/clear_refs";
-    fs::write(path, "5").map_err(|error| Error::other(format!("{path} does not take a 5: {error}")))?;
+/// Makes the highest resident memory what it is now, so that the making of the inputs does not count, and returns it, MB; none where the
+/// system does not say, or does not let it be set.
+pub(super) fn peak_rss_from_now_mb() -> Option<f64> {
+    fs::write("/proc/self/clear_refs", "5").ok()?;
     peak_rss_mb()
 }
 
-/// The highest resident memory of the process so far, MB (2^20 bytes), as Linux counts it.
-pub(super) fn peak_rss_mb() -> Result<f64> {
-    let text = fs::read_to_string("/proc/self/status")?;
+/// The highest resident memory of the process so far, MB (2^20 bytes), as Linux counts it; none where the system does not say.
+pub(super) fn peak_rss_mb() -> Option<f64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
     let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    kib.map(|kib: f64| kib / 1024.0).ok_or_else(|| Error::other("/proc/self/status lacks VmHWM"))
+    kib.map(|kib: f64| kib / 1024.0)
 }
 
 /// The highest memory taken on a GPU so far, MB (2^20 bytes).

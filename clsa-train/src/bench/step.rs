@@ -96,7 +96,7 @@ impl StepBench {
             precision: self.compute.precision,
             median_s: times[times.len() / 2],
             min_s: times[0],
-            peak_rss_mb: peak_rss_mb().ok(),
+            peak_rss_mb: peak_rss_mb(),
             peak_gpu_mb: peak_gpu_mb(device),
             kernels: if self.profile { profile(device, || clsa.step(&views, 0.03).map(drop))? } else { Vec::new() },
         })

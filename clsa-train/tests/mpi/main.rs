@@ -2,9 +2,9 @@
 
 mod faults;
 mod runs;
-#[path = "../tiny/settings.rs"]
-mod settings;
 mod steps;
+#[path = "../tiny/mod.rs"]
+mod tiny;
 
 use std::process::{Command, Output};
 

@@ -1,9 +1,8 @@
 //! Runs: what several ranks write and say, and what they are refused.
 
-use crate::settings::TINY;
+use crate::tiny::{TINY, tensors};
 use crate::{mpirun, program, stderr};
 use clsa_run::{Metrics, RunFolder};
-use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -94,10 +93,7 @@ fn a_run_goes_on_with_another_number_of_ranks_and_says_what_is_otherwise() {
 
 /// The bits of all tensors of the newest checkpoint, by name.
 fn bits(run: &Path) -> BTreeMap<String, Vec<u8>> {
-    let newest = RunFolder::open(run).unwrap().newest_checkpoint().unwrap();
-    let bytes = std::fs::read(newest).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    file.tensors().into_iter().map(|(name, tensor)| (name, tensor.data().to_vec())).collect()
+    tensors(&RunFolder::open(run).unwrap().newest_checkpoint().unwrap())
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The settings of a run of a second or so.
+#![allow(dead_code, reason = "each test uses some")]
 
 /// A run of eight steps in two epochs that takes about a second.
 pub const TINY: [&str; 14] = [
@@ -17,3 +18,8 @@ pub const TINY: [&str; 14] = [
     "--epochs=2",
     "--batch-size=16",
 ];
+
+/// Those of [`TINY`] that are keys of a configuration, as `KEY=VALUE`.
+pub fn settings() -> impl Iterator<Item = &'static str> {
+    TINY.into_iter().filter(|word| word.contains('=') && !word.starts_with("--"))
+}

@@ -4,6 +4,7 @@ use super::chance::Chance;
 use super::folder::{contents, no_leftovers};
 use super::small_disk::{self, Ended, Filling, SmallDisk};
 use super::subject::{self, clsa};
+use crate::files::{at, make_folder, remove_folder, size_of};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -14,7 +15,7 @@ use std::time::Instant;
 pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
     if !small_disk::is_inside() {
         let mount_point = subject::prepare("disk")?.join("disk");
-        fs::create_dir(&mount_point).map_err(|error| format!("{}: {error}", mount_point.display()))?;
+        fs::create_dir(&mount_point).map_err(at(&mount_point))?;
         return small_disk::go_inside(
             &mount_point,
             &["disk", "--rounds", &rounds.to_string(), "--seed", &seed.to_string()],
@@ -53,10 +54,10 @@ pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
 }
 
 fn remove_indexes(shards: &Path) -> Result<(), String> {
-    for file in fs::read_dir(shards).map_err(failed(shards))? {
-        let path = file.map_err(failed(shards))?.path();
+    for file in fs::read_dir(shards).map_err(at(shards))? {
+        let path = file.map_err(at(shards))?.path();
         if path.extension().is_some_and(|end| end == "idx") {
-            fs::remove_file(&path).map_err(failed(&path))?;
+            fs::remove_file(&path).map_err(at(&path))?;
         }
     }
     Ok(())
@@ -65,7 +66,7 @@ fn remove_indexes(shards: &Path) -> Result<(), String> {
 /// Trains on a disk that gets full, goes on when it has room, and returns how often the training failed for lack of it.
 fn train(disk: &SmallDisk, whole: &Path, rounds: u64, chance: &mut Chance) -> Result<u64, String> {
     let took = subject::timed(&mut subject::pretrain(whole))?;
-    let (end, records, bytes) = (subject::end_of(whole)?, records(whole)?, size(whole)?);
+    let (end, records, bytes) = (subject::end_of(whole)?, records(whole)?, size_of(whole)?);
     let (run, copied) = (disk.folder().join("run"), whole.with_file_name("copied"));
     let (mut failed, mut round) = (0, 0);
     while round < rounds {
@@ -82,7 +83,7 @@ fn train(disk: &SmallDisk, whole: &Path, rounds: u64, chance: &mut Chance) -> Re
                 let checkpoint = copied.join("checkpoints").join(checkpoint.file_name().unwrap_or_default());
                 subject::timed(clsa(&["pretrain", "--resume"]).arg(&checkpoint))?;
                 check_end(&copied, &end)?;
-                remove(&copied)?;
+                remove_folder(&copied)?;
             }
             if chance.below(2) == 0 {
                 subject::timed(&mut subject::go_on(&run))?;
@@ -94,7 +95,7 @@ fn train(disk: &SmallDisk, whole: &Path, rounds: u64, chance: &mut Chance) -> Re
         if self::records(&run)? != records {
             return Err(format!("{} has other records than a run on a disk with room", run.display()));
         }
-        remove(&run)?;
+        remove_folder(&run)?;
     }
     Ok(failed)
 }
@@ -127,7 +128,7 @@ fn check_parts(run: &Path, whole: &Path, records: &[String]) -> Result<(), Strin
 fn records(run: &Path) -> Result<Vec<String>, String> {
     let text = match fs::read_to_string(run.join("metrics.jsonl")) {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        text => text.map_err(failed(run))?,
+        text => text.map_err(at(run))?,
     };
     let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     Ok(lines.map(|line| line.split(",\"images_per_s\"").next().unwrap_or_default().to_owned()).collect())
@@ -147,13 +148,13 @@ struct Work<'a> {
 /// Repeats a command on a disk that gets full and then with room, and returns how often it failed for lack of it.
 fn repeat(disk: &SmallDisk, rounds: u64, chance: &mut Chance, work: &Work) -> Result<u64, String> {
     let Work { command, out, kept, clear } = work;
-    fs::create_dir_all(out).map_err(failed(out))?;
+    make_folder(out)?;
     let took = subject::timed(&mut command())?;
-    let (expected, bytes) = (contents(out, kept)?, size(out)?);
+    let (expected, bytes) = (contents(out, kept)?, size_of(out)?);
     let mut failures = 0;
     for _ in 0..rounds {
         clear()?;
-        let bytes = bytes - size(out)?;
+        let bytes = bytes - size_of(out)?;
         if disk.run(&mut command(), &Filling::random(chance, took, bytes + bytes / 4))? == Ended::Full {
             failures += 1;
             if let Some((name, _)) = contents(out, kept)?.into_iter().find(|file| !expected.contains(file)) {
@@ -169,48 +170,25 @@ fn repeat(disk: &SmallDisk, rounds: u64, chance: &mut Chance, work: &Work) -> Re
             return Err(format!("{} differs from what is written to a disk with room", out.display()));
         }
     }
-    remove(out)?;
+    remove_folder(out)?;
     Ok(failures)
 }
 
-/// Bytes of the files in a folder.
-fn size(folder: &Path) -> Result<u64, String> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder).map_err(failed(folder))? {
-        let path = entry.map_err(failed(folder))?.path();
-        bytes += if path.is_dir() { size(&path)? } else { fs::metadata(&path).map_err(failed(&path))?.len() };
-    }
-    Ok(bytes)
-}
-
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    fs::create_dir_all(to).map_err(failed(to))?;
-    for entry in fs::read_dir(from).map_err(failed(from))? {
-        let path = entry.map_err(failed(from))?.path();
+    make_folder(to)?;
+    for entry in fs::read_dir(from).map_err(at(from))? {
+        let path = entry.map_err(at(from))?.path();
         let to = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
             copy(&path, &to)?;
         } else {
-            fs::copy(&path, &to).map_err(failed(&to))?;
+            fs::copy(&path, &to).map_err(at(&to))?;
         }
     }
     Ok(())
 }
 
-/// Removes a folder where there is one.
-fn remove(folder: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(folder)(error)),
-        _ => Ok(()),
-    }
-}
-
 fn empty(folder: &Path) -> Result<(), String> {
-    remove(folder)?;
-    fs::create_dir(folder).map_err(failed(folder))
-}
-
-fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> String {
-    let path = path.to_owned();
-    move |error| format!("{}: {error}", path.display())
+    remove_folder(folder)?;
+    fs::create_dir(folder).map_err(at(folder))
 }

@@ -1,5 +1,6 @@
 //! What a command has left in a folder.
 
+use crate::files::at;
 use std::fs;
 use std::path::Path;
 
@@ -7,15 +8,15 @@ use std::path::Path;
 /// next time, it is only seen that nothing in them is half written.
 pub fn contents(folder: &Path, kept: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
     let mut all = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))? {
-        let path = entry.map_err(|error| error.to_string())?.path();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let path = entry.map_err(at(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if kept.contains(&name.as_str()) {
             no_leftovers(&path)?;
         } else if path.is_dir() {
             all.extend(contents(&path, &[])?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
         } else {
-            let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let bytes = fs::read(&path).map_err(at(&path))?;
             all.push((name, without_times(bytes)));
         }
     }

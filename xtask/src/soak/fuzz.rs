@@ -1,5 +1,6 @@
 //! Inputs that a fuzzer makes, for every parser.
 
+use crate::files::{at, make_folder};
 use crate::{cargo, code, root, target};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -48,9 +49,9 @@ pub fn run(parser: Option<&str>, bounds: &Bounds, python: Option<&str>) -> Resul
 }
 
 /// The parsers, which have a fuzz target each.
-pub fn parsers() -> Result<Vec<String>, String> {
+fn parsers() -> Result<Vec<String>, String> {
     let folder = root().join("fuzz/fuzz_targets");
-    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let entries = fs::read_dir(&folder).map_err(at(&folder))?;
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
     let mut names: Vec<String> =
         paths.filter_map(|path| path.file_stem().and_then(OsStr::to_str).map(str::to_owned)).collect();
@@ -63,9 +64,9 @@ fn fuzz(parser: &str, bounds: &Bounds, python: Option<&str>) -> Result<(), Strin
     let program = build(parser)?;
     let folder = target().join("soak/fuzz").join(parser);
     let corpus = folder.join("corpus");
-    fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
+    make_folder(&corpus)?;
     let log = folder.join("log");
-    let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let output = File::create(&log).map_err(at(&log))?;
     let mut command = Command::new(&program);
     command.arg(format!("-max_total_time={}", bounds.seconds)).arg(format!("-runs={}", bounds.inputs));
     command.arg(format!("-timeout={SLOWEST_S}")).args(["-print_final_stats=1", "-rss_limit_mb=0"]);

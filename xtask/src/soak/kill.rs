@@ -3,6 +3,7 @@
 use super::chance::Chance;
 use super::folder::{contents, no_leftovers};
 use super::subject::{self, IMAGES, clsa};
+use crate::files::{make_folder, remove_folder};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,7 +27,7 @@ pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
         }
         no_leftovers(&run)?;
         no_leftovers(&run.join("checkpoints"))?;
-        fs::remove_dir_all(&run).map_err(|error| format!("{}: {error}", run.display()))?;
+        remove_folder(&run)?;
         runs += 1;
     }
     let evaluations = repeat(rounds, &mut chance, &folder, |out| (subject::evaluate(&whole, out), vec!["features"]))?;
@@ -86,12 +87,12 @@ fn repeat(
     let whole = folder.join("undisturbed");
     let out = folder.join("disturbed");
     let mut kills = 0;
-    fs::create_dir_all(&whole).map_err(|error| error.to_string())?;
+    make_folder(&whole)?;
     let (mut command, kept) = make(&whole);
     let took = subject::timed(&mut command)?;
     let expected = contents(&whole, &kept)?;
     while kills < rounds {
-        fs::create_dir_all(&out).map_err(|error| error.to_string())?;
+        make_folder(&out)?;
         loop {
             match killed(&mut make(&out).0, chance.up_to(took))? {
                 None => kills += 1,
@@ -102,9 +103,9 @@ fn repeat(
         if contents(&out, &kept)? != expected {
             return Err(format!("{} differs from {}", out.display(), whole.display()));
         }
-        fs::remove_dir_all(&out).map_err(|error| error.to_string())?;
+        remove_folder(&out)?;
     }
-    fs::remove_dir_all(&whole).map_err(|error| error.to_string())?;
+    remove_folder(&whole)?;
     Ok(kills)
 }
 

@@ -1,6 +1,7 @@
 //! A small file system of its own, which is full when a campaign wants it to be.
 
 use super::chance::Chance;
+use crate::files::at;
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -105,7 +106,7 @@ impl SmallDisk {
     /// Runs a command while the disk is full as asked for, and checks how it ends: in a bounded time, with 0, or with 1 and one
     /// sentence that names a file and says what is wrong. The disk has room again when this returns.
     pub fn run(&self, command: &mut Command, filling: &Filling) -> Result<Ended, String> {
-        let log = File::create(&self.said).map_err(|error| format!("{}: {error}", self.said.display()))?;
+        let log = File::create(&self.said).map_err(at(&self.said))?;
         let (mut fill_at, mut room_at) = (filling.after, None);
         if fill_at.is_none() {
             self.fill(filling.free)?;
@@ -144,7 +145,7 @@ impl SmallDisk {
 
     /// What a command says that ends with 0.
     pub fn said_by(&self, command: &mut Command) -> Result<String, String> {
-        let log = File::create(&self.said).map_err(|error| format!("{}: {error}", self.said.display()))?;
+        let log = File::create(&self.said).map_err(at(&self.said))?;
         let status = command.stderr(log).status().map_err(|error| error.to_string())?;
         let said = fs::read_to_string(&self.said).unwrap_or_default();
         if status.success() { Ok(said) } else { Err(format!("{command:?} ended with {status}, and said: {said}")) }
@@ -174,14 +175,12 @@ impl SmallDisk {
             }
             file.set_len(file.metadata()?.len().saturating_sub(free))
         };
-        fill().map_err(|error| format!("{}: {error}", self.ballast.display()))
+        fill().map_err(at(&self.ballast))
     }
 
     fn make_room(&self) -> Result<(), String> {
         match fs::remove_file(&self.ballast) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(format!("{}: {error}", self.ballast.display()))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&self.ballast)(error)),
             _ => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! What the campaigns run: the program on small generated images.
 
+use crate::files::{at, make_folder, remove_folder};
 use crate::{cargo, code, program, target};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,11 +30,8 @@ pub fn prepare(campaign: &str) -> Result<PathBuf, String> {
         return Err("clsa did not build".to_owned());
     }
     let folder = target().join("soak").join(campaign);
-    let made = fs::remove_dir_all(&folder).or_else(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    });
-    made.and_then(|()| fs::create_dir_all(&folder)).map_err(|error| format!("{}: {error}", folder.display()))?;
+    remove_folder(&folder)?;
+    make_folder(&folder)?;
     Ok(folder)
 }
 
@@ -107,7 +105,7 @@ pub fn timed(command: &mut Command) -> Result<Duration, String> {
 /// The digest in a run's last checkpoint, over all tensors, the configuration and the position.
 pub fn end_of(run: &Path) -> Result<String, String> {
     let path = run.join("checkpoints/step-00000016.safetensors");
-    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let bytes = fs::read(&path).map_err(at(&path))?;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 20)]).into_owned();
     let digest = text.split("\"digest\":\"").nth(1).and_then(|rest| rest.get(..64));
     digest.map(str::to_owned).ok_or_else(|| format!("{}: no digest", path.display()))

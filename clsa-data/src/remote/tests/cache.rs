@@ -69,7 +69,7 @@ fn another_version_of_an_object_has_parts_of_its_own() {
     let (server, cache) = (Server::new(), TempDir::new().unwrap());
     for round in 0..3 {
         server.put("a.bin", [round; 100]);
-        let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+        let object = open_object(&cache, &server);
         assert_eq!(content(&object).unwrap(), [round; 100]);
     }
 }
@@ -92,7 +92,7 @@ fn first_block(cache: &TempDir) -> std::path::PathBuf {
 fn what_cannot_be_read_of_the_cache_is_fetched_again() {
     let (server, cache) = (Server::new(), TempDir::new().unwrap());
     let bytes = noise(&server, "a.bin", 100_000);
-    let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+    let object = open_object(&cache, &server);
     assert!(content(&object).unwrap() == bytes);
     let block = first_block(&cache);
     // A short read: the block loses its end while it is open.

@@ -1,7 +1,7 @@
 //! What a server or a network may do wrong.
 
 use super::*;
-use crate::{LoaderConfig, OnError, RemoteFault, Sample, SampleError, Transform};
+use crate::{LoaderConfig, OnError, RemoteFault, SampleError};
 
 #[test]
 fn a_part_that_does_not_come_whole_is_asked_for_again() {
@@ -19,7 +19,7 @@ fn a_part_that_does_not_come_whole_is_asked_for_again() {
     ] {
         let (server, cache) = (Server::new(), TempDir::new().unwrap());
         let bytes = noise(&server, "a.bin", 100_000);
-        let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+        let object = open_object(&cache, &server);
         let mut wrong = if matches!(answer, Answer::Stall | Answer::Trickle) { 1 } else { 3 };
         server.plan(move |_| {
             wrong -= 1;
@@ -41,9 +41,9 @@ fn after_the_last_attempt_one_sentence_names_the_address_and_quotes_no_server() 
     ] {
         let (server, cache) = (Server::new(), TempDir::new().unwrap());
         noise(&server, "a.bin", 100_000);
-        let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+        let object = open_object(&cache, &server);
         server.plan(move |_| answer);
-        let error = remote_error(content(&object).map_err(|error| object.error(error)).unwrap_err());
+        let error = reading_error(&object);
         assert_eq!((error.fault, error.is_request()), (RemoteFault::Unreachable, false), "{answer:?}");
         let text = error.to_string();
         assert!(text.starts_with(&format!("{}/a.bin: ", server.address())) && text.contains(words), "{text}");
@@ -59,9 +59,9 @@ fn of_the_body_of_a_failure_little_is_read() {
     for status in [404, 503] {
         let (server, cache) = (Server::new(), TempDir::new().unwrap());
         noise(&server, "a.bin", 100_000);
-        let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+        let object = open_object(&cache, &server);
         server.plan(move |_| Answer::Flood(status));
-        let error = remote_error(content(&object).map_err(|error| object.error(error)).unwrap_err());
+        let error = reading_error(&object);
         assert_eq!(error.fault == RemoteFault::Unreachable, status == 503, "{error}");
         // What the sockets hold of five answers.
         assert!(server.flooded() < 64 << 20, "{} bytes", server.flooded());
@@ -82,9 +82,9 @@ fn a_server_that_is_not_there_is_named_when_a_source_is_opened() {
 fn a_server_without_ranges_is_refused() {
     let (server, cache) = (Server::new(), TempDir::new().unwrap());
     noise(&server, "a.bin", 100_000);
-    let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+    let object = open_object(&cache, &server);
     server.plan(|_| Answer::Whole);
-    let error = remote_error(content(&object).map_err(|error| object.error(error)).unwrap_err());
+    let error = reading_error(&object);
     assert!(error.is_request() && error.reason.contains("gives whole files alone"), "{error}");
 }
 
@@ -96,7 +96,7 @@ fn an_object_that_changes_while_it_is_read_is_refused_by_name() {
             server.plan(move |_| answer);
             let address = format!("{}/a.bin", server.address());
             noise(&server, "a.bin", 5 << 20);
-            let object = opener(&cache).open(address.as_ref()).unwrap();
+            let object = open_object(&cache, &server);
             let mut first = [0; 1];
             object.reader().unwrap().read_exact(&mut first).unwrap();
             server.put("a.bin", vec![1; len]);
@@ -104,7 +104,7 @@ fn an_object_that_changes_while_it_is_read_is_refused_by_name() {
                 // Neither its size nor its time tells it.
                 continue;
             }
-            let error = remote_error(content(&object).map_err(|error| object.error(error)).unwrap_err());
+            let error = reading_error(&object);
             assert_eq!((error.fault, error.is_request()), (RemoteFault::Changed, false), "{answer:?}");
             assert!(error.to_string().starts_with(&format!("{address}: is another object than when it was opened")));
         }
@@ -115,29 +115,10 @@ fn an_object_that_changes_while_it_is_read_is_refused_by_name() {
 fn an_object_that_is_taken_away_while_it_is_read_is_named() {
     let (server, cache) = (Server::new(), TempDir::new().unwrap());
     noise(&server, "a.bin", 1000);
-    let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+    let object = open_object(&cache, &server);
     server.remove("a.bin");
-    let error = remote_error(content(&object).map_err(|error| object.error(error)).unwrap_err());
+    let error = reading_error(&object);
     assert!(!error.is_request() && error.reason.contains("is no longer there"), "{error}");
-}
-
-struct Nothing;
-
-impl Transform for Nothing {
-    type Batch = Vec<()>;
-    type Slot<'a> = &'a mut ();
-
-    fn allocate(&self, samples: usize) -> Vec<()> {
-        vec![(); samples]
-    }
-
-    fn slots<'a>(&'a self, batch: &'a mut Vec<()>) -> Vec<&'a mut ()> {
-        batch.iter_mut().collect()
-    }
-
-    fn apply(&self, _: &Sample<'_>, _: &mut ()) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(())
-    }
 }
 
 #[test]
@@ -153,12 +134,8 @@ fn a_loader_stops_at_a_store_that_fails_and_calls_no_image_bad() {
     assert!(matches!(objects.image(0), Err(SampleError::Remote(_))));
     let config =
         LoaderConfig { batch_size: 4, on_error: OnError::Skip, max_bad_fraction: 1.0, ..LoaderConfig::default() };
-    let loader = crate::Loader::new(objects, Arc::new(Nothing), config).unwrap();
+    let loader = crate::Loader::new(objects, Arc::new(Pixels), config).unwrap();
     let error = loader.epoch(0, 0).find_map(Result::err).unwrap();
     assert!(remote_error(error).reason.contains("status 503"));
     assert!(loader.bad_samples().is_empty());
-}
-
-fn write_indexed(root: &TempDir) {
-    crate::shard_index::write_indexes(&root.path().display().to_string(), &|_, _| ()).unwrap();
 }

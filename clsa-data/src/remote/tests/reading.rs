@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom};
 use super::*;
 use crate::remote::object::BLOCK;
 use crate::shard_index::write_indexes;
-use crate::{Loader, LoaderConfig, RemoteFault, Sample, Transform};
+use crate::{Loader, LoaderConfig, RemoteFault};
 
 #[test]
 fn shards_of_a_server_are_those_of_files_with_and_without_an_index() {
@@ -13,7 +13,7 @@ fn shards_of_a_server_are_those_of_files_with_and_without_an_index() {
     let files = local(format!("wds:{}/train-{{000..001}}.tar", root.path().display()));
     for indexed in [false, true] {
         if indexed {
-            write_indexes(&root.path().display().to_string(), &|_, _| ()).unwrap();
+            write_indexed(&root);
         }
         let (server, cache) = (Server::new(), TempDir::new().unwrap());
         server.put_folder("data/a b", root.path());
@@ -48,7 +48,7 @@ fn the_words_of_a_pattern_state_the_split() {
 fn an_object_is_read_at_any_place_and_each_block_is_fetched_once() {
     let (server, cache) = (Server::new(), TempDir::new().unwrap());
     let bytes = noise(&server, "a.bin", 2 * BLOCK as usize + 12345);
-    let object = opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+    let object = open_object(&cache, &server);
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| assert!(content(&object).unwrap() == bytes));
@@ -67,27 +67,6 @@ fn an_object_is_read_at_any_place_and_each_block_is_fetched_once() {
     assert_eq!(reader.read(&mut [0; 9]).unwrap(), 1);
     assert_eq!(reader.read(&mut [0; 9]).unwrap(), 0);
     assert!(reader.read_exact(&mut [0; 1]).is_err());
-}
-
-/// Keeps all pixels.
-struct Pixels;
-
-impl Transform for Pixels {
-    type Batch = Vec<Vec<u8>>;
-    type Slot<'a> = &'a mut Vec<u8>;
-
-    fn allocate(&self, samples: usize) -> Self::Batch {
-        vec![Vec::new(); samples]
-    }
-
-    fn slots<'a>(&'a self, batch: &'a mut Self::Batch) -> Vec<&'a mut Vec<u8>> {
-        batch.iter_mut().collect()
-    }
-
-    fn apply(&self, sample: &Sample<'_>, slot: &mut Vec<u8>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        *slot = sample.image.as_raw().clone();
-        Ok(())
-    }
 }
 
 /// The batches of two epochs.
@@ -130,9 +109,7 @@ fn a_thread_of_an_executor_may_read() {
     let (server, cache) = (Server::new(), TempDir::new().unwrap());
     let bytes = noise(&server, "a.bin", 1000);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let read = runtime.block_on(async {
-        content(&opener(&cache).open(format!("{}/a.bin", server.address()).as_ref()).unwrap()).unwrap()
-    });
+    let read = runtime.block_on(async { content(&open_object(&cache, &server)).unwrap() });
     assert_eq!(read, bytes);
 }
 
@@ -150,7 +127,7 @@ fn a_pattern_that_needs_a_list_is_refused_over_http() {
 #[test]
 fn an_index_of_another_shard_of_the_same_size_is_not_used() {
     let (root, server, cache) = (shards(), Server::new(), TempDir::new().unwrap());
-    write_indexes(&root.path().display().to_string(), &|_, _| ()).unwrap();
+    write_indexed(&root);
     server.put_folder("data", root.path());
     let shard = std::fs::read(root.path().join("val-000.tar")).unwrap();
     assert_eq!(shard.len(), std::fs::read(root.path().join("train-000.tar")).unwrap().len());

@@ -51,9 +51,8 @@ impl Layout {
         if let Some(train) = one_of(root, &with_folders)? {
             if test.is_none() {
                 refuse_classes_beside(train, &others)?;
-                if let Some(flat) = of_words(&others, Split::Test) {
-                    return Ok(Self { train: train.path.clone(), test: Some(flat) });
-                }
+                let test = others.into_iter().find(|path| states_test(path));
+                return Ok(Self { train: train.path.clone(), test });
             }
             return Ok(Self { train: train.path.clone(), test });
         }
@@ -116,8 +115,7 @@ fn one_of<'a>(root: &Path, found: &[&'a Named]) -> Result<Option<&'a Named>, Dat
 /// Refuses folders of images beside a folder `train` that may itself be a class, with folders in it.
 fn refuse_classes_beside(train: &Named, others: &[PathBuf]) -> Result<(), DataError> {
     for other in others {
-        let states_test = matches!(stated(other), Stated::One { role, .. } if role.split() == Split::Test);
-        if !states_test && has_images(other)? {
+        if !states_test(other) && has_images(other)? {
             let name = printable(&train.name);
             let reason = format!(
                 "is a folder of images beside `{name}`, which has folders in it; if `{name}` is the training split, name \
@@ -129,12 +127,8 @@ fn refuse_classes_beside(train: &Named, others: &[PathBuf]) -> Result<(), DataEr
     Ok(())
 }
 
-/// The first of these folders whose name states this split.
-fn of_words(folders: &[PathBuf], split: Split) -> Option<PathBuf> {
-    let states = |path: &&PathBuf| matches!(stated(path), Stated::One { role, .. } if role.split() == split);
-    folders.iter().find(states).cloned()
-}
-
-fn stated(path: &Path) -> Stated {
-    Stated::by(&path.file_name().unwrap_or_default().to_string_lossy())
+/// Whether the name of a folder states the test split.
+fn states_test(path: &Path) -> bool {
+    let stated = Stated::by(&path.file_name().unwrap_or_default().to_string_lossy());
+    matches!(stated, Stated::One { role, .. } if role.split() == Split::Test)
 }

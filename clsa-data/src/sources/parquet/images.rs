@@ -9,13 +9,13 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::columns::{Table, guarded, read_images, read_labels, read_lengths};
 use super::kept::{KeptGroups, Slot};
-use super::labels::{Checked, Labels, RowLabels};
+use super::labels::{Checked, RowLabels};
 use super::schema::{Asked, Columns};
 use super::shared_file::SharedFile;
 use crate::dataset::{Dataset, Encoded};
-use crate::decode::{Limits, decode, dimensions};
+use crate::decode::{Limits, decode, dimensions, extension_of};
 use crate::error::{DataError, Fault};
-use crate::label::Label;
+use crate::label::{Label, Labels};
 use crate::object::Opener;
 use crate::pattern;
 use crate::printable::{printable, printable_path};
@@ -170,12 +170,6 @@ impl ParquetImages {
     }
 }
 
-/// The extension that the first bytes of an image file ask for.
-fn extension(bytes: &[u8]) -> &'static str {
-    let format = image::guess_format(bytes).ok();
-    format.and_then(|format| format.extensions_str().first().copied()).unwrap_or("jpg")
-}
-
 impl Dataset for ParquetImages {
     fn len(&self) -> usize {
         self.ends.last().copied().unwrap_or(0)
@@ -209,7 +203,7 @@ impl Dataset for ParquetImages {
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {
         let (bytes, _) = self.bytes(index)?;
-        let extension = extension(bytes.data()).to_string();
+        let extension = extension_of(bytes.data()).to_string();
         Ok(Some(Encoded { bytes: bytes.data().to_vec(), extension }))
     }
 

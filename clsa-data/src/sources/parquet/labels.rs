@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{DataError, Fault};
-use crate::label::{Label, Presence};
+use crate::label::{Labels, MAX_CLASSES, Presence};
 
-/// More classes than these are taken for damage.
-const MOST_CLASSES: i64 = 1_000_000;
 /// Most presences of classes that lists of labels are kept as, for all samples whose lists differ.
 const MOST_PRESENCES: usize = 1 << 28;
 
@@ -54,23 +52,6 @@ impl RowLabels {
     }
 }
 
-/// The labels of all samples.
-pub(super) enum Labels {
-    None,
-    Classes(Vec<i64>),
-    Presences(Vec<Arc<[Presence]>>),
-}
-
-impl Labels {
-    pub fn get(&self, index: usize) -> Label {
-        match self {
-            Self::None => Label::None,
-            Self::Classes(labels) => Label::Class(labels[index] as u32),
-            Self::Presences(presences) => Label::Multi(Arc::clone(&presences[index])),
-        }
-    }
-}
-
 /// Labels that were checked.
 pub(super) struct Checked {
     pub labels: Labels,
@@ -99,15 +80,16 @@ impl Checked {
             let note = (!labels.is_empty()).then_some(note);
             return Ok(Self { labels: Labels::None, classes: Vec::new(), note });
         }
-        if let Some(row) = labels.iter().position(|label| !(0..MOST_CLASSES).contains(label)) {
+        if let Some(row) = labels.iter().position(|label| !(0..MAX_CLASSES).contains(label)) {
             let reason = match labels[row] {
                 -1 => format!("row {row} has no label, or -1, but other rows have one"),
-                label => format!("row {row} has the label {label}, which is not in 0..1000000"),
+                label => format!("row {row} has the label {label}, which is not in 0..{MAX_CLASSES}"),
             };
             return Err(Fault::Labels.at(pattern, reason));
         }
         let classes = named(classes, labels.iter().copied().max(), pattern)?;
-        Ok(Self { labels: Labels::Classes(labels), classes, note: None })
+        let labels = labels.into_iter().map(|label| label as u32).collect();
+        Ok(Self { labels: Labels::Class(labels), classes, note: None })
     }
 
     fn of_presences(lists: &[Vec<i64>], classes: Vec<String>, pattern: &str) -> Result<Self, DataError> {
@@ -116,10 +98,9 @@ impl Checked {
             return Ok(Self { labels: Labels::None, classes: Vec::new(), note });
         }
         for (row, list) in lists.iter().enumerate() {
-            if let Some(label) = list.iter().find(|label| !(0..MOST_CLASSES).contains(*label)) {
-                return Err(
-                    Fault::Labels.at(pattern, format!("row {row} has the label {label}, which is not in 0..1000000"))
-                );
+            if let Some(label) = list.iter().find(|label| !(0..MAX_CLASSES).contains(*label)) {
+                let reason = format!("row {row} has the label {label}, which is not in 0..{MAX_CLASSES}");
+                return Err(Fault::Labels.at(pattern, reason));
             }
         }
         let classes = named(classes, lists.iter().flatten().copied().max(), pattern)?;
@@ -140,7 +121,7 @@ impl Checked {
             }
             presences.push(Arc::clone(&known[&list[..]]));
         }
-        Ok(Self { labels: Labels::Presences(presences), classes, note: None })
+        Ok(Self { labels: Labels::Multi(presences), classes, note: None })
     }
 }
 

@@ -6,6 +6,8 @@ use parquet::file::metadata::FileMetaData;
 use parquet::schema::types::ColumnDescriptor;
 use serde_json::Value;
 
+use super::split_options;
+
 /// Names of columns of images, the likeliest first.
 const IMAGES: [&str; 8] = ["image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp"];
 /// Names of columns of labels, the likeliest first.
@@ -24,13 +26,11 @@ pub(super) struct Asked {
 const NO_LABEL: &str = "none";
 
 impl Asked {
-    /// Parts `PATTERN?image=COLUMN&label=COLUMN`. A `?` before anything else belongs to the pattern. An error is a reason.
+    /// Parts `PATTERN?image=COLUMN&label=COLUMN`. An error is a reason.
     pub(super) fn parse(text: &str) -> Result<(&str, Self), String> {
         let mut asked = Self::default();
-        let is_options = |options: &str| options.starts_with("image=") || options.starts_with("label=");
-        let Some((pattern, options)) = text.rsplit_once('?').filter(|(_, options)| is_options(options)) else {
-            return Ok((text, asked));
-        };
+        let (pattern, options) = split_options(text);
+        let Some(options) = options else { return Ok((pattern, asked)) };
         for option in options.split('&') {
             let place = match option.split_once('=') {
                 Some(("image", name)) if !name.is_empty() => (&mut asked.image, name),

@@ -2,7 +2,7 @@
 
 use super::config::FinetuneConfig;
 use crate::EvalError;
-use crate::sgd_classifier::{Schedule, SgdClassifier, Targets};
+use crate::sgd_classifier::{SgdClassifier, SgdSchedule, Targets};
 use candle_core::{DType, Tensor, Var};
 use clsa_model::{Encoder, Gradients};
 
@@ -47,7 +47,7 @@ impl Tuned {
         gradients: &mut Gradients,
     ) -> Result<f64, EvalError> {
         let FinetuneConfig { epochs, momentum, weight_decay, .. } = *config;
-        let schedule = Schedule { epochs, momentum, weight_decay };
+        let schedule = SgdSchedule { epochs, momentum, weight_decay };
         let pass = self.encoder.forward_features(images)?;
         let features = pass.embedding().to_dtype(DType::F32)?;
         let loss = self.classifier.loss(&features, targets)?;

@@ -3,12 +3,12 @@
 use super::config::LinearConfig;
 use crate::EvalError;
 use crate::choice::{Tried, nothing_to_choose_by};
-use crate::features::extract;
+use crate::features::{all_labels, extract};
 use crate::metrics::Predictions;
 use crate::protocols::train_test::TrainTest;
 use crate::random_crops::{images, random_crops};
 use crate::resumable::Resumable;
-use crate::sgd_classifier::{Schedule, SgdClassifier, Targets};
+use crate::sgd_classifier::{SgdClassifier, SgdSchedule, Targets};
 use crate::stratified::hold_out;
 use crate::subset::Subset;
 use candle_core::{DType, Device, Tensor, Var};
@@ -74,7 +74,7 @@ impl Candidate {
         &self,
         features: &Tensor,
         labels: &[Label],
-        schedule: Schedule,
+        schedule: SgdSchedule,
         epoch: u64,
     ) -> Result<Option<f64>, EvalError> {
         if self.diverged_in()?.is_some() {
@@ -93,7 +93,7 @@ impl Training<'_> {
     /// Trains a classifier with each learning rate on a part of the training images and takes the best on the others.
     pub fn choose(&mut self, state: Option<&Path>) -> Result<Choice, EvalError> {
         let (config, train) = (self.config, &self.images.train);
-        let labels: Vec<u32> = (0..train.len()).filter_map(|i| train.label(i).class()).collect();
+        let labels = all_labels(train.as_ref())?;
         let (held_out, fitted) = hold_out(&labels, config.held_out, config.seed);
         if held_out.is_empty() {
             return Err(nothing_to_choose_by("lr", &config.lr));
@@ -188,6 +188,6 @@ impl Training<'_> {
     }
 }
 
-fn schedule(config: &LinearConfig) -> Schedule {
-    Schedule { epochs: config.epochs, momentum: config.momentum, weight_decay: config.weight_decay }
+fn schedule(config: &LinearConfig) -> SgdSchedule {
+    SgdSchedule { epochs: config.epochs, momentum: config.momentum, weight_decay: config.weight_decay }
 }

@@ -4,29 +4,24 @@ use super::config::Voc07Config;
 use crate::EvalError;
 use crate::choice::{Tried, nothing_to_choose_by};
 use crate::features::{TEST_CROPS, TRAIN_CROPS};
-use crate::metrics::average_precision;
-use crate::sgd_classifier::{Schedule, SgdClassifier, Targets};
+use crate::metrics::mean_area;
+use crate::sgd_classifier::{SgdClassifier, SgdSchedule, Targets};
 use candle_core::{Device, Tensor};
 use clsa_data::{Presence, order};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::Arc;
 
-/// Mean over each image's crops of the sigmoid outputs.
-pub(super) fn mean_outputs(
-    classifier: &SgdClassifier,
-    rows: &[f32],
-    dim: usize,
-    crops: usize,
-) -> Result<Vec<f64>, EvalError> {
+/// Mean over each image's [`TEST_CROPS`] of the sigmoid outputs.
+pub(super) fn mean_outputs(classifier: &SgdClassifier, rows: &[f32], dim: usize) -> Result<Vec<f64>, EvalError> {
     let rows = Tensor::from_slice(rows, (rows.len() / dim, dim), &Device::Cpu)?;
     let logits = classifier.scores(&rows)?;
     let classes = logits.len() / rows.dim(0)?;
     let mean = |image: &[f64], class: usize| {
         let outputs = image.chunks_exact(classes).map(|crop| 1.0 / (1.0 + (-crop[class]).exp()));
-        outputs.sum::<f64>() / crops as f64
+        outputs.sum::<f64>() / TEST_CROPS as f64
     };
-    let images = logits.chunks_exact(crops * classes);
+    let images = logits.chunks_exact(TEST_CROPS * classes);
     Ok(images.flat_map(|image| (0..classes).map(move |class| mean(image, class))).collect())
 }
 
@@ -56,8 +51,9 @@ impl Training<'_> {
         for &lr in &config.lr {
             let score = match self.train(fitted, lr, tried.len()) {
                 Ok((classifier, _)) => {
-                    let scores = mean_outputs(&classifier, &rows, self.dim, TEST_CROPS)?;
-                    match self.mean_average_precision(held_out, &scores) {
+                    let scores = mean_outputs(&classifier, &rows, self.dim)?;
+                    let labels: Vec<_> = held_out.iter().map(|&image| &self.labels[image as usize]).collect();
+                    match mean_area(&scores, &labels) {
                         Some(mean) => 100.0 * mean,
                         None => return Err(nothing_to_choose_by("lr", &config.lr)),
                     }
@@ -68,22 +64,6 @@ impl Training<'_> {
             tried.push(Tried { value: lr, score });
         }
         Ok((Tried::best(&tried), tried))
-    }
-
-    /// None where no image shows any of the classes.
-    fn mean_average_precision(&self, images: &[u32], scores: &[f64]) -> Option<f64> {
-        let classes = self.labels[0].len();
-        let areas: Vec<f64> = (0..classes)
-            .filter_map(|class| {
-                let scored = images.iter().enumerate().filter_map(|(row, &image)| {
-                    let presence = self.labels[image as usize][class];
-                    (presence != Presence::Difficult)
-                        .then(|| (scores[row * classes + class], presence == Presence::Present))
-                });
-                Some(average_precision(&scored.collect::<Vec<_>>())?.area)
-            })
-            .collect();
-        (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
     }
 
     /// The feature vectors of an image's crops.
@@ -101,7 +81,7 @@ impl Training<'_> {
         let trainings = if config.lr.len() == 1 { 1 } else { config.lr.len() as u64 + 1 };
         let classifier = SgdClassifier::new(self.labels[0].len(), self.dim, config.seed, &Device::Cpu)?;
         let Voc07Config { epochs, momentum, weight_decay, .. } = *config;
-        let schedule = Schedule { epochs, momentum, weight_decay };
+        let schedule = SgdSchedule { epochs, momentum, weight_decay };
         let mut train_loss = 0.0;
         for epoch in 0..config.epochs {
             let update = schedule.update(lr, epoch);

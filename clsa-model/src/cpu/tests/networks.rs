@@ -1,38 +1,15 @@
 //! Whole residual networks.
 
 use crate::arch::Arch;
-use crate::backbone::{Architecture, Backbone, Builder, CandlePass, Mode};
+use crate::backbone::{CandlePass, Mode};
 use crate::config::{ModelConfig, Stem};
-use crate::cpu::Cpu;
+use crate::cpu::CpuKernels;
 use crate::gradients::Gradients;
 use crate::kernels::InstructionSet;
 use crate::portable::Portable;
 use crate::tape::Tape;
-use crate::test_network::{copy_parameters, difference, f64s, images, upstream};
-use candle_core::{DType, Device, Tensor};
-
-const LAST_STAGE: usize = 3;
-
-fn network(config: &ModelConfig, dtype: DType) -> (Box<dyn Backbone>, Builder) {
-    let mut builder = Builder::new(7, dtype, &Device::Cpu);
-    (config.build(&mut builder).unwrap(), builder)
-}
-
-/// One training pass of the portable operations and its parameter gradients.
-fn portable_pass(
-    net: &dyn Backbone,
-    builder: &Builder,
-    images: &Tensor,
-    given: &Tensor,
-    groups: usize,
-) -> (Vec<f64>, Vec<Vec<f64>>) {
-    let dtype = images.dtype();
-    let mut portable = Portable { pass: CandlePass::new(Mode::Train, dtype, true), bn_splits: groups };
-    let features = net.forward(&mut portable, images, LAST_STAGE).unwrap();
-    let loss = (&features * given.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
-    let store = loss.backward().unwrap();
-    (f64s(&features), builder.parameters().iter().map(|p| f64s(store.get(&p.var).unwrap())).collect())
-}
+use crate::test_network::{LAST_STAGE, copy_parameters, difference, f64s, images, network, portable_pass, upstream};
+use candle_core::DType;
 
 /// Features, gradients and running statistics of a network on `batch` images of `side` x `side`.
 fn agrees(config: &ModelConfig, batch: usize, side: usize, groups: usize) {
@@ -45,23 +22,24 @@ fn agrees_with(instructions: InstructionSet, config: &ModelConfig, batch: usize,
     let (net, single) = network(config, DType::F32);
     let (reference, double) = network(config, DType::F64);
     copy_parameters(&single, &double);
-    let cpu = Cpu::<f32>::new(instructions);
+    let cpu = CpuKernels::<f32>::new(instructions);
     let (x32, x64) = (images(batch, side, DType::F32), images(batch, side, DType::F64));
     // The second pass works in the memory of the first.
     for pass in 0..2 {
         let mut tape = Tape::new(cpu.clone(), Mode::Train, groups, true);
         let features = net.forward(&mut tape, &x32, LAST_STAGE).unwrap();
-        let given = upstream(features.dims());
         let mut gradients = Gradients::new(single.parameters().len());
-        tape.backward(&given, &mut gradients, &mut |_, _| {}).unwrap();
+        tape.backward(&upstream(features.dims()), &mut gradients, &mut |_, _| {}).unwrap();
 
-        let (expected, expected_gradients) = portable_pass(reference.as_ref(), &double, &x64, &given, groups);
+        let (expected, expected_gradients) =
+            portable_pass(&double, DType::F64, groups, |ops| reference.forward(ops, &x64, LAST_STAGE));
         let error = difference(&f64s(&features), &expected);
         assert!(error < 1e-4, "pass {pass}: features differ by {error:e}");
         // Deep in a network a value near zero passes ReLU in one precision and not in another: what single
         // precision itself loses is the measure.
         let (twin, twins) = network(config, DType::F32);
-        let (_, single_gradients) = portable_pass(twin.as_ref(), &twins, &x32, &given, groups);
+        let (_, single_gradients) =
+            portable_pass(&twins, DType::F32, groups, |ops| twin.forward(ops, &x32, LAST_STAGE));
         for ((p, expected), portable) in single.parameters().iter().zip(&expected_gradients).zip(&single_gradients) {
             let error = difference(&f64s(gradients.get(p.index).unwrap()), expected);
             let allowed = 1e-4 + 4.0 * difference(portable, expected);
@@ -96,13 +74,13 @@ fn resnet50_points_with(instructions: InstructionSet) {
     let (net, single) = network(&config, DType::F32);
     let (reference, double) = network(&config, DType::F64);
     copy_parameters(&single, &double);
-    let mut tape = Tape::new(Cpu::<f32>::new(instructions), Mode::Train, 1, true);
+    let mut tape = Tape::new(CpuKernels::<f32>::new(instructions), Mode::Train, 1, true);
     let features = net.forward(&mut tape, &images(4, 65, DType::F32), LAST_STAGE).unwrap();
-    let given = upstream(features.dims());
     let mut gradients = Gradients::new(single.parameters().len());
-    tape.backward(&given, &mut gradients, &mut |_, _| {}).unwrap();
+    tape.backward(&upstream(features.dims()), &mut gradients, &mut |_, _| {}).unwrap();
+    let x64 = images(4, 65, DType::F64);
     let (expected, expected_gradients) =
-        portable_pass(reference.as_ref(), &double, &images(4, 65, DType::F64), &given, 1);
+        portable_pass(&double, DType::F64, 1, |ops| reference.forward(ops, &x64, LAST_STAGE));
     assert!(difference(&f64s(&features), &expected) < 1e-4);
     // Fifty layers deep some values near zero pass ReLU in one precision and not in the other, so that single
     // parameters may differ by what one pixel contributes.

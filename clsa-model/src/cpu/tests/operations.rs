@@ -1,14 +1,14 @@
 //! Every operation, few layers deep.
 
-use crate::backbone::{Builder, CandlePass, ConvBn, Mode, Ops};
-use crate::cpu::Cpu;
+use crate::backbone::{Builder, ConvBn, Mode, Ops};
+use crate::cpu::CpuKernels;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::kernels::InstructionSet;
-use crate::portable::Portable;
 use crate::tape::Tape;
 use crate::test_network::{
-    branched_units, copy_parameters, difference, f64s, forward, forward_branched, images, units, upstream,
+    branched_units, copy_parameters, difference, f64s, forward, forward_branched, images, portable_pass, units,
+    upstream,
 };
 use candle_core::{DType, Tensor};
 
@@ -30,20 +30,17 @@ fn agree(instructions: InstructionSet, forward: Forward, units: Units) {
     let (single, singles) = units(DType::F32);
     let (double, doubles) = units(DType::F64);
     copy_parameters(&singles, &doubles);
-    let mut tape = Tape::new(Cpu::<f32>::new(instructions), Mode::Train, 2, true);
+    let mut tape = Tape::new(CpuKernels::<f32>::new(instructions), Mode::Train, 2, true);
     let features = forward(&mut tape, &single, &images(4, 67, DType::F32)).unwrap();
-    let given = upstream(features.dims());
     let mut gradients = Gradients::new(singles.parameters().len());
-    tape.backward(&given, &mut gradients, &mut |_, _| {}).unwrap();
+    tape.backward(&upstream(features.dims()), &mut gradients, &mut |_, _| {}).unwrap();
 
-    let mut portable = Portable { pass: CandlePass::new(Mode::Train, DType::F64, true), bn_splits: 2 };
-    let expected = forward(&mut portable, &double, &images(4, 67, DType::F64)).unwrap();
-    let error = difference(&f64s(&features), &f64s(&expected));
+    let (expected, expected_gradients) =
+        portable_pass(&doubles, DType::F64, 2, |ops| forward(ops, &double, &images(4, 67, DType::F64)));
+    let error = difference(&f64s(&features), &expected);
     assert!(error < 1e-5, "features differ by {error:e}");
-    let given = given.to_dtype(DType::F64).unwrap();
-    let store = (expected * given).unwrap().sum_all().unwrap().backward().unwrap();
-    for (p, q) in singles.parameters().iter().zip(doubles.parameters()) {
-        let error = difference(&f64s(gradients.get(p.index).unwrap()), &f64s(store.get(&q.var).unwrap()));
+    for (p, expected) in singles.parameters().iter().zip(&expected_gradients) {
+        let error = difference(&f64s(gradients.get(p.index).unwrap()), expected);
         assert!(error < 1e-4, "the gradient of {} differs by {error:e}", p.name);
     }
 }
@@ -60,18 +57,13 @@ fn in_bf16_bottlenecks_and_pooling_lose_no_more_than_the_portable_operations() {
     };
     let (units, builder) = copy();
     let portable = |units: &[ConvBn], builder: &Builder, dtype: DType| {
-        let mut portable = Portable { pass: CandlePass::new(Mode::Train, dtype, true), bn_splits: 2 };
-        let features = forward(&mut portable, units, &images(4, 67, DType::F64)).unwrap();
-        let given = upstream(features.dims()).to_dtype(features.dtype()).unwrap();
-        let store = (&features * given).unwrap().sum_all().unwrap().backward().unwrap();
-        let gradients: Vec<_> = builder.parameters().iter().map(|p| f64s(store.get(&p.var).unwrap())).collect();
-        (f64s(&features), gradients)
+        portable_pass(builder, dtype, 2, |ops| forward(ops, units, &images(4, 67, DType::F64)))
     };
     let (exact, exact_gradients) = portable(&double, &doubles, DType::F64);
     let (candle, candle_gradients) = portable(&units, &builder, DType::BF16);
     for instructions in InstructionSet::available() {
         let (units, builder) = copy();
-        let mut tape = Tape::new(Cpu::<half::bf16>::new(instructions), Mode::Train, 2, true);
+        let mut tape = Tape::new(CpuKernels::<half::bf16>::new(instructions), Mode::Train, 2, true);
         let features = forward(&mut tape, &units, &images(4, 67, DType::F32)).unwrap();
         let mut gradients = Gradients::new(builder.parameters().len());
         tape.backward(&upstream(features.dims()), &mut gradients, &mut |_, _| {}).unwrap();

@@ -72,10 +72,7 @@ impl<E: Element> Kernel for Normalize<E> {
                     if let Some(residual) = self.residual {
                         let mut r: V = part(residual.stored.add(at), lanes);
                         if let Some(norm) = residual.norm {
-                            r = r.mul_add(part(norm.scale.add(c), lanes), part(norm.shift.add(c), lanes));
-                            if norm.relu {
-                                r = V::zero().max(r);
-                            }
+                            r = norm.apply(r, c, lanes);
                         }
                         y = y.add(r);
                     }

@@ -50,10 +50,6 @@ fn f64s(var: &Var) -> Vec<f64> {
     var.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn len(shape: BatchShape) -> usize {
-    shape.batch * shape.height * shape.width * shape.channels
-}
-
 /// Calls `f` with every output pixel, input pixel and tap that belong together.
 fn terms(shape: ConvShape, mut f: impl FnMut(usize, usize, usize)) {
     let (rows, columns) = (shape.out_height(), shape.out_width());
@@ -185,7 +181,7 @@ impl Kernels for Naive {
         Ok(y.collect())
     }
 
-    fn max_pool(&self, input: BatchShape, _: usize, x: Source<'_, Self>) -> Result<(Vec<f64>, Vec<usize>)> {
+    fn max_pool(&self, input: BatchShape, x: Source<'_, Self>) -> Result<(Vec<f64>, Vec<usize>)> {
         let n = pooling(input).output_len() * input.channels;
         let (mut out, mut places) = (vec![f64::NEG_INFINITY; n], vec![0; n]);
         terms(pooling(input), |o, i, _| {
@@ -200,7 +196,7 @@ impl Kernels for Naive {
     }
 
     fn max_pool_backward(&self, input: BatchShape, places: &Vec<usize>, dy: &Vec<f64>) -> Result<Vec<f64>> {
-        let mut dx = vec![0.0; len(input)];
+        let mut dx = vec![0.0; input.len()];
         places.iter().zip(dy).for_each(|(&place, g)| dx[place] += g);
         Ok(dx)
     }
@@ -218,7 +214,7 @@ impl Kernels for Naive {
         let pixels = input.height * input.width;
         let gradient = features.flatten_all()?.to_vec1::<f64>()?;
         let place = |i: usize| i / (pixels * input.channels) * input.channels + i % input.channels;
-        Ok((0..len(input)).map(|i| gradient[place(i)] / pixels as f64).collect())
+        Ok((0..input.len()).map(|i| gradient[place(i)] / pixels as f64).collect())
     }
 
     fn norm_backward(

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use clsa_files::WholeFile;
 use messages::{Extent, Model, OperatorSet, value};
 use prost::Message;
-use recorder::Recorder;
+use recorder::{INPUT, OUTPUT, Recorder};
 use std::io::Write;
 use std::path::Path;
 
@@ -60,15 +60,15 @@ pub fn write_onnx(path: &Path, encoder: &Encoder) -> Result<(), ModelError> {
 }
 
 fn graph_of(encoder: &Encoder) -> Result<Model, ModelError> {
-    let mut recorder = Recorder::new("images", "features");
+    let mut recorder = Recorder::new();
     // Of any size: no size of them is in the graph.
     let images = Tensor::zeros((1, 3, 224, 224), DType::F32, &Device::Cpu)?;
     let features = encoder.backbone_pass(&mut recorder, &images)?.dim(1)?;
     let any = |name: &str| Extent::Any(name.to_owned());
     let mut graph = recorder.graph;
     graph.name = "backbone".to_owned();
-    graph.input = vec![value("images", [any("batch"), Extent::Size(3), any("height"), any("width")])];
-    graph.output = vec![value("features", [any("batch"), Extent::Size(features as i64)])];
+    graph.input = vec![value(INPUT, [any("batch"), Extent::Size(3), any("height"), any("width")])];
+    graph.output = vec![value(OUTPUT, [any("batch"), Extent::Size(features as i64)])];
     Ok(Model {
         ir_version: IR_VERSION,
         producer_name: env!("CARGO_PKG_NAME").to_owned(),
@@ -80,9 +80,9 @@ fn graph_of(encoder: &Encoder) -> Result<Model, ModelError> {
 
 fn write_file(path: &Path, model: &Model) -> Result<(), WeightFileError> {
     check_size(model.encoded_len())?;
-    let mut file = WholeFile::create(path).map_err(WeightFileError::write)?;
-    file.write_all(&model.encode_to_vec()).map_err(WeightFileError::write)?;
-    file.commit().map_err(WeightFileError::write)
+    let mut file = WholeFile::create(path).map_err(WeightFileError::Write)?;
+    file.write_all(&model.encode_to_vec()).map_err(WeightFileError::Write)?;
+    file.commit().map_err(WeightFileError::Write)
 }
 
 fn check_size(bytes: usize) -> Result<(), WeightFileError> {

@@ -1,16 +1,20 @@
 //! A backbone's pass written down as ONNX nodes: one more implementation of [`Ops`], which computes nothing.
 
 use super::messages::{Attribute, Constant, F32, Graph, Node};
-use crate::backbone::{Activation, BatchNorm, CandlePass, ConvBn, Ops, check_residual};
+use crate::backbone::{Activation, CandlePass, ConvBn, Ops, check_residual};
 use crate::error::{ModelError, Result};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use std::collections::HashSet;
+
+/// The graph's input.
+pub(super) const INPUT: &str = "images";
+
+/// The graph's output.
+pub(super) const OUTPUT: &str = "features";
 
 /// The graph so far, of an evaluation pass. Batch norm is folded into the convolutions.
 pub(super) struct Recorder {
     pub graph: Graph,
-    input: &'static str,
-    output: &'static str,
     /// Values and constants whose names are taken.
     names: HashSet<String>,
 }
@@ -23,10 +27,8 @@ struct Value {
 }
 
 impl Recorder {
-    /// A graph from a value named `input` to one named `output`.
-    pub fn new(input: &'static str, output: &'static str) -> Self {
-        let names = [input, output].map(str::to_owned).into();
-        Self { graph: Graph::default(), input, output, names }
+    pub fn new() -> Self {
+        Self { graph: Graph::default(), names: [INPUT, OUTPUT].map(str::to_owned).into() }
     }
 
     /// A name like this one that nothing has yet: a backbone may use a layer twice.
@@ -70,7 +72,7 @@ impl Recorder {
 
 impl Ops for Recorder {
     fn image(&mut self, images: &Tensor) -> Result<Activation> {
-        Ok(Activation::new(Value { name: self.input.to_owned(), dims: images.dims4()?.into() }))
+        Ok(Activation::new(Value { name: INPUT.to_owned(), dims: images.dims4()?.into() }))
     }
 
     fn conv_bn(
@@ -121,7 +123,7 @@ impl Ops for Recorder {
     fn global_avg_pool(&mut self, x: &Activation) -> Result<Tensor> {
         let Value { name, dims: [batch, channels, ..] } = x.get()?;
         let mean = self.node("GlobalAveragePool", "mean", &[name], Vec::new());
-        self.push("Flatten", &[&mean], self.output, vec![int("axis", 1)]);
+        self.push("Flatten", &[&mean], OUTPUT, vec![int("axis", 1)]);
         Ok(Tensor::zeros((*batch, *channels), DType::F32, &Device::Cpu)?)
     }
 
@@ -136,13 +138,9 @@ impl Ops for Recorder {
 
 /// Weight and bias of a convolution that its batch norm, with the running statistics, is folded into.
 fn folded(unit: &ConvBn) -> Result<(Vec<f64>, Vec<f64>)> {
-    let values = |var: &Var| var.as_detached_tensor().flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
-    let BatchNorm { weight, bias, running_mean, running_var } = &unit.bn;
-    let [scale, mut shift] = [values(&weight.var)?, values(&bias.var)?];
-    let [mean, var] = [values(&running_mean.var)?, values(&running_var.var)?];
-    let scale: Vec<f64> = scale.iter().zip(var).map(|(scale, var)| scale / (var + BatchNorm::EPS).sqrt()).collect();
-    shift.iter_mut().zip(mean.iter().zip(&scale)).for_each(|(shift, (mean, scale))| *shift -= mean * scale);
-    let mut weight = values(&unit.conv.weight.var)?;
+    let (scale, shift) = unit.bn.folded()?;
+    let weight = unit.conv.weight.var.as_detached_tensor().flatten_all()?;
+    let mut weight = weight.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let per_channel = weight.len() / scale.len();
     weight.chunks_mut(per_channel).zip(&scale).for_each(|(row, scale)| row.iter_mut().for_each(|w| *w *= scale));
     Ok((weight, shift))

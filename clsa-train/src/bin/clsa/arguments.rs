@@ -1,8 +1,21 @@
-//! Arguments of a command of this program that another one runs.
+//! How arguments are read: values that have names, and the arguments of a command of this program that another one runs.
 
 use crate::failure::{Failure, request};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Command, FromArgMatches};
+use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use std::ffi::OsString;
+
+/// One of these values, by the names that a configuration has for them.
+pub fn one_of<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| {
+        let name: value::StrDeserializer<'_, value::Error> = name.as_str().into_deserializer();
+        T::deserialize(name)
+    })
+}
 
 /// The arguments of another command of this program.
 pub fn parsed<A: clap::Args + FromArgMatches>(

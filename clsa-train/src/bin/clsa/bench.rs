@@ -1,5 +1,6 @@
 //! `clsa bench`.
 
+use crate::arguments::one_of;
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
 use crate::ranks::Ranks;
@@ -8,6 +9,7 @@ use clap::{Subcommand, ValueEnum};
 use clsa_augment::{MAX_SIDE, ViewPlan};
 use clsa_data::{Source, Split};
 use clsa_model::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
+use clsa_train::TrainError;
 use clsa_train::bench::{AugmentBench, LoaderBench, LossBench, RanksBench, StepBench};
 use std::path::PathBuf;
 
@@ -38,35 +40,10 @@ enum What {
     Ranks(RanksArgs),
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum BenchPrecision {
-    F32,
-    Bf16,
-}
-
-impl From<BenchPrecision> for Precision {
-    fn from(precision: BenchPrecision) -> Self {
-        match precision {
-            BenchPrecision::F32 => Self::F32,
-            BenchPrecision::Bf16 => Self::Bf16,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum BenchStem {
-    Imagenet,
-    Cifar,
-}
-
-impl From<BenchStem> for Stem {
-    fn from(stem: BenchStem) -> Self {
-        match stem {
-            BenchStem::Imagenet => Self::Imagenet,
-            BenchStem::Cifar => Self::Cifar,
-        }
-    }
-}
+/// The arithmetic that is measured.
+const PRECISIONS: &[&str] = &["f32", "bf16"];
+/// The first layers of networks that are measured.
+const STEMS: &[&str] = &["imagenet", "cifar"];
 
 #[derive(clap::Args)]
 struct Step {
@@ -85,8 +62,8 @@ struct Step {
     strong: Vec<usize>,
     #[arg(long, default_value_t = 65_536)]
     bank: usize,
-    #[arg(long, default_value = "imagenet")]
-    stem: BenchStem,
+    #[arg(long, default_value = "imagenet", value_parser = one_of::<Stem>(STEMS))]
+    stem: Stem,
     /// Multiple of the base width
     #[arg(long, default_value_t = 1.0)]
     width: f64,
@@ -95,8 +72,8 @@ struct Step {
     /// Measured steps, after one that is not
     #[arg(long, default_value_t = 5)]
     steps: usize,
-    #[arg(long, default_value = "f32")]
-    precision: BenchPrecision,
+    #[arg(long, default_value = "f32", value_parser = one_of::<Precision>(PRECISIONS))]
+    precision: Precision,
     /// Portable operations instead of the device's kernels
     #[arg(long)]
     portable: bool,
@@ -134,8 +111,8 @@ struct Loss {
     #[arg(long, default_value_t = 5)]
     steps: usize,
     /// Storage of the bank
-    #[arg(long, default_value = "f32")]
-    precision: BenchPrecision,
+    #[arg(long, default_value = "f32", value_parser = one_of::<Precision>(PRECISIONS))]
+    precision: Precision,
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
@@ -148,8 +125,8 @@ struct Loss {
 struct RanksArgs {
     #[arg(long, default_value = "resnet50")]
     arch: String,
-    #[arg(long, default_value = "imagenet")]
-    stem: BenchStem,
+    #[arg(long, default_value = "imagenet", value_parser = one_of::<Stem>(STEMS))]
+    stem: Stem,
     /// Images of each process
     #[arg(long, default_value_t = 8)]
     batch: usize,
@@ -241,8 +218,8 @@ fn run_step(args: Step) -> Result<(), Failure> {
     let arch: Arch = args.arch.parse()?;
     let backend = if args.portable { Backend::Portable } else { Backend::Auto };
     let bench = StepBench {
-        model: ModelConfig { arch, stem: args.stem.into(), width: args.width, ..ModelConfig::default() },
-        compute: Compute { backend, precision: args.precision.into(), bn_splits: 1 },
+        model: ModelConfig { arch, stem: args.stem, width: args.width, ..ModelConfig::default() },
+        compute: Compute { backend, precision: args.precision, bn_splits: 1 },
         batch: args.batch,
         key: args.key,
         weak: args.weak,
@@ -268,7 +245,7 @@ fn run_loss(args: Loss) -> Result<(), Failure> {
         bank: args.bank,
         dim: args.dim,
         steps: args.steps,
-        precision: args.precision.into(),
+        precision: args.precision,
     };
     print(&bench.run(&device::open(args.device)?)?, args.json)
 }
@@ -279,7 +256,12 @@ fn run_augment(args: Augment) -> Result<(), Failure> {
     let read = |path: &PathBuf| Ok((path.display().to_string(), clsa_data::Limits::default().read(path)?));
     let files = args.files.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let plan = args.preset.plan();
-    print(&AugmentBench { files, plan, images: args.images }.run()?, args.json)
+    let measured = AugmentBench { files, plan, images: args.images }.run().map_err(|error| match error {
+        // The request names the files: one that is no image is wrong in it, as it is for `views` and `search`.
+        TrainError::Sample(error) => Failure::from(error),
+        error => error.into(),
+    });
+    print(&measured?, args.json)
 }
 
 fn run_loader(args: LoaderArgs) -> Result<(), Failure> {
@@ -300,7 +282,7 @@ fn run_ranks(args: RanksArgs) -> Result<(), Failure> {
     check_numbers(&[("--batch", args.batch), ("--key", args.key), ("--key", args.key)])?;
     let ranks = Ranks::join(DeviceName::Cpu)?;
     let measured = || {
-        let model = ModelConfig { arch: args.arch.parse()?, stem: args.stem.into(), ..ModelConfig::default() };
+        let model = ModelConfig { arch: args.arch.parse()?, stem: args.stem, ..ModelConfig::default() };
         let bench = RanksBench { model, batch: args.batch, key: args.key, steps: args.steps };
         let times = bench.run(&*ranks.communicator())?;
         if ranks.is_first() { print(&times, args.json) } else { Ok(()) }

@@ -9,10 +9,10 @@ use crate::subject::{EncoderArgs, Subject};
 use anyhow::{Context, anyhow};
 use candle_core::Device;
 use clsa_augment::CenterCrop;
-use clsa_data::{Dataset, Limits, SampleError, Source, Split};
+use clsa_data::{Dataset, Limits, Source, Split};
+use clsa_eval::Subset;
 use clsa_eval::features::{CenterCrops, FeatureFile, unusable};
 use clsa_eval::hashes::{data_hash, encoder_hash};
-use clsa_eval::{EvalError, Subset};
 use clsa_model::Encoder;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,7 +68,6 @@ impl Collection {
     pub fn of(encoder: &EncoderArgs, args: &CollectionArgs, device: &Device) -> Result<Self, Failure> {
         let subject = Subject::of(encoder, args.stage.as_deref(), [args.resize, args.crop])?;
         let source = subject.source(args.data.as_deref())?;
-        let source: Source = source.parse().map_err(|error| request(format!("--data: {error}")))?;
         let split = match args.split {
             SplitName::Train => Split::Train,
             SplitName::Test => Split::Test,
@@ -91,13 +90,12 @@ impl Collection {
             images_sha256: &images_sha256,
             transform: &subject.transform,
         };
-        let features = crops.features(&cache, "features", &Console).map_err(|error| match error {
-            EvalError::Sample(SampleError::Remote(_)) => error.into(),
-            EvalError::Sample(_) | EvalError::Transform { .. } => {
-                let sentence = format!("{error}; add --skip-bad to leave out such images");
-                if error.is_request() { request(sentence) } else { anyhow!(sentence).into() }
+        let features = crops.features(&cache, "features", &Console).map_err(|error| {
+            if !error.is_of_image() {
+                return error.into();
             }
-            _ => error.into(),
+            let sentence = format!("{error}; add --skip-bad to leave out such images");
+            if error.is_request() { request(sentence) } else { anyhow!(sentence).into() }
         })?;
         Ok(Self { subject, source, images, encoder, features })
     }

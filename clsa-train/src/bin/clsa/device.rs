@@ -32,6 +32,26 @@ impl FromStr for DeviceName {
     }
 }
 
+/// The options that say where a command computes.
+#[derive(clap::Args)]
+pub struct ComputeArgs {
+    /// Threads that compute [default: one for each core]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = thread_count)]
+    threads: usize,
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+}
+
+impl ComputeArgs {
+    /// Opens the device and sets the number of threads.
+    pub fn open(&self) -> Result<Device, Failure> {
+        let device = open(self.device)?;
+        set_threads(self.threads)?;
+        Ok(device)
+    }
+}
+
 /// Opens the device. A wrong `CLSA_KERNELS` is refused here, before anything is made.
 pub fn open(name: DeviceName) -> Result<Device, Failure> {
     clsa_cpu::InstructionSet::chosen()?;

@@ -1,7 +1,7 @@
 //! `clsa embed`.
 
 use crate::collection::{Collection, CollectionArgs};
-use crate::device::{self, DeviceName};
+use crate::device::ComputeArgs;
 use crate::failure::{Failure, request};
 use crate::output;
 use crate::progress::Progress;
@@ -31,18 +31,13 @@ pub struct Args {
     /// Writes over FILE where it exists, and over the text files beside it
     #[arg(long)]
     force: bool,
-    /// Threads that compute [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
-    threads: usize,
-    /// cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: DeviceName,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let device = device::open(args.device)?;
-    device::set_threads(args.threads)?;
+    let device = args.compute.open()?;
     let named = args.out.display();
     let Some(format) = EmbeddingFormat::of(&args.out) else {
         let endings = EmbeddingFormat::ALL.map(|format| format!(".{}", format.extension())).join(", ");

@@ -4,7 +4,7 @@ pub mod console;
 mod files;
 mod settings;
 
-use crate::device::{self, DeviceName};
+use crate::device::ComputeArgs;
 use crate::failure::{Failure, request};
 use crate::output;
 use crate::program;
@@ -12,7 +12,7 @@ use crate::streams::{put, say};
 use crate::subject::{EncoderArgs, Subject};
 use anyhow::{Context, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clsa_data::{Limits, SampleError, Source, Splits};
+use clsa_data::{Limits, Source, Splits};
 use clsa_eval::EvalError;
 use clsa_eval::evaluation::Evaluation;
 use clsa_eval::protocols::{
@@ -64,18 +64,14 @@ pub struct Args {
     /// Seed of confidence intervals, held-out images, labeled images, random crops, corruptions and queries
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Threads that compute [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
-    threads: usize,
     /// Where the figures are written
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Where features and interrupted trainings are kept [default: the run, or WEIGHTS.eval in the current folder]
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
-    /// cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: DeviceName,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 /// The names of the protocols, each with what it does.
@@ -85,8 +81,7 @@ fn protocol_names() -> PossibleValuesParser {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let device = device::open(args.device)?;
-    device::set_threads(args.threads)?;
+    let device = args.compute.open()?;
     let protocols = protocols(&args.protocol);
     let given = args.settings.given(args.seed);
     settings::check_read(&given, &protocols)?;
@@ -113,7 +108,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let cache = args.cache.clone().unwrap_or_else(|| subject.cache());
     output::check_folder("--cache", &cache)?;
     let source = subject.source(args.data.as_deref())?;
-    let source: Source = source.parse().map_err(|error| request(format!("--data: {error}")))?;
     for folder in [&cache, &cache.join("features")] {
         clsa_files::remove_abandoned(folder).with_context(|| folder.display().to_string())?;
     }
@@ -140,8 +134,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut pictures = Vec::new();
     for protocol in protocols {
         let finished = bench.run(protocol).map_err(advised)?;
-        evaluation.protocols.push(finished.result);
-        evaluation.protocols.extend(finished.further);
+        evaluation.protocols.extend(finished.results);
         pictures.extend(finished.pictures);
     }
     let per_class = if args.per_class { evaluation.per_class_table() } else { String::new() };
@@ -162,8 +155,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 /// Says what to do about an image that cannot be used.
 fn advised(error: EvalError) -> Failure {
     match &error {
-        EvalError::Sample(SampleError::Remote(_)) => error.into(),
-        EvalError::Sample(_) => {
+        EvalError::Sample(sample) if !sample.is_of_store() => {
             let advice = format!("`{} data verify` lists such images, and `data pack` leaves them out", program());
             let sentence = format!("{error}; {advice}");
             if error.is_request() { request(sentence) } else { anyhow!(sentence).into() }

@@ -53,6 +53,10 @@ fn is_request(cause: &(dyn Error + 'static)) -> Option<bool> {
     if cause.is::<WrongRequest>() || cause.is::<clsa_cpu::UnavailableInstructionSet>() {
         return Some(true);
     }
+    #[cfg(feature = "fetch")]
+    if let Some(error) = cause.downcast_ref::<clsa_data::fetch::FetchError>() {
+        return Some(error.is_request());
+    }
     first_of!(
         clsa_augment::AugmentError,
         clsa_data::DataError,
@@ -67,17 +71,6 @@ fn is_request(cause: &(dyn Error + 'static)) -> Option<bool> {
         clsa_run::StudyError,
         clsa_train::TrainError,
     )
-    .or_else(|| fetch_is_request(cause))
-}
-
-#[cfg(feature = "fetch")]
-fn fetch_is_request(cause: &(dyn Error + 'static)) -> Option<bool> {
-    cause.downcast_ref::<clsa_data::fetch::FetchError>().map(clsa_data::fetch::FetchError::is_request)
-}
-
-#[cfg(not(feature = "fetch"))]
-fn fetch_is_request(_: &(dyn Error + 'static)) -> Option<bool> {
-    None
 }
 
 #[cfg(test)]

@@ -68,8 +68,8 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let trainer = TrainerConfig { config, run, data, device, threads, communicator: ranks.communicator() };
     let mut trainer = Trainer::new(trainer, goes_on.as_ref().map(|goes_on| &goes_on.checkpoint))?;
     ranks.agree(folder.as_ref().map_or(Ok(()), |folder| Ok(images.write(folder)?)))?;
-    if let Some((path, initial)) = initial {
-        say!("begins with {}: {}", path.display(), trainer.begin_with(&initial)?);
+    if let Some(initial) = initial {
+        say!("begins with {}: {}", initial.path().display(), trainer.begin_with(&initial)?);
     }
     drop(goes_on);
     let mut shown = ShownRun { progress: Progress::new("step", "steps"), rank: ranks.other() };
@@ -116,7 +116,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
 /// What every rank prepares before the first step.
 struct Prepared {
     config: Config,
-    initial: Option<(PathBuf, InitialWeights)>,
+    initial: Option<InitialWeights>,
     data: Datasets,
     images: DataIdentity,
     threads: usize,

@@ -1,11 +1,11 @@
 //! `clsa replay`.
 
+use crate::arguments::one_of;
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
 use crate::ranks::Ranks;
 use crate::streams::{put, say};
 use anyhow::Context;
-use clap::ValueEnum;
 use clsa_model::{Backend, Compute, Precision};
 use clsa_train::replay::{Case, replay};
 use std::path::PathBuf;
@@ -19,11 +19,11 @@ pub struct Args {
     /// The case
     case: PathBuf,
     /// Arithmetic [default: f64 with the portable backend, f32 with the CPU kernels]
-    #[arg(long)]
-    precision: Option<ReplayPrecision>,
+    #[arg(long, value_parser = one_of::<Precision>(&["f32", "f64", "bf16"]))]
+    precision: Option<Precision>,
     /// Implementation of the operations
-    #[arg(long, default_value = "portable")]
-    backend: ReplayBackend,
+    #[arg(long, default_value = "portable", value_parser = one_of::<Backend>(&["portable", "cpu"]))]
+    backend: Backend,
     /// Batch norm over this many groups of each process's part of the batch [default: the case's groups, shared by the processes]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     bn_splits: Option<u16>,
@@ -33,19 +33,6 @@ pub struct Args {
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum ReplayPrecision {
-    F32,
-    F64,
-    Bf16,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum ReplayBackend {
-    Portable,
-    Cpu,
 }
 
 /// Runs the command.
@@ -60,17 +47,9 @@ fn replayed(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let text = std::fs::read_to_string(&args.case).map_err(|error| request(format!("{name}: {error}")))?;
     let case: Case = serde_json::from_str(&text).map_err(|error| request(format!("{name}: not a case: {error}")))?;
     ranks.set_threads(args.threads)?;
-    let backend = match args.backend {
-        ReplayBackend::Portable => Backend::Portable,
-        ReplayBackend::Cpu => Backend::Cpu,
-    };
-    let precision = match args.precision {
-        Some(ReplayPrecision::F32) => Precision::F32,
-        Some(ReplayPrecision::F64) => Precision::F64,
-        Some(ReplayPrecision::Bf16) => Precision::Bf16,
-        None if backend == Backend::Portable => Precision::F64,
-        None => Precision::F32,
-    };
+    let backend = args.backend;
+    let usual = if backend == Backend::Portable { Precision::F64 } else { Precision::F32 };
+    let precision = args.precision.unwrap_or(usual);
     let recorded = case.config.bn_splits;
     let bn_splits = args.bn_splits.map_or_else(|| recorded.div_ceil(ranks.count()), usize::from);
     let groups = bn_splits * ranks.count();

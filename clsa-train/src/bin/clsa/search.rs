@@ -1,21 +1,17 @@
 //! `clsa search`.
 
 use crate::collection::{Collection, CollectionArgs};
-use crate::device::{self, DeviceName};
+use crate::device::ComputeArgs;
 use crate::failure::{Failure, request};
 use crate::output;
 use crate::streams::{put, say};
 use crate::subject::EncoderArgs;
 use clsa_data::{Dataset, Label, Limits, SampleError, image::RgbImage};
-use clsa_eval::embeddings::Embeddings;
-use clsa_eval::features::{Features, extract_into};
-use clsa_eval::protocols::{Retrieved, retrieval_picture};
+use clsa_eval::features::{Features, class_names_of, extract_into};
+use clsa_eval::protocols::{MOST_PICTURED, Retrieved, retrieval_picture};
 use clsa_eval::{EvalError, nearest};
 use serde_json::json;
 use std::path::PathBuf;
-
-/// Images that the picture may hold.
-const MOST_PICTURED: usize = 20_000;
 
 /// Find the images of a collection that are nearest to given ones.
 ///
@@ -40,18 +36,13 @@ pub struct Args {
     /// The picture
     #[arg(long, value_name = "FILE.png", default_value = "search.png")]
     out: PathBuf,
-    /// Threads that compute [default: one for each core]
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
-    threads: usize,
-    /// cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: DeviceName,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let device = device::open(args.device)?;
-    device::set_threads(args.threads)?;
+    let device = args.compute.open()?;
     output::check("--out", &args.out)?;
     output::check_ending("--out", &args.out, "png")?;
     output::check_is_no_input("--out", &args.out, &args.queries)?;
@@ -79,7 +70,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for (query, found) in found.iter().enumerate() {
         for (rank, neighbor) in found.iter().enumerate() {
             let index = neighbor.index as usize;
-            let label = Embeddings { rows: features, images: images.as_ref() }.label(index);
+            let label = class_names_of(images.as_ref(), index).map(|names| names.join(";"));
             lines.push(json!({
                 "query": queries.name(query),
                 "rank": rank + 1,

@@ -2,10 +2,12 @@
 
 use crate::failure::{Failure, request};
 use crate::foreign_head;
+use crate::model_name::model_name;
 use crate::part::Part;
 use crate::weight_path::weight_file;
 use candle_core::{Device, Tensor};
 use clsa_augment::CenterCrop;
+use clsa_data::Source;
 use clsa_model::weights::WeightFile;
 use clsa_model::{Compute, Encoder, FeatureStage, ModelConfig, ModelError, Stem, head, weights};
 use clsa_run::{Config, RunFolder};
@@ -96,12 +98,15 @@ impl Subject {
     }
 
     /// The images: those that are named, or those of the run.
-    pub fn source(&self, named: Option<&str>) -> Result<String, Failure> {
-        match (named, &self.run) {
-            (Some(source), _) => Ok(source.to_owned()),
-            (None, Some((_, config))) => Ok(config.data.source.clone()),
-            (None, None) => Err(request("--weights: add --data with the images, such as imagefolder:/data/imagenet")),
-        }
+    pub fn source(&self, named: Option<&str>) -> Result<Source, Failure> {
+        let source = match (named, &self.run) {
+            (Some(source), _) => source,
+            (None, Some((_, config))) => config.data.source.as_str(),
+            (None, None) => {
+                return Err(request("--weights: add --data with the images, such as imagefolder:/data/imagenet"));
+            }
+        };
+        source.parse().map_err(|error| request(format!("--data: {error}")))
     }
 
     /// Where features are kept: the run, or a folder in the current one that is named after the weights.
@@ -164,13 +169,10 @@ impl Subject {
 
 /// Why weights do not fit a model: they are of another one, or the first of the differences.
 fn misfit(model: &ModelConfig, tensors: &HashMap<String, Tensor>, differences: &str) -> String {
-    let name = |model: &ModelConfig| {
-        let stem = if model.stem == Stem::Cifar { "3x3" } else { "7x7" };
-        format!("a {} x {} with a {stem} stem", model.arch.name(), model.width)
-    };
-    match weights::infer_config(tensors).map(|found| name(&found)) {
-        Ok(found) if found != name(model) => {
-            format!("these are weights of {found}, not of {} as config.toml says; name another run", name(model))
+    let configured = model_name(model);
+    match weights::infer_config(tensors).map(|found| model_name(&found)) {
+        Ok(found) if found != configured => {
+            format!("these are weights of {found}, not of {configured} as config.toml says; name another run")
         }
         _ => {
             let (first, others) = differences.split_once("; ").unwrap_or((differences, ""));

@@ -64,7 +64,7 @@ pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> 
 }
 
 /// Reads the weights that a configuration begins with, and records what they are.
-pub fn initial_weights(config: &mut Config) -> Result<Option<(PathBuf, InitialWeights)>, Failure> {
+pub fn initial_weights(config: &mut Config) -> Result<Option<InitialWeights>, Failure> {
     let Some(init) = &mut config.init else { return Ok(None) };
     let path = weight_file(Path::new(&init.weights))?;
     let weights = InitialWeights::read(&path)?;
@@ -78,7 +78,7 @@ pub fn initial_weights(config: &mut Config) -> Result<Option<(PathBuf, InitialWe
     }
     foreign_head::note(&path, weights.file());
     *init = InitConfig { weights: path.display().to_string(), sha256: weights.sha256().to_owned() };
-    Ok(Some((path, weights)))
+    Ok(Some(weights))
 }
 
 /// The configuration of a run with what is changed; what its checkpoint depends on is refused.

@@ -91,13 +91,15 @@ fn wait_for_all(mut running: Vec<Child>, signals: &AtomicUsize, grace: Duration)
             break;
         }
         let remaining = running.iter_mut().zip(&ended).enumerate().filter(|(_, (_, ended))| ended.is_none());
-        let remaining = remaining.map(|(rank, (child, _))| (rank, child));
-        if until.is_some_and(|until| Instant::now() > until) {
-            let late = remaining.filter(|(rank, _)| *rank > 0 || first.is_some());
-            late.for_each(|(_, child)| end_at_once(child));
-        } else if signals.load(Ordering::Relaxed) > passed_on {
-            passed_on += 1;
-            remaining.for_each(|(_, child)| signals::terminate(child));
+        let is_late = until.is_some_and(|until| Instant::now() > until);
+        let is_to_be_passed_on = signals.load(Ordering::Relaxed) > passed_on;
+        passed_on += usize::from(is_to_be_passed_on);
+        for (rank, (child, _)) in remaining {
+            if is_late && (rank > 0 || first.is_some()) {
+                end_at_once(child);
+            } else if is_to_be_passed_on {
+                signals::terminate(child);
+            }
         }
         std::thread::sleep(PAUSE);
     }
@@ -156,6 +158,30 @@ mod tests {
     #[test]
     fn the_first_rank_may_take_its_time_when_the_others_have_ended_well() {
         assert_eq!(waited(shells(&["sleep 1", "true"]), &AtomicUsize::new(0)).0, Ok(0));
+    }
+
+    #[test]
+    fn a_signal_reaches_the_first_rank_long_after_the_others_have_ended_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = folder.path().join("ready");
+        // Ends by itself after a while, so that a signal that is lost fails the test.
+        let script = format!(
+            "trap 'exit 0' TERM; touch {}; i=0; while [ $i -lt 1000 ]; do sleep 0.01; i=$((i + 1)); done; exit 1",
+            ready.display()
+        );
+        let children = shells(&[&script, "true"]);
+        while !ready.exists() {
+            std::thread::sleep(PAUSE);
+        }
+        let signals = AtomicUsize::new(0);
+        let (result, _) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_secs(1));
+                signals.fetch_add(1, Ordering::Relaxed);
+            });
+            waited(children, &signals)
+        });
+        assert_eq!(result, Ok(0));
     }
 
     #[test]
