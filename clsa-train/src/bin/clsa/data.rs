@@ -311,8 +311,8 @@ fn fetch_files(args: Fetch) -> Result<(), Failure> {
 
 #[cfg(not(feature = "fetch"))]
 fn fetch_files(_: Fetch) -> Result<(), Failure> {
-    Err(request(format!(
+    Err(request(
         "data fetch: this program was built without the cargo feature `fetch`; `cargo xtask data fetch` builds it in, \
-         and so does `cargo build --release -p clsa-train --features fetch`"
-    )))
+         and so does `cargo build --release -p clsa-train --features fetch`",
+    ))
 }
