@@ -88,7 +88,7 @@ impl fmt::Display for InstructionSet {
 
 /// `CLSA_KERNELS` names no instruction set of this processor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("CLSA_KERNELS is `{value}`: use avx512, avx2 or scalar, and none that this processor lacks, or leave it unset")]
+#[error("CLSA_KERNELS is `{value}`: use avx512, avx2 or scalar, as far as this processor has it, or leave it unset")]
 #[non_exhaustive]
 pub struct UnavailableInstructionSet {
     /// The value of the environment variable.

@@ -22,10 +22,10 @@ use crate::sample_error::SampleError;
 
 /// What a single sample may cost. Anything beyond is refused before it is decoded.
 ///
-/// Decoding takes at most, beside the file: for a JPEG of one scan 3 bytes per pixel and some rows, for one of several scans 8
+/// Beside the file, decoding takes at most: for a JPEG of one scan 3 bytes per pixel and some rows, for one of several scans 8
 /// bytes per pixel more; for other formats 16 bytes per pixel for what is decoded, 3 for RGB, and 16 for each of `max_pixels`
-/// for the decoder's own needs; for a PNG or BMP that must be written anew, 16 bytes per pixel more; for a TIFF, 32 bytes more for
-/// each of the file, and at most 256 MiB.
+/// for the decoder's own needs; for a PNG or BMP that must be rewritten, 16 bytes per pixel more; for a TIFF, 32 bytes more for
+/// each byte of the file, up to 256 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most pixels (width times height). Default 89,478,485, as Pillow's `MAX_IMAGE_PIXELS`.

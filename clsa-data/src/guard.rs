@@ -7,8 +7,8 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is in a decoder or reader of others, a panic in which becomes an error. The panic hook of a program
-/// need not show such a panic.
+/// Whether this thread is in a third-party decoder or reader. A panic there becomes an error, so a program's panic hook need
+/// not show it.
 ///
 /// # Examples
 /// ```

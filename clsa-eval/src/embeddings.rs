@@ -59,8 +59,9 @@ impl EmbeddingFormat {
 }
 
 /// Writes the file, which appears whole and takes the place of one that is there, and its [side files]; a file of labels that
-/// is there is removed where the images have none. An array is never beside the names of other images: where this fails, all is as it was,
-/// or there is no array. Memory does not depend on the number of images, but for their names. Calls `progress` with the rows that are done, and with all.
+/// is there is removed if the images have none. An array never stands beside the names of other images: if this fails, everything is as
+/// it was or there is no array. Memory does not depend on the number of images, except for their names. Calls `progress` with the number
+/// of rows that are done, and of all.
 ///
 /// [side files]: EmbeddingFormat::side_files
 ///

@@ -10,7 +10,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum EvalError {
     /// A sample has not exactly one class.
-    #[error("{sample} has not one class")]
+    #[error("{sample} does not have exactly one class")]
     NoClass {
         /// Name of the sample.
         sample: String,

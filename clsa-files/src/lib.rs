@@ -91,7 +91,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.commit()
 }
 
-/// Gives a file that has become whole under another name in the same folder its own, in the place of an earlier one.
+/// Syncs the finished file `unfinished` and renames it to `path`, in the same folder, in the place of an earlier file.
 ///
 /// # Errors
 /// There is no such file, the name cannot be taken, or the disk fails.

@@ -97,8 +97,8 @@ impl MemoryBank {
         self.push_finite(keys)
     }
 
-    /// As [`push`](Self::push) for keys that are known to be finite, as they are where the loss against them is: nothing is
-    /// looked at, so that a GPU is not waited for.
+    /// As [`push`](Self::push), for keys that are known to be finite because the loss against them is: values are not checked,
+    /// so that there is no wait for a GPU.
     ///
     /// # Errors
     /// Fails if `keys` is not a matrix of D columns of floating-point numbers on the bank's device; the bank is then unchanged.

@@ -40,7 +40,7 @@ impl ClsaLoss {
     ///
     /// With `B = [keys; bank]`, `contrastive` sums over weak views the cross-entropy of `weak_i · Bᵀ / τ` against the positive column
     /// (InfoNCE), and `ddm` sums over pairs the cross-entropy from `softmax(weak_i · Bᵀ / τ₂)`, a target without gradient, to
-    /// `softmax(strong_j · Bᵀ / τ₂)`; both are means over samples. No strong views is MoCo v2.
+    /// `softmax(strong_j · Bᵀ / τ₂)`; both are means over samples. Without strong views and batch negatives, this is MoCo v2.
     ///
     /// Rows need not be unit vectors: logits of any finite size are handled without overflow.
     ///
@@ -78,11 +78,11 @@ impl ClsaLoss {
         self.begin(weak, strong, candidates)?.wait()
     }
 
-    /// The same without waiting for a GPU: the gradients are used and the numbers read when there is time for it. With
+    /// As [`Self::forward`], without waiting for a GPU: gradients can be used at once and the numbers read later. With
     /// [`InBatch`](crate::InBatch) it waits, since the terms are summed on the host.
     ///
     /// # Errors
-    /// As [`Self::forward`], but that values are not looked at.
+    /// As [`Self::forward`], except that values are not checked.
     pub fn begin<'a>(
         &self,
         weak: &[Tensor],

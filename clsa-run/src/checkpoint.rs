@@ -243,8 +243,8 @@ impl Checkpoint {
         })
     }
 
-    /// Puts encoders and optimizer into the state that rank `rank` of `ranks` goes on from, and returns the bank. Where as many ranks
-    /// had running statistics of their own, each has them again; other numbers of ranks have the mean.
+    /// Restores encoders and optimizer on rank `rank` of `ranks`, and returns the bank. If the checkpoint has running statistics of as
+    /// many ranks, each rank gets its own back; otherwise it gets the mean.
     ///
     /// # Errors
     /// A tensor is missing or of another shape or type.

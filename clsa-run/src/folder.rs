@@ -280,8 +280,8 @@ impl RunFolder {
         Ok(all.iter().filter(|(at, _)| *at > step).count())
     }
 
-    /// Removes checkpoints: those later than `after` but for the one of step `newest`, which takes their place, where the run went
-    /// back to `after`; then the oldest, until `keep` are left.
+    /// Removes checkpoints: if the run went back to step `after`, those of later steps, except that of step `newest`, which takes
+    /// their place; then the oldest, until `keep` are left.
     ///
     /// # Errors
     /// The folder cannot be written.

@@ -67,7 +67,7 @@ fn a_run_that_is_being_written_is_refused_to_a_second_process() {
     refused(
         resume(&run, &["--epochs", "1"]),
         2,
-        &["epochs, of 1 as asked for, so that other settings would change nothing"],
+        &["epochs and 1 are asked for, so other settings would change nothing"],
     );
 }
 

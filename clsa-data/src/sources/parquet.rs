@@ -25,9 +25,9 @@ pub(super) static SPEC: Spec = Spec {
     name: "parquet",
     argument: Argument::Objects("PATTERN"),
     summary: "Hugging Face image data sets",
-    details: "a folder or a pattern, named as for `wds`; columns are found by features and names, or named behind it by \
-              `?image=COLUMN&label=COLUMN`, and `?label=none` takes no labels; lists of images are as many samples, and \
-              lists of labels are what is in a picture; also `https://` and `s3://` (feature `remote`)",
+    details: "a folder or a pattern, named as for `wds`; columns are found by features and names, or named by a final \
+              `?image=COLUMN&label=COLUMN`; `?label=none` ignores labels; each image of a list is a sample, and a list of \
+              labels says what is in a picture; also `https://` and `s3://` (feature `remote`)",
     feature: Some("parquet"),
     #[cfg(feature = "parquet")]
     open: Some(|pattern, split, limits| open(&crate::object::Opener::default(), pattern, split, limits)),

@@ -65,7 +65,7 @@ impl KnnConfig {
             name: "k",
             kind: SettingKind::Count,
             placeholder: "K",
-            about: "neighbors (the run's, else 200), and never more than there are training images",
+            about: "neighbors (the run's, else 200, or all training images if there are fewer)",
         },
         Setting {
             name: "temperature",

@@ -129,8 +129,8 @@ impl Protocol for Linear {
                 name: "lr",
                 kind: SettingKind::Positives,
                 placeholder: "LR",
-                about: "learning rate (10); of several, as in 1,3,10, the best on a fifth of each class's training images \
-                        is taken, then all are trained on",
+                about: "learning rate (10); of several, as in 1,3,10, the best on a held-out fifth of each class's training \
+                        images is used to train on all",
             },
             Setting {
                 name: "batch-size",

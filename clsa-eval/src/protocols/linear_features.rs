@@ -18,8 +18,8 @@ impl Protocol for LinearFeatures {
     }
 
     fn about(&self) -> &str {
-        "multinomial logistic regression (L-BFGS) on standardized features of center crops; λ of seven values, from the \
-         strongest on until two were no better, chosen on a fifth of each class's training images"
+        "multinomial logistic regression (L-BFGS) on standardized features of center crops; λ is chosen on a fifth of each \
+         class's training images, of seven values, the strongest first, until two in a row are no better"
     }
 
     fn needs(&self) -> Needs {

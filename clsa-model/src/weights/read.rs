@@ -48,8 +48,8 @@ pub struct WeightFile {
 /// [`WeightFile::left_out`]; solo-learn's queues are such.
 ///
 /// # Memory
-/// Tensors take at most twice the file's length and 16 MiB, of which each is charged 1 KiB beside its values; in an archive with
-/// deflated members, twice what these unpack to more, which may be 64 MiB and 32 times the file's length. One storage is held
+/// Tensors take at most twice the file's length plus 16 MiB, counting 1 KiB for each beside its values; an archive with deflated
+/// members may add twice what these unpack to, which is at most 64 MiB plus 32 times the file's length. One storage is held
 /// beside them. The pickle's description takes at most 512 MiB; nesting takes no stack. The archive's directory and the tensors'
 /// names take about ten times their bytes in the file. A PyTorch file has at most 100 000 tensors. (A safetensors file's memory is its
 /// length, its tensors, and what its header of at most 100 MB describes.)

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ConfigError {
     /// Neither a preset nor a readable file.
-    #[error("{0}: there is no such preset, and a file's name ends in .toml; the presets are {names}", names = Preset::names())]
+    #[error("{0}: this is neither a preset nor a .toml file; the presets are {names}", names = Preset::names())]
     UnknownPreset(String),
     /// A configuration file could not be read.
     #[error("{}: {source}", path.display())]

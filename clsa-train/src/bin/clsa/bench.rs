@@ -36,7 +36,7 @@ enum What {
     Augment(Augment),
     /// Images of a data set to batches of views, by the loader that training uses
     Loader(LoaderArgs),
-    /// What processes that train together exchange in a step, started by a launcher of MPI
+    /// The exchanges of a training step among processes, which an MPI launcher has started
     Ranks(RanksArgs),
 }
 
@@ -133,7 +133,7 @@ struct RanksArgs {
     /// Side of the key view
     #[arg(long, default_value_t = 224)]
     key: usize,
-    /// Measured times of each exchange, after one that is not
+    /// Measured repetitions of each exchange, after one that is not counted
     #[arg(long, default_value_t = 20)]
     steps: usize,
     /// Prints a JSON object

@@ -37,7 +37,7 @@ pub struct CollectionArgs {
     /// Side of the square in the middle that the encoder sees, pixels [default: the run's, else 224, or 32 for a CIFAR stem]
     #[arg(long, value_name = "PIXELS")]
     crop: Option<u32>,
-    /// Leaves out images that cannot be read or are too long to be resized, each with a warning; all are decoded once more to find them
+    /// Leaves out images that cannot be read or are too elongated to be resized, each with a warning; this decodes all images once more
     #[arg(long)]
     skip_bad: bool,
     /// Where features are kept for the next time [default: the run, or WEIGHTS.eval in the current folder]

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 /// Write the features of images to a file, a row for each image.
 ///
-/// The file's ending says its form: .npy (names and labels in text files beside it), .parquet, .csv or .safetensors. Interrupted, the
-/// same command goes on where it was; features that `clsa eval` has made are taken from there.
+/// The file's ending sets its format: .npy or .safetensors (names and labels in text files beside it), .parquet or .csv. After an
+/// interruption the same command goes on from there; features that `clsa eval` has made are reused.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   clsa embed --out features.npy

@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// Evaluate a run or a weight file; without options the newest run in ./runs.
 ///
-/// The trained encoder stands beside the untrained one, raw pixels (unless --trained-only) and chance. The figures are printed and written to
-/// eval.json in the run (eval-NAME.json for other images than the run's), or to WEIGHTS.eval.json in the current folder.
+/// Compares the trained encoder with the untrained one and raw pixels (unless --trained-only) and with chance. The figures are printed
+/// and written to eval.json in the run (eval-NAME.json for other images than the run's), or to WEIGHTS.eval.json in the current folder.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   clsa eval
@@ -55,7 +55,7 @@ pub struct Args {
     stage: Option<String>,
     #[command(flatten)]
     settings: SettingOptions,
-    /// Evaluate only the trained encoder: the untrained one and raw pixels often take as long again
+    /// Evaluate only the trained encoder; the untrained one and raw pixels often double the time
     #[arg(long)]
     trained_only: bool,
     /// Print the figures of each class too; eval.json has them always

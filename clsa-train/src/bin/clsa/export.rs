@@ -38,7 +38,7 @@ use target::Target;
 pub struct Args {
     #[command(flatten)]
     encoder: EncoderArgs,
-    /// What it is to be used with
+    /// What the encoder is exported for
     #[arg(long)]
     to: Target,
     /// The new folder

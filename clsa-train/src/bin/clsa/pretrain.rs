@@ -191,7 +191,7 @@ fn check_what_goes_on(
     let (at, last, epochs) = (position.epoch, config.train.last_epoch(), config.train.epochs);
     if at > epochs || at == epochs && changes_settings(goes_on, config)? {
         return Err(request(format!(
-            "--resume {}: the run has done {at} epochs, of {epochs} as asked for, so that other settings would change nothing; add \
+            "--resume {}: the run has done {at} epochs and {epochs} are asked for, so other settings would change nothing; add \
              --epochs with more, or begin another run",
             run.path().display()
         )));
@@ -304,7 +304,7 @@ fn say_what_is_trained(run: &LockedRun, config: &Config, images: usize) {
 /// Names the options of this command in what is wrong with `--resume`.
 fn not_resumed(error: RunError) -> Failure {
     match error {
-        RunError::Checkpoint(CheckpointError::None { .. }) => request(format!("--resume {error}, which --out names")),
+        RunError::Checkpoint(CheckpointError::None { .. }) => request(format!("--resume {error} (named by --out)")),
         error if error.is_request() => request(format!("--resume {error}")),
         error => error.into(),
     }

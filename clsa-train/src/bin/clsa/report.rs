@@ -25,11 +25,11 @@ pub struct Args {
     /// The page [default: report.html in the run, or in the current folder where several runs are compared]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The images, where they are no longer where the run found them, as KIND:PATH
+    /// The images, as KIND:PATH, if they have moved since the run
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
-    /// Test images of the maps (training images where there are none); neighbors are looked for among twice as many
-    /// training images, and t-SNE is drawn of at most 2000
+    /// Test images on the maps (training images if there are none); neighbors are sought among twice as many training images,
+    /// and t-SNE shows at most 2000
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     samples: u32,
     /// Seed of the choice of these images

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// Repeat an experiment that others have published, and compare.
 ///
-/// Trains the preset of that name in runs/NAME-SEED, or goes on with it there, evaluates as the publication does, and prints each
-/// figure beside the published one. Ends with exit code 1 where one is outside its band.
+/// Trains the preset NAME in runs/NAME-SEED, or resumes the run there, evaluates it as the publication does, and prints each
+/// figure beside the published one. The exit code is 1 if a figure is outside its band.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   clsa reproduce moco-cifar10 --data imagefolder:/data/cifar10 --until-epoch 20
@@ -30,7 +30,7 @@ pub struct Args {
     /// The experiment
     #[arg(required_unless_present = "table", value_parser = names())]
     name: Option<String>,
-    /// Where its images are, as KIND:PATH [default: those of the run, where it is there]
+    /// Where its images are, as KIND:PATH [default: those of the run, if it exists]
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
     /// Stops after this epoch of the schedule; the same command with a later one goes on, with 0 to the end
@@ -51,7 +51,7 @@ pub struct Args {
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Writes a page with the figures of all runs that follow an experiment, in place of training [default: docs/RESULTS.md]
+    /// Instead of training, writes a page with the figures of all runs that follow an experiment [default: docs/RESULTS.md]
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/RESULTS.md")]
     #[arg(conflicts_with_all = ["name", "data", "until_epoch", "seed", "precision", "out", "threads", "device"])]
     table: Option<PathBuf>,

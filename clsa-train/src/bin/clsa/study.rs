@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 
 /// Train variants of one configuration with several seeds, and compare them.
 ///
-/// A study is a TOML file: a question, a preset, what all change of it, and for each [[variant]] its name, what it changes, and those
-/// that it is compared with, seed by seed. Each is trained in RUNS/VARIANT-SEED, all with one seed after the other; what is trained
-/// already is kept, and what was stopped goes on. The figure is the k-NN accuracy after the last epoch, by the settings of the table
-/// [knn].
+/// A study is a TOML file: a question, a preset, the changes that all variants make to it, and for each [[variant]] its name, its own
+/// changes, and the variants that it is compared with, seed by seed. Each is trained in RUNS/VARIANT-SEED, all variants with one seed
+/// before the next seed; finished trainings are kept, and stopped ones go on. The figure is the k-NN accuracy after the last epoch,
+/// with the settings of the table [knn].
 ///
-/// Several machines may train the seeds of one study: each is given its own by --first-seed and --seeds, and a file by --figures.
-/// These files, one after the other, are a file again.
+/// Several machines may share the seeds of a study: give each its own by --first-seed and --seeds, and a file by --figures. These
+/// files, concatenated, are such a file again.
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "Examples:
@@ -49,7 +49,7 @@ pub struct Args {
     /// Changes a configuration key of all variants; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Begins no training that would not be done after so many seconds, if it takes as long as the longest so far
+    /// Begins no training that, if it took as long as the longest so far, would end after this many seconds
     #[arg(long)]
     seconds: Option<u64>,
     /// The folder of the runs [default: runs/STUDY]
@@ -58,7 +58,7 @@ pub struct Args {
     /// The page with the figures, which is written anew after each training [default: study.md in the folder of the runs]
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
-    /// A file of figures: what it has is not trained here, and what is trained here is added
+    /// A file of figures: trainings that it lists are not repeated here, and those done here are added
     #[arg(long, value_name = "FILE")]
     figures: Option<PathBuf>,
     /// Threads that compute [default: one for each core]

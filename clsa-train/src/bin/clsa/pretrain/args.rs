@@ -31,33 +31,33 @@ pub struct Args {
     /// Passes over the data
     #[arg(long)]
     pub epochs: Option<u64>,
-    /// Stops after this epoch of the schedule; --resume with a later one goes on, with 0 to the end
+    /// Stops after this epoch of the schedule; --resume with a later one goes on, and with 0 goes on to the end
     #[arg(long, value_name = "EPOCH")]
     pub until_epoch: Option<u64>,
-    /// Images per step; where several ranks share the work, of each of them
+    /// Images per step, on each rank where several share the work
     #[arg(long)]
     pub batch_size: Option<usize>,
     /// Seed of weights, order and views, below 2^63
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
-    /// Begins with weights: a file of PyTorch, safetensors, a checkpoint, a folder of timm or transformers, or a run, whose settings are
-    /// then the default; another architecture is refused, and what does not fit is new
+    /// Begins with weights: a file of PyTorch or safetensors, a checkpoint, a folder of timm or transformers, or a run, whose settings are
+    /// then the default; another architecture is refused, and a head, key encoder or bank that does not fit begins anew
     #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
     /// The run's folder [default: runs/PRESET-TIME]
     #[arg(long, conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Continues a run from its newest checkpoint, with the settings of its config.toml, or from the checkpoint named, with those of
-    /// that; --set, --epochs and --data change them
+    /// Continues a run: from its newest checkpoint, with the settings of config.toml, or from the named checkpoint, with the settings in
+    /// it; --set, --epochs and --data change them
     #[arg(long, value_name = "RUN|CHECKPOINT")]
     pub resume: Option<PathBuf>,
-    /// With --resume: go on although the images are others than those that the run was trained on
+    /// With --resume: goes on even if the images are not those that the run was trained on
     #[arg(long, requires = "resume")]
     pub other_images: bool,
     /// Threads that compute [default: one for each core]
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     pub threads: usize,
-    /// A process for each of so many GPUs of this machine, which share every step; with --device cuda
+    /// Starts one process for each of N GPUs of this machine, which share every step; needs --device cuda
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub ranks: Option<u8>,
     /// cpu, cuda or cuda:N

@@ -82,8 +82,8 @@ impl Launched {
     pub fn refuse(&self, command: &str) -> Failure {
         let ranks = self.ranks;
         request(format!(
-            "{command}: it was started {ranks} times by a launcher, and only `pretrain` shares its work among processes; start it once, \
-             without the launcher"
+            "{command}: it was started {ranks} times by a launcher, and only `pretrain`, `replay` and `bench ranks` share their work among \
+             processes; start it once, without the launcher"
         ))
     }
 }
