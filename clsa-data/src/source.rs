@@ -53,7 +53,7 @@ pub struct SourcePart {
 impl SourcePart {
     /// `text` is what the user wrote.
     fn checked(kind: SourceKind, argument: &str, text: impl FnOnce() -> String) -> Result<Self, DataError> {
-        let text = || address::without_secrets(&text());
+        let text = || without_secrets(&text());
         let argument = match kind.spec().argument {
             Argument::Place(_) | Argument::Objects(_) if argument.is_empty() => {
                 return Err(DataError::NoPath { text: text(), form: kind.form() });
@@ -269,13 +269,16 @@ impl FromStr for Source {
             let (name, argument) = part.split_once(':').unwrap_or((part, ""));
             match SourceKind::named(name) {
                 Some(kind) => SourcePart::checked(kind, argument, || text.into()),
-                None => {
-                    Err(DataError::UnknownKind { text: address::without_secrets(text), forms: SourceKind::forms() })
-                }
+                None => Err(DataError::UnknownKind { text: without_secrets(text), forms: SourceKind::forms() }),
             }
         };
         Ok(Self { parts: parts(text).into_iter().map(parse).collect::<Result<_, _>>()? })
     }
+}
+
+/// The text of a source for messages.
+fn without_secrets(text: &str) -> String {
+    parts(text).into_iter().map(address::without_secrets).collect::<Vec<_>>().join("+")
 }
 
 /// The texts that are joined: a `+` joins where a kind follows it, and is a part of a path elsewhere.

@@ -74,6 +74,15 @@ fn an_address_with_a_secret_or_of_another_kind_is_refused_without_showing_it() {
     for (text, words) in [
         ("wds:https://anna:secret@host/a.tar", "source `wds:https://host/a.tar`: has a user or password"),
         ("wds:s3://key:a/secret@bucket/a.tar", "source `wds:s3://bucket/a.tar`: has a user or password"),
+        ("wds:s3://key:secret/bucket/a.tar", "source `wds:s3://`: has a user or password"),
+        (
+            "wds:https://anna:a/secret@host/a.tar+wds:s3://7:secret/9@b/c.tar+flat:/x@y",
+            "source `wds:https://host/a.tar+wds:s3://b/c.tar+flat:/x@y`: has a user or password",
+        ),
+        (
+            "wds:https://h/a?sig=01+wds:s3://7:8/secret@b/c.tar",
+            "source `wds:https://h/a+wds:s3://b/c.tar`: has a query",
+        ),
         (
             "flat:/x+parquet:s3://b/a.parquet?X-Amz-Signature=secret",
             "source `flat:/x+parquet:s3://b/a.parquet`: has a query",

@@ -41,7 +41,8 @@ pub struct Args {
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Begins with weights: a file of PyTorch or safetensors, a checkpoint, a folder of timm or transformers, or a run, whose settings are
-    /// then the default; another architecture is refused, and a head, key encoder or bank that does not fit begins anew
+    /// then the default; another architecture is refused, a head or bank that does not fit begins anew, and a missing key encoder is a
+    /// copy of the query encoder
     #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
     /// The run's folder [default: runs/PRESET-TIME]
