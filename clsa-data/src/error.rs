@@ -93,7 +93,7 @@ pub enum DataError {
     /// A sample is bad and [`OnError::Stop`](crate::OnError::Stop) was asked for.
     #[error("bad sample, and on_error is \"stop\": {0}")]
     BadSample(#[source] SampleError),
-    /// More samples are bad than [`max_bad_fraction`](crate::LoaderConfig::max_bad_fraction) allows.
+    /// The loader has met more bad samples than [`max_bad_fraction`](crate::LoaderConfig::max_bad_fraction) allows.
     #[error("{bad} of {samples} samples are bad, more than the allowed {:.3} %; the last one: {}", 100.0 * limit, printable(last))]
     TooManyBad {
         /// Bad samples met so far.

@@ -29,21 +29,20 @@ struct Part {
 impl Joined {
     /// `datasets` has at least one.
     pub fn new(datasets: Vec<Arc<dyn Dataset>>) -> Result<Self, DataError> {
-        let mut classes: Vec<String> = Vec::new();
-        if datasets.iter().all(|dataset| has_one_class(dataset.as_ref())) {
-            let mut known = HashSet::new();
-            let names = datasets.iter().flat_map(|dataset| dataset.class_names());
-            classes.extend(names.filter(|name| known.insert(name.as_str())).cloned());
-        }
+        let mut known = HashSet::new();
+        let names = datasets.iter().flat_map(|dataset| dataset.class_names());
+        let classes = names.filter(move |name| known.insert(name.as_str())).cloned().collect();
         Self { parts: Vec::new(), classes }.with_classes_of(datasets)
     }
 
-    /// Other data sets with the same classes.
+    /// Other data sets with the same classes, or with none where not every one of them has one class for an image.
     ///
     /// # Errors
     /// They have a class that this has not.
     pub fn with_classes_of(&self, datasets: Vec<Arc<dyn Dataset>>) -> Result<Self, DataError> {
-        let numbers: HashMap<&str, u32> = self.classes.iter().map(String::as_str).zip(0..).collect();
+        let is_labeled = datasets.iter().all(|dataset| has_one_class(dataset.as_ref()));
+        let of_all: &[String] = if is_labeled { &self.classes } else { &[] };
+        let numbers: HashMap<&str, u32> = of_all.iter().map(String::as_str).zip(0..).collect();
         let (mut parts, mut start) = (Vec::new(), 0);
         for dataset in datasets {
             let mut classes = Vec::new();
@@ -61,7 +60,7 @@ impl Joined {
             parts.push(Part { dataset, start, classes });
             start += samples;
         }
-        Ok(Self { parts, classes: self.classes.clone() })
+        Ok(Self { parts, classes: of_all.to_vec() })
     }
 
     /// The part that a sample is of, and its number there.

@@ -8,9 +8,7 @@ mod shard;
 use std::path::{Path, PathBuf};
 
 use clsa_files::write_whole;
-use rayon::prelude::*;
 
-use crate::dataset::Encoded;
 use crate::error::{DataError, Fault};
 use crate::in_order::pool;
 use crate::label::{Label, Presence};
@@ -18,18 +16,19 @@ use crate::order::shuffled;
 use crate::sample_error::SampleError;
 use crate::shard_index::CLASSES_FILE;
 use crate::source::Splits;
-use encode::encode;
+use encode::encode_next;
 pub use options::{PackOptions, PackReport};
 use part::Part;
 use shard::Shard;
 
-/// Samples that are encoded in parallel before they are written in order, for each thread.
-const CHUNK_PER_THREAD: usize = 32;
+/// Bytes of files that are encoded in parallel before they are written in order, beside the one that each thread is at.
+const CHUNK_BYTES: usize = 256 << 20;
 
 /// Writes every split of a source as shards `train-000000.tar` … and `test-000000.tar` … with their indexes and
 /// `classes.txt` to the folder `out`, which must not exist or be empty; `wds:OUT` then names them. The folder appears
 /// when all of it is written; until then it is `OUT.part`, which is locked: what a killed packing has left there is removed.
 /// Bad samples are left out and reported. Calls `progress(done, of)` with numbers of samples, from the calling thread.
+/// Of encoded images, at most 256 MiB and one more for each thread are in memory.
 ///
 /// # Errors
 /// [`DataError`] if an option is out of range, no sample is good, another packing is writing `OUT.part` or it holds other files,
@@ -153,9 +152,11 @@ fn write_shards(
         let order = options.shuffle_seed.map_or_else(|| (0..len).collect(), |seed| shuffled(seed, 0, len));
         let mut shard: Option<Shard> = None;
         let mut shards = 0;
-        for chunk in order.chunks(CHUNK_PER_THREAD * pool.current_num_threads()) {
-            let files: Vec<Result<Encoded, SampleError>> =
-                pool.install(|| chunk.par_iter().map(|&index| encode(&**dataset, index as usize, options)).collect());
+        let mut rest = &order[..];
+        while !rest.is_empty() {
+            let files = encode_next(&**dataset, rest, options, pool, CHUNK_BYTES);
+            let (chunk, later) = rest.split_at(files.len());
+            rest = later;
             for (&index, file) in chunk.iter().zip(files) {
                 done += 1;
                 match file {

@@ -38,7 +38,8 @@ pub struct LoaderConfig {
     pub world_size: usize,
     /// What to do with a bad sample. Default [`OnError::Skip`].
     pub on_error: OnError,
-    /// The part of the data set, in 0..=1, that may be bad before the loader stops nevertheless. Default 0.01.
+    /// The part of the data set, in 0..=1, that may be bad before the loader stops nevertheless. Counted are the bad samples that this
+    /// loader has met since it was opened; each of several ranks meets those of its own part of an epoch. Default 0.01.
     pub max_bad_fraction: f64,
 }
 

@@ -56,6 +56,22 @@ fn ranks_read_disjoint_parts_of_shards_that_cover_the_epoch_whatever_the_shuffle
 }
 
 #[test]
+fn a_rank_bears_bad_samples_until_it_has_itself_met_more_than_one_percent_of_all() {
+    for rank in 0..RANKS {
+        let settings = LoaderConfig { rank, world_size: RANKS, ..config(8, 1) };
+        let loader = loader(Numbered::new(200, &[5, 6, 7]), settings);
+        let is_borne = |epoch: &u64| {
+            let is_borne = loader.epoch(*epoch, 0).all(|batch| batch.is_ok());
+            assert_eq!(is_borne, loader.bad_samples().len() <= 2, "rank {rank}, epoch {epoch}");
+            is_borne
+        };
+        // Alone, a rank meets all three in the first epoch.
+        let borne = (0..100).take_while(is_borne).count();
+        assert!((1..100).contains(&borne), "rank {rank} bore {borne} epochs");
+    }
+}
+
+#[test]
 fn a_rank_reads_the_images_of_no_other_rank() {
     for rank in 0..RANKS {
         let dataset = Numbered::in_shards(&[40, 30, 32]);

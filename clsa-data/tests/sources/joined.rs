@@ -62,6 +62,25 @@ fn joined_with_images_without_labels_there_are_none_and_that_is_noted() {
 }
 
 #[test]
+fn test_images_of_which_one_part_has_no_labels_have_none_and_that_is_noted() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, _) = folders(root.path());
+    let three = root.path().join("three");
+    write_image(three.join("0.png"), 9);
+    std::fs::write(three.join("train.csv"), "0.png,a\n").unwrap();
+    std::fs::write(three.join("val.csv"), "0.png\n").unwrap();
+    let list = format!("list:{}/{{split}}.csv", three.display());
+    for text in [format!("imagefolder:{one}+{list}"), format!("{list}+imagefolder:{one}")] {
+        let train = open(&text, Split::Train).unwrap();
+        assert_eq!((train.class_names().len(), classes(&*train).len()), (2, 3));
+        let test = open(&text, Split::Test).unwrap();
+        assert_eq!((test.len(), test.class_names().len()), (2, 0));
+        assert!((0..2).all(|index| test.label(index).class().is_none()));
+        assert!(test.notes().iter().any(|note| note.contains("labels are not used")));
+    }
+}
+
+#[test]
 fn what_a_part_refuses_alone_is_refused_joined() {
     let root = tempfile::tempdir().unwrap();
     let (one, two) = folders(root.path());
