@@ -4,8 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Architectures that get machine code: Ampere, Ada, Hopper, Blackwell. Later ones compile the PTX when they start.
-const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
+/// Architectures that get machine code: Ampere, Ada, Hopper, Blackwell. It runs on GPUs of its own major number alone; GPUs
+/// that are later than all of these compile the PTX when they start.
+const ARCHITECTURES: [&str; 7] = ["80", "86", "89", "90", "100", "110", "120"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

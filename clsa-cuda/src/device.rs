@@ -13,9 +13,9 @@ use candle_core::cuda_backend::cudarc::driver::{CudaFunction, CudaModule, CudaSl
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
 use crate::cudnn::Convolutions;
-use crate::driver_error::{at_kernel, driver};
+use crate::driver_error::{at_kernel, driver, insist};
 use crate::error::{GpuError, Result};
-use crate::gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
+use crate::gpu::{Buffer, Convolve, Element, Gpu, KernelArgs, check_owned};
 use crate::kernels::THREADS;
 use crate::profile::{Kind, Profile};
 
@@ -41,7 +41,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Kernels are not unloaded under work that still runs. A failure of that work was or will be told elsewhere.
-        let _ = self.stream.synchronize();
+        let _ = insist(|| self.stream.synchronize());
     }
 }
 
@@ -94,8 +94,9 @@ impl Cuda {
     /// The contents of memory, when everything that was asked for is done.
     ///
     /// # Errors
-    /// Something that was asked for failed.
+    /// The memory is another's, or something that was asked for failed.
     pub fn download(&self, buffer: &CudaBuffer) -> Result<Vec<u8>> {
+        check_owned(self, "what is downloaded", buffer)?;
         let mut bytes = vec![0; buffer.bytes()];
         if !bytes.is_empty() {
             self.inner.stream.memcpy_dtoh(&buffer.memory, &mut bytes).map_err(driver("cuMemcpyDtoHAsync"))?;
@@ -117,8 +118,9 @@ impl Cuda {
         self.inner.profile.take()
     }
 
-    /// Times up to eight plans of every convolution that comes for the first time and keeps the fastest, instead of the one that
-    /// cuDNN expects to be. Which one it is, and so the bits of results, may then differ from run to run.
+    /// While it is on, times up to eight plans of every convolution that comes for the first time and keeps the fastest, instead of
+    /// the one that cuDNN expects to be. Which one it is, and so the bits of results, may then differ from run to run; plans that
+    /// were chosen so are not used while it is off.
     pub fn set_tune(&self, on: bool) {
         self.inner.tune.store(on, Ordering::Relaxed);
     }
@@ -132,12 +134,10 @@ impl Cuda {
         self.convolutions(|convolutions| convolutions.device_description())
     }
 
-    /// The plans of the convolutions so far, one a line: the product, the engine, the workspace and the notes.
+    /// The plans of the convolutions so far, one a line: the product, the engine, the workspace, the notes, and whether it was
+    /// chosen by timing.
     pub fn plans(&self) -> Vec<String> {
-        let lines = |convolutions: &mut Convolutions| {
-            convolutions.plans().map(|(product, plan)| format!("{product}: {plan}")).collect::<Vec<_>>()
-        };
-        let mut lines = self.convolutions(lines);
+        let mut lines = self.convolutions(|convolutions| convolutions.plans().collect::<Vec<_>>());
         lines.sort();
         lines
     }
@@ -169,11 +169,16 @@ impl Gpu for Cuda {
         device.as_cuda_device().is_ok_and(|device| device.cuda_stream().cu_stream() == stream)
     }
 
+    fn owns(&self, buffer: &CudaBuffer) -> bool {
+        buffer.memory.stream().cu_stream() == self.inner.stream.cu_stream()
+    }
+
     fn alloc(&self, bytes: usize) -> Result<CudaBuffer> {
         CudaBuffer::on(&self.inner.stream, bytes)
     }
 
     fn zero(&self, buffer: &mut CudaBuffer) -> Result<()> {
+        check_owned(self, "what is set to zero", buffer)?;
         self.inner.stream.memset_zeros(&mut buffer.memory).map_err(driver("cuMemsetD8Async"))
     }
 
@@ -208,7 +213,7 @@ impl Gpu for Cuda {
             // SAFETY: the caller's promise.
             unsafe { convolutions.prepare(&product, tune)? };
             // SAFETY: the caller's promise.
-            let run = || unsafe { convolutions.run(&product) };
+            let run = || unsafe { convolutions.run(&product, tune) };
             self.inner.profile.measure(&self.inner.stream, kind, run)
         })
     }

@@ -2,7 +2,7 @@
 //! the work of the step before.
 
 use crate::device::{Cuda, CudaBuffer};
-use crate::driver_error::driver;
+use crate::driver_error::{driver, insist};
 use crate::error::{GpuError, Result};
 use crate::tensor::write_any;
 use crate::{Buffer, Element, Ops};
@@ -71,7 +71,7 @@ impl DerefMut for PinnedBytes {
 impl Drop for Pinned {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        let _ = self.context.bind_to_thread();
+        let _ = insist(|| self.context.bind_to_thread());
         // SAFETY: allocated by `malloc_host` and freed once. A failure leaves the memory to the end of the process.
         let _ = unsafe { result::free_host(self.start.cast()) };
     }
@@ -141,7 +141,7 @@ impl Feeder {
             .map_err(driver("cuMemcpyHtoDAsync"))?;
         let copied = self.copies.record_event(None).map_err(|error| {
             // There is no upload that would wait for the copy.
-            let _ = self.copies.synchronize();
+            let _ = insist(|| self.copies.synchronize());
             driver("cuEventRecord")(error)
         })?;
         Ok(Upload { memory, images, side, copied, feeder: self.clone(), _source: Arc::clone(&bytes.memory) })
@@ -160,7 +160,8 @@ impl Upload {
         let shape = (self.images, self.side, self.side, 3);
         // SAFETY: every element is written by the kernel before anything reads it.
         let tensor = unsafe { Tensor::empty(shape, DType::F32, &self.feeder.device)? };
-        self.feeder.ops.expand_bytes(&self.memory, tables, &tensor)?;
+        // SAFETY: the copy is waited for; the memory is freed after the work on the device's stream, see `Upload::drop`.
+        unsafe { self.feeder.ops.expand_ordered_bytes(&self.memory, tables, &tensor)? };
         Ok(tensor.permute((0, 3, 1, 2))?)
     }
 
@@ -186,7 +187,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         // The host's memory may be written again and the GPU's goes back to the pool after this.
-        let _ = self.copied.synchronize();
-        let _ = self.feeder.copies.join(self.feeder.ops.gpu().stream());
+        let _ = insist(|| self.copied.synchronize());
+        let _ = insist(|| self.feeder.copies.join(self.feeder.ops.gpu().stream()));
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use crate::error::Result;
+use crate::error::{GpuError, Result};
 use crate::shape::{ConvShape, Direction};
 
 /// The type of activations. Everything else is f32.
@@ -64,6 +64,9 @@ pub trait Gpu: Clone + Send + Sync + 'static {
     /// order.
     fn reaches(&self, device: &Device) -> bool;
 
+    /// Whether memory is its own: taken and given back in the order of its work.
+    fn owns(&self, buffer: &Self::Buffer) -> bool;
+
     /// Memory with unspecified contents, of at least `bytes` bytes.
     ///
     /// # Errors
@@ -73,7 +76,7 @@ pub trait Gpu: Clone + Send + Sync + 'static {
     /// Sets memory to zero.
     ///
     /// # Errors
-    /// The driver fails.
+    /// The memory is another's, or the driver fails.
     fn zero(&self, buffer: &mut Self::Buffer) -> Result<()>;
 
     /// Starts a kernel on a grid of blocks of 256 threads.
@@ -98,6 +101,14 @@ pub trait Gpu: Clone + Send + Sync + 'static {
     /// No deterministic engine computes it, or the library fails.
     #[allow(unsafe_code)]
     unsafe fn convolve(&self, product: Convolve) -> Result<()>;
+}
+
+/// Checks that a buffer is memory of this GPU and of its stream, so that work on it is in order with what else is done to it.
+pub(crate) fn check_owned<G: Gpu>(gpu: &G, operand: &'static str, buffer: &G::Buffer) -> Result<()> {
+    if gpu.owns(buffer) {
+        return Ok(());
+    }
+    Err(GpuError::Unsupported { reason: format!("{operand} is memory of another GPU or of another stream") })
 }
 
 /// A product of a convolution and the memory that it works on.

@@ -15,6 +15,8 @@ pub(crate) const LINES: usize = 32;
 pub(crate) const PART: usize = 2 * TILE;
 /// Floats that a block turns at a time between the layouts of weights.
 pub(crate) const TURNED: usize = 4096;
+/// Places that the kernel of a convolution has at most: a block turns eight channels of them or more at a time.
+pub const MOST_PLACES: usize = TURNED / 8;
 
 /// A struct for each kernel, with its size in bytes in C++.
 macro_rules! kernels {

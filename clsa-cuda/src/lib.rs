@@ -37,6 +37,7 @@ pub use feed::{Feeder, PinnedBytes, Upload};
 pub use gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
 #[cfg(feature = "host-kernels")]
 pub use host::{Host, HostBuffer};
+pub use kernels::MOST_PLACES;
 #[cfg(feature = "nccl")]
 pub use nccl::{NcclGroup, NcclId, NcclMean};
 #[cfg(feature = "cuda")]

@@ -6,7 +6,7 @@ use candle_core::Device;
 use candle_core::cuda_backend::cudarc::driver::{result, sys};
 use std::ffi::c_void;
 
-/// The highest memory that was taken from the driver's pool, bytes.
+/// The highest memory that was taken from the driver's pool since [`peak_from_now`] or since the process began, bytes.
 ///
 /// # Errors
 /// The device is no GPU, or the driver fails.
@@ -21,15 +21,29 @@ pub fn peak(device: &Device) -> Result<u64> {
     Ok(bytes)
 }
 
+/// Makes the highest memory what is taken when everything that was asked for is done, and returns it, bytes.
+///
+/// # Errors
+/// The device is no GPU, or the driver fails.
+pub fn peak_from_now(device: &Device) -> Result<u64> {
+    // Freed memory counts until the stream has come to where it was freed.
+    device.synchronize()?;
+    // The driver takes 0 for what is taken now, and nothing else.
+    set(device, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0)?;
+    peak(device)
+}
+
 /// Sets the threshold above which the driver's pool gives freed memory back to the system when it is waited for. Its
 /// default is 0.
-#[allow(unsafe_code)]
 pub(crate) fn keep_freed(device: &Device) -> Result<()> {
+    set(device, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX)
+}
+
+#[allow(unsafe_code)]
+fn set(device: &Device, attribute: sys::CUmemPool_attribute, mut value: u64) -> Result<()> {
     let pool = pool(device)?;
-    let mut threshold = u64::MAX;
-    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: the pool is the driver's own and the attribute a 64-bit number, which the call reads.
-    unsafe { result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast::<c_void>()) }
+    // SAFETY: the pool is the driver's own and the attribute a number of at most 64 bits, which the call reads.
+    unsafe { result::mem_pool::set_attribute(pool, attribute, (&raw mut value).cast::<c_void>()) }
         .map_err(driver("cuMemPoolSetAttribute"))
 }
 

@@ -12,7 +12,7 @@ use cudarc::nccl::result::{self, NcclError};
 use cudarc::nccl::sys;
 
 use crate::device::Cuda;
-use crate::driver_error::driver;
+use crate::driver_error::{driver, insist};
 use crate::error::{GpuError, Result};
 use crate::tensor::{read_any, unsupported, write_any};
 
@@ -128,7 +128,11 @@ impl NcclGroup {
             // another's, see `NcclMean::drop`.
             unsafe { result::all_reduce(place, place, tensor.elem_count(), kind, mean, comm, stream) }
         })?;
-        let done = self.exchanges.record_event(None).map_err(driver("cuEventRecord"))?;
+        let done = self.exchanges.record_event(None).map_err(|error| {
+            // There is no mean that would wait for the call.
+            let _ = self.wait();
+            driver("cuEventRecord")(error)
+        })?;
         Ok(NcclMean { tensor, done, cuda: self.cuda.clone() })
     }
 
@@ -202,7 +206,7 @@ impl NcclGroup {
 
     /// The device's further work comes after all calls so far.
     fn wait(&self) -> Result<()> {
-        self.cuda.stream().join(&self.exchanges).map_err(driver("cuStreamWaitEvent"))
+        insist(|| self.cuda.stream().join(&self.exchanges)).map_err(driver("cuStreamWaitEvent"))
     }
 }
 
@@ -228,7 +232,7 @@ impl NcclMean {
 impl Drop for NcclMean {
     fn drop(&mut self) {
         // The memory goes back to the pool in the order of the device's stream: after the call that uses it.
-        let _ = self.cuda.stream().wait(&self.done);
+        let _ = insist(|| self.cuda.stream().wait(&self.done));
     }
 }
 
@@ -242,7 +246,7 @@ impl Drop for NcclGroup {
             return;
         }
         // What is under way ends first. A failure of it was or will be told elsewhere.
-        let _ = self.exchanges.synchronize();
+        let _ = insist(|| self.exchanges.synchronize());
         // SAFETY: as above.
         let _ = unsafe { result::comm_destroy(comm.0) };
     }

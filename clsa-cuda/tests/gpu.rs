@@ -4,8 +4,12 @@
 #![allow(unsafe_code)]
 
 use candle_core::Device;
+use candle_core::cuda_backend::cudarc::driver::DriverError;
 use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
-use clsa_cuda::{Buffer, ConvShape, Convolve, Cuda, CudaBuffer, Direction, Element, Feeder, Gpu, Planner, Product};
+use candle_core::cuda_backend::cudarc::driver::sys::cudaError_enum::CUDA_ERROR_UNKNOWN;
+use clsa_cuda::{
+    Buffer, ConvShape, Convolve, Cuda, CudaBuffer, Direction, Element, Feeder, Gpu, Planner, Product, memory,
+};
 use half::bf16;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -263,6 +267,26 @@ fn tuned_plans_compute_the_same() {
 }
 
 #[test]
+fn plans_that_were_chosen_by_timing_are_not_those_of_untimed_work() {
+    let (Some(cuda), Some(untimed)) = (gpu(), gpu()) else { return };
+    let (element, shape) = (Element::Bf16, shapes()[9]);
+    let product = Convolve { direction: Direction::Forward, shape, element, x: 0, w: 0, y: 0, add: false };
+    let x = numbers(shape.input_len(), 1, element);
+    let w = numbers(shape.weight_len(), 2, element);
+    let y = vec![0.0; shape.output_len()];
+    let computed = |cuda: &Cuda| computed(cuda, product, [&x, &w, &y], None);
+    cuda.set_tune(true);
+    computed(&cuda);
+    let plans = cuda.plans();
+    assert!(plans.len() == 1 && plans[0].ends_with("chosen by timing"), "{plans:?}");
+    cuda.set_tune(false);
+    assert_eq!(computed(&cuda), computed(&untimed));
+    let plans = cuda.plans();
+    assert_eq!(plans.len(), 2);
+    assert!(plans.contains(&untimed.plans()[0]), "{plans:?}");
+}
+
+#[test]
 fn memory_is_aligned_and_set_to_zero() {
     let Some(cuda) = gpu() else { return };
     for bytes in [0, 1, 255, 4096, 100_000] {
@@ -291,6 +315,46 @@ fn memory_that_an_upload_reads_is_neither_written_nor_freed() {
     drop(bytes);
     let copied = upload.to_bytes().unwrap().flatten_all().unwrap().to_vec1::<u8>().unwrap();
     assert_eq!((copied[0], &copied[1..]), (8, &[7; 3 * 64 * 64 - 1][..]));
+}
+
+#[test]
+fn memory_is_not_written_under_an_upload_that_is_dropped_after_an_error_of_another_drop() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = clsa_cuda::open(0).unwrap();
+    let (cuda, feeder) = (Cuda::of(&device).unwrap(), Feeder::new(&device).unwrap());
+    // So large that the copy has not reached the last byte when it is written again.
+    let side = 8192;
+    let last = 3 * side * side - 1;
+    let mut bytes = feeder.allocate(last + 1).unwrap();
+    // Memory for the second time comes from the pool, at once.
+    for recorded in [false, true] {
+        bytes[last] = 7;
+        let upload = feeder.upload(&bytes, 1, side).unwrap();
+        let copied = upload.to_bytes().unwrap();
+        if recorded {
+            cuda.stream().context().record_err(Err::<(), _>(DriverError(CUDA_ERROR_UNKNOWN)));
+        }
+        drop(upload);
+        bytes[last] = 8;
+        let copied = copied.flatten_all().unwrap().get(last).unwrap().to_scalar::<u8>().unwrap();
+        assert_eq!(copied, 7);
+    }
+}
+
+#[test]
+fn the_highest_memory_is_counted_from_now_on() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = clsa_cuda::open(0).unwrap();
+    let cuda = Cuda::of(&device).unwrap();
+    // Far more than tests hold that run at the same time.
+    drop(cuda.alloc(2 << 30).unwrap());
+    assert!(memory::peak(&device).unwrap() >= 2 << 30);
+    assert!(memory::peak_from_now(&device).unwrap() < 1 << 30);
+    assert!(memory::peak(&device).unwrap() < 1 << 30);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use clsa_cuda::{Area, ConvShape, Cuda, CudaBuffer, Element, GpuError, Images};
 use kernels::norm::{Backward, Residual};
 use kernels::softmax::Sizes;
-use kernels::{Bench, Machine, layout, norm, pool, softmax, update};
+use kernels::{Bench, Machine, foreign, layout, norm, pool, softmax, update};
 
 struct OnGpu {
     device: Device,
@@ -135,4 +135,12 @@ fn tensors_of_another_stream_or_of_the_host_are_refused() {
     for device in [&other.device, &Device::Cpu] {
         assert!(matches!(packed(device), Err(GpuError::Unsupported { .. })), "{device:?}");
     }
+}
+
+#[test]
+fn buffers_of_another_stream_are_refused() {
+    let (Some(gpu), Some(other)) = (gpu(), gpu()) else { return };
+    foreign::buffers(&Bench::new(&gpu, Element::F32), &Bench::new(&other, Element::F32));
+    let elsewhere = other.cuda.upload(&[0; 8]).unwrap();
+    assert!(matches!(gpu.cuda.download(&elsewhere), Err(GpuError::Unsupported { .. })));
 }

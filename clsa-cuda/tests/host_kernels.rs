@@ -8,7 +8,7 @@ use clsa_cuda::{
 };
 use kernels::norm::{Backward, Residual};
 use kernels::softmax::Sizes;
-use kernels::{Bench, Machine, Parameters, Random, layout, norm, pool, softmax, update};
+use kernels::{Bench, Machine, Parameters, Random, foreign, layout, norm, pool, softmax, update};
 use proptest::prelude::*;
 
 impl Machine for Host {
@@ -180,6 +180,16 @@ fn a_block_turns_further_tiles_of_a_large_weight() {
 }
 
 #[test]
+fn kernels_of_convolutions_may_be_21_by_21_and_no_larger() {
+    let host = Host::new(1);
+    let bench = Bench::new(&host, Element::Bf16);
+    layout::weight(&bench, ([2, 24, 21], 24), 1);
+    let larger = Tensor::zeros((8, 8, 23, 23), DType::F32, &Device::Cpu).unwrap();
+    let error = bench.ops.pack_weight(&larger, 8).unwrap_err().to_string();
+    assert!(error.contains("at most 512 places, not 23 x 23"), "{error}");
+}
+
+#[test]
 fn bits_do_not_depend_on_the_order_of_threads_and_blocks() {
     let area = Area { groups: 2, rows: 1500, channels: 72 };
     let of_seed = |seed: u64| {
@@ -206,6 +216,15 @@ fn memory_of_the_host_starts_as_nan() {
     assert!(
         host.download(&buffer).unwrap().chunks_exact(4).all(|b| f32::from_le_bytes(b.try_into().unwrap()).is_nan())
     );
+}
+
+#[test]
+fn memory_of_another_machine_is_refused() {
+    let (host, other) = (Host::new(0), Host::new(0));
+    foreign::buffers(&Bench::new(&host, Element::Bf16), &Bench::new(&other, Element::Bf16));
+    assert!(matches!(host.download(&other.alloc(8).unwrap()), Err(GpuError::Unsupported { .. })));
+    // Clones are the same machine.
+    assert_eq!(host.download(&host.clone().upload(&[7; 8]).unwrap()).unwrap(), [7; 8]);
 }
 
 #[test]

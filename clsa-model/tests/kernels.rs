@@ -341,6 +341,16 @@ fn a_pass_refuses_a_kernel_that_is_larger_than_the_padded_image() {
     conv.forward(ActivationView::Plain(&[0.0; 16]), &[0.0; 25], &mut [0.0; 48]);
 }
 
+/// The length of its window would wrap around to one that memory has.
+#[test]
+#[should_panic(expected = "is not within a kernel of 1")]
+fn a_pass_refuses_a_padding_that_is_not_within_the_kernel() {
+    let (stride, padding) = ((1 << 62) + 1, 1 << 61);
+    let shape = ConvShape { batch: 1, height: 8, width: 8, c_in: 4, c_out: 1, kernel: 1, stride, padding };
+    let conv = Conv { instructions: InstructionSet::Scalar, memory: &MemoryPool::default(), shape, groups: 1 };
+    conv.forward(ActivationView::Plain(&[0.0; 256]), &[0.0; 4], &mut [0.0; 4]);
+}
+
 /// Two neighbors whose products with 3/4 are rounded to the same number, the negative of what is added: only where the
 /// sum is fused with the product is anything left, and the second the higher one.
 #[test]

@@ -337,6 +337,23 @@ fn written_state_dicts_come_back_equal() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
+/// So `torch.load(mmap=True)` takes them.
+#[test]
+fn storages_of_a_pth_file_lie_in_it_as_they_are_and_aligned() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.pth");
+    weights::write(&path, &expected("", DType::F32), Format::Pth).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+    for index in 0..archive.len() {
+        let mut member = archive.by_index(index).unwrap();
+        let mut content = vec![];
+        std::io::Read::read_to_end(&mut member, &mut content).unwrap();
+        let start = member.data_start().unwrap() as usize;
+        assert!(start.is_multiple_of(64) && bytes[start..].starts_with(&content), "{}", member.name().unwrap());
+    }
+}
+
 #[test]
 fn conversion_keeps_the_features_of_every_known_network() {
     let folder = tempfile::tempdir().unwrap();
@@ -398,6 +415,22 @@ fn conversion_lists_missing_unexpected_and_misshapen_tensors() {
     tensors.remove("layer4.0.conv1.weight");
     let error = weights::infer_config(&tensors).unwrap_err().to_string();
     assert!(error.contains("no known network has 1-1-1-0 basic blocks"), "{error}");
+}
+
+#[test]
+fn a_network_that_only_its_bottlenecks_width_makes_unknown_is_refused_by_that() {
+    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
+    let mut tensors = HashMap::from([
+        ("conv1.weight".to_owned(), zeros(&[4, 3, 7, 7])),
+        ("layer1.0.conv3.weight".to_owned(), zeros(&[16, 8, 1, 1])),
+    ]);
+    // As many blocks as torchvision's wide_resnet101_2 has, and ResNet-101.
+    for (stage, blocks) in [(1, 3), (2, 4), (3, 23), (4, 3)] {
+        let names = (0..blocks).map(|block| format!("layer{stage}.{block}.conv1.weight"));
+        tensors.extend(names.map(|name| (name, zeros(&[8, 4, 1, 1]))));
+    }
+    let error = weights::infer_config(&tensors).unwrap_err().to_string();
+    assert!(error.contains("no known network has 3-4-23-3 bottlenecks of twice the width in its four"), "{error}");
 }
 
 #[test]

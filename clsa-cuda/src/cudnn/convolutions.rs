@@ -31,7 +31,8 @@ const TUNED_RUNS: usize = 3;
 /// Fields are dropped in this order: plans before the handle that they were made for.
 pub(crate) struct Convolutions {
     workspace: Workspace,
-    plans: HashMap<Product, Plan>,
+    /// By product, and by whether they were chosen by timing.
+    plans: HashMap<(Product, bool), Plan>,
     planner: Planner,
     handle: Handle,
 }
@@ -72,7 +73,7 @@ impl Convolutions {
     /// As for [`Gpu::convolve`](crate::Gpu::convolve).
     pub(crate) unsafe fn prepare(&mut self, convolve: &Convolve, tune: bool) -> Result<()> {
         let product = Product::from(convolve);
-        if self.plans.contains_key(&product) {
+        if self.plans.contains_key(&(product, tune)) {
             return Ok(());
         }
         self.bind()?;
@@ -83,25 +84,28 @@ impl Convolutions {
         } else {
             self.planner.plan(&product)?
         };
-        self.plans.insert(product, plan);
+        self.plans.insert((product, tune), plan);
         Ok(())
     }
 
-    /// Starts a product that was prepared.
+    /// Starts a product that was prepared with the same `tune`.
     ///
     /// # Safety
     /// As for [`Gpu::convolve`](crate::Gpu::convolve).
-    pub(crate) unsafe fn run(&mut self, convolve: &Convolve) -> Result<()> {
+    pub(crate) unsafe fn run(&mut self, convolve: &Convolve, tune: bool) -> Result<()> {
         self.bind()?;
         let product = Product::from(convolve);
-        let plan = self.plans.get(&product).ok_or_else(|| no_engine(&product, None))?;
+        let plan = self.plans.get(&(product, tune)).ok_or_else(|| no_engine(&product, None))?;
         // SAFETY: the caller's promise.
         unsafe { execute(plan, addresses(convolve), &self.handle, &mut self.workspace) }
     }
 
-    /// The plans so far, in no order.
-    pub(crate) fn plans(&self) -> impl Iterator<Item = (&Product, &Plan)> {
-        self.plans.iter()
+    /// The plans so far, a line for each, in no order.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = String> {
+        self.plans.iter().map(|((product, tuned), plan)| {
+            let choice = if *tuned { ", chosen by timing" } else { "" };
+            format!("{product}: {plan}{choice}")
+        })
     }
 
     fn bind(&self) -> Result<()> {

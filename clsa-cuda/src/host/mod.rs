@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::Device;
 
 use crate::error::{GpuError, Result};
-use crate::gpu::{Buffer, Convolve, Element, Gpu, KernelArgs};
+use crate::gpu::{Buffer, Convolve, Element, Gpu, KernelArgs, check_owned};
 
 unsafe extern "C" {
     fn clsa_host_launch(name: *const c_char, grid: *const u32, args: *const c_void, bytes: usize) -> c_int;
@@ -39,7 +39,7 @@ impl Host {
     /// # Errors
     /// None; the signature is that of a GPU.
     pub fn upload(&self, bytes: &[u8]) -> Result<HostBuffer> {
-        let buffer = HostBuffer::new(bytes.len());
+        let buffer = self.alloc(bytes.len())?;
         // SAFETY: the new memory is as large.
         unsafe { buffer.memory.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
         Ok(buffer)
@@ -48,8 +48,9 @@ impl Host {
     /// The contents of memory.
     ///
     /// # Errors
-    /// None; the signature is that of a GPU.
+    /// The memory is another's.
     pub fn download(&self, buffer: &HostBuffer) -> Result<Vec<u8>> {
+        check_owned(self, "what is downloaded", buffer)?;
         let _running = self.seed.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: all of it has been initialized.
         Ok(unsafe { std::slice::from_raw_parts(buffer.memory.as_ptr(), buffer.bytes) }.to_vec())
@@ -61,6 +62,8 @@ impl Host {
 pub struct HostBuffer {
     memory: NonNull<u8>,
     bytes: usize,
+    /// The seed of the host whose memory it is, by which the host is known.
+    host: Arc<Mutex<u64>>,
 }
 
 // SAFETY: the memory is owned, and only kernels and copies touch it, one at a time.
@@ -69,14 +72,14 @@ unsafe impl Send for HostBuffer {}
 unsafe impl Sync for HostBuffer {}
 
 impl HostBuffer {
-    fn new(bytes: usize) -> Self {
+    fn new(host: &Host, bytes: usize) -> Self {
         let layout = Self::layout(bytes);
         // SAFETY: the layout is not empty.
         let memory = NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
         // SAFETY: as many bytes were allocated.
         unsafe { memory.write_bytes(0xff, layout.size()) };
         memory.as_ptr().expose_provenance();
-        Self { memory, bytes }
+        Self { memory, bytes, host: Arc::clone(&host.seed) }
     }
 
     /// # Panics
@@ -110,11 +113,16 @@ impl Gpu for Host {
         device.is_cpu()
     }
 
+    fn owns(&self, buffer: &HostBuffer) -> bool {
+        Arc::ptr_eq(&self.seed, &buffer.host)
+    }
+
     fn alloc(&self, bytes: usize) -> Result<HostBuffer> {
-        Ok(HostBuffer::new(bytes))
+        Ok(HostBuffer::new(self, bytes))
     }
 
     fn zero(&self, buffer: &mut HostBuffer) -> Result<()> {
+        check_owned(self, "what is set to zero", buffer)?;
         // SAFETY: it is as large.
         unsafe { buffer.memory.write_bytes(0, buffer.bytes) };
         Ok(())

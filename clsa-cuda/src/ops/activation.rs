@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::NormPointers;
+use crate::ops::Ops;
 use crate::ops::area::Area;
-use crate::ops::{Ops, holds};
 use crate::tensor::unsupported;
 
 /// Batch norm with the statistics of each group, as `(z - mean) · scale + bias`.
@@ -37,17 +37,17 @@ impl<G: Gpu> Norm<G> {
         &self.buffer
     }
 
-    pub(super) fn pointers(&self) -> Result<NormPointers> {
+    pub(super) fn pointers(&self, ops: &Ops<G>) -> Result<NormPointers> {
         let len = self.groups * self.channels;
-        let first = holds("norm", &self.buffer, 3 * len + self.channels, size_of::<f32>())?;
+        let first = ops.owned("norm", &self.buffer, 3 * len + self.channels, size_of::<f32>())?;
         let at = |i: usize| first + (i * len * size_of::<f32>()) as u64;
         Ok(NormPointers { mean: at(0), scale: at(1), inv_std: at(2), bias: at(3) })
     }
 
     /// The same, if the norm is of this area.
-    pub(super) fn pointers_for(&self, area: Area) -> Result<NormPointers> {
+    pub(super) fn pointers_for(&self, ops: &Ops<G>, area: Area) -> Result<NormPointers> {
         if (self.groups, self.channels) == (area.groups, area.channels) {
-            return self.pointers();
+            return self.pointers(ops);
         }
         let norm = format!("{} groups of {} channels", self.groups, self.channels);
         Err(unsupported(format!("a norm of {norm} cannot be applied to {} of {}", area.groups, area.channels)))

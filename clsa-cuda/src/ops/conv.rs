@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::gpu::{Buffer, Convolve, Gpu};
-use crate::kernels::{AddWeightGradient, PackWeight, TURNED};
+use crate::kernels::{AddWeightGradient, MOST_PLACES, PackWeight, TURNED};
 use crate::ops::Ops;
 use crate::ops::area::check_channels;
 use crate::shape::{ConvShape, Direction};
@@ -31,11 +31,15 @@ impl Weight {
         let (outputs, channels, height, width) = tensor.dims4()?;
         check_channels(padded)?;
         let places = height * width;
-        let tile = padded.min(MOST_TURNED).min(TURNED / places.max(1) / 8 * 8);
-        if channels > padded || channels == 0 || outputs == 0 || places == 0 || tile == 0 {
+        if places > MOST_PLACES {
+            let reason = format!("a convolution's kernel has at most {MOST_PLACES} places, not {height} x {width}");
+            return Err(unsupported(reason));
+        }
+        if channels > padded || channels == 0 || outputs == 0 || places == 0 {
             let shape = tensor.dims();
             return Err(unsupported(format!("a weight of shape {shape:?} cannot be padded to {padded} channels")));
         }
+        let tile = padded.min(MOST_TURNED).min(TURNED / places / 8 * 8);
         Ok(Self { outputs, channels, padded, places, tile })
     }
 

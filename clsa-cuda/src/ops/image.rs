@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{Buffer, Gpu, check_owned};
 use crate::kernels::{ExpandBytes, Image};
 use crate::ops::{Ops, holds, plan};
 use crate::tensor::{aligned, read, read_strided, unsupported, write};
@@ -54,6 +54,20 @@ impl<G: Gpu> Ops<G> {
     /// # Errors
     /// A length is wrong, or `out` begins within another tensor at no multiple of 16 bytes.
     pub fn expand_bytes(&self, bytes: &G::Buffer, table: &Tensor, out: &Tensor) -> Result<()> {
+        check_owned(&self.gpu, "bytes", bytes)?;
+        // SAFETY: memory of this stream is written, read and freed in the stream's order.
+        unsafe { self.expand_ordered_bytes(bytes, table, out) }
+    }
+
+    /// The same of memory of any stream.
+    ///
+    /// # Safety
+    /// The memory is of this GPU. What is started here comes after all that writes the memory so far, and before it is written
+    /// again or freed.
+    ///
+    /// # Errors
+    /// As for [`Self::expand_bytes`].
+    pub(crate) unsafe fn expand_ordered_bytes(&self, bytes: &G::Buffer, table: &Tensor, out: &Tensor) -> Result<()> {
         let values = out.elem_count();
         if !values.is_multiple_of(3) {
             return Err(unsupported(format!("{values} numbers are not pixels of three")));
@@ -66,7 +80,7 @@ impl<G: Gpu> Ops<G> {
         // Each block reads the table once, so there are only as many as run together.
         let mut grid = plan::line(pixels);
         grid[0] = grid[0].min(1056);
-        // SAFETY: the lengths have been checked, and the place that vectors are written to.
+        // SAFETY: the lengths have been checked, and the place that vectors are written to; the order is the caller's.
         unsafe { self.launch(grid, &ExpandBytes { from, table, to, pixels: pixels as i64 }) }
     }
 }

@@ -1,4 +1,4 @@
-//! The operations of a training step, safe: lengths are checked, then kernels are launched.
+//! The operations of a training step, safe: operands and their lengths are checked, then kernels are launched.
 
 mod activation;
 mod area;
@@ -14,7 +14,7 @@ mod update;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{GpuError, Result};
-use crate::gpu::{Buffer, Element, Gpu, KernelArgs};
+use crate::gpu::{Buffer, Element, Gpu, KernelArgs, check_owned};
 use crate::tensor::unsupported;
 
 pub use activation::{Norm, Normalized, Source};
@@ -30,7 +30,7 @@ const TICKETS: usize = 4096;
 
 /// The operations of a GPU on activations of one type. Activations and their gradients are buffers, channels last and dense;
 /// their channels are a multiple of 8. Parameters, statistics, parameter gradients and features are contiguous f32 tensors
-/// on the same GPU, which another thread must not use meanwhile. Clones share the GPU.
+/// on the same GPU, which another thread must not use meanwhile. Memory of another GPU or stream is refused. Clones share the GPU.
 ///
 /// Everything is only started: an operation's result is there for whatever is started after it.
 pub struct Ops<G: Gpu> {
@@ -81,7 +81,13 @@ impl<G: Gpu> Ops<G> {
 
     /// The address of an activation of at least `len` elements.
     fn activation(&self, operand: &'static str, buffer: &G::Buffer, len: usize) -> Result<u64> {
-        holds(operand, buffer, len, self.element.size())
+        self.owned(operand, buffer, len, self.element.size())
+    }
+
+    /// The address of a buffer of this GPU and its stream, of at least `len` elements of `size` bytes.
+    fn owned(&self, operand: &'static str, buffer: &G::Buffer, len: usize, size: usize) -> Result<u64> {
+        check_owned(&self.gpu, operand, buffer)?;
+        holds(operand, buffer, len, size)
     }
 
     /// The tickets, if there is one for each of so many tiles; locked until the launch that uses them is in the stream.

@@ -44,7 +44,7 @@ impl<G: Gpu> Ops<G> {
             return Err(unsupported("the variance of a single value is not defined: use larger batches".to_owned()));
         }
         let norm = Norm::new(self, area.groups, area.channels)?;
-        let to = norm.pointers()?;
+        let to = norm.pointers(self)?;
         let splits = plan::splits(area, STATISTICS_BLOCKS);
         let parts = self.alloc_f32(splits.parts_len)?;
         let channels = area.channels;
@@ -82,7 +82,7 @@ impl<G: Gpu> Ops<G> {
         let channels = bn.weight.elem_count();
         check_channels(channels)?;
         let norm = Norm::new(self, 1, channels)?;
-        let to = norm.pointers()?;
+        let to = norm.pointers(self)?;
         let args = RunningNorm {
             weight: read(&self.gpu, "weight", bn.weight, channels)?,
             bias: read(&self.gpu, "bias", bn.bias, channels)?,
@@ -111,7 +111,7 @@ impl<G: Gpu> Ops<G> {
             z: self.activation("z", own.z, len)?,
             residual: 0,
             out: out.address(),
-            norm: own.norm.pointers_for(area)?,
+            norm: own.norm.pointers_for(self, area)?,
             rows: area.rows as i64,
             channels: area.channels as i32,
             relu: i32::from(own.relu),
@@ -134,7 +134,7 @@ impl<G: Gpu> Ops<G> {
                     residual: self.activation("residual", residual.z, len)?,
                     out: args.out,
                     norm: args.norm,
-                    residual_norm: residual.norm.pointers_for(area)?,
+                    residual_norm: residual.norm.pointers_for(self, area)?,
                     rows: args.rows,
                     channels: args.channels,
                     relu: args.relu,

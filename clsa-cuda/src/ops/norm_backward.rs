@@ -54,7 +54,7 @@ impl<G: Gpu> Ops<G> {
     ) -> Result<G::Buffer> {
         let len = area.checked_len()?;
         let (z, dz) = (self.activation("z", own.z, len)?, self.activation("dy", &dy, len)?);
-        let norm = own.norm.pointers_for(area)?;
+        let norm = own.norm.pointers_for(self, area)?;
         let mask = if own.relu { NORMALIZED } else { OPEN };
         let sums = NormBackwardSums { z, dy: dz, norm, mask, ..NormBackwardSums::default() };
         let coefficients = self.backward_sums(area, sums, gradients)?;
@@ -83,7 +83,7 @@ impl<G: Gpu> Ops<G> {
         let len = area.checked_len()?;
         let (z, out) = (self.activation("z", own.z, len)?, self.activation("sum", sum, len)?);
         let dy = self.activation("dy", dy, len)?;
-        let norm = own.norm.pointers_for(area)?;
+        let norm = own.norm.pointers_for(self, area)?;
         let mask = if own.relu { STORED } else { OPEN };
         let sums = NormBackwardSums { z, dy, out, norm, mask, ..NormBackwardSums::default() };
         let coefficients = self.backward_sums(area, sums, gradients)?;

@@ -9,7 +9,7 @@ use crate::gpu::{Buffer, Gpu};
 use crate::kernels::{GlobalAvgPool, GlobalAvgPoolBackward, MaxPool, MaxPoolBackward, NormPointers};
 use crate::ops::activation::Source;
 use crate::ops::area::Area;
-use crate::ops::{Ops, holds, plan};
+use crate::ops::{Ops, plan};
 use crate::tensor::{aligned, read, unsupported, write};
 
 /// A batch of images, channels last.
@@ -81,7 +81,7 @@ impl<G: Gpu> Ops<G> {
                     return Err(unsupported(format!("{} images are not {groups} equal groups", images.batch)));
                 }
                 let area = Area { groups, rows: images.batch / groups * images.pixels(), channels: images.channels };
-                (own.z, groups, own.norm.pointers_for(area)?, own.relu)
+                (own.z, groups, own.norm.pointers_for(self, area)?, own.relu)
             }
         };
         let pooled = images.pooled();
@@ -116,7 +116,7 @@ impl<G: Gpu> Ops<G> {
         let dx = self.alloc(len)?;
         let args = MaxPoolBackward {
             dy: self.activation("dy", dy, pooled.len())?,
-            taps: holds("taps", taps, pooled.len(), 1)?,
+            taps: self.owned("taps", taps, pooled.len(), 1)?,
             dx: dx.address(),
             pixels: (images.batch * images.pixels()) as i64,
             height: images.height as u32,

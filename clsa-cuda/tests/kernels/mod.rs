@@ -1,5 +1,6 @@
 //! Every operation against plain loops, on the host in a GPU's place or on a GPU.
 
+pub mod foreign;
 pub mod layout;
 pub mod norm;
 pub mod pool;

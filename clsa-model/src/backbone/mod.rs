@@ -1,8 +1,9 @@
 //! Backbones: what turns images into features, and how one of your own is added.
 //!
-//! A [`Backbone`] is written against [`Ops`], the operations of a pass. One that uses only [`Ops::conv_bn`] and the pooling
-//! runs on every engine, in the CPU kernels too. One that needs others, such as attention, computes them in Candle's own
-//! ([`Ops::candle`]) and says so in [`Architecture::needs_candle`]; its encoders are computed by the portable engine.
+//! A [`Backbone`] is written against [`Ops`], the operations of a pass. One that uses only [`Ops::conv_bn`], [`Ops::max_pool`]
+//! and, once and last, [`Ops::global_avg_pool`] runs on every engine, in the CPU kernels too. One that needs others, such as
+//! attention, computes them in Candle's own ([`Ops::candle`]) and says so in [`Architecture::needs_candle`]; its encoders are
+//! computed by the portable engine.
 //!
 //! An [`Architecture`] is what backbones are built from; [`ModelConfig`](crate::ModelConfig) is the one of this crate, and
 //! `Arch` its table. An encoder, a momentum pair and whatever trains them take any architecture.
@@ -116,7 +117,8 @@ pub trait Architecture: fmt::Debug + Send + Sync {
         HeadConfig::default()
     }
 
-    /// Whether the backbone calls [`Ops::candle`], so that only the portable engine can compute it.
+    /// Whether the backbone calls [`Ops::candle`], or does more with [`Ops::global_avg_pool`] than to return what it gives, so
+    /// that only the portable engine can compute it.
     fn needs_candle(&self) -> bool {
         false
     }

@@ -47,10 +47,12 @@ pub trait Ops {
     /// A tensor operation fails.
     fn max_pool(&mut self, x: &Activation) -> Result<Activation>;
 
-    /// The mean over the positions: (N, C), in f32 where activations are bf16.
+    /// The mean over the positions: (N, C), in f32 where activations are bf16. It is called once in a pass, and what it gives is
+    /// what the backbone returns, as it is: of that alone the kernels know the gradient. A backbone that does more with it says so
+    /// in [`Architecture::needs_candle`](super::Architecture::needs_candle).
     ///
     /// # Errors
-    /// A tensor operation fails.
+    /// It was called before in a pass of this crate's kernels, or in one that is written down; or a tensor operation fails.
     fn global_avg_pool(&mut self, x: &Activation) -> Result<Tensor>;
 
     /// What a backbone computes with whose operations are Candle's own, because the ones above do not suffice.

@@ -8,11 +8,23 @@ use crate::backbone::{BatchNorm, ConvBn};
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::kernels::{BatchShape, ConvShape};
+use crate::parameters::Parameter;
 use crate::tape::{ConvCall, Kernels, Normalized, Source};
 use candle_core::{DType, Device, Tensor};
-use clsa_cuda::{Area, Buffer, Gpu, Images, Norm, NormGradients, Ops};
+use clsa_cuda::{Area, Buffer, Gpu, Images, MOST_PLACES, Norm, NormGradients, Ops};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Whether the kernels can compute a network with these parameters: they read and write channels in eights, but for the three
+/// of an image, and turn weights of so many places.
+pub(crate) fn can_compute(parameters: &[Parameter]) -> bool {
+    parameters.iter().all(|parameter| match parameter.var.dims() {
+        [c_out, c_in, height, width] => {
+            c_out.is_multiple_of(8) && (c_in.is_multiple_of(8) || *c_in == 3) && height * width <= MOST_PLACES
+        }
+        _ => true,
+    })
+}
 
 /// Kernels of a GPU on activations of one type. Clones share the packed weights.
 pub(crate) struct CudaKernels<G: Gpu> {
@@ -56,7 +68,7 @@ impl<G: Gpu> CudaKernels<G> {
     }
 }
 
-/// Channels in memory: images have 8, five of them zero.
+/// Channels in memory: images have 8, five of them zero, also after pooling.
 fn padded(channels: usize) -> usize {
     channels.next_multiple_of(8)
 }
@@ -72,7 +84,7 @@ fn area(shape: BatchShape, groups: usize) -> Area {
 
 fn images(shape: BatchShape) -> Images {
     let BatchShape { batch, height, width, channels } = shape;
-    Images { batch, height, width, channels }
+    Images { batch, height, width, channels: padded(channels) }
 }
 
 fn tensors(bn: &BatchNorm) -> clsa_cuda::BatchNorm<'_> {
@@ -145,12 +157,13 @@ impl<G: Gpu> Kernels for CudaKernels<G> {
     }
 
     fn global_avg_pool(&self, input: BatchShape, x: &G::Buffer) -> Result<Tensor> {
-        let features = Tensor::zeros((input.batch, input.channels), DType::F32, &self.device)?;
+        let features = Tensor::zeros((input.batch, padded(input.channels)), DType::F32, &self.device)?;
         self.ops.global_avg_pool(images(input), x, &features)?;
-        Ok(features)
+        Ok(features.narrow(1, 0, input.channels)?.contiguous()?)
     }
 
     fn global_avg_pool_backward(&self, input: BatchShape, features: &Tensor) -> Result<G::Buffer> {
+        let features = features.pad_with_zeros(1, 0, padded(input.channels) - input.channels)?;
         Ok(self.ops.global_avg_pool_backward(images(input), &features.contiguous()?)?)
     }
 

@@ -1,9 +1,10 @@
 //! Networks through the GPU's kernels, on the host in a GPU's place, against the portable operations in f64.
 
-use super::CudaKernels;
+use super::{CudaKernels, can_compute};
 use crate::arch::Arch;
-use crate::backbone::{Builder, CandlePass, Mode};
+use crate::backbone::{self, Builder, CandlePass, ConvBn, ConvBnConfig, Mode};
 use crate::config::{ModelConfig, Stem};
+use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::portable::Portable;
 use crate::tape::Tape;
@@ -130,4 +131,58 @@ fn gradients_of_several_passes_are_added() {
     pass(12, &mut both);
     let sum: Vec<f64> = all(&first).iter().zip(all(&second)).map(|(a, b)| a + b).collect();
     assert!(difference(&all(&both), &sum) < 1e-6);
+}
+
+fn unit(dtype: DType, [c_in, c_out, kernel]: [usize; 3]) -> (ConvBn, Builder) {
+    let mut builder = Builder::new(5, dtype, &Device::Cpu);
+    let config = ConvBnConfig { conv: "conv", norm: "norm", c_in, c_out, kernel, stride: 1, norm_weight: 1.0 };
+    (ConvBn::new(&mut builder, config).unwrap(), builder)
+}
+
+/// Images have eight channels in the kernels' memory, whatever reads them.
+#[test]
+fn images_that_are_pooled_agree_with_portable_operations() {
+    /// Without a unit, the features are the images' own channels.
+    fn forward(ops: &mut dyn backbone::Ops, unit: Option<&ConvBn>, images: &Tensor) -> Result<Tensor> {
+        let x = ops.image(images)?;
+        let x = ops.max_pool(&x)?;
+        match unit {
+            Some(unit) => {
+                let x = ops.conv_bn(&x, unit, None, true)?;
+                ops.global_avg_pool(&x)
+            }
+            None => ops.global_avg_pool(&x),
+        }
+    }
+    let ((ours, builder), (theirs, twins)) = (unit(DType::F32, [3, 8, 3]), unit(DType::F64, [3, 8, 3]));
+    copy_parameters(&builder, &twins);
+    let cuda = CudaKernels::new(Ops::new(Host::new(1), Element::F32).unwrap(), &Device::Cpu);
+    let pass = |unit: Option<&ConvBn>| {
+        let mut gradients = Gradients::new(builder.parameters().len());
+        let mut tape = Tape::new(cuda.for_pass(), Mode::Train, 2, true);
+        let features = forward(&mut tape, unit, &images(4, 9, DType::F32)).unwrap();
+        tape.backward(&upstream(features.dims()), &mut gradients, &mut |_, _| {}).unwrap();
+        (f64s(&features), gradients)
+    };
+
+    let (features, gradients) = pass(Some(&ours));
+    let (truth, true_gradients) =
+        portable_pass(&twins, DType::F64, 2, |ops| forward(ops, Some(&theirs), &images(4, 9, DType::F64)));
+    assert!(difference(&features, &truth) < 1e-5);
+    for (parameter, truth) in builder.parameters().iter().zip(true_gradients) {
+        let error = difference(&f64s(gradients.get(parameter.index).unwrap()), &truth);
+        assert!(error < 1e-4, "the gradient of {} differs by {error:e}", parameter.name);
+    }
+
+    let (features, _) = pass(None);
+    let mut portable = Portable { pass: CandlePass::new(Mode::Eval, DType::F64, false), bn_splits: 1 };
+    let truth = forward(&mut portable, None, &images(4, 9, DType::F64)).unwrap();
+    assert!(difference(&features, &f64s(&truth)) < 1e-6);
+}
+
+#[test]
+fn networks_whose_channels_or_kernels_do_not_suit_are_left_to_portable_operations() {
+    let can = |shape| can_compute(unit(DType::F32, shape).1.parameters());
+    assert!(can([3, 8, 7]) && can([16, 8, 21]));
+    assert!(!can([3, 8, 23]) && !can([12, 8, 3]) && !can([8, 12, 3]));
 }

@@ -13,14 +13,6 @@ use crate::tape::Tape;
 use candle_core::{DType, Device, Tensor};
 use clsa_cuda::{Gpu, Ops};
 
-/// Whether the kernels can compute a network: they read and write channels in eights, but for the three of an image.
-pub(crate) fn can_compute(network: &Network) -> bool {
-    network.parameters.iter().all(|parameter| match parameter.var.dims() {
-        [c_out, c_in, _, _] => c_out.is_multiple_of(8) && (c_in.is_multiple_of(8) || *c_in == 3),
-        _ => true,
-    })
-}
-
 /// Kernels of a GPU on activations of one type.
 pub(crate) struct CudaEngine<G: Gpu> {
     kernels: CudaKernels<G>,

@@ -73,7 +73,7 @@ fn cpu_kernels(compute: Compute) -> Result<Option<Box<dyn Engine>>> {
     }
 }
 
-/// The GPU's kernels, for the types and widths that they compute with.
+/// The GPU's kernels, for the types and convolutions that they compute with.
 #[cfg(feature = "cuda")]
 fn gpu_kernels(compute: Compute, device: &Device, network: &Network) -> Result<Option<Box<dyn Engine>>> {
     let element = match (compute.backend, compute.precision) {
@@ -81,7 +81,7 @@ fn gpu_kernels(compute: Compute, device: &Device, network: &Network) -> Result<O
         (_, Precision::F32) => clsa_cuda::Element::F32,
         (_, Precision::Bf16) => clsa_cuda::Element::Bf16,
     };
-    if !device.is_cuda() || !cuda::can_compute(network) {
+    if !device.is_cuda() || !crate::cuda::can_compute(&network.parameters) {
         return Ok(None);
     }
     let ops = clsa_cuda::Ops::new(clsa_cuda::Cuda::of(device)?, element)?;
@@ -99,7 +99,8 @@ fn unable(backend: Backend, needs_candle: bool) -> ModelError {
     let expected = match on_gpu {
         _ if needs_candle => "this backbone asks for Candle's operations; use portable or auto",
         true => {
-            "its kernels compute in f32 or bf16 on a GPU, channels in multiples of 8; use portable for anything else"
+            "its kernels compute in f32 or bf16 on a GPU, channels in multiples of 8 and convolutions of at most 21 x 21; use \
+             portable for anything else"
         }
         false => "the CPU kernels compute in f32 or bf16 on the CPU; use portable for anything else",
     };

@@ -46,8 +46,11 @@ impl Conv<'_> {
     /// The kernels rely on these lengths.
     ///
     /// # Panics
-    /// A length is not that of the shape, or the shape has none.
+    /// A length is not that of the shape, the shape has none, or its padding is not within its kernel.
     pub(super) fn check_lengths(&self, input: usize, weight: usize, output: usize) {
+        // A window then reaches less than a kernel beyond its image on each side, so that its length does not wrap around.
+        let ConvShape { kernel, padding, .. } = self.shape;
+        assert!(padding < kernel, "a padding of {padding} is not within a kernel of {kernel}");
         assert_eq!(input, self.shape.input_len());
         assert_eq!(weight, self.shape.weight_len());
         assert_eq!(output, self.shape.output_len());

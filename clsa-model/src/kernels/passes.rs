@@ -19,8 +19,9 @@ impl Conv<'_> {
     /// out_width, c_out).
     ///
     /// # Panics
-    /// The kernel is larger than the padded image, a length is not that of the shape, the scale and shift of `input` are
-    /// shorter than (groups, c_in), the groups do not divide the batch, or the CPU lacks the instruction set.
+    /// The kernel is larger than the padded image, the padding not within the kernel, a length is not that of the shape, the
+    /// scale and shift of `input` are shorter than (groups, c_in), the groups do not divide the batch, or the CPU lacks the
+    /// instruction set.
     pub fn forward<E: Element>(&self, input: ActivationView<'_, E>, weight: &[f32], out: &mut [E]) -> Moments {
         self.check_groups();
         self.check_lengths(input.stored().len(), weight.len(), out.len());
@@ -38,7 +39,8 @@ impl Conv<'_> {
     /// out_height, out_width, c_out), the norm's scale and bias (c_out).
     ///
     /// # Panics
-    /// The kernel is larger than the padded image, a length is not that of the shape, or the CPU lacks the instruction set.
+    /// The kernel is larger than the padded image, the padding not within the kernel, a length is not that of the shape, or the
+    /// CPU lacks the instruction set.
     pub fn forward_folded<E: Element>(
         &self,
         input: ActivationView<'_, E>,
@@ -72,7 +74,8 @@ impl Conv<'_> {
     /// width, c_in).
     ///
     /// # Panics
-    /// The kernel is larger than the padded image, a length is not that of the shape, or the CPU lacks the instruction set.
+    /// The kernel is larger than the padded image, the padding not within the kernel, a length is not that of the shape, or the
+    /// CPU lacks the instruction set.
     pub fn backward_data<E: Element>(&self, gradient: &[E], weight: &[f32], out: &mut [E], add: bool) {
         self.check_lengths(out.len(), weight.len(), gradient.len());
         match Algorithm::of::<E>(self) {
@@ -90,8 +93,9 @@ impl Conv<'_> {
     /// kernel, kernel).
     ///
     /// # Panics
-    /// The kernel is larger than the padded image, a length is not that of the shape, the scale and shift of `input` are
-    /// shorter than (groups, c_in), the groups do not divide the batch, or the CPU lacks the instruction set.
+    /// The kernel is larger than the padded image, the padding not within the kernel, a length is not that of the shape, the
+    /// scale and shift of `input` are shorter than (groups, c_in), the groups do not divide the batch, or the CPU lacks the
+    /// instruction set.
     pub fn backward_weight<E: Element>(&self, input: ActivationView<'_, E>, gradient: &[E], out: &mut [f32]) {
         self.check_groups();
         self.check_lengths(input.stored().len(), out.len(), gradient.len());

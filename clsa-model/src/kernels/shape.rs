@@ -77,7 +77,7 @@ pub struct ConvShape {
     pub kernel: usize,
     /// Input pixels from one output to the next, in both directions, at least 1.
     pub stride: usize,
-    /// Rows and columns of zeros on each side of the input image, in pixels.
+    /// Rows and columns of zeros on each side of the input image, in pixels, fewer than the kernel's side.
     pub padding: usize,
 }
 

@@ -14,6 +14,7 @@ use crate::error::{ModelError, Result};
 use crate::kernels::BatchShape;
 use candle_core::Tensor;
 use record::{Node, Record, Residual, Values, dims};
+use std::mem;
 use std::sync::Arc;
 
 /// One pass; where it is tracked, also the record that the backward pass reads.
@@ -25,12 +26,14 @@ pub(crate) struct Tape<K: Kernels> {
     records: Vec<Record<K>>,
     /// Activations that have a gradient.
     gradients: usize,
+    /// Whether the features are there: the backward pass is given the gradient of one pooling.
+    pooled: bool,
 }
 
 impl<K: Kernels> Tape<K> {
     /// A pass with batch norm over `groups` groups of the batch; with `track` it records what `backward` needs.
     pub fn new(kernels: K, mode: Mode, groups: usize, track: bool) -> Self {
-        Self { kernels, mode, groups, track, records: Vec::new(), gradients: 0 }
+        Self { kernels, mode, groups, track, records: Vec::new(), gradients: 0, pooled: false }
     }
 
     fn node(&mut self, shape: BatchShape, values: Values<K>) -> Node<K> {
@@ -49,6 +52,15 @@ impl<K: Kernels> Tape<K> {
         match self.mode {
             Mode::Eval => Ok(1),
             Mode::Train => check_groups(self.groups, n).map(|()| self.groups),
+        }
+    }
+
+    /// What a tape cannot do for a backbone, and the portable engine can.
+    fn refusal(what: &str) -> ModelError {
+        ModelError::Config {
+            field: "backend",
+            value: K::BACKEND.to_owned(),
+            expected: format!("this backbone {what}; use portable"),
         }
     }
 }
@@ -137,6 +149,9 @@ impl<K: Kernels> Ops for Tape<K> {
     }
 
     fn global_avg_pool(&mut self, x: &Activation) -> Result<Tensor> {
+        if mem::replace(&mut self.pooled, true) {
+            return Err(Self::refusal("pools over all positions more than once in a pass"));
+        }
         let x = x.get::<Node<K>>()?;
         let features = self.kernels.global_avg_pool(x.shape, &*x.values.source().values(&self.kernels)?)?;
         self.record(|| Record::GlobalAvgPool { x: x.reference() });
@@ -144,11 +159,7 @@ impl<K: Kernels> Ops for Tape<K> {
     }
 
     fn candle(&self) -> Result<CandlePass> {
-        Err(ModelError::Config {
-            field: "backend",
-            value: K::BACKEND.to_owned(),
-            expected: "this backbone asks for Candle's operations; use portable".to_owned(),
-        })
+        Err(Self::refusal("asks for Candle's operations"))
     }
 }
 

@@ -29,7 +29,8 @@ pub fn infer_config(tensors: &HashMap<String, Tensor>) -> Result<ModelConfig> {
     let arch = Arch::ALL.into_iter().find(|arch| arch.family() == Family::ResNet(shape)).ok_or_else(|| {
         let kind = match shape.block {
             Block::Basic => "basic blocks",
-            Block::Bottleneck { .. } => "bottlenecks",
+            Block::Bottleneck { inner_width: 1 } => "bottlenecks",
+            Block::Bottleneck { .. } => "bottlenecks of twice the width",
         };
         let blocks = shape.blocks.map(|b| b.to_string()).join("-");
         unfit(format!("no known network has {blocks} {kind} in its four stages"))

@@ -38,7 +38,8 @@ pub struct WeightFile {
 ///   where there is only one, in its zip, legacy and tar forms, with whatever `torch.load(weights_only=True)` reads beside it;
 /// - checkpoints of MoCo v1 and v2 and of the official CLSA code (`module.encoder_q.*`, `module.encoder_k.*`,
 ///   `module.queue`), and the two encoders of MoCo v3 (`base_encoder.*`) and solo-learn (`backbone.*`,
-///   `momentum_backbone.*`);
+///   `momentum_backbone.*`; those for CIFAR have a stem with a padding of 2, which no tensor tells: it is computed with 1, which
+///   changes their features);
 /// - safetensors with torchvision's names, which are also timm's;
 /// - either of them with the names of `transformers`' ResNets (`resnet.encoder.stages.0.*`);
 /// - this project's checkpoints.

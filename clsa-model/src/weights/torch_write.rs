@@ -5,6 +5,7 @@ use super::pickle::Pickler;
 use super::tensor_bytes::bytes_of;
 use candle_core::{DType, Tensor};
 use std::io::{self, BufWriter, Seek, Write};
+use zip::CompressionMethod;
 use zip::result::ZipError;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -40,7 +41,8 @@ pub(super) fn write(file: &mut (impl Write + Seek), tensors: &[(&str, Tensor)]) 
     pickler.end_items();
 
     let mut archive = ZipWriter::new(BufWriter::new(file));
-    let options = SimpleFileOptions::default().with_alignment(ALIGNMENT);
+    // The default may deflate: what maps the file takes the values as they lie in it.
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).with_alignment(ALIGNMENT);
     let mut member = |name: &str, bytes: &[u8]| -> Result<(), WeightFileError> {
         let options = options.large_file(bytes.len() as u64 >= u64::from(u32::MAX));
         archive.start_file(format!("archive/{name}"), options).map_err(zip_failed)?;

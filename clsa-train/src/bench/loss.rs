@@ -1,7 +1,7 @@
 //! The loss on random unit embeddings, forward and backward.
 
 use super::measure;
-use super::memory::{peak_gpu_mb, peak_rss_from_now_mb, peak_rss_mb};
+use super::memory::{peak_gpu_from_now_mb, peak_gpu_mb, peak_rss_from_now_mb, peak_rss_mb};
 use crate::error::Result;
 use candle_core::{D, DType, Device, Tensor, Var};
 use clsa_loss::{Candidates, ClsaLoss, MemoryBank};
@@ -64,7 +64,7 @@ impl LossBench {
         let candidates = Candidates::new(&keys).with_bank(&bank);
         let loss = ClsaLoss::default();
         let before = peak_rss_from_now_mb();
-        let gpu_before = peak_gpu_mb(device);
+        let gpu_before = peak_gpu_from_now_mb(device);
         let times = measure(self.steps, || {
             let output = loss.forward(&weak, &strong, candidates)?;
             output.loss.backward()?;

@@ -17,10 +17,26 @@ pub(super) fn peak_rss_mb() -> Option<f64> {
     kib.map(|kib: f64| kib / 1024.0)
 }
 
+/// The same as [`peak_rss_from_now_mb`] on a GPU; none on the CPU.
+#[cfg(feature = "cuda")]
+pub(super) fn peak_gpu_from_now_mb(device: &Device) -> Option<f64> {
+    clsa_cuda::memory::peak_from_now(device).ok().map(mb)
+}
+
+#[cfg(not(feature = "cuda"))]
+pub(super) fn peak_gpu_from_now_mb(_: &Device) -> Option<f64> {
+    None
+}
+
 /// The highest memory taken on a GPU so far, MB (2^20 bytes).
 #[cfg(feature = "cuda")]
 pub(super) fn peak_gpu_mb(device: &Device) -> Option<f64> {
-    clsa_cuda::memory::peak(device).ok().map(|bytes| bytes as f64 / f64::from(1 << 20))
+    clsa_cuda::memory::peak(device).ok().map(mb)
+}
+
+#[cfg(feature = "cuda")]
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 #[cfg(not(feature = "cuda"))]

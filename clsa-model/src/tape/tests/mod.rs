@@ -5,7 +5,7 @@ mod naive;
 
 use super::Tape;
 use crate::backbone::{Builder, CandlePass, ConvBn, Mode, Ops};
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::gradients::Gradients;
 use crate::portable::Portable;
 use crate::test_network::{
@@ -68,4 +68,16 @@ fn gradients_add_up_where_an_activation_is_read_more_than_once() {
 #[test]
 fn a_unit_that_is_applied_twice_has_the_sum_of_both_gradients() {
     agree(forward_repeated, repeated_units, 1);
+}
+
+#[test]
+fn a_second_pooling_over_all_positions_in_a_pass_is_refused() {
+    for (mode, track) in [(Mode::Train, true), (Mode::Eval, false)] {
+        let mut tape = Tape::new(Naive, mode, 1, track);
+        let x = tape.image(&images(2, 5, DType::F64)).unwrap();
+        tape.global_avg_pool(&x).unwrap();
+        let error = tape.global_avg_pool(&x).unwrap_err();
+        assert!(matches!(error, ModelError::Config { field: "backend", .. }) && error.is_request(), "{error}");
+        assert!(error.to_string().contains("more than once in a pass; use portable"), "{error}");
+    }
 }

@@ -5,6 +5,7 @@ use crate::backbone::{Activation, CandlePass, ConvBn, Ops, check_residual};
 use crate::error::{ModelError, Result};
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashSet;
+use std::mem;
 
 /// The graph's input.
 pub(super) const INPUT: &str = "images";
@@ -17,6 +18,8 @@ pub(super) struct Recorder {
     pub graph: Graph,
     /// Values and constants whose names are taken.
     names: HashSet<String>,
+    /// Whether the output is there: a graph defines each value once.
+    pooled: bool,
 }
 
 /// A value of the graph, as the activations of this pass are.
@@ -28,7 +31,16 @@ struct Value {
 
 impl Recorder {
     pub fn new() -> Self {
-        Self { graph: Graph::default(), names: [INPUT, OUTPUT].map(str::to_owned).into() }
+        Self { graph: Graph::default(), names: [INPUT, OUTPUT].map(str::to_owned).into(), pooled: false }
+    }
+
+    /// What a graph cannot hold of a backbone, and a state dictionary can.
+    fn refusal(what: &str) -> ModelError {
+        ModelError::Config {
+            field: "format",
+            value: "onnx".to_owned(),
+            expected: format!("this backbone {what}, which it does not hold; use safetensors"),
+        }
     }
 
     /// A name like this one that nothing has yet: a backbone may use a layer twice.
@@ -121,6 +133,9 @@ impl Ops for Recorder {
     }
 
     fn global_avg_pool(&mut self, x: &Activation) -> Result<Tensor> {
+        if mem::replace(&mut self.pooled, true) {
+            return Err(Self::refusal("pools over all positions more than once in a pass"));
+        }
         let Value { name, dims: [batch, channels, ..] } = x.get()?;
         let mean = self.node("GlobalAveragePool", "mean", &[name], Vec::new());
         self.push("Flatten", &[&mean], OUTPUT, vec![int("axis", 1)]);
@@ -128,11 +143,7 @@ impl Ops for Recorder {
     }
 
     fn candle(&self) -> Result<CandlePass> {
-        Err(ModelError::Config {
-            field: "format",
-            value: "onnx".to_owned(),
-            expected: "this backbone asks for Candle's operations, which it does not hold; use safetensors".to_owned(),
-        })
+        Err(Self::refusal("asks for Candle's operations"))
     }
 }
 
