@@ -10,7 +10,7 @@ use std::fmt;
 pub enum EncoderKind {
     /// The encoder that is evaluated.
     Trained,
-    /// One of the same shape with random weights: for a run, those that it began with.
+    /// One of the same shape with random weights: for a run those that its seed gives, also where it began with the weights of a file.
     Untrained,
     /// Bare pixels, without an encoder.
     #[serde(rename = "raw pixels")]

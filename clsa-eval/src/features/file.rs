@@ -213,6 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn features_that_were_stopped_while_the_file_got_its_name_are_taken_over() {
+        let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        make(whole.path(), 7).1.unwrap();
+        make(folder.path(), 7).1.unwrap();
+        let path = path(folder.path(), "rows");
+        fs::rename(&path, format!("{}.part", path.display())).unwrap();
+        let (before, file) = make(folder.path(), 7);
+        assert_eq!(before, 7);
+        file.unwrap();
+        assert_eq!(files(folder.path()), files(whole.path()));
+    }
+
+    #[test]
     fn a_row_that_is_cut_off_is_made_again_and_so_is_another_part() {
         let whole = tempfile::tempdir().unwrap();
         make(whole.path(), 7).1.unwrap();

@@ -19,9 +19,12 @@ const PAIRS: usize = 8;
 pub(super) fn section(sets: &[EvaluationsOfDataSet], runs: usize, commands: &Commands) -> Markup {
     html! {
         @if sets.is_empty() {
-            p.missing { "What becomes of each class is seen in an evaluation; " code { (commands.eval("")) } " makes one." }
+            p.missing { "What becomes of each class is seen in an evaluation; the section Results says how to make one." }
         } @else if sets.iter().all(|set| set.first().classes.is_empty()) {
-            p.missing { "The images that were evaluated have no classes; " code { (commands.eval("--data SOURCE")) } " evaluates on others." }
+            p.missing {
+                "The images that were evaluated have no classes; "
+                code { (commands.eval_run(&sets[0].of[0].run.folder, "--data SOURCE")) } " evaluates on others."
+            }
         }
         @for set in sets.iter().filter(|set| !set.first().classes.is_empty()) {
             @let compared = set.compared(runs);

@@ -13,14 +13,9 @@ impl Commands {
         Self { program: program.to_owned() }
     }
 
-    /// Evaluates, with these options.
-    pub(super) fn eval(&self, options: &str) -> String {
-        format!("{} eval {options}", self.program).trim_end().to_owned()
-    }
-
     /// Evaluates a run, with these options.
     pub(super) fn eval_run(&self, run: &RunFolder, options: &str) -> String {
-        self.eval(&format!("--run {} {options}", run.typed()))
+        format!("{} eval --run {} {options}", self.program, run.typed()).trim_end().to_owned()
     }
 
     /// Trains, with these options.

@@ -126,11 +126,17 @@ impl NewestEncoder {
             return Ok(None);
         }
         let progress = observer.begin(&format!("{split} images, content"), "images");
+        let images_sha256 = match data_hash(images, &progress) {
+            Ok(hash) => hash,
+            // No evaluation has left features of these images: it would have ended at this one, too.
+            Err(error) if error.is_of_image() => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let crops = CenterCrops {
             encoder: &self.encoder,
             encoder_sha256: &self.sha256,
             images,
-            images_sha256: &data_hash(images, &progress)?,
+            images_sha256: &images_sha256,
             transform: &self.transform,
         };
         // A damaged file is the evaluation's to report and to replace.

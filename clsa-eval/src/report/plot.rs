@@ -8,6 +8,6 @@ mod letters;
 mod map;
 
 pub(super) use comparison::{Mark, Row, Shape, comparison};
-pub(super) use curves::{Curves, Series};
+pub(super) use curves::{Curves, Series, number};
 pub(super) use heat_map::heat_map;
 pub(super) use map::map;

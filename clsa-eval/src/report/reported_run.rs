@@ -21,6 +21,8 @@ pub(super) struct ReportedRun {
     pub metrics: Metrics,
     /// Training step of the newest checkpoint.
     pub checkpoint: Option<u64>,
+    /// Epochs that it has behind it; 0 where there is no checkpoint.
+    pub epochs_done: u64,
     /// At least one.
     pub evaluations: Part<Vec<StoredEvaluation>>,
     pub views: Part<Vec<ViewedImage>>,
@@ -43,6 +45,7 @@ impl ReportedRun {
         let config = folder.config()?;
         let metrics = Metrics::read(&folder.metrics_file())?;
         let checkpoint = folder.newest_checkpoint().ok().and_then(|file| Checkpoint::step_of(&file));
+        let epochs_done = folder.epochs_done().unwrap_or(0);
         let source = options.data.as_deref().unwrap_or(&config.data.source);
         let opened = source.parse::<Source>().and_then(|source| source.open_splits(Limits::default()));
         let evaluations = match stored_evaluations(&folder)? {
@@ -64,7 +67,7 @@ impl ReportedRun {
             ),
             (Err(error), _) => (Err(not_opened(error)), Err(not_opened(error))),
         };
-        Ok(Self { name, folder, config, metrics, checkpoint, evaluations, views, embedding })
+        Ok(Self { name, folder, config, metrics, checkpoint, epochs_done, evaluations, views, embedding })
     }
 
     fn embedded(

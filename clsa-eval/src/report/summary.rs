@@ -40,9 +40,8 @@ fn trained(run: &ReportedRun, commands: &Commands) -> Markup {
     html! {
         @match run.metrics.steps.last() {
             Some(last) => {
-                @let whole = last.epoch + 1 >= epochs && run.checkpoint >= Some(last.step);
                 (grouped(last.step as usize)) " steps, "
-                @if whole { (epochs) " epochs" } @else {
+                @if run.epochs_done >= epochs { (epochs) " epochs" } @else {
                     "in epoch " (last.epoch + 1) " of " (epochs) "; where it does not run any more, "
                     code { (commands.resume(&run.folder)) } " goes on"
                 }

@@ -3,7 +3,7 @@
 use super::commands::Commands;
 use super::curves;
 use super::html::{figure, legend};
-use super::plot::Curves;
+use super::plot::{Curves, number};
 use super::reported_run::ReportedRun;
 use maud::{Markup, html};
 
@@ -19,7 +19,7 @@ pub(super) fn drawn(curves: &Curves, alt: &str, caption: Markup) -> Option<Marku
         .iter()
         .map(|s| {
             let (first, last) = (s.points[0].1, s.points[s.points.len() - 1].1);
-            format!("{} from {first:.4} to {last:.4}", s.name)
+            format!("{} from {} to {}", s.name, number(first), number(last))
         })
         .collect();
     let items: Vec<(usize, &str)> = drawn.iter().map(|series| (series.color, series.name.as_str())).collect();
@@ -45,7 +45,10 @@ pub(super) fn loss_section(runs: &[ReportedRun]) -> Markup {
         html! { "Loss of each step: contrastive + α · DDM." (averaged) },
     ));
     if runs.len() > 1 {
-        let caption = html! { "Contrastive term (InfoNCE), summed over weak views." (averaged) };
+        let caption = html! {
+            "Contrastive term (InfoNCE), summed over weak views, over strong ones too where they are in InfoNCE, and over both \
+             directions where the loss is symmetric." (averaged)
+        };
         figures.extend(drawn(&curves::contrastive(runs), "Contrastive term by step", caption));
         let caption =
             html! { "DDM term, summed over pairs of weak and strong views, of the runs that have it." (averaged) };

@@ -15,8 +15,10 @@ use clsa_eval::protocols::{EvalData, Knn, Settings, Workbench, WorkbenchConfig};
 use clsa_eval::report::{Report, ReportOptions};
 use clsa_eval::{EvalError, Silent};
 use clsa_model::{Compute, Encoder, weights};
-use clsa_run::RunFolder;
-use run::{HOSTILE, checkpoint, configure, corrupt, evaluate, evaluate_elsewhere, evaluate_stage, record, whole};
+use clsa_run::{Position, RunFolder};
+use run::{
+    HOSTILE, checkpoint, checkpoint_at, configure, corrupt, evaluate, evaluate_elsewhere, evaluate_stage, record, whole,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use works::Works;
@@ -93,6 +95,7 @@ fn several_runs_stand_side_by_side_and_their_differences_are_marked() {
     let page = report(&[&one, &two], &ReportOptions::default()).html();
     assert!(page.contains("<mark>seed</mark>") && !page.contains("<mark>batch_size</mark>"));
     assert!(page.contains("<td>one</td>") && page.contains("<td>two</td>"));
+    assert!(section(&page, "loss").contains("over strong ones too where they are in InfoNCE"));
 }
 
 #[test]
@@ -193,6 +196,11 @@ fn commands_on_the_page_can_be_typed_whatever_runs_and_images_are_called() {
     let first = records.lines().find(|line| line.contains("\"step\",")).unwrap();
     fs::write(bare.join("metrics.jsonl"), format!("{first}\n")).unwrap();
     assert!(page(&bare).0.contains(&format!("<code>clsa pretrain --resume '{}'</code> goes on", bare.display())));
+    for of_classes in ["eval.json", "eval-voc2007-VOCdevkit.json"] {
+        fs::remove_file(run.join(of_classes)).unwrap();
+    }
+    let evaluates = format!("<code>clsa eval --run '{}' --data SOURCE</code>", run.display());
+    assert!(section(&page(&run).0, "classes").contains(&evaluates));
 }
 
 /// `eval.json` and `eval-NAME.json` as the program wrote them before encoder kinds and measures were typed.
@@ -307,23 +315,29 @@ fn figures_on_corrupted_images_have_their_own_table_and_a_section_by_corruption(
     assert!(section(&both, "corruptions").contains("Top-1 accuracy by corruptions knn of other in percent"));
 }
 
-#[test]
-fn a_run_on_images_without_labels_has_its_map_and_neighbors() {
-    let folder = tempfile::tempdir().unwrap();
-    let (run, photographs) = (folder.path().join("run"), folder.path().join("photographs"));
+/// A run on 40 images without labels, which are in the folder `photographs` beside it.
+fn unlabeled(run: &Path) {
+    let photographs = run.with_file_name("photographs");
     fs::create_dir(&photographs).unwrap();
     let source: Source = "procedural:classes=4,train=40,test=10,side=32".parse().unwrap();
     let images = source.open(Split::Train).unwrap();
     for index in 0..40 {
         images.image(index).unwrap().save(photographs.join(format!("image-{index}.png"))).unwrap();
     }
-    configure(&run, 7);
+    configure(run, 7);
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
     let flat = format!("flat:{}", photographs.display());
     let config = config.replace("procedural:classes=4,train=80,test=40,side=32", &flat);
     fs::write(run.join("config.toml"), config).unwrap();
-    record(&run);
-    checkpoint(&run, 7);
+    record(run);
+    checkpoint(run, 7);
+}
+
+#[test]
+fn a_run_on_images_without_labels_has_its_map_and_neighbors() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    unlabeled(&run);
     let (page, missing) = page(&run);
     assert!(missing.contains(&format!("clsa eval --run {} --protocol retrieval", run.display())), "{missing}");
     for text in ["40 random training images", "t-SNE of the same features", "Without colors", ">image-"] {
@@ -339,6 +353,23 @@ fn a_run_on_images_without_labels_has_its_map_and_neighbors() {
         pictures.sort_unstable();
         pictures.dedup();
         assert_eq!(pictures.len(), 7);
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_read_takes_no_part_away_though_there_are_cached_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    unlabeled(&run);
+    // One byte more than an image may have.
+    let large = fs::File::create(folder.path().join("photographs/large.png")).unwrap();
+    large.set_len((256 << 20) + 1).unwrap();
+    fs::create_dir(run.join("features")).unwrap();
+    fs::write(run.join("features/of-other-images"), "").unwrap();
+    let (page, missing) = page(&run);
+    assert!(!page.contains("could not be made"), "{missing}");
+    for text in ["40 random training images", "t-SNE of the same features", ">image-"] {
+        assert!(page.contains(text), "{text}");
     }
 }
 
@@ -422,6 +453,8 @@ fn a_bare_run_gives_a_page_that_says_what_is_missing_and_what_makes_it() {
     for text in [&eval, "no checkpoint yet", "No training step", "cargo xtask pretrain --set knn.every=1"] {
         assert!(page.contains(text), "{text}");
     }
+    let mut evaluations = page.split("<code>cargo xtask eval").skip(1);
+    assert!(evaluations.all(|rest| rest.starts_with(" --run ")), "without it the newest run is evaluated");
 
     // Data that have moved take away the pictures only.
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
@@ -466,6 +499,36 @@ fn wrong_requests_are_errors_that_name_what_is_wrong() {
     let options = ReportOptions { samples: 0, ..ReportOptions::default() };
     let error = Report::of(&[at.join("good")], &options, &Silent).unwrap_err();
     assert!(matches!(error, EvalError::Setting { key: "samples", .. }), "{error}");
+}
+
+#[test]
+fn a_run_that_was_stopped_within_its_last_epoch_is_not_called_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    whole(&run, 7);
+    let trained = || section(&page(&run).0, "summary").to_owned();
+    let complete = trained();
+    assert!(complete.contains("15 steps, 3 epochs") && !complete.contains("--resume"), "{complete}");
+    // As a signal before the last step leaves it.
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    checkpoint_at(&run, 7, Position { epoch: 2, batch: 4, step: 14, ..Position::default() });
+    let records = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let records: Vec<&str> = records.lines().filter(|line| !line.contains("\"step\":15,")).collect();
+    fs::write(run.join("metrics.jsonl"), records.join("\n") + "\n").unwrap();
+    let stopped = trained();
+    assert!(stopped.contains("14 steps, in epoch 3 of 3") && stopped.contains("--resume"), "{stopped}");
+}
+
+#[test]
+fn a_small_learning_rate_is_named_beside_its_curve() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    whole(&run, 7);
+    let records = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    fs::write(run.join("metrics.jsonl"), records.replace("\"lr\":0.06", "\"lr\":0.00015")).unwrap();
+    let (html, _) = page(&run);
+    let loss = section(&html, "loss");
+    assert!(loss.contains("Learning rate by step: run from 1.5e-4 to 1.5e-4"), "{loss}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clsa_data::Presence;
 use clsa_eval::evaluation::{Chance, EncoderKind, EncoderResult, Evaluation, Figures, ProtocolResult};
 use clsa_eval::metrics::{Accuracy, AveragePrecision, CorruptedAccuracy, CorruptionHits, Predictions, SameClassShare};
 use clsa_model::{Compute, Encoder, FeatureStage};
-use clsa_run::Config;
+use clsa_run::{Config, Position};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -60,8 +60,13 @@ pub fn record(folder: &Path) {
     std::fs::write(folder.join("metrics.jsonl"), lines).unwrap();
 }
 
-/// Writes a checkpoint with the weights of a seed.
+/// Writes the checkpoint of the last step, with the weights of a seed.
 pub fn checkpoint(folder: &Path, seed: u64) {
+    checkpoint_at(folder, seed, Position { epoch: 3, step: 15, ..Position::default() });
+}
+
+/// Writes a checkpoint with the weights of a seed.
+pub fn checkpoint_at(folder: &Path, seed: u64, position: Position) {
     let encoder = Encoder::new(&config(seed).model, Compute::default(), seed, &Device::Cpu).unwrap();
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     for (name, tensor) in encoder.state_dict().unwrap() {
@@ -69,9 +74,12 @@ pub fn checkpoint(folder: &Path, seed: u64) {
         tensors.insert(format!("key.{name}"), tensor);
     }
     tensors.insert("bank.rows".into(), Tensor::zeros((16, 128), candle_core::DType::F32, &Device::Cpu).unwrap());
-    let metadata = HashMap::from([("format".to_owned(), "clsa-checkpoint-1".to_owned())]);
+    let metadata = HashMap::from([
+        ("format".to_owned(), "clsa-checkpoint-1".to_owned()),
+        ("position".to_owned(), serde_json::to_string(&position).unwrap()),
+    ]);
     std::fs::create_dir_all(folder.join("checkpoints")).unwrap();
-    let file = folder.join("checkpoints/step-00000015.safetensors");
+    let file = folder.join(format!("checkpoints/step-{:08}.safetensors", position.step));
     std::fs::write(file, safetensors::serialize(&tensors, Some(metadata)).unwrap()).unwrap();
 }
 

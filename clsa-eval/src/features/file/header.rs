@@ -21,6 +21,13 @@ pub fn hash_of_values<'a>(header: &'a Metadata, of: &str, shape: FeatureShape) -
     texts.get("sha256").map(String::as_str).filter(|_| is_asked_for)
 }
 
+/// Whether these bytes are the header of such features, whatever hash it gives for the values.
+pub fn is_header_of(bytes: &[u8], of: &str, shape: FeatureShape) -> bool {
+    let header = bytes.get(8..).and_then(|json| serde_json::from_slice::<Metadata>(json).ok());
+    let hash = header.as_ref().and_then(|header| hash_of_values(header, of, shape));
+    hash.is_some_and(|hash| bytes == header_bytes(of, shape, hash))
+}
+
 fn header(of: &str, shape: FeatureShape, sha256: &str) -> Value {
     let FeatureShape { rows, dim, .. } = shape;
     json!({

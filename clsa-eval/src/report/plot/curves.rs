@@ -83,8 +83,8 @@ impl Curves {
     }
 }
 
-/// A tick in few letters: 0.06, 12, 40k, 1.5M.
-fn number(x: f64) -> String {
+/// A number in few letters: 5e-5, 0.06, 12, 40k, 1.5M.
+pub(in crate::report) fn number(x: f64) -> String {
     let short = |x: f64| {
         let text = format!("{x:.4}");
         if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
@@ -92,6 +92,23 @@ fn number(x: f64) -> String {
     match x.abs() {
         a if a >= 1e6 => format!("{}M", short((x / 1e4).round() / 100.0)),
         a if a >= 1e4 => format!("{}k", short((x / 100.0).round() / 10.0)),
+        // A tick at zero may be off by a rounding.
+        a if a < 1e-12 => "0".to_owned(),
+        a if a < 1e-3 => {
+            let rounded = format!("{x:.2e}").parse().unwrap_or(x);
+            format!("{rounded:e}")
+        }
         _ => short(x),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn small_and_large_numbers_are_told_apart_in_few_letters() {
+        let numbers = [0.0, -4e-17, 5e-5, 1e-4, 1.5e-4, 0.06, 12.0, 4e4, 1.5e6].map(number);
+        assert_eq!(numbers, ["0", "0", "5e-5", "1e-4", "1.5e-4", "0.06", "12", "40k", "1.5M"]);
     }
 }
