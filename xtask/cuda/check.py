@@ -49,11 +49,14 @@ class Bench:
         self.work = tempfile.mkdtemp(prefix="clsa-check-")
         self.out = args.out
         self.quick = args.quick
-        self.device = args.device
+        # The first that a process sees, which is what tests and peers take.
+        self.device = "cuda:0"
         self.cores = len(os.sched_getaffinity(0))
         self.until = 0.0
         # What the steps' kernels take, by the step; one file has all of them.
         self.kernels = {}
+        # What the running check has measured so far, which is kept where the rest of it fails.
+        self.measured = []
         os.makedirs(args.out, exist_ok=True)
         for packed in glob.glob(HERE + "/*.xz"):
             path = os.path.join(self.work, os.path.basename(packed)[:-3])
@@ -104,7 +107,8 @@ class Bench:
         output = self.run(*command)
         for line in reversed(output.splitlines()):
             if line.startswith("{"):
-                return json.loads(line)
+                self.measured.append(json.loads(line))
+                return self.measured[-1]
         raise Failed(f"no JSON in: {output[-600:]}")
 
     def unpacked(self, name):
@@ -151,35 +155,12 @@ def versions(bench):
 
 @check(60)
 def pcie(bench):
-    import torch
-
-    rates = {}
-    size = 256 << 20
-    on_device = torch.empty(size, dtype=torch.uint8, device="cuda")
-    for name, pin in (("pinned", True), ("pageable", False)):
-        on_host = torch.ones(size, dtype=torch.uint8, pin_memory=pin)
-        times = []
-        for _ in range(6):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            on_device.copy_(on_host, non_blocking=pin)
-            torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-        rates[name + "_gb_s"] = round(size / statistics.median(times[1:]) / 1e9, 2)
-    other = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
-    again = torch.empty_like(other)
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(10):
-        again.copy_(other)
-    torch.cuda.synchronize()
-    rates["device_copy_tb_s"] = round(20 * (1 << 30) / (time.perf_counter() - start) / 1e12, 2)
-    return rates
+    return bench.json_of("python3", HERE + "/peers/torch_pcie.py")
 
 
-def rust_tests(bench, binary, *filters):
-    """Runs a test binary on one thread; what its tests print goes to the log."""
-    output = bench.run(bench.path(binary), "--nocapture", "--test-threads=1", *filters, ok=(0, 101), log="tests.log")
+def rust_tests(bench, binary, *filters, under=(), log="tests.log"):
+    """Runs a test binary on one thread, or a command that runs it; what its tests print goes to the log."""
+    output = bench.run(*under, bench.path(binary), "--nocapture", "--test-threads=1", *filters, ok=(0, 101), log=log)
     counts = re.search(r"(\d+) passed; (\d+) failed", output)
     failed = re.findall(r"^test (\S+) \.\.\. .*?FAILED", output, re.M) or re.findall(r"^    (\S+)$", output, re.M)
     if not counts:
@@ -187,6 +168,8 @@ def rust_tests(bench, binary, *filters):
     skipped = output.count("not tested:")
     if counts[2] != "0" or skipped:
         raise Failed(f"{counts[2]} of {int(counts[1]) + int(counts[2])} failed, {skipped} found no GPU: {sorted(set(failed))}")
+    if counts[1] == "0":
+        raise Failed(f"no test ran: {output[-1500:]}")
     return dict(passed=int(counts[1]))
 
 
@@ -211,8 +194,8 @@ def sanitizer(bench):
     if shutil.which("compute-sanitizer") is None:
         raise Failed("compute-sanitizer is not on the PATH")
     for tool in ("memcheck", "racecheck"):
-        bench.run("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", bench.path("kernel_tests"), "--test-threads=1",
-                  log="sanitizer.log")
+        under = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+        rust_tests(bench, "kernel_tests", under=under, log="sanitizer.log")
     return dict(tools=["memcheck", "racecheck"])
 
 
@@ -226,8 +209,9 @@ def pretrained(bench, name, *arguments, device):
     knn = [r["top1"] for r in records if r["kind"] == "knn"]
     steps = [r for r in records if "loss" in r]
     rates = [r["images_per_s"] for r in steps[len(steps) // 2 :]]
-    return dict(knn=knn[-1] if knn else None, seconds=round(seconds, 1), loss=steps[-1]["loss"],
-                images_per_s=round(statistics.median(rates), 1))
+    bench.measured.append(dict(device=device, knn=knn[-1] if knn else None, seconds=round(seconds, 1), loss=steps[-1]["loss"],
+                               images_per_s=round(statistics.median(rates), 1)))
+    return bench.measured[-1]
 
 
 def beside_the_cpu(bench, name, *arguments):
@@ -413,9 +397,12 @@ def reproduce(recipe):
             checkpoints = sorted(glob.glob(f"{out}/checkpoints/*.safetensors"))
             if checkpoints:
                 bench.until = max(bench.until, time.monotonic() + 30)
-                weights = bench.path("query.safetensors")
-                bench.clsa("convert", checkpoints[-1], weights)
-                in_parts(weights, kept)
+                weights = bench.path(f"{recipe}.safetensors")
+                try:
+                    bench.clsa("convert", checkpoints[-1], weights)
+                    in_parts(weights, kept)
+                except (Failed, OSError) as error:  # how the training has ended is what counts
+                    print(f"{recipe}: its weights are not kept: {error}", file=sys.stderr)
         records = [json.loads(line) for line in open(out + "/metrics.jsonl")]
         rates = [r["images_per_s"] for r in records if r["kind"] == "step"]
         return dict(
@@ -445,11 +432,11 @@ for recipe in RECIPES:
 
 def main():
     names = ", ".join(CHECKS)
-    parser = argparse.ArgumentParser(description="Proves and measures CLSA on a GPU.", epilog=f"The checks: {names}")
+    parser = argparse.ArgumentParser(description="Proves and measures CLSA on the first GPU, or the first of CUDA_VISIBLE_DEVICES.",
+                                     epilog=f"The checks: {names}")
     parser.add_argument("--only", default="", help="checks to run, separated by commas")
     parser.add_argument("--skip", default="", help="checks to leave out, separated by commas")
-    parser.add_argument("--device", default="cuda:0", help="which GPU")
-    parser.add_argument("--out", default=".", help="folder for check.jsonl and the logs")
+    parser.add_argument("--out", default=".", type=os.path.abspath, help="folder for check.jsonl and the logs")
     parser.add_argument("--all", action="store_true", help=f"also those that take minutes: {', '.join(LONG)}")
     parser.add_argument("--long", default="", help=f"trainings on CIFAR-10 instead: {', '.join([*RECIPES, 'ddm'])}")
     parser.add_argument("--quick", action="store_true", help="fewer images from end to end")
@@ -475,12 +462,13 @@ def main():
             seconds, function = CHECKS[name]
             start = time.monotonic()
             bench.until = min(start + seconds, end)
+            bench.measured = []
             try:
                 if start > end - 5.0:
                     raise Failed(f"no time is left of {args.seconds:.0f} s")
                 line = dict(check=name, ok=True, detail=function(bench))
             except Exception as error:  # a check that fails does not stop the others
-                line = dict(check=name, ok=False, error=f"{type(error).__name__}: {error}"[-2000:])
+                line = dict(check=name, ok=False, error=f"{type(error).__name__}: {error}"[-2000:], measured=bench.measured)
             line["seconds"] = round(time.monotonic() - start, 1)
             results.append(line)
             for stream in (sys.stdout, log):

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Proves and measures CLSA on the GPU of this machine: `./check.sh`, `./check.sh --dry-run`, `./check.sh --help`.
-# Needed here: a driver, python3 with PyTorch (whose packages bring the CUDA libraries), and nothing else.
+# Needed here: a driver, python3 with PyTorch (whose packages bring the CUDA libraries) and torchvision, and nothing else.
 set -euo pipefail
-cd "$(dirname "$0")"
 # Where pip's packages keep libcublas, libcudnn and the others, and where the driver's library may be.
 libraries=$(python3 - <<'E2'
 import glob, site, sysconfig
@@ -14,4 +13,4 @@ for folder in /usr/local/nvidia/lib64 /usr/local/nvidia/lib /usr/lib/x86_64-linu
     [ -d "$folder" ] && libraries=$libraries:$folder
 done
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-exec python3 check.py "$@"
+exec python3 "$(dirname "$0")/check.py" "$@"

@@ -31,14 +31,20 @@ pub struct Toolkit {
 }
 
 impl Toolkit {
-    /// The one that `CUDA_HOME` or `CUDA_PATH` names, or whose `nvcc` is on the PATH.
+    /// The one that `CUDA_HOME` or `CUDA_PATH` names, or whose `nvcc` is on the PATH; with the cuDNN that `CUDNN_LIB` names.
     pub fn find() -> Option<Self> {
         let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(PathBuf::from);
         let path = env::var_os("PATH").unwrap_or_default();
         let found: Vec<PathBuf> = env::split_paths(&path).filter_map(|bin| bin.parent().map(PathBuf::from)).collect();
         let folder = named.chain(found).find(|folder| folder.join("bin/nvcc").exists())?;
-        let libraries = ["lib64", "lib"].map(|lib| folder.join(lib)).into_iter().filter(|lib| lib.exists()).collect();
-        Some(Self { folder, libraries, link: None })
+        Some(Self::of(folder, env::var_os("CUDNN_LIB").map(PathBuf::from)))
+    }
+
+    /// One of this machine, with cuDNN in it or in a folder of its own.
+    fn of(folder: PathBuf, cudnn: Option<PathBuf>) -> Self {
+        let roots = [Some(folder.clone()), cudnn].into_iter().flatten();
+        let libraries = roots.flat_map(|root| ["lib64", "lib"].map(|lib| root.join(lib))).filter(|lib| lib.exists());
+        Self { libraries: libraries.collect(), folder, link: None }
     }
 
     /// Makes a command, `cargo` that is, build with this toolkit.
@@ -82,4 +88,24 @@ pub fn versioned_libraries(folder: &Path) -> Vec<(PathBuf, String)> {
         (stem.starts_with("lib") && numbered).then(|| (entry.path(), format!("{stem}.so")))
     });
     named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_finds_the_libraries_of_a_cudnn_that_is_apart_from_its_toolkit() {
+        let root = env::temp_dir().join(format!("clsa-xtask-toolkit-{}", std::process::id()));
+        let folders = ["cuda/lib64", "cudnn/lib"].map(|folder| root.join(folder));
+        for folder in &folders {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let toolkit = Toolkit::of(root.join("cuda"), Some(root.join("cudnn")));
+        std::fs::remove_dir_all(&root).unwrap();
+        let mut command = Command::new("clsa");
+        toolkit.run_with(&mut command).unwrap();
+        let (_, path) = command.get_envs().find(|(name, _)| *name == "LD_LIBRARY_PATH").unwrap();
+        assert!(env::split_paths(path.unwrap()).collect::<Vec<_>>().starts_with(&folders), "{path:?}");
+    }
 }

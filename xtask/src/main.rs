@@ -1,6 +1,6 @@
 //! `cargo xtask …`: builds the program `clsa` with the right features and runs it; and what concerns the workspace itself.
 //!
-//! It depends on nothing, so that it starts in seconds, and knows features, not the commands of `clsa`.
+//! It depends on nothing, so that it starts in seconds, and knows features, and of the commands of `clsa` none but `doctor`.
 
 /// Prints a line to the error stream; where nobody reads it, the work goes on.
 macro_rules! tell {
@@ -79,6 +79,11 @@ fn run(args: &[OsString]) -> Result<u8, String> {
         let toolkit = nvcc::toolkit()?;
         build.args(["--features", if features::names_ranks(args) { features::NCCL } else { features::CUDA }]);
         toolkit.build_with(&mut build)?;
+        toolkit.run_with(&mut run)?;
+    } else if args.first().is_some_and(|command| command == "doctor")
+        && let Ok(Some(toolkit)) = nvcc::present()
+    {
+        // It names the libraries that are missing, and those that a command with a GPU is given are not.
         toolkit.run_with(&mut run)?;
     }
     // Processes on GPUs meet without MPI, also where srun has it ready.

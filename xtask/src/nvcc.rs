@@ -23,19 +23,27 @@ const PACKAGES: [&str; 10] = [
     "nvidia-nccl-cu13==2.28.9",
 ];
 
+/// Written when pip is done: an installation that was interrupted may have nvcc and lack the rest.
+const DONE: &str = "installed";
+
 /// The toolkit of this machine, or one that is installed under target/.
 pub fn toolkit() -> Result<Toolkit, String> {
-    Toolkit::find().map_or_else(install, Ok)
+    present()?.map_or_else(install, Ok)
+}
+
+/// The toolkit of this machine, or the one that is under target/ already.
+pub fn present() -> Result<Option<Toolkit>, String> {
+    if let Some(toolkit) = Toolkit::find() {
+        return Ok(Some(toolkit));
+    }
+    let venv = target().join("cuda");
+    let is_done = fs::read_to_string(venv.join(DONE)).is_ok_and(|packages| packages == PACKAGES.join("\n"));
+    is_done.then(|| installed(&venv)).transpose()
 }
 
 fn install() -> Result<Toolkit, String> {
     let venv = target().join("cuda");
     let pip = venv.join("bin/pip");
-    // Written when pip is done: an installation that was interrupted may have nvcc and lack the rest.
-    let done = venv.join("installed");
-    if fs::read_to_string(&done).is_ok_and(|packages| packages == PACKAGES.join("\n")) {
-        return installed(&venv);
-    }
     if !pip.exists() {
         tell!("no CUDA toolkit found; installing nvcc and libraries from PyPI into {} (2.0 GB)", venv.display());
         if code(Command::new("python3").args(["-m", "venv"]).arg(&venv))? != 0 {
@@ -46,6 +54,7 @@ fn install() -> Result<Toolkit, String> {
         return Err("pip could not install nvcc's packages; check the network, or install a CUDA toolkit".to_owned());
     }
     let toolkit = installed(&venv)?;
+    let done = venv.join(DONE);
     fs::write(&done, PACKAGES.join("\n")).map_err(at(&done))?;
     Ok(toolkit)
 }

@@ -18,6 +18,7 @@ pub fn make(folder: &Path) -> Result<(), String> {
     }
     let source = folder.join("stub/cuda.c");
     make_folder(&folder.join("stub"))?;
+    make_folder(&folder.join("lib"))?;
     fs::write(&source, c_source(&functions()?)).map_err(at(&source))?;
     let mut compile = Command::new("cc");
     compile.args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"]).args([&library, &source]);

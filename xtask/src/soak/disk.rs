@@ -72,7 +72,8 @@ fn train(disk: &SmallDisk, whole: &Path, rounds: u64, chance: &mut Chance) -> Re
     while round < rounds {
         loop {
             round += 1;
-            if disk.run(&mut subject::go_on(&run), &Filling::random(chance, took, 2 * bytes))? == Ended::Done {
+            let filling = if round == 1 { Filling::complete() } else { Filling::random(chance, took, 2 * bytes) };
+            if disk.run(&mut subject::go_on(&run), &filling)? == Ended::Done {
                 break;
             }
             failed += 1;

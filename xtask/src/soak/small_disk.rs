@@ -51,6 +51,11 @@ impl Filling {
         let lasts = (chance.below(3) == 0).then(|| chance.up_to(took));
         Self { after, free, lasts }
     }
+
+    /// One that leaves nothing, from before the command begins until it has ended.
+    pub fn complete() -> Self {
+        Self { after: None, free: 0, lasts: None }
+    }
 }
 
 /// What came of a command on a disk that was to be full.
