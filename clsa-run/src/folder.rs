@@ -1,6 +1,6 @@
 //! A run's folder: where each of its files is, and how runs are found.
 
-use crate::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Position};
 use crate::config::{Config, ConfigError};
 use crate::shell::shell_word;
 use std::fs;
@@ -251,17 +251,24 @@ impl RunFolder {
         newest.map(|(_, path)| path).ok_or_else(|| self.has_no_checkpoint())
     }
 
-    /// Epochs that the newest checkpoint has behind it, of those whose head can be read.
+    /// Where the run stood at its newest checkpoint, of those whose head can be read; the beginning where none can.
     ///
     /// # Errors
     /// There is no checkpoint.
-    pub fn epochs_done(&self) -> Result<u64, RunError> {
+    pub fn newest_position(&self) -> Result<Position, RunError> {
         let all = checkpoint::list(&self.checkpoints())?;
         if all.is_empty() {
             return Err(self.has_no_checkpoint());
         }
-        let newest = all.iter().rev().find_map(|(_, path)| Checkpoint::position_of(path));
-        Ok(newest.map_or(0, |position| position.epoch))
+        Ok(all.iter().rev().find_map(|(_, path)| Checkpoint::position_of(path)).unwrap_or_default())
+    }
+
+    /// Epochs that [`newest_position`](Self::newest_position) has behind it.
+    ///
+    /// # Errors
+    /// There is no checkpoint.
+    pub fn epochs_done(&self) -> Result<u64, RunError> {
+        Ok(self.newest_position()?.epoch)
     }
 
     fn has_no_checkpoint(&self) -> RunError {
@@ -290,7 +297,8 @@ impl RunFolder {
         let superseded = |(step, _): &(u64, PathBuf)| *step != newest && after.is_some_and(|after| *step > after);
         let (superseded, mut old): (Vec<_>, Vec<_>) = all.into_iter().partition(superseded);
         old.truncate(old.len().saturating_sub(keep));
-        for (_, path) in superseded.into_iter().chain(old) {
+        // The latest first: as long as it is there, it is what the run goes on from.
+        for (_, path) in superseded.into_iter().rev().chain(old) {
             fs::remove_file(&path).map_err(RunError::io(&path))?;
         }
         Ok(())
@@ -312,4 +320,23 @@ impl RunFolder {
 
 fn modified(path: &Path) -> SystemTime {
     fs::metadata(path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_of_the_superseded_checkpoints_is_the_first_to_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::at(folder.path());
+        let path = |step: u64| run.checkpoints().join(format!("step-{step:08}.safetensors"));
+        // A folder is not removed as a file is.
+        fs::create_dir_all(path(5)).unwrap();
+        for step in [2, 3, 4, 8] {
+            fs::write(path(step), "").unwrap();
+        }
+        run.prune_checkpoints(Some(2), 4, 9).unwrap_err();
+        assert_eq!([2, 3, 4, 5, 8].map(|step| path(step).exists()), [true, true, true, true, false]);
+    }
 }

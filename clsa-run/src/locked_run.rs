@@ -168,7 +168,7 @@ fn lock(folder: &Path) -> Result<Option<File>, RunError> {
                 let holder = if known { holder.trim().to_owned() } else { "another process".to_owned() };
                 return Err(RunError::InUse { path: folder.to_owned(), holder });
             }
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(None),
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(io()(error)),
         }
         // Its last holder may have removed the file between the opening and the lock.
@@ -182,6 +182,12 @@ fn lock(folder: &Path) -> Result<Option<File>, RunError> {
             return Ok(Some(file));
         }
     }
+}
+
+/// Whether a lock failed because the file system has none, or because nobody keeps those of a file system of the network (ENOLCK).
+fn has_no_locks(error: &io::Error) -> bool {
+    const ENOLCK: i32 = 37;
+    error.kind() == ErrorKind::Unsupported || cfg!(target_os = "linux") && error.raw_os_error() == Some(ENOLCK)
 }
 
 fn now() -> String {
@@ -212,6 +218,14 @@ mod tests {
         drop(run);
         assert!(matches!(LockedRun::begin(&path), Err(RunError::Occupied { .. })));
         assert!(matches!(LockedRun::resume(&path), Err(RunError::Checkpoint(_))), "the lock has ended");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_system_whose_locks_nobody_keeps_has_none() {
+        let [enosys, enolck, eio, enospc] =
+            [38, 37, 5, 28].map(|code| has_no_locks(&io::Error::from_raw_os_error(code)));
+        assert!(enosys && enolck && !eio && !enospc);
     }
 
     #[test]

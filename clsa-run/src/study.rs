@@ -1,8 +1,10 @@
 //! Studies: variants of one configuration, trained with several seeds and compared.
 
+use crate::checkpoint::Position;
 use crate::config::{Config, ConfigError, InitConfig, one_line};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
 use thiserror::Error;
 
 /// Variants of a configuration that are to be compared.
@@ -165,16 +167,24 @@ impl Study {
         Ok(config)
     }
 
-    /// Whether a run that now has a configuration, and was begun as one of the variant of a [`digest`](Self::digest), is one of a
-    /// variant, before or after its change. What [`Recipe::of`] leaves free is free here.
+    /// Whether a run that now has a configuration, stands at a position, and was begun as one of the variant of a
+    /// [`digest`](Self::digest), is one of a variant: before its change by the configuration that it begins with, after it by that which
+    /// it ends with, and where it changes by either. What [`Recipe::of`] leaves free is free here.
     ///
     /// [`Recipe::of`]: crate::Recipe::of
     ///
     /// # Errors
     /// Names what is wrong with the variant's configuration.
-    pub fn is_of(&self, variant: &Variant, begun_as: &str, now: &Config) -> Result<bool, ConfigError> {
-        let configs = [self.config(variant)?, self.last_config(variant)?];
-        Ok(self.digest(variant)? == begun_as && configs.iter().any(|config| config.is_but_for_free_keys(now)))
+    pub fn is_of(&self, variant: &Variant, begun_as: &str, now: &Config, at: Position) -> Result<bool, ConfigError> {
+        let is_first = self.config(variant)?.is_but_for_free_keys(now);
+        let is_last = self.last_config(variant)?.is_but_for_free_keys(now);
+        let change = variant.then.as_ref().map(|then| (then.after_epoch, 0));
+        let is_one = match change.map_or(Ordering::Equal, |change| (at.epoch, at.batch).cmp(&change)) {
+            Ordering::Less => is_first,
+            Ordering::Equal => is_first || is_last,
+            Ordering::Greater => is_last,
+        };
+        Ok(is_one && self.digest(variant)? == begun_as)
     }
 
     /// A digest of what a variant is trained with, but for the seed and what else [`Recipe::of`] leaves free: SHA-256 of the
@@ -236,12 +246,11 @@ impl Study {
                 return wrong(variant, "train.seed is that of each training, which a study sets; leave it out");
             }
             let epochs = config.train.epochs;
-            if !last.knn.is_due(epochs) {
+            // Where it is measured at all, it is after the last epoch.
+            if !last.knn.is_on() {
                 return wrong(
                     variant,
-                    &format!(
-                        "its k-NN accuracy is not measured after its last epoch; set knn.at=[{epochs}], or knn.every"
-                    ),
+                    &format!("its k-NN accuracy is not measured; set knn.every, or knn.at=[{epochs}]"),
                 );
             }
             if let Some(Later { after_epoch, .. }) = variant.then
@@ -261,12 +270,13 @@ impl Study {
 mod tests {
     use super::*;
 
-    fn error(text: &str) -> String {
+    /// The study of these variants, or what is wrong with it.
+    fn loaded(variants: &str) -> Result<Study, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("study.toml");
-        std::fs::write(&file, format!("question = 'q'\npreset = 'demo'\n{text}")).unwrap();
-        let error = Study::load(file.to_str().unwrap(), &[]).expect_err(text);
-        error.to_string().replace(&format!("{}: ", file.display()), "")
+        std::fs::write(&file, format!("question = 'q'\npreset = 'demo'\n{variants}")).unwrap();
+        Study::load(file.to_str().unwrap(), &[])
+            .map_err(|error| error.to_string().replace(&format!("{}: ", file.display()), ""))
     }
 
     #[test]
@@ -304,6 +314,28 @@ mod tests {
     }
 
     #[test]
+    fn a_run_has_the_first_configuration_before_the_change_of_its_variant_and_the_last_one_after_it() {
+        let ddm = Study::load("ddm", &[]).unwrap();
+        let later = ddm.variants.iter().find(|variant| variant.then.is_some()).unwrap();
+        let change = later.then.as_ref().unwrap().after_epoch;
+        let (digest, configs) =
+            (ddm.digest(later).unwrap(), [ddm.config(later).unwrap(), ddm.last_config(later).unwrap()]);
+        let are_of = |epoch: u64, batch: usize| {
+            let at = Position { epoch, batch, ..Position::default() };
+            configs.each_ref().map(|now| ddm.is_of(later, &digest, now, at).unwrap())
+        };
+        assert_eq!(are_of(change - 1, 9), [true, false]);
+        assert_eq!(are_of(change, 0), [true, true]);
+        assert_eq!(are_of(change, 1), [false, true]);
+        assert_eq!(are_of(change + 1, 0), [false, true]);
+    }
+
+    #[test]
+    fn an_accuracy_that_is_measured_every_few_epochs_is_measured_after_any_last_one() {
+        assert!(loaded("[[variant]]\nname = 'a'\nset = ['knn.every=4', 'train.epochs=7']").is_ok());
+    }
+
+    #[test]
     fn what_cannot_be_trained_or_compared_is_refused_by_variant() {
         for (text, expected) in [
             ("[[variant]]\nname = 'a/b'", "variant a/b: name it by letters"),
@@ -317,7 +349,7 @@ mod tests {
             ),
             (
                 "[[variant]]\nname = 'a'\nset = ['knn.every=0', 'train.epochs=7']",
-                "variant a: its k-NN accuracy is not measured after its last epoch; set knn.at=[7]",
+                "variant a: its k-NN accuracy is not measured; set knn.every, or knn.at=[7]",
             ),
             (
                 "[[variant]]\nname = 'a'\nthen = {after_epoch=999, set=[]}",
@@ -326,7 +358,7 @@ mod tests {
             ("[[variant]]\nname = 'a'\nepochs = 3", "unknown field `epochs`"),
             ("[[variant]]\nname = 'a'\nset = ['train.seed=2']", "variant a: train.seed is that of each training"),
         ] {
-            let error = error(text);
+            let error = loaded(text).expect_err(text);
             assert!(error.contains(expected), "{error}");
         }
         let unknown = Study::load("no-such", &[]).unwrap_err().to_string();

@@ -37,7 +37,7 @@ pub trait Communicator: Send + Sync {
     /// A peer disconnected.
     fn begin_mean(&self, values: Tensor) -> Result<PendingMean>;
 
-    /// How long this rank has waited in these calls so far.
+    /// How long this rank has waited in these calls so far; what a GPU waits by itself is not counted.
     fn waited(&self) -> Duration {
         Duration::ZERO
     }

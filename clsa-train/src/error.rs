@@ -193,6 +193,11 @@ impl TrainError {
             || matches!(self, Self::Eval(error) if matches!(&**error, EvalError::Sample(error) if error.is_of_store()))
     }
 
+    /// Whether training left the finite numbers: in a step, or in the state of which a checkpoint was to be written.
+    pub fn is_divergence(&self) -> bool {
+        matches!(self, Self::Diverged { .. } | Self::Checkpoint(CheckpointError::NotWritten { .. }))
+    }
+
     /// Whether every rank has this error, so that none waits for this one.
     pub fn is_of_all_ranks(&self) -> bool {
         match self {

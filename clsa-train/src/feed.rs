@@ -143,7 +143,7 @@ mod gpu {
             Ok(Self { feeder: Feeder::new(device).map_err(Error::wrap)?, tables })
         }
 
-        /// Page-locked memory; where the system locks no more, the batch is made of numbers, and the run ends with a sentence.
+        /// Page-locked memory; where there is no more of it, the batch is made of numbers, and the run ends with a sentence.
         pub fn allocate(&self, bytes: usize) -> Pixels {
             match self.feeder.allocate(bytes) {
                 Ok(pinned) => Pixels::Bytes(pinned),
@@ -155,9 +155,14 @@ mod gpu {
             let sides = plan.views().map(|view| view.size as usize);
             let upload = |(pixels, side): (&Pixels, usize)| match pixels {
                 Pixels::Bytes(bytes) => self.feeder.upload(bytes, batch.samples.len(), side).map_err(Error::wrap),
-                Pixels::Floats(_) => candle_core::bail!(
-                    "the system does not lock enough memory for the views (see `ulimit -l`); use a smaller data.prefetch"
-                ),
+                Pixels::Floats(values) => {
+                    // The batch was made where no error could be returned; the driver says again what it has said then.
+                    let reason = self.feeder.allocate(values.len()).err();
+                    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+                    candle_core::bail!(
+                        "no page-locked memory for the views{reason}; use a smaller data.prefetch or train.batch_size"
+                    )
+                }
             };
             batch.buffers.iter().zip(sides).map(upload).collect()
         }

@@ -69,14 +69,16 @@ impl InitialWeights {
     /// [`TrainError::Unfit`] says what differs or is missing.
     pub fn check(&self, model: &ModelConfig) -> Result<()> {
         let found = weights::infer_config(&self.file.tensors).map_err(|error| unfit(&self.path, error.to_string()))?;
-        let parts = [
-            ("model.arch", found.arch.name().to_owned(), model.arch.name().to_owned()),
-            ("model.width", found.width.to_string(), model.width.to_string()),
-            ("model.stem", stem(found.stem).to_owned(), stem(model.stem).to_owned()),
+        let difference = |same: bool, key: &str, found: &dyn fmt::Display, wanted: &dyn fmt::Display| {
+            (!same).then(|| format!("{key} is {found} in the file and {wanted} in the configuration"))
+        };
+        let differences = [
+            difference(found.arch == model.arch, "model.arch", &found.arch.name(), &model.arch.name()),
+            // Widths that give as many channels are one network.
+            difference(found.base_width() == model.base_width(), "model.width", &found.width, &model.width),
+            difference(found.stem == model.stem, "model.stem", &stem(found.stem), &stem(model.stem)),
         ];
-        let differences: Vec<String> = (parts.into_iter().filter(|(_, found, wanted)| found != wanted))
-            .map(|(key, found, wanted)| format!("{key} is {found} in the file and {wanted} in the configuration"))
-            .collect();
+        let differences: Vec<String> = differences.into_iter().flatten().collect();
         if !differences.is_empty() {
             return Err(unfit(&self.path, differences.join(", ")));
         }

@@ -56,7 +56,7 @@ pub(crate) fn tune(_: &Device, _: bool) -> candle_core::Result<()> {
 /// Checks that a batch fits the data set and that images are large enough, before anything is built.
 ///
 /// # Errors
-/// [`TrainError::Unfit`] names the key and what to do.
+/// [`TrainError::Unfit`] names the key and what to do; a store of images that fails at once is a [`TrainError::Sample`].
 pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
     let unfit = |key: String, reason: String| Err(TrainError::Unfit { key, reason });
     let (images, batch, source) = (train.len(), config.train.global_batch(), &config.data.source);
@@ -73,12 +73,25 @@ pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
     }
     // A probe over the whole set: its median decides, so that a few small images do no harm.
     let probes = images.min(33);
-    let mut sides: Vec<u32> =
-        (0..probes).filter_map(|i| train.dimensions(i * images / probes).ok()).map(|(w, h)| w.min(h)).collect();
+    let (mut sides, mut first_bad) = (Vec::new(), None);
+    for i in 0..probes {
+        match train.dimensions(i * images / probes) {
+            Ok((width, height)) => sides.push(width.min(height)),
+            // A store that has given none yet is not asked for the others; one that has may do so again.
+            Err(error) if error.is_of_store() && sides.is_empty() => return Err(error.into()),
+            Err(error) => first_bad = first_bad.or(Some(error)),
+        }
+    }
     sides.sort_unstable();
     let largest = config.views.views().map(View::largest_size).max().unwrap_or(0);
     match sides.get(sides.len() / 2) {
-        None => unfit(format!("data.source = {source}"), "none of the images looked at could be read".to_owned()),
+        None => {
+            let why = first_bad.map(|error| format!(" ({error})")).unwrap_or_default();
+            unfit(
+                format!("data.source = {source}"),
+                format!("none of the images looked at could be read{why}; name others"),
+            )
+        }
         Some(median) if *median < largest => unfit(
             "views".to_owned(),
             format!(

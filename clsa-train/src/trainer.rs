@@ -108,6 +108,8 @@ pub struct Trainer {
 /// What a run writes and evaluates.
 struct Output {
     run: LockedRun,
+    /// What the run is trained on.
+    images: DataIdentity,
     metrics: MetricsWriter,
     monitor: Option<KnnMonitor>,
     label_free: Option<LabelFreeMonitor>,
@@ -121,8 +123,10 @@ struct Output {
 
 impl Trainer {
     /// Builds encoders, bank, optimizer and loader, and where a checkpoint is given puts them into its state. When all of these
-    /// are there, the run's configuration is written. Checkpoints and records of later steps than
-    /// the one given stay until the run has written a checkpoint. Every rank is given the same checkpoint.
+    /// are there, the run's configuration is written, and what it is trained on. Checkpoints and records of later steps than
+    /// the one given stay until the run has written a checkpoint, and so do the configuration and the images that they are of. Where the
+    /// run goes on from its newest checkpoint, records of an attempt to go back that came to none are dropped. Every rank is given the
+    /// same checkpoint.
     ///
     /// # Errors
     /// The data are too few, the checkpoint does not fit, the run folder cannot be written, or ranks have been asked for different things.
@@ -168,6 +172,7 @@ impl Trainer {
         }
         let output = match run {
             Some(run) => {
+                let images = DataIdentity::of(data.train.as_ref());
                 let held_out = data.held_out.unwrap_or_else(|| data.train.clone());
                 let projector = config.knn.is_on().then(|| Projector::new(&config, held_out.clone(), run.folder()));
                 let label_free = config.knn.is_on().then(|| LabelFreeMonitor::new(&config, held_out));
@@ -175,14 +180,20 @@ impl Trainer {
                     Some(test) if config.knn.is_on() => Some(KnnMonitor::new(&config, data.train, test.clone())),
                     _ => None,
                 };
-                run.write_config(&config)?;
+                let is_newest = run.folder().checkpoints_after(position.step)? == 0;
+                if is_newest {
+                    write_settings(&run, &config, &images)?;
+                }
                 let mut metrics = MetricsWriter::open(run.folder(), position.step)?;
+                if is_newest {
+                    metrics.drop_detour()?;
+                }
                 if config.log.csv {
                     metrics.also_as_csv(run.folder())?;
                 }
                 let recorded = Recorded::of(&Metrics::read(&run.folder().metrics_file())?, position.step);
                 let gone_back_to = checkpoint.map(|_| position.step);
-                Some(Output { run, metrics, monitor, label_free, probe, projector, recorded, gone_back_to })
+                Some(Output { run, images, metrics, monitor, label_free, probe, projector, recorded, gone_back_to })
             }
             None => None,
         };
@@ -442,13 +453,23 @@ fn save_alone(
     position: Position,
     statistics_of_ranks: Option<&Tensor>,
 ) -> Result<Option<PathBuf>> {
-    let Some(Output { run, metrics, probe, gone_back_to, .. }) = output else { return Ok(None) };
+    let Some(Output { run, images, metrics, probe, gone_back_to, .. }) = output else { return Ok(None) };
     let folder = run.folder();
     let state = TrainingState { statistics_of_ranks, ..state(clsa, probe.as_ref()) };
     let path = Checkpoint::save(&folder.checkpoints(), state, config, position)?;
-    folder.prune_checkpoints(gone_back_to.take(), position.step, config.checkpoint.keep)?;
+    let gone_back_to = gone_back_to.take();
+    if gone_back_to.is_some() {
+        write_settings(run, config, images)?;
+    }
+    folder.prune_checkpoints(gone_back_to, position.step, config.checkpoint.keep)?;
     metrics.settle()?;
     Ok(Some(path))
+}
+
+/// Writes what a run is trained with, and on.
+fn write_settings(run: &LockedRun, config: &Config, images: &DataIdentity) -> Result<()> {
+    run.write_config(config)?;
+    Ok(images.write(run.folder())?)
 }
 
 /// What to say where a GPU computes in Candle's operations and nobody has asked for that.

@@ -158,3 +158,16 @@ fn an_image_is_its_own_nearest_and_what_is_found_is_told_and_drawn() {
     refused(at, &search(&["one.png", "--out", "found.jpg"]), "found.jpg");
     refused(at, &search(&["one.png", "--neighbors", "30000"]), "--neighbors 30000");
 }
+
+#[test]
+fn a_picture_among_the_images_that_are_searched_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    image::RgbImage::new(16, 16).save(at.join("one.png")).unwrap();
+    let of = ["search", "--weights", "encoder.safetensors", "--resize", "16", "--crop", "16", "one.png"];
+    for (data, out) in [("flat:.", "search.png"), ("imagefolder:images", "images/found.png")] {
+        let more = ["--data", data, "--out", out];
+        refused(at, &[&of[..], &more].concat(), &format!("--out {out}: the picture would be among the images in "));
+    }
+}

@@ -5,12 +5,15 @@ mod in_folder;
 
 use assert_cmd::Command;
 use candle_core::{Device, Tensor};
+use clsa_data::{Source, Split};
 use clsa_eval::evaluation::{EncoderKind, Evaluation, Figures};
 use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
-use clsa_run::Config;
+use clsa_run::{Config, DataIdentity, RunFolder};
 use in_folder::walk;
 use std::collections::HashMap;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 const DATA: &str = "procedural:classes=4,train=80,test=40,side=16";
 
@@ -119,10 +122,52 @@ fn figures_are_written_though_nobody_reads_the_table() {
     drop(reader);
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_clsa"));
     command.current_dir(folder.path()).args(["eval", "--protocol", "knn"]).stdout(writer);
-    let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
+    let output = command.stderr(Stdio::piped()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!text.contains("panicked") && output.status.code() != Some(101), "{text}");
     assert_eq!(Evaluation::read(&folder.path().join("runs/one/eval.json")).unwrap().protocols.len(), 1);
+}
+
+#[test]
+fn figures_of_protocols_that_are_done_are_kept_where_a_later_one_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("runs/one");
+    run(&at, &model());
+    let args = ["--trained-only", "--protocol", "knn,retrieval,finetune", "--epochs", "1", "--head-lr", "1e39"];
+    let (code, stdout, stderr) = eval(folder.path(), &args);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("error: a loss or weight is not finite in epoch 0"), "{stderr}");
+    assert!(stdout.contains("knn k=20 T=0.07") && stdout.contains("same class %"), "{stdout}");
+    let evaluation = Evaluation::read(&at.join("eval.json")).unwrap();
+    let names: Vec<_> = evaluation.protocols.iter().map(|p| p.protocol.as_str()).collect();
+    assert_eq!(names, ["knn k=20 T=0.07", "retrieval"]);
+    for file in ["eval.json", "eval.retrieval.png"] {
+        assert!(at.join(file).is_file(), "{file}");
+        let written = stderr.lines().filter(|line| line.starts_with("written: ") && line.ends_with(file));
+        assert_eq!(written.count(), 1, "{file}: {stderr}");
+    }
+}
+
+#[test]
+fn figures_of_a_protocol_are_in_the_file_while_the_next_one_is_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("runs/one");
+    run(&at, &model());
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_clsa"));
+    command.current_dir(folder.path()).args(["eval", "--trained-only", "--protocol", "knn,finetune"]);
+    command.args(["--epochs", "100000"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // The state of fine-tuning is kept there from its first epoch on.
+    let (state, start) = (at.join("finetune"), Instant::now());
+    while !state.exists() && start.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(state.exists(), "fine-tuning does not get going");
+    let evaluation = Evaluation::read(&at.join("eval.json")).unwrap();
+    let names: Vec<_> = evaluation.protocols.iter().map(|p| p.protocol.as_str()).collect();
+    assert_eq!(names, ["knn k=20 T=0.07"]);
 }
 
 #[test]
@@ -429,6 +474,40 @@ fn the_runs_images_are_the_same_however_they_are_named() {
     };
     assert_eq!(files(&format!("{DATA},seed=0")), ["eval.json"]);
     assert_eq!(files("procedural:classes=4,train=80,test=40,side=16,seed=1").len(), 2);
+}
+
+#[test]
+fn other_images_than_those_of_the_run_are_refused_unless_they_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    for (at, count) in [(&first, 4), (&second, 3)] {
+        for class in ["train/cat", "train/dog", "test/cat", "test/dog"].map(|class| at.join("pictures").join(class)) {
+            std::fs::create_dir_all(&class).unwrap();
+            for number in 0..count {
+                image::RgbImage::new(16, 16).save(class.join(format!("{number}.png"))).unwrap();
+            }
+        }
+    }
+    let one = first.join("one");
+    run(&one, &model());
+    let config = one.join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace(DATA, "imagefolder:pictures")).unwrap();
+    let images: Source = format!("imagefolder:{}", first.join("pictures").display()).parse().unwrap();
+    DataIdentity::of(images.open(Split::Train).unwrap().as_ref()).write(&RunFolder::at(&one)).unwrap();
+
+    let knn = ["--protocol", "knn", "--k", "2", "--trained-only", "--run"];
+    let (before, elsewhere) = (walk(&first), [&knn[..], &["../first/one"]].concat());
+    let why = "not those that this run was trained on (6 images in place of 8); name images with --data";
+    refused(&second, &elsewhere, why);
+    assert_eq!(walk(&first), before);
+    for (at, args) in [
+        (&second, [&elsewhere[..], &["--data", "imagefolder:pictures", "--out", "named.json"]].concat()),
+        (&first, [&knn[..], &["one"]].concat()),
+    ] {
+        let (code, _, stderr) = eval(at, &args);
+        assert_eq!(code, 0, "{stderr}");
+    }
 }
 
 #[test]

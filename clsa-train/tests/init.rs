@@ -85,6 +85,20 @@ fn a_single_network_gives_both_encoders_and_a_classifier_is_no_head() {
 }
 
 #[test]
+fn weights_fit_every_width_that_gives_as_many_channels() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("weights.safetensors");
+    let [model, other] = ["model.width=0.1", "model.width=0.11"].map(|change| config(&[change]).model);
+    assert_eq!([model.base_width(), other.base_width()], [6, 7]);
+    let tensors = Encoder::new(&model, Compute::default(), 0, &Device::Cpu).unwrap().state_dict().unwrap();
+    weights::write(&file, &tensors, Format::Safetensors).unwrap();
+    let initial = InitialWeights::read(&file).unwrap();
+    initial.check(&model).unwrap();
+    let error = initial.check(&other).unwrap_err().to_string();
+    assert!(error.contains("model.width is 0.09375 in the file and 0.11 in the configuration"), "{error}");
+}
+
+#[test]
 fn a_run_begins_where_the_weights_are_records_them_and_goes_on_without_the_file() {
     let folder = TempDir::new().unwrap();
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));

@@ -207,6 +207,18 @@ fn the_monitor_leaves_out_bad_images_or_ends_the_run_as_asked() {
 }
 
 #[test]
+fn images_of_which_none_can_be_read_are_refused_with_the_reason_of_the_first() {
+    let root = TempDir::new().unwrap();
+    let images = root.path().join("images");
+    fs::create_dir_all(images.join("train/a")).unwrap();
+    for at in 0..16 {
+        fs::write(images.join(format!("train/a/{at:02}.png")), "garbage").unwrap();
+    }
+    let assert = pretrain(&root.path().join("run"), &["--data", &format!("imagefolder:{}", images.display())]);
+    refused(assert, 2, &["none of the images looked at could be read (", "a/00.png: cannot be", "name others"]);
+}
+
+#[test]
 fn a_shuffle_buffer_gives_another_order_that_threads_do_not_change() {
     let root = TempDir::new().unwrap();
     let shards = root.path().join("shards");

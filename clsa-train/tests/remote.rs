@@ -15,26 +15,33 @@ use object_server::{Answer, Asked, Server};
 use tempfile::TempDir;
 use tiny::{checkpoint, clsa, refused, stderr, tensors};
 
+/// Adds a file to an archive.
+fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, name, bytes).unwrap();
+}
+
+/// An image of 16x16 pixels as a PNG.
+fn png(shard: u8, number: u8) -> Vec<u8> {
+    let mut png = Cursor::new(Vec::new());
+    let color = |x: u32, y: u32| Rgb([16 * number, (x * 15) as u8 ^ (shard << 6), (y * 15) as u8]);
+    RgbImage::from_fn(16, 16, color).write_to(&mut png, ImageFormat::Png).unwrap();
+    png.into_inner()
+}
+
 /// Four shards of 16 images of 16x16 pixels in four classes, with indexes. Between the halves of a shard is a file so large that they
 /// are not fetched together.
 fn shards() -> TempDir {
     let root = TempDir::new().unwrap();
     for shard in 0..4u8 {
         let mut archive = tar::Builder::new(Vec::new());
-        let mut add = |name: String, bytes: Vec<u8>| {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o644);
-            archive.append_data(&mut header, name, bytes.as_slice()).unwrap();
-        };
         for number in 0..16u8 {
-            let mut png = Cursor::new(Vec::new());
-            let color = |x: u32, y: u32| Rgb([16 * number, (x * 15) as u8 ^ (shard << 6), (y * 15) as u8]);
-            RgbImage::from_fn(16, 16, color).write_to(&mut png, ImageFormat::Png).unwrap();
-            add(format!("{number:04}.png"), png.into_inner());
-            add(format!("{number:04}.cls"), (number % 4).to_string().into());
+            add(&mut archive, &format!("{number:04}.png"), &png(shard, number));
+            add(&mut archive, &format!("{number:04}.cls"), (number % 4).to_string().as_bytes());
             if number == 7 {
-                add("notes.bin".into(), vec![0; 5 << 20]);
+                add(&mut archive, "notes.bin", &vec![0; 5 << 20]);
             }
         }
         fs::write(root.path().join(format!("train-{shard:03}.tar")), archive.into_inner().unwrap()).unwrap();
@@ -162,9 +169,31 @@ fn a_store_that_fails_in_the_middle_ends_the_run_with_a_checkpoint_from_which_it
     let is_half = |asked: &Asked| asked.range.as_ref().is_some_and(|range| range.start > 0);
     server.plan(move |asked| if is_half(asked) { Answer::Status(503) } else { Answer::Right });
     let assert = resume(&first, &folder.path().join("other cache"));
-    assert!(stderr(&assert).contains("resuming "), "{}", stderr(&assert));
+    let text = stderr(&assert);
+    assert!(text.contains("resuming ") && text.contains("continue with the same command"), "{text}");
     refused(assert, 1, &["status 503"]);
     assert!(checkpoint(&out, 8).exists());
+}
+
+#[test]
+fn a_store_that_gives_no_image_is_no_wrong_request() {
+    let (root, folder, server) = (TempDir::new().unwrap(), TempDir::new().unwrap(), Server::new());
+    let mut archive = tar::Builder::new(Vec::new());
+    // Headers and label of the first image are at the end of a block of 4 MiB, and come when the shard is opened.
+    add(&mut archive, "notes.bin", &vec![0; (4 << 20) - 4 * 512]);
+    for number in 0..16u8 {
+        add(&mut archive, &format!("{number:04}.cls"), (number % 4).to_string().as_bytes());
+        add(&mut archive, &format!("{number:04}.png"), &png(0, number));
+    }
+    fs::write(root.path().join("train-000.tar"), archive.into_inner().unwrap()).unwrap();
+    write_indexes(&root.path().display().to_string(), &|_, _| ()).unwrap();
+    server.put_folder("data", root.path());
+    let is_later = |asked: &Asked| asked.range.as_ref().is_some_and(|range| range.start > 0);
+    server.plan(move |asked| if is_later(asked) { Answer::Status(503) } else { Answer::Right });
+    let (out, cache) = (folder.path().join("run"), folder.path().join("cache"));
+    let assert = pretrain(&format!("wds:{}/data/train-000.tar", server.address()), &out, &cache, &[]);
+    refused(assert, 1, &[&server.address(), "status 503"]);
+    assert!(!out.exists());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use clsa_augment::CenterCrop;
 use clsa_eval::evaluation::{EncoderKind, EncoderResult, Evaluation, Figures, ProtocolResult};
 use clsa_eval::metrics::{Accuracy, Predictions};
 use clsa_model::FeatureStage;
-use clsa_run::Config;
+use clsa_run::{Config, LockedRun};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -101,6 +101,16 @@ fn a_run_of_other_options_than_those_that_are_given_is_refused() {
         let text = error(reproduce(folder.path(), &["moco-cifar10", "--out", "r", option, value]), 2);
         assert!(text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn a_run_that_another_process_trains_is_not_called_ended() {
+    let folder = TempDir::new().unwrap();
+    let held = LockedRun::begin(&folder.path().join("r")).unwrap();
+    held.write_config(&Config::load("moco-cifar10", &["data.source=imagefolder:/data".to_owned()]).unwrap()).unwrap();
+    let text = error(reproduce(folder.path(), &["moco-cifar10", "--out", "r", "--until-epoch", "1"]), 2);
+    let holder = format!("r: this run is in use by process {}", std::process::id());
+    assert!(text.contains(&holder) && !text.contains("remove it"), "{text}");
 }
 
 #[test]

@@ -124,27 +124,50 @@ fn a_checkpoint_outside_its_run_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn later_checkpoints_and_records_stay_until_a_run_that_went_back_has_written_one() {
+fn later_checkpoints_with_their_records_and_settings_stay_until_a_run_that_went_back_has_written_one() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
     let keep = ["--set", "checkpoint={every_steps=1, keep=99}"];
     pretrain(&run, &keep).success();
     let records_before = fs::read(run.join("metrics.jsonl")).unwrap();
+    let settings = || ["config.toml", "data.json"].map(|name| fs::read_to_string(run.join(name)).unwrap());
+    let settings_before = settings();
 
     // Its first step fails: what was there is there.
-    let broken = ["--set", "optim.lr=1e30", "--set", "checkpoint.every_steps=0"];
-    let assert = resume(&checkpoint(&run, 2), &broken).code(1);
-    assert!(stderr(&assert).contains("note: 6 later checkpoints"), "{}", stderr(&assert));
+    let broken = ["--set", "optim.lr=1e30", "--set", "checkpoint.every_steps=0", "--other-images"];
+    let data = ["--data", "procedural:classes=4,train=80,test=16,side=16"];
+    let assert = resume(&checkpoint(&run, 2), &[&broken[..], &data].concat()).code(1);
+    let said = stderr(&assert);
+    assert!(said.contains("note: 6 later checkpoints"), "{said}");
+    // What takes the folder alone would go on from the latest of them.
+    assert!(said.contains("repeat the command with a lower learning rate") && !said.contains("--resume"), "{said}");
     assert!((1..=8).all(|step| checkpoint(&run, step).exists()));
     assert!(fs::read(run.join("metrics.jsonl")).unwrap().starts_with(&records_before));
+    assert_eq!(settings(), settings_before);
 
     // It gets to a checkpoint: that takes their place.
     resume(&checkpoint(&run, 2), &["--set", "optim.lr=0.01", "--set", "checkpoint.every_steps=3", "--epochs", "1"])
         .success();
     let steps = [1, 2, 3, 4, 5, 6, 7, 8].map(|step| checkpoint(&run, step).exists());
     assert_eq!(steps, [true, true, true, true, false, false, false, false]);
+    assert_eq!(clsa_run::RunFolder::at(&run).config().unwrap().optim.lr, 0.01);
     let steps: Vec<u64> = records(&run, "step").iter().map(|record| record["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_run_that_went_back_in_vain_has_its_records_when_it_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &[]).success();
+    let metrics = run.join("metrics.jsonl");
+    let before = fs::read_to_string(&metrics).unwrap();
+    // As an attempt from step 4 leaves it that is killed after its first step.
+    let again = before.lines().find(|line| line.contains("\"kind\":\"step\",\"step\":5,")).unwrap();
+    fs::write(&metrics, format!("{before}{again}\n")).unwrap();
+    let log = stderr(&resume(&run, &[]).success());
+    assert!(!log.contains("after training"), "evaluated again: {log}");
+    assert_eq!(fs::read_to_string(&metrics).unwrap(), before);
 }
 
 #[test]

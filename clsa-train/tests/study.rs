@@ -5,6 +5,7 @@ mod settings;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
+use clsa_run::{LockedRun, RunFolder};
 use settings::{TINY, settings};
 use std::fs;
 use std::path::Path;
@@ -43,6 +44,23 @@ fn printed(assert: Assert) -> String {
 /// What a command that was a wrong request has said.
 fn refused(assert: Assert) -> String {
     String::from_utf8_lossy(&assert.code(2).get_output().stderr).into_owned()
+}
+
+/// What a command that failed has printed, and what it has said.
+fn failed(assert: Assert) -> [String; 2] {
+    let assert = assert.code(1);
+    let output = assert.get_output();
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// Trains `later` with the seed 0 up to its change.
+fn begin_later(folder: &Path) {
+    clsa(folder)
+        .args(["pretrain", "--preset", "cifar10", "--data", DATA, "--threads", "1"])
+        .args(TINY)
+        .args(["--set", "method.alpha=0.0", "--until-epoch", "1", "--out", "runs/study/later-0"])
+        .assert()
+        .success();
 }
 
 /// The runs that there are.
@@ -125,12 +143,7 @@ fn a_training_that_was_stopped_between_its_changes_goes_on() {
     fs::create_dir_all(other.path().join("runs/study")).unwrap();
     let begun_as = "runs/study/later-0.sha256";
     fs::copy(folder.path().join(begun_as), other.path().join(begun_as)).unwrap();
-    clsa(other.path())
-        .args(["pretrain", "--preset", "cifar10", "--data", DATA, "--threads", "1"])
-        .args(TINY)
-        .args(["--set", "method.alpha=0.0", "--until-epoch", "1", "--out", "runs/study/later-0"])
-        .assert()
-        .success();
+    begin_later(other.path());
     study(other.path(), &["--seeds", "1"]).success();
     let went_on = fs::read_to_string(other.path().join("runs/study/later-0/metrics.jsonl")).unwrap();
     let losses = |text: &str| -> Vec<String> {
@@ -139,6 +152,51 @@ fn a_training_that_was_stopped_between_its_changes_goes_on() {
     };
     assert_eq!(losses(&went_on), losses(&whole));
     assert!(losses(&whole).len() > 4);
+}
+
+#[test]
+fn a_training_that_went_past_its_change_without_it_is_refused() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    study(folder.path(), &["--seeds", "1"]).success();
+    fs::remove_dir_all(folder.path().join("runs/study/later-0")).unwrap();
+    begin_later(folder.path());
+    let on = ["pretrain", "--resume", "runs/study/later-0", "--until-epoch", "0", "--threads", "1"];
+    clsa(folder.path()).args(on).assert().success();
+    let said = refused(study(folder.path(), &["--seeds", "1"]));
+    assert!(said.contains("the run in runs/study/later-0 is not one of this study's variant later"), "{said}");
+}
+
+#[test]
+fn a_training_that_diverges_is_told_and_the_others_are_trained() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    let file = folder.path().join("study.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("method.strong_loss=info_nce", "optim.lr=1e30")).unwrap();
+    // The second time the run is there.
+    for _ in 0..2 {
+        let [table, said] = failed(study(folder.path(), &["--seeds", "1"]));
+        assert!(said.contains("warning: naive, seed 0: ") && !said.contains("--set optim.lr"), "{said}");
+        assert!(said.contains("error: 1 of 2 trainings have no figure"), "{said}");
+        let row = table.lines().find(|line| line.starts_with("| later")).unwrap();
+        assert!(row.split('|').nth(3).unwrap().trim().parse::<f64>().is_ok(), "{row}");
+    }
+}
+
+#[test]
+fn a_run_that_another_process_trains_is_not_called_ended() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    study(folder.path(), &["--seeds", "1"]).success();
+    let path = folder.path().join("runs/study/naive-0");
+    let config = RunFolder::at(&path).config().unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    let held = LockedRun::begin(&path).unwrap();
+    held.write_config(&config).unwrap();
+    let said = refused(study(folder.path(), &["--seeds", "1"]));
+    let holder = format!("runs/study/naive-0: this run is in use by process {}", std::process::id());
+    assert!(said.contains(&holder) && !said.contains("remove it"), "{said}");
 }
 
 #[test]
@@ -233,9 +291,10 @@ fn what_cannot_be_compared_is_refused_and_nothing_is_touched() {
     let said = refused(study(folder.path(), &["--seeds", "2"]));
     assert!(said.contains("the run in runs/study/naive-0 has the seed 1 and would count as one of 0"), "{said}");
     fs::write(&config, text).unwrap();
-    fs::remove_dir_all(folder.path().join("runs/study/later-0/checkpoints")).unwrap();
-    let said = refused(study(folder.path(), &["--seeds", "2"]));
-    assert!(said.contains("later-0 was ended before its first checkpoint; remove it"), "{said}");
+    fs::remove_dir_all(folder.path().join("runs/study/naive-0/checkpoints")).unwrap();
+    let [_, said] = failed(study(folder.path(), &["--seeds", "2", "--seconds", "0"]));
+    let expected = "warning: naive, seed 0: --runs: the run in runs/study/naive-0 was ended before its first checkpoint; remove it";
+    assert!(said.contains(expected), "{said}");
     write_study(folder.path(), "0.5");
     let said = refused(study(folder.path(), &["--seeds", "2"]));
     assert!(said.contains("the run in runs/study/later-0 is not one of this study's variant later"), "{said}");

@@ -30,7 +30,6 @@ impl Config {
         );
         let bf16 = compute.bank == BankPrecision::Bf16 && compute.precision == Precision::F64;
         let rules = [
-            rule(!self.views.weak.is_empty(), "views.weak", "[]", "name at least one weak view"),
             rule(batch > 0, "train.batch_size", batch, one),
             rule(train.ranks > 0, "train.ranks", train.ranks, one),
             rule(train.epochs > 0, "train.epochs", train.epochs, one),

@@ -331,7 +331,8 @@ pub struct DataConfig {
     pub source: String,
     /// `skip` replaces an image that cannot be read by the next good one, `stop` ends the run.
     pub on_error: clsa_data::OnError,
-    /// With `skip`: the run ends when more than this fraction of an epoch's images is bad.
+    /// With `skip`: the run ends when a rank has met more bad images than this fraction of all images. It counts anew when the run
+    /// goes on, and when views change their size.
     pub max_bad_fraction: f64,
     /// Batches that are made ready ahead.
     pub prefetch: usize,

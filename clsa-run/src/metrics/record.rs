@@ -99,11 +99,12 @@ pub struct RanksRecord {
     pub step: u64,
     /// Epoch, 0-based.
     pub epoch: u64,
-    /// Images of the rank's own batch over the step's time on it, waiting for data included and for other ranks not.
+    /// Images of the rank's own batch over the step's time on it, with the wait for data and without `communication_s`. A slow GPU lowers
+    /// the figures of all ranks alike.
     pub images_per_s: Vec<f64>,
     /// Seconds that the step waited for its batch.
     pub data_wait_s: Vec<f64>,
-    /// Seconds that the step waited for other ranks and for what they send.
+    /// Seconds that the rank's processor waited for other ranks and for what they send; what a GPU waits by itself is not counted.
     pub communication_s: Vec<f64>,
 }
 

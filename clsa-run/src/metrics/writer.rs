@@ -1,5 +1,6 @@
 //! How a run writes its records.
 
+use super::Metrics;
 use super::csv::{MetricsCsv, Scalars};
 use super::error::MetricsError;
 use super::record::Record;
@@ -20,6 +21,8 @@ pub struct MetricsWriter {
     step: u64,
     /// Bytes of the file that were there before, while some of them are of later steps.
     earlier: Option<u64>,
+    /// Whether a run has gone back behind `step` and has recorded steps again.
+    has_detour: bool,
     /// `metrics.csv`, where it is written too.
     csv: Option<(PathBuf, MetricsCsv)>,
     tensorboard: PathBuf,
@@ -47,10 +50,11 @@ impl MetricsWriter {
             }
             clsa_files::write_whole(&path, &bytes).map_err(MetricsError::io(&path))?;
         }
-        let repeated = kept_lines(&bytes, step).len() < bytes.len();
+        let (kept, has_detour) = kept_lines(&bytes, step);
+        let earlier = (kept.len() < bytes.len()).then_some(bytes.len() as u64);
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(MetricsError::io(&path))?;
-        let (lines, earlier) = (BufWriter::new(lines), repeated.then_some(bytes.len() as u64));
-        Ok(Self { path, lines, step, earlier, csv: None, tensorboard: run.tensorboard(), events: None })
+        let (lines, tensorboard) = (BufWriter::new(lines), run.tensorboard());
+        Ok(Self { path, lines, step, earlier, has_detour, csv: None, tensorboard, events: None })
     }
 
     /// Writes one record.
@@ -79,7 +83,7 @@ impl MetricsWriter {
     /// The folder cannot be written.
     pub fn also_as_csv(&mut self, run: &RunFolder) -> Result<(), MetricsError> {
         let bytes = fs::read(&self.path).map_err(MetricsError::io(&self.path))?;
-        let kept = kept_lines(&bytes, self.step);
+        let (kept, _) = kept_lines(&bytes, self.step);
         let lines = kept.split(|&byte| byte == b'\n');
         let rows = lines.filter_map(|line| serde_json::from_slice::<Record>(line).ok()?.scalars());
         let path = run.metrics_csv();
@@ -97,6 +101,21 @@ impl MetricsWriter {
         events.image(tag, step, picture).map_err(MetricsError::io(events.path()))
     }
 
+    /// Where a run has gone back and has ended without a checkpoint, drops what it has recorded, and all records of later steps than the
+    /// one that the run now goes on from, which is that of its newest checkpoint. Other records stay until [`MetricsWriter::settle`].
+    ///
+    /// # Errors
+    /// A line is not a record, or the folder cannot be written.
+    pub fn drop_detour(&mut self) -> Result<(), MetricsError> {
+        if self.has_detour {
+            // A damaged line is told, and does not go with the others.
+            Metrics::read(&self.path)?;
+            self.settle()?;
+            self.has_detour = false;
+        }
+        Ok(())
+    }
+
     /// Drops the earlier records of later steps than the one that the run goes on from: a checkpoint has taken their place.
     ///
     /// # Errors
@@ -106,7 +125,7 @@ impl MetricsWriter {
         let io = || MetricsError::io(&self.path);
         let bytes = fs::read(&self.path).map_err(io())?;
         let (earlier, own) = bytes.split_at_checked(earlier as usize).unwrap_or((&bytes, &[]));
-        let kept = [&kept_lines(earlier, self.step)[..], own].concat();
+        let kept = [&kept_lines(earlier, self.step).0[..], own].concat();
         clsa_files::write_whole(&self.path, &kept).map_err(io())?;
         self.lines = BufWriter::new(OpenOptions::new().append(true).open(&self.path).map_err(io())?);
         self.earlier = None;
@@ -130,33 +149,34 @@ impl MetricsWriter {
     }
 }
 
-/// The whole lines of a run up to `step`, each step once: where a run went back and was cut off, those of before count.
-fn kept_lines(bytes: &[u8], step: u64) -> Vec<u8> {
+/// The whole lines of a run up to `step`, each step once, and whether one of these steps was there again: where a run went back and was
+/// cut off, the lines of before count.
+fn kept_lines(bytes: &[u8], step: u64) -> (Vec<u8>, bool) {
     /// A record of any kind.
     #[derive(Deserialize)]
     struct AnyRecord<'a> {
         kind: &'a str,
         step: u64,
     }
-    let (mut last, mut is_repeated) = (0, false);
+    let (mut last, mut is_repeated, mut has_detour) = (0, false, false);
     let mut kept = Vec::with_capacity(bytes.len());
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         let Ok(AnyRecord { kind, step: at }) = serde_json::from_slice(line) else { continue };
         if kind == "step" {
             is_repeated = at <= last;
+            has_detour |= is_repeated;
         }
         if !is_repeated && (last..=step).contains(&at) {
             last = at;
             kept.extend_from_slice(line);
         }
     }
-    kept
+    (kept, has_detour)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
 
     /// A line of a step.
     fn step(at: u64, loss: f64) -> String {
@@ -220,6 +240,28 @@ mod tests {
         writer.write(&record(&step(4, 1.0))).unwrap();
         writer.settle().unwrap();
         assert_eq!(losses(&run), [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]);
+    }
+
+    #[test]
+    fn records_of_a_run_that_went_back_in_vain_go_at_once_and_those_after_a_checkpoint_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::at(folder.path());
+        let opened = |lines: &[String]| {
+            fs::write(run.metrics_file(), lines.concat()).unwrap();
+            let dropped = MetricsWriter::open(&run, 3).unwrap().drop_detour();
+            dropped.map(|()| fs::read_to_string(run.metrics_file()).unwrap())
+        };
+        let knn = r#"{"kind":"knn","step":3,"epoch":1,"top1":50.0,"top5":90.0}"#.to_owned();
+        let whole = [step(1, 1.0), step(2, 1.0), step(3, 1.0), knn].map(|line| line + "\n");
+        let again = [step(2, 9.0) + "\n"];
+
+        assert_eq!(opened(&[&whole[..], &again].concat()).unwrap(), whole.concat());
+        // Killed twice after the checkpoint.
+        let killed = [&whole[..], &[step(4, 1.0), step(4, 1.0)].map(|line| line + "\n")].concat();
+        assert_eq!(opened(&killed).unwrap(), killed.concat());
+        let damaged = [&whole[..], &["{\n".to_owned()], &again].concat();
+        assert!(opened(&damaged).unwrap_err().to_string().contains("line 5 is damaged"));
+        assert_eq!(fs::read_to_string(run.metrics_file()).unwrap(), damaged.concat());
     }
 
     #[test]

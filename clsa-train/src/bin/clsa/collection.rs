@@ -14,7 +14,7 @@ use clsa_eval::Subset;
 use clsa_eval::features::{CenterCrops, FeatureFile, unusable};
 use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_model::Encoder;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,10 +64,18 @@ pub struct Collection {
 }
 
 impl Collection {
-    /// Makes the features, or takes those that were made before.
-    pub fn of(encoder: &EncoderArgs, args: &CollectionArgs, device: &Device) -> Result<Self, Failure> {
+    /// Makes the features, or takes those that were made before. `picture` is a file that is to show some of the images.
+    pub fn of(
+        encoder: &EncoderArgs,
+        args: &CollectionArgs,
+        picture: Option<&Path>,
+        device: &Device,
+    ) -> Result<Self, Failure> {
         let subject = Subject::of(encoder, args.stage.as_deref(), [args.resize, args.crop])?;
         let source = subject.source(args.data.as_deref())?;
+        if let Some(picture) = picture {
+            output::check_is_beside_images("--out", picture, &source)?;
+        }
         let split = match args.split {
             SplitName::Train => Split::Train,
             SplitName::Test => Split::Test,

@@ -57,7 +57,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for side in &format.side_files(&args.out) {
         output::check("--out", side)?;
     }
-    let Collection { images, features, source, .. } = Collection::of(&args.encoder, &args.collection, &device)?;
+    let Collection { images, features, source, .. } = Collection::of(&args.encoder, &args.collection, None, &device)?;
     let writing = Progress::new(named.to_string(), "rows");
     let written = Embeddings { rows: &features, images: images.as_ref() };
     embeddings::write(&written, &args.out, format, &|done, of| writing.at(done, of))?;

@@ -20,6 +20,7 @@ use clsa_eval::protocols::{
     check, named,
 };
 use clsa_model::FeatureStage;
+use clsa_run::DataIdentity;
 use console::Console;
 use settings::{SettingOptions, named_as_options};
 use std::path::{Path, PathBuf};
@@ -113,6 +114,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let trained = subject.trained(&device)?;
     let data = open(&source, &protocols, &settings)?;
+    if args.data.is_none() {
+        check_images(&subject, &source, &data)?;
+    }
     let untrained = if args.trained_only { None } else { Some(subject.untrained(&device)?) };
     let config = WorkbenchConfig {
         trained: &trained,
@@ -131,25 +135,32 @@ pub fn run(args: Args) -> Result<(), Failure> {
     files::check_replaceable(&out)?;
     bench.set_evaluation_file(&out);
     announce(&subject, &evaluation);
-    let mut pictures = Vec::new();
+    let (mut pictures, mut written, mut end) = (Vec::new(), Ok(Vec::new()), Ok(()));
     for protocol in protocols {
-        let finished = bench.run(protocol).map_err(advised)?;
-        evaluation.protocols.extend(finished.results);
-        pictures.extend(finished.pictures);
+        match bench.run(protocol) {
+            Ok(finished) => {
+                evaluation.protocols.extend(finished.results);
+                pictures.extend(finished.pictures);
+            }
+            Err(error) => {
+                end = Err(advised(error));
+                break;
+            }
+        }
+        // What is done is kept where a later protocol fails or is interrupted. Where it cannot be written, the next one tries again.
+        written = write_files(&evaluation, &pictures, &out);
+    }
+    if evaluation.protocols.is_empty() {
+        return end;
+    }
+    for path in written.iter().flatten() {
+        say!("written: {}", path.display());
     }
     let per_class = if args.per_class { evaluation.per_class_table() } else { String::new() };
     let tables = evaluation.table() + &evaluation.corruption_table() + &per_class;
-    if out.exists() {
-        match Evaluation::read(&out) {
-            Ok(earlier) => evaluation.keep_other_protocols(earlier),
-            // It was an evaluation when the work began, which is not to be lost now.
-            Err(error) => say!("warning: {error}; it is replaced"),
-        }
-    }
-    let written = write_files(&evaluation, &pictures, &out);
-    // Last, because the command ends where nobody can read it; and also where there is no file of it.
-    put!("{}", tables.trim_end())?;
-    written
+    // The figures are printed also where a later protocol failed, or where there is no file of them.
+    let printed = put!("{}", tables.trim_end());
+    end.and(written.map(drop)).and(printed)
 }
 
 /// Says what to do about an image that cannot be used.
@@ -164,16 +175,24 @@ fn advised(error: EvalError) -> Failure {
     }
 }
 
-/// Writes the evaluation, and then its pictures.
-fn write_files(evaluation: &Evaluation, pictures: &[Picture], out: &Path) -> Result<(), Failure> {
+/// Writes the evaluation, with what an earlier one in the file has beside it, and then its pictures. Gives the files.
+fn write_files(evaluation: &Evaluation, pictures: &[Picture], out: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut evaluation = evaluation.clone();
+    if out.exists() {
+        match Evaluation::read(out) {
+            Ok(earlier) => evaluation.keep_other_protocols(earlier),
+            // It was an evaluation when the work began, which is not to be lost now.
+            Err(error) => say!("warning: {error}; it is replaced"),
+        }
+    }
     evaluation.write(out)?;
-    say!("written: {}", out.display());
+    let mut written = vec![out.to_owned()];
     for picture in pictures {
         let path = out.with_file_name(&picture.file_name);
         clsa_files::write_whole(&path, &picture.png).map_err(|source| EvalError::Io { path: path.clone(), source })?;
-        say!("written: {}", path.display());
+        written.push(path);
     }
-    Ok(())
+    Ok(written)
 }
 
 /// The protocols of these names, each once.
@@ -202,6 +221,18 @@ fn open(source: &Source, protocols: &[&dyn Protocol], settings: &Settings) -> Re
             say!("note: {no_test}; the queries are training images");
             Ok(data)
         }
+    }
+}
+
+/// Refuses images that are not those of the run: their figures would count as those of its own.
+fn check_images(subject: &Subject, source: &Source, data: &EvalData) -> Result<(), Failure> {
+    let Some((run, _)) = &subject.run else { return Ok(()) };
+    match DataIdentity::read(run)?.and_then(|own| own.difference(&DataIdentity::of(data.train().as_ref()))) {
+        Some(difference) => Err(request(format!(
+            "{}: the images of {source} are not those that this run was trained on ({difference}); name images with --data",
+            run.path().display()
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -112,9 +112,6 @@ pub fn of_run(run: &RunFolder) -> Result<PathBuf, Failure> {
 /// What can be known of DIR before the work.
 fn check_folder(folder: &Path, force: bool) -> Result<(), Failure> {
     let named = folder.display();
-    if folder.as_os_str().is_empty() {
-        return Err(request("DIR: this name is empty; name a folder"));
-    }
     // A link that leads nowhere is no folder either.
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
         return Err(request(format!("{named}: this is not a folder; name one, or one that is to be made")));

@@ -13,12 +13,26 @@ pub struct Failure(anyhow::Error);
 #[error("{0}")]
 struct WrongRequest(String);
 
+/// A run that was ended before its first checkpoint, in one sentence that says what to do.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct EndedTooEarly(String);
+
 /// What is wrong with a run that has no checkpoint to go on from, and what to do.
 pub const WITHOUT_CHECKPOINT: &str = "was ended before its first checkpoint; remove it, and it is begun anew";
 
 /// A failure because what was asked for is wrong.
 pub fn request(reason: impl Display) -> Failure {
     Failure(WrongRequest(reason.to_string()).into())
+}
+
+/// A failure because a run has no checkpoint: another process is on its way to the first one, or it was ended before. `option` names
+/// the run in the error.
+pub fn without_checkpoint(option: &str, run: &clsa_run::RunFolder) -> Failure {
+    if let Err(error @ clsa_run::RunError::InUse { .. }) = clsa_run::LockedRun::resume(run.path()) {
+        return request(format!("{option}{error}"));
+    }
+    Failure(EndedTooEarly(format!("{option}the run in {} {WITHOUT_CHECKPOINT}", run.path().display())).into())
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -39,6 +53,14 @@ impl Failure {
         of_training.is_some_and(clsa_train::TrainError::is_of_all_ranks)
     }
 
+    /// Whether nothing but this one training is at fault: it diverged, or was ended before its first checkpoint.
+    pub fn is_of_one_training(&self) -> bool {
+        let diverged = |cause: &(dyn Error + 'static)| {
+            cause.downcast_ref::<clsa_train::TrainError>().is_some_and(clsa_train::TrainError::is_divergence)
+        };
+        self.0.chain().any(|cause| diverged(cause) || cause.is::<EndedTooEarly>())
+    }
+
     /// The error and its causes in one line; a cause that the text before it already says is left out.
     pub fn sentence(&self) -> String {
         clsa_train::sentence(self.0.as_ref())
@@ -50,7 +72,7 @@ fn is_request(cause: &(dyn Error + 'static)) -> Option<bool> {
     macro_rules! first_of {
         ($($error:ty),* $(,)?) => { None$(.or_else(|| cause.downcast_ref::<$error>().map(<$error>::is_request)))* };
     }
-    if cause.is::<WrongRequest>() || cause.is::<clsa_cpu::UnavailableInstructionSet>() {
+    if cause.is::<WrongRequest>() || cause.is::<EndedTooEarly>() || cause.is::<clsa_cpu::UnavailableInstructionSet>() {
         return Some(true);
     }
     #[cfg(feature = "fetch")]

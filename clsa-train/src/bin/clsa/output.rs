@@ -1,6 +1,7 @@
 //! Files and folders that a command is to write: what can be known of their names before the work.
 
 use crate::failure::{Failure, request};
+use clsa_data::{Source, SourceKind, SourcePart};
 use clsa_files::WholeFile;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ pub fn check(option: &str, path: &Path) -> Result<(), Failure> {
     if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::InvalidFilename) {
         return Err(request(format!("{option} {named}: this name is too long; use a shorter one")));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     if !folder.is_dir() {
         return Err(request(format!("{option} {named}: there is no folder {}; make it first", folder.display())));
     }
@@ -30,6 +31,11 @@ pub fn check(option: &str, path: &Path) -> Result<(), Failure> {
             Err(request(format!("{option} {named}: no file can be made there ({error}); name one in another folder")))
         }
     }
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Checks that a file's name ends as what is written into it does, so that no other file is replaced.
@@ -47,6 +53,37 @@ pub fn check_is_no_input(option: &str, path: &Path, inputs: &[PathBuf]) -> Resul
         return Err(request(format!("{option} {}: this is an image that is read; name another file", path.display())));
     }
     Ok(())
+}
+
+/// Refuses a picture among the images that it shows: it would be one of them from then on.
+pub fn check_is_beside_images(option: &str, path: &Path, source: &Source) -> Result<(), Failure> {
+    match images_around(folder_of(path), source) {
+        Some(images) => Err(request(format!(
+            "{option} {}: the picture would be among the images in {}, and one of them from then on; name a file elsewhere",
+            path.display(),
+            images.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The folder of a source's images that a folder, which may be yet to be made, is or is in.
+pub fn images_around(folder: &Path, source: &Source) -> Option<PathBuf> {
+    let of_images = |part: &SourcePart| -> Vec<PathBuf> {
+        let root = PathBuf::from(&part.argument);
+        match part.kind {
+            SourceKind::ImageFolder if root.join("train").is_dir() => {
+                ["train", "val", "test"].map(|split| root.join(split)).into()
+            }
+            SourceKind::ImageFolder | SourceKind::Flat => vec![root],
+            _ => Vec::new(),
+        }
+    };
+    // What is not there yet is in the folder that it will be made in.
+    let there = std::path::absolute(folder).ok()?;
+    let above = there.ancestors().find_map(|above| above.canonicalize().ok())?;
+    let is_around = |images: &PathBuf| images.canonicalize().is_ok_and(|images| above.starts_with(images));
+    source.parts().iter().flat_map(of_images).find(is_around)
 }
 
 /// Checks that a folder can have this name: there is no file of it.

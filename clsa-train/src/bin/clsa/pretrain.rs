@@ -5,16 +5,15 @@ mod configuration;
 mod shown_run;
 
 use crate::device::DeviceName;
-use crate::export;
 use crate::failure::{Failure, WITHOUT_CHECKPOINT, request};
-use crate::program;
 use crate::progress::Progress;
 use crate::ranks::{Launched, Ranks, start_on_gpus};
 use crate::signals::StopFlag;
 use crate::streams::say;
+use crate::{export, output, program};
 pub use args::Args;
 use candle_core::Device;
-use clsa_data::{DataError, Dataset, Limits, Source, SourceKind, SourcePart, Splits};
+use clsa_data::{DataError, Dataset, Limits, Source, Splits};
 use clsa_run::{
     Checkpoint, CheckpointError, Config, DataIdentity, LockedRun, Metrics, Resumption, RunError, RunFolder,
     TrainConfig, Verdict,
@@ -23,8 +22,10 @@ use clsa_train::{Datasets, End, InitialWeights, TrainError, Trainer, TrainerConf
 use configuration::{GoesOn, config_to_begin_with, config_to_go_on_with, folder_name, overrides, preset};
 pub use configuration::{initial_weights, load};
 use shown_run::ShownRun;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -67,20 +68,31 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
     let trainer = TrainerConfig { config, run, data, device, threads, communicator: ranks.communicator() };
     let mut trainer = Trainer::new(trainer, goes_on.as_ref().map(|goes_on| &goes_on.checkpoint))?;
-    ranks.agree(folder.as_ref().map_or(Ok(()), |folder| Ok(images.write(folder)?)))?;
     if let Some(initial) = initial {
         say!("begins with {}: {}", initial.path().display(), trainer.begin_with(&initial)?);
     }
+    // The newest checkpoint, where the run goes back from it.
+    let later = match (&folder, &goes_on) {
+        (Some(run), Some(GoesOn { checkpoint, .. })) => {
+            newest_checkpoint(run).filter(|(path, _)| Checkpoint::step_of(path) > Some(checkpoint.position.step))
+        }
+        _ => None,
+    };
     drop(goes_on);
     let mut shown = ShownRun { progress: Progress::new("step", "steps"), rank: ranks.other() };
     let end = trainer.run(&stop, &mut shown);
     drop(shown);
     let Some(folder) = folder else { return end.map(drop).map_err(Failure::from) };
-    let end = end.map_err(|error| advised(error, &folder))?;
+    let end = end.map_err(|error| advised(args, error, &folder, later))?;
     if let Some(verdict) = Verdict::of(&Metrics::read(&folder.metrics_file())?.label_free) {
         say!("{verdict}");
     }
     let (path, run) = (folder.path().display(), folder.typed());
+    let say_how_to_go_on = |more: &str| {
+        if !args.is_of_study {
+            say!("continue with: {} pretrain --resume {run}{more}", program());
+        }
+    };
     match end {
         End::Finished { before, after } => {
             match (before, after) {
@@ -101,13 +113,13 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
             if let Some(checkpoint) = checkpoint {
                 say!("epoch {last} of {epochs} is done; checkpoint {}", checkpoint.display());
             }
-            say!("continue with: {} pretrain --resume {run} --until-epoch 0", program());
+            say_how_to_go_on(" --until-epoch 0");
         }
         End::Stopped(checkpoint) => {
             if let Some(checkpoint) = checkpoint {
                 say!("stopped; checkpoint {}", checkpoint.display());
             }
-            say!("continue with: {} pretrain --resume {run}", program());
+            say_how_to_go_on("");
         }
     }
     Ok(())
@@ -244,27 +256,11 @@ fn begun(args: &Args, config: &Config) -> Result<LockedRun, Failure> {
 /// Refuses a folder among the images: the pictures that a run draws would be of them.
 fn check_is_beside_images(out: &Path, source: &str) -> Result<(), Failure> {
     let source: Source = source.parse()?;
-    let of_images = |part: &SourcePart| -> Vec<PathBuf> {
-        let root = PathBuf::from(&part.argument);
-        match part.kind {
-            SourceKind::ImageFolder if root.join("train").is_dir() => {
-                ["train", "val", "test"].map(|split| root.join(split)).into()
-            }
-            SourceKind::ImageFolder | SourceKind::Flat => vec![root],
-            _ => Vec::new(),
-        }
-    };
-    let folders: Vec<PathBuf> = source.parts().iter().flat_map(of_images).collect();
-    // What is not there yet is in the folder that it will be made in.
-    let there = std::path::absolute(out).ok();
-    let above = there.as_deref().and_then(|out| out.ancestors().find_map(|above| above.canonicalize().ok()));
-    let is_in =
-        |folder: &PathBuf| folder.canonicalize().is_ok_and(|it| above.as_ref().is_some_and(|at| at.starts_with(it)));
-    match folders.iter().find(|folder| is_in(folder)) {
-        Some(folder) => Err(request(format!(
+    match output::images_around(out, &source) {
+        Some(images) => Err(request(format!(
             "--out {}: it is among the images in {}, and the pictures that a run draws would become some of them; name a folder elsewhere",
             out.display(),
-            folder.display()
+            images.display()
         ))),
         None => Ok(()),
     }
@@ -322,21 +318,44 @@ fn not_begun(error: RunError) -> Failure {
             request(format!("--out {error}; {advice}"))
         }
         RunError::InUse { .. } => request(format!("--out {error}")),
-        RunError::Io { .. } => request(format!("--out {error}; name a folder that can be written")),
+        // Where the disk is full, another name does not help.
+        RunError::Io { source, .. } if !matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            request(format!("--out {error}; name a folder that can be written"))
+        }
         _ => error.into(),
     }
 }
 
-/// Says how to go on after training has left the finite numbers, or a store of images has failed.
-fn advised(error: TrainError, run: &RunFolder) -> Failure {
+/// The newest checkpoint of a run, and when it was written.
+fn newest_checkpoint(run: &RunFolder) -> Option<(PathBuf, SystemTime)> {
+    let path = run.newest_checkpoint().ok()?;
+    let written = path.metadata().ok()?.modified().ok()?;
+    Some((path, written))
+}
+
+/// Says how to go on after training has left the finite numbers, or a store of images has failed. `later` is the newest checkpoint as
+/// it was before training, where the run has gone back from it.
+fn advised(args: &Args, error: TrainError, run: &RunFolder, later: Option<(PathBuf, SystemTime)>) -> Failure {
+    if args.is_of_study {
+        return error.into();
+    }
+    // As long as it is there, the run's folder alone does not say what the run was to go on from.
+    let is_in_vain = later.is_some() && newest_checkpoint(run) == later;
+    if error.is_of_store() && is_in_vain {
+        say!("continue with the same command: no checkpoint has been written since");
+        return error.into();
+    }
     if error.is_of_store() && run.newest_checkpoint().is_ok() {
         say!("continue with: {} pretrain --resume {}", program(), run.typed());
         return error.into();
     }
-    if !matches!(error, TrainError::Diverged { .. }) {
+    if !error.is_divergence() {
         return error.into();
     }
     let advice = match run.newest_checkpoint() {
+        Ok(_) if is_in_vain => "training diverged before it wrote a checkpoint; repeat the command with a lower learning rate, --set \
+                                optim.lr=VALUE"
+            .to_owned(),
         Ok(_) => format!(
             "training diverged; go on from the last checkpoint with a lower learning rate: `{} pretrain --resume {} --set \
              optim.lr=VALUE`",
@@ -392,4 +411,19 @@ pub fn open(config: &Config) -> Result<Datasets, DataError> {
         say!("note: {} has no labeled test images, so there is no k-NN accuracy", config.data.source);
     }
     Ok(Datasets { train, test, held_out })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_folder_on_a_full_disk_is_no_wrong_request_and_one_that_cannot_be_written_is() {
+        let code = |kind: ErrorKind| {
+            not_begun(RunError::Io { path: "run/.lock".into(), source: io::Error::from(kind) }).exit_code()
+        };
+        assert_eq!([ErrorKind::StorageFull, ErrorKind::QuotaExceeded].map(code), [1, 1]);
+        assert_eq!([ErrorKind::PermissionDenied, ErrorKind::NotADirectory].map(code), [2, 2]);
+    }
 }

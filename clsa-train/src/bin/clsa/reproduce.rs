@@ -3,7 +3,7 @@
 mod table;
 
 use crate::arguments::parsed;
-use crate::failure::{Failure, WITHOUT_CHECKPOINT, request};
+use crate::failure::{Failure, request, without_checkpoint};
 use crate::signals::was_asked_to_stop;
 use crate::streams::{put, say};
 use crate::{eval, pretrain, program};
@@ -102,9 +102,7 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
         check_follows(args, recipe, &run, &config)?;
         let wanted = if args.until_epoch == 0 { config.train.epochs } else { args.until_epoch };
         let done = match run.epochs_done() {
-            Err(RunError::NotARun { .. }) => {
-                return Err(request(format!("the run in {} {WITHOUT_CHECKPOINT}", folder.display())));
-            }
+            Err(RunError::NotARun { .. }) => return Err(without_checkpoint("", &run)),
             done => done?,
         };
         // Who was killed in the middle of the last evaluation makes the rest of it.

@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     // Before the work on the collection.
     let queries = Queries::read(&args.queries)?;
-    let collection = Collection::of(&args.encoder, &args.collection, &device)?;
+    let collection = Collection::of(&args.encoder, &args.collection, Some(&args.out), &device)?;
     let Collection { subject, images, encoder, features, .. } = &collection;
     let every: Vec<usize> = (0..queries.len()).collect();
     let mut values = Vec::new();

@@ -5,11 +5,11 @@ mod figures_file;
 mod page;
 
 use crate::arguments::parsed;
-use crate::failure::{Failure, WITHOUT_CHECKPOINT, request};
+use crate::failure::{Failure, request, without_checkpoint};
 use crate::signals::was_asked_to_stop;
 use crate::streams::{put, say};
 use crate::{output, pretrain};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clsa_run::{DataIdentity, InitConfig, Later, Metrics, RunError, RunFolder, Study, Variant};
 use figures::Figures;
 use figures_file::{Figure, FiguresFile};
@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 ///
 /// A study is a TOML file: a question, a preset, the changes that all variants make to it, and for each [[variant]] its name, its own
 /// changes, and the variants that it is compared with, seed by seed. Each is trained in RUNS/VARIANT-SEED, all variants with one seed
-/// before the next seed; finished trainings are kept, and stopped ones go on. The figure is the k-NN accuracy after the last epoch,
-/// with the settings of the table [knn].
+/// before the next seed; finished trainings are kept, and stopped ones go on. One that diverges is told, and the others are trained.
+/// The figure is the k-NN accuracy after the last epoch, with the settings of the table [knn].
 ///
 /// Several machines may share the seeds of a study: give each its own by --first-seed and --seeds, and a file by --figures. These
 /// files, concatenated, are such a file again.
@@ -98,20 +98,33 @@ pub fn run(args: Args) -> Result<(), Failure> {
         longest: Duration::ZERO,
         has_ended: false,
     };
+    let mut failed = 0;
     for seed in args.first_seed..args.first_seed + args.seeds {
         for variant in &study.variants {
-            let place = format!("{} of {count}", figures.count() + 1);
-            if let Some(top1) = trainings.top1(variant, seed, &place)? {
+            let place = format!("{} of {count}", figures.count() + failed + 1);
+            let top1 = match trainings.top1(variant, seed, &place) {
+                Err(failure) if failure.is_of_one_training() => {
+                    say!("warning: {}, seed {seed}: {}", variant.name, failure.sentence());
+                    failed += 1;
+                    None
+                }
+                top1 => top1?,
+            };
+            if let Some(top1) = top1 {
                 figures.add(&variant.name, seed, top1);
                 clsa_files::write_whole(&table, page::of(&args.study, &study, &figures).as_bytes())
                     .with_context(|| table.display().to_string())?;
             }
         }
     }
-    if figures.count() < count {
+    if figures.count() + failed < count {
         say!("note: the same command goes on with what is not trained yet");
     }
-    put!("{}", page::table(&study, &figures))
+    put!("{}", page::table(&study, &figures))?;
+    if failed > 0 {
+        return Err(anyhow!("{failed} of {count} trainings have no figure, as the warnings say").into());
+    }
+    Ok(())
 }
 
 /// Finds out what the weights are that variants begin with: a run says so too.
@@ -213,7 +226,11 @@ fn is_trained(
         }
         read => read.with_context(|| file.display().to_string())?,
     };
-    if !study.is_of(variant, begun_as.trim_end(), &config)? {
+    let position = match run.newest_position() {
+        Err(RunError::NotARun { .. }) => None,
+        position => Some(position?),
+    };
+    if !study.is_of(variant, begun_as.trim_end(), &config, position.unwrap_or_default())? {
         return Err(request(format!(
             "--runs: the run in {} is not one of this study's variant {}, as it is now; name another folder, or remove the run",
             folder.display(),
@@ -228,12 +245,10 @@ fn is_trained(
         )));
     }
     check_images(images, &run)?;
-    match run.epochs_done() {
-        Err(RunError::NotARun { .. }) => {
-            Err(request(format!("--runs: the run in {} {WITHOUT_CHECKPOINT}", folder.display())))
-        }
+    match position {
+        None => Err(without_checkpoint("--runs: ", &run)),
         // Who was killed in the middle of the last evaluation makes the rest of it.
-        done => Ok(done? == config.train.epochs && top1(&run)?.is_some()),
+        Some(position) => Ok(position.epoch == config.train.epochs && top1(&run)?.is_some()),
     }
 }
 
@@ -248,7 +263,8 @@ fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path
         }
         let set = set.iter().map(|change| ("--set", change.into()));
         let options: Vec<_> = usual.iter().cloned().chain(own).chain(set).collect();
-        pretrain::run(parsed("pretrain", &[], &options)?)
+        let args: pretrain::Args = parsed("pretrain", &[], &options)?;
+        pretrain::run(pretrain::Args { is_of_study: true, ..args })
     };
     let until = |epoch: u64| ("--until-epoch", OsString::from(epoch.to_string()));
     let go_on = |epoch: u64, set: &[String]| pretrain(vec![("--resume", folder.into()), until(epoch)], set);

@@ -155,7 +155,7 @@ impl Subject {
         Ok((encoder, file))
     }
 
-    /// An encoder of the same shape as training begins with.
+    /// An encoder of the same shape with the random weights that the run's seed gives.
     pub fn untrained(&self, device: &Device) -> Result<Encoder, Failure> {
         let seed = self.run.as_ref().map_or(0, |(_, config)| config.train.seed);
         let mut encoder = Encoder::new(&self.model, Compute::default(), seed, device)?;
@@ -169,9 +169,11 @@ impl Subject {
 
 /// Why weights do not fit a model: they are of another one, or the first of the differences.
 fn misfit(model: &ModelConfig, tensors: &HashMap<String, Tensor>, differences: &str) -> String {
-    let configured = model_name(model);
-    match weights::infer_config(tensors).map(|found| model_name(&found)) {
-        Ok(found) if found != configured => {
+    // Widths that give as many channels are one network.
+    let network = |model: &ModelConfig| (model.arch, model.base_width(), model.stem);
+    match weights::infer_config(tensors) {
+        Ok(found) if network(&found) != network(model) => {
+            let (found, configured) = (model_name(&found), model_name(model));
             format!("these are weights of {found}, not of {configured} as config.toml says; name another run")
         }
         _ => {
@@ -179,5 +181,21 @@ fn misfit(model: &ModelConfig, tensors: &HashMap<String, Tensor>, differences: &
             let others = others.split("; ").filter(|other| !other.is_empty()).count();
             format!("{first}{}", if others > 0 { format!(" and {others} more differences") } else { String::new() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clsa_model::Arch;
+
+    #[test]
+    fn weights_are_of_another_width_only_where_they_have_other_channels() {
+        let model = |width| ModelConfig { arch: Arch::Resnet10, width, ..ModelConfig::default() };
+        let tensors = Encoder::new(&model(0.1), Compute::default(), 0, &Device::Cpu).unwrap().state_dict().unwrap();
+        let why = |width| misfit(&model(width), &tensors, "bn1.bias is missing");
+        assert_eq!(why(0.1), "bn1.bias is missing");
+        let other = "these are weights of resnet10 of width 0.09375, not of resnet10 of width 0.11 as config.toml says";
+        assert!(why(0.11).starts_with(other), "{}", why(0.11));
     }
 }

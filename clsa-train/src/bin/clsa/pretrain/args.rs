@@ -64,4 +64,7 @@ pub struct Args {
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
+    /// Whether this is a training of a study, which says itself how to go on.
+    #[arg(skip)]
+    pub is_of_study: bool,
 }

@@ -16,7 +16,8 @@ impl Observer for ShownRun {
     fn step(&mut self, at: &StepRecord, steps: u64) {
         let StepRecord { loss, contrastive, ddm, lr, images_per_s, .. } = at;
         let message = format!(
-            "loss {loss:.3} (contrastive {contrastive:.3}, ddm {ddm:.3}) lr {lr:.4} {images_per_s:.0} images/s"
+            "loss {loss:.3} (contrastive {contrastive:.3}, ddm {ddm:.3}) lr {} {images_per_s:.0} images/s",
+            short(*lr)
         );
         self.progress.at_with(at.step, steps, &message);
     }
@@ -42,5 +43,21 @@ impl Observer for ShownRun {
             None => self.progress.line(&format!("warning: {text}")),
             Some(rank) => say_always(format_args!("warning: rank {rank}: {text}")),
         }
+    }
+}
+
+/// A learning rate in few letters, however small it is.
+fn short(lr: f64) -> String {
+    if lr > 0.0 && lr < 1e-3 { format!("{lr:.2e}") } else { format!("{lr:.4}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn small_learning_rates_are_told_apart() {
+        let shown = [0.0, 1e-6, 1.5e-4, 1.75e-4, 0.0015, 0.06, 4.8].map(short);
+        assert_eq!(shown, ["0.0000", "1.00e-6", "1.50e-4", "1.75e-4", "0.0015", "0.0600", "4.8000"]);
     }
 }

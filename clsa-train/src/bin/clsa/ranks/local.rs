@@ -1,7 +1,7 @@
 //! `--ranks`: a process for each of several GPUs of this machine, all of which end when one does.
 
-use super::process::without_nccl;
-use crate::failure::Failure;
+use super::process::gpu_count;
+use crate::failure::{Failure, request};
 use crate::signals;
 use anyhow::{Context, anyhow};
 use std::ffi::OsString;
@@ -17,9 +17,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts this program again, with the same arguments but `--ranks`, once for each of the first `ranks` GPUs, and waits for all.
 pub fn start_on_gpus(ranks: usize) -> Result<(), Failure> {
-    if !cfg!(feature = "nccl") {
-        return Err(without_nccl(ranks));
-    }
+    check_gpus(ranks, gpu_count(ranks)?)?;
     let program = std::env::current_exe().context("this program cannot be found again")?;
     let args = without_ranks(std::env::args_os().skip(1));
     let port =
@@ -36,6 +34,16 @@ pub fn start_on_gpus(ranks: usize) -> Result<(), Failure> {
         // The rank has said why.
         code => std::process::exit(code),
     }
+}
+
+/// Refuses more ranks than there are GPUs: NCCL fails where two have one, and does not say why.
+fn check_gpus(ranks: usize, gpus: usize) -> Result<(), Failure> {
+    if ranks > gpus {
+        return Err(request(format!(
+            "--ranks {ranks}: each rank has a GPU of its own; GPUs that are seen here: {gpus}"
+        )));
+    }
+    Ok(())
 }
 
 /// The arguments without `--ranks N` and `--ranks=N`.
@@ -217,6 +225,14 @@ mod tests {
         for rank in 0..2 {
             assert_eq!(std::fs::read_to_string(file(format!("heard{rank}"))).unwrap(), "x\n");
         }
+    }
+
+    #[test]
+    fn more_ranks_than_gpus_are_a_wrong_request() {
+        assert!(check_gpus(2, 2).is_ok());
+        let failure = check_gpus(2, 1).unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        assert_eq!(failure.sentence(), "--ranks 2: each rank has a GPU of its own; GPUs that are seen here: 1");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use super::launched::Meeting;
 use crate::device::DeviceName;
 use crate::failure::{Failure, request};
-use crate::program;
 use candle_core::Device;
 use clsa_train::Communicator;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ pub fn join_mpi(_: usize) -> Result<Met, Failure> {
 
 #[cfg(not(feature = "mpi"))]
 pub fn join_mpi(ranks: usize) -> Result<Met, Failure> {
-    let program = program();
+    let program = crate::program();
     Err(request(format!(
         "{ranks} processes were started by MPI, and this program was built without it; build it with `--features mpi`, which needs Open MPI \
          or MPICH and libclang (Debian: libopenmpi-dev, libclang-dev), see `{program} doctor`"
@@ -82,9 +81,21 @@ pub fn join_nccl(_: DeviceName, ranks: usize, _: &Meeting) -> Result<Met, Failur
     Err(without_nccl(ranks))
 }
 
+/// How many GPUs this process sees.
+#[cfg(feature = "nccl")]
+pub fn gpu_count(_: usize) -> Result<usize, Failure> {
+    Ok(clsa_cuda::device_count()?)
+}
+
+#[cfg(not(feature = "nccl"))]
+pub fn gpu_count(ranks: usize) -> Result<usize, Failure> {
+    Err(without_nccl(ranks))
+}
+
 /// What is missing for several processes on GPUs.
-pub fn without_nccl(ranks: usize) -> Failure {
-    let program = program();
+#[cfg(not(feature = "nccl"))]
+fn without_nccl(ranks: usize) -> Failure {
+    let program = crate::program();
     request(format!(
         "{ranks} processes are to train on GPUs, and this program was built without NCCL; build it with `--features nccl`, which `cargo xtask` \
          does where it is asked for ranks on GPUs, see `{program} doctor`"

@@ -73,8 +73,12 @@ impl FiguresFile {
         )))
     }
 
-    /// Adds a figure.
+    /// Adds a figure to those that the file has by now, unless it has one of this training.
     pub fn add(&mut self, figure: Figure) -> Result<(), Failure> {
+        self.figures = Self::read(&self.path)?.figures;
+        if self.figures.iter().any(|known| (&known.variant, known.seed) == (&figure.variant, figure.seed)) {
+            return Ok(());
+        }
         self.figures.push(figure);
         let mut text = String::new();
         for figure in &self.figures {
@@ -82,5 +86,26 @@ impl FiguresFile {
         }
         clsa_files::write_whole(&self.path, text.as_bytes()).with_context(|| self.path.display().to_string())?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_that_others_have_added_meanwhile_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("all.jsonl");
+        let figure = |seed: u64, top1: f64| {
+            let [variant, configuration, images] = ["moco", "12", "34"].map(str::to_owned);
+            Figure { variant, seed, top1, configuration, images }
+        };
+        let [mut first, mut second] = [(); 2].map(|()| FiguresFile::read(&path).unwrap());
+        first.add(figure(0, 40.0)).unwrap();
+        second.add(figure(1, 41.0)).unwrap();
+        // Another machine may have trained the same: the file stays one that can be read.
+        first.add(figure(1, 41.5)).unwrap();
+        assert_eq!(FiguresFile::read(&path).unwrap().figures, [figure(0, 40.0), figure(1, 41.0)]);
     }
 }
