@@ -1,6 +1,6 @@
 //! Errors of the driver's calls.
 
-use candle_core::cuda_backend::cudarc::driver::DriverError;
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
 
 use crate::error::GpuError;
 
@@ -20,6 +20,11 @@ pub(crate) fn insist(call: impl Fn() -> Result<(), DriverError>) -> Result<(), D
     call().inspect_err(|_| {
         let _ = call();
     })
+}
+
+/// The same where nobody can be told: the next call on the context tells of an error.
+pub(crate) fn insist_and_record(context: &CudaContext, call: impl Fn() -> Result<(), DriverError>) {
+    context.record_err(insist(call));
 }
 
 /// The driver's name for an error and what it means.

@@ -2,7 +2,7 @@
 //! the work of the step before.
 
 use crate::device::{Cuda, CudaBuffer};
-use crate::driver_error::{driver, insist};
+use crate::driver_error::{driver, insist, insist_and_record};
 use crate::error::{GpuError, Result};
 use crate::tensor::write_any;
 use crate::{Buffer, Element, Ops};
@@ -35,10 +35,11 @@ impl Pinned {
     /// So many zeros.
     ///
     /// # Errors
-    /// The system does not lock that much memory.
+    /// There is not so much page-locked memory, or the driver fails.
     #[allow(unsafe_code)]
     fn new(context: &Arc<CudaContext>, len: usize) -> Result<Self> {
-        context.bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
+        // An earlier error is for who works on the GPU, not for a thread that makes batches; without a context the next call fails.
+        insist_and_record(context, || context.bind_to_thread());
         // SAFETY: no flags: ordinary memory of the host, which may be read as well as written. It is freed once, on drop.
         let start = unsafe { result::malloc_host(len.max(1), 0) }.map_err(driver("cuMemHostAlloc"))?.cast::<u8>();
         // SAFETY: as many bytes were allocated.
@@ -71,7 +72,7 @@ impl DerefMut for PinnedBytes {
 impl Drop for Pinned {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        let _ = insist(|| self.context.bind_to_thread());
+        insist_and_record(&self.context, || self.context.bind_to_thread());
         // SAFETY: allocated by `malloc_host` and freed once. A failure leaves the memory to the end of the process.
         let _ = unsafe { result::free_host(self.start.cast()) };
     }
@@ -116,7 +117,7 @@ impl Feeder {
     /// Memory to write images to.
     ///
     /// # Errors
-    /// The system does not lock that much memory.
+    /// There is not so much page-locked memory, or the driver fails.
     pub fn allocate(&self, bytes: usize) -> Result<PinnedBytes> {
         Ok(PinnedBytes { memory: Arc::new(Pinned::new(self.ops.gpu().stream().context(), bytes)?) })
     }
@@ -187,7 +188,8 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         // The host's memory may be written again and the GPU's goes back to the pool after this.
-        let _ = insist(|| self.copied.synchronize());
-        let _ = insist(|| self.feeder.copies.join(self.feeder.ops.gpu().stream()));
+        let copies = &self.feeder.copies;
+        insist_and_record(copies.context(), || self.copied.synchronize());
+        insist_and_record(copies.context(), || copies.join(self.feeder.ops.gpu().stream()));
     }
 }

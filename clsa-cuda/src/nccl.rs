@@ -12,7 +12,7 @@ use cudarc::nccl::result::{self, NcclError};
 use cudarc::nccl::sys;
 
 use crate::device::Cuda;
-use crate::driver_error::{driver, insist};
+use crate::driver_error::{driver, insist, insist_and_record};
 use crate::error::{GpuError, Result};
 use crate::tensor::{read_any, unsupported, write_any};
 
@@ -232,7 +232,8 @@ impl NcclMean {
 impl Drop for NcclMean {
     fn drop(&mut self) {
         // The memory goes back to the pool in the order of the device's stream: after the call that uses it.
-        let _ = insist(|| self.cuda.stream().wait(&self.done));
+        let stream = self.cuda.stream();
+        insist_and_record(stream.context(), || stream.wait(&self.done));
     }
 }
 

@@ -476,8 +476,8 @@ fn write_settings(run: &LockedRun, config: &Config, images: &DataIdentity) -> Re
 fn portable_on_gpu(config: &Config, encoder: &Encoder) -> Option<&'static str> {
     let unasked = config.compute.backend == Backend::Auto && config.compute.precision != Precision::F64;
     (unasked && encoder.device().is_cuda() && encoder.engine() == EngineKind::Portable).then_some(
-        "the GPU's kernels need channels in multiples of 8: this network is computed in Candle's operations, many times slower; \
-         choose another model.width",
+        "the GPU's kernels need channels in multiples of 8, and convolutions of at most 21 x 21: this network is computed in Candle's \
+         operations, many times slower; choose another model.width or backbone",
     )
 }
 

@@ -166,8 +166,14 @@ fn a_picture_among_the_images_that_are_searched_is_refused() {
     prepare(at);
     image::RgbImage::new(16, 16).save(at.join("one.png")).unwrap();
     let of = ["search", "--weights", "encoder.safetensors", "--resize", "16", "--crop", "16", "one.png"];
-    for (data, out) in [("flat:.", "search.png"), ("imagefolder:images", "images/found.png")] {
+    let source: Source = DATA.parse().unwrap();
+    let in_class = format!("images/{}/found.png", source.open(Split::Train).unwrap().class_names()[0]);
+    for (data, out) in [("flat:.", "search.png"), ("imagefolder:images", &in_class)] {
         let more = ["--data", data, "--out", out];
         refused(at, &[&of[..], &more].concat(), &format!("--out {out}: the picture would be among the images in "));
     }
+    // Beside the folders of classes it is none of the images.
+    let beside = ["--data", "imagefolder:images", "--out", "images/found.png"];
+    let (code, _, stderr) = clsa(at, &[&of[..], &beside].concat());
+    assert!(code == 0 && at.join("images/found.png").is_file(), "{stderr}");
 }

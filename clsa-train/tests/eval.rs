@@ -149,6 +149,18 @@ fn figures_of_protocols_that_are_done_are_kept_where_a_later_one_fails() {
 }
 
 #[test]
+fn files_that_cannot_be_written_are_told_beside_the_failure_of_a_later_protocol() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("runs/one");
+    run(&at, &model());
+    std::fs::create_dir(at.join("eval.retrieval.png")).unwrap();
+    let args = ["--trained-only", "--protocol", "retrieval,finetune", "--epochs", "1", "--head-lr", "1e39"];
+    let (code, _, stderr) = eval(folder.path(), &args);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("eval.retrieval.png: ") && stderr.contains("not finite"), "{stderr}");
+}
+
+#[test]
 fn figures_of_a_protocol_are_in_the_file_while_the_next_one_is_at_work() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("runs/one");
@@ -498,11 +510,13 @@ fn other_images_than_those_of_the_run_are_refused_unless_they_are_named() {
 
     let knn = ["--protocol", "knn", "--k", "2", "--trained-only", "--run"];
     let (before, elsewhere) = (walk(&first), [&knn[..], &["../first/one"]].concat());
-    let why = "not those that this run was trained on (6 images in place of 8); name images with --data";
+    let why = "not those that this run was trained on (6 images in place of 8); name those with --data";
+    let own_name = ["--data", "imagefolder:pictures"];
     refused(&second, &elsewhere, why);
+    refused(&second, &[&elsewhere[..], &own_name].concat(), why);
     assert_eq!(walk(&first), before);
     for (at, args) in [
-        (&second, [&elsewhere[..], &["--data", "imagefolder:pictures", "--out", "named.json"]].concat()),
+        (&second, [&elsewhere[..], &own_name, &["--out", "named.json"]].concat()),
         (&first, [&knn[..], &["one"]].concat()),
     ] {
         let (code, _, stderr) = eval(at, &args);

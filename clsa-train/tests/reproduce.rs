@@ -96,7 +96,7 @@ fn a_run_of_other_options_than_those_that_are_given_is_refused() {
     for (option, value, words) in [
         ("--seed", "5", "--seed 5: the run in r has the seed 3; name another folder with --out"),
         ("--precision", "bf16", "--precision bf16: the run in r has another; name another folder with --out"),
-        ("--until-epoch", "1", "the run in r was ended before its first checkpoint; remove it"),
+        ("--until-epoch", "1", "the run in r was ended, or diverged, before its first checkpoint; remove it"),
     ] {
         let text = error(reproduce(folder.path(), &["moco-cifar10", "--out", "r", option, value]), 2);
         assert!(text.contains(words), "{text}");

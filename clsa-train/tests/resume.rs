@@ -349,7 +349,7 @@ fn a_folder_that_a_failed_run_has_left_is_to_be_removed_and_not_resumed() {
     let run = folder.path().join("run");
     fs::create_dir(&run).unwrap();
     fs::write(run.join("config.toml"), "").unwrap();
-    refused(pretrain(&run, &[]), 2, &["holds a run already", "ended before its first checkpoint; remove it"]);
+    refused(pretrain(&run, &[]), 2, &["holds a run already", "before its first checkpoint; remove it"]);
 }
 
 #[test]

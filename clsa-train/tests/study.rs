@@ -174,11 +174,12 @@ fn a_training_that_diverges_is_told_and_the_others_are_trained() {
     let file = folder.path().join("study.toml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("method.strong_loss=info_nce", "optim.lr=1e30")).unwrap();
-    // The second time the run is there.
-    for _ in 0..2 {
+    // The second time the run is there, without a checkpoint.
+    for is_there in [false, true] {
         let [table, said] = failed(study(folder.path(), &["--seeds", "1"]));
         assert!(said.contains("warning: naive, seed 0: ") && !said.contains("--set optim.lr"), "{said}");
         assert!(said.contains("error: 1 of 2 trainings have no figure"), "{said}");
+        assert_eq!(said.contains("ended, or diverged, before its first checkpoint"), is_there, "{said}");
         let row = table.lines().find(|line| line.starts_with("| later")).unwrap();
         assert!(row.split('|').nth(3).unwrap().trim().parse::<f64>().is_ok(), "{row}");
     }
@@ -293,7 +294,7 @@ fn what_cannot_be_compared_is_refused_and_nothing_is_touched() {
     fs::write(&config, text).unwrap();
     fs::remove_dir_all(folder.path().join("runs/study/naive-0/checkpoints")).unwrap();
     let [_, said] = failed(study(folder.path(), &["--seeds", "2", "--seconds", "0"]));
-    let expected = "warning: naive, seed 0: --runs: the run in runs/study/naive-0 was ended before its first checkpoint; remove it";
+    let expected = "warning: naive, seed 0: --runs: the run in runs/study/naive-0 was ended, or diverged, before its first checkpoint; remove it";
     assert!(said.contains(expected), "{said}");
     write_study(folder.path(), "0.5");
     let said = refused(study(folder.path(), &["--seeds", "2"]));

@@ -53,11 +53,14 @@ class Bench:
         self.device = "cuda:0"
         self.cores = len(os.sched_getaffinity(0))
         self.until = 0.0
-        # What the steps' kernels take, by the step; one file has all of them.
+        os.makedirs(args.out, exist_ok=True)
+        # What the steps' kernels take, by the step; one file has all of them, those of earlier calls too.
         self.kernels = {}
+        if os.path.exists(os.path.join(args.out, "kernels.json")):
+            with open(os.path.join(args.out, "kernels.json")) as file:
+                self.kernels = json.load(file)
         # What the running check has measured so far, which is kept where the rest of it fails.
         self.measured = []
-        os.makedirs(args.out, exist_ok=True)
         for packed in glob.glob(HERE + "/*.xz"):
             path = os.path.join(self.work, os.path.basename(packed)[:-3])
             with lzma.open(packed) as source, open(path, "wb") as target:
@@ -135,7 +138,8 @@ def versions(bench):
         except (OSError, AttributeError) as error:
             return str(error)
 
-    smi = bench.run("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader").strip()
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
+    smi = bench.run("nvidia-smi", f"--id={card}", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader").strip()
     nccl = ctypes.c_int()
     try:
         ctypes.CDLL("libnccl.so.2").ncclGetVersion(ctypes.byref(nccl))
@@ -457,7 +461,7 @@ def main():
     end = time.monotonic() + args.seconds
     bench = Bench(args)
     results = []
-    with open(os.path.join(args.out, "check.jsonl"), "w") as log:
+    with open(os.path.join(args.out, "check.jsonl"), "a") as log:
         for name in chosen:
             seconds, function = CHECKS[name]
             start = time.monotonic()

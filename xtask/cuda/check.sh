@@ -13,4 +13,6 @@ for folder in /usr/local/nvidia/lib64 /usr/local/nvidia/lib /usr/lib/x86_64-linu
     [ -d "$folder" ] && libraries=$libraries:$folder
 done
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+# Numbers of GPUs as nvidia-smi has them.
+export CUDA_DEVICE_ORDER=PCI_BUS_ID
 exec python3 "$(dirname "$0")/check.py" "$@"

@@ -101,8 +101,9 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
 
 /// Refuses what can be seen before the build, which takes long.
 fn check_before_build(bundle: &Path, data: &[(&str, PathBuf)], limit: u64) -> Result<(), String> {
-    let results = bundle.join(RESULTS);
-    if results.exists() {
+    let inside = fs::read_dir(bundle).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut places = std::iter::once(bundle.to_owned()).chain(inside).map(|folder| folder.join(RESULTS));
+    if let Some(results) = places.find(|results| results.exists()) {
         return Err(format!("{} has results, which a new bundle would remove; move them away", results.display()));
     }
     let mut size = 0;
@@ -318,6 +319,9 @@ mod tests {
         let Some(bundle) = bundle("results", &[]) else { return };
         let (_, lines) = bundle.check(&["--only", "pcie"]);
         assert_eq!(succeeded(&lines), [false]);
+        // Lines of a second call come after those of the first.
+        let (_, lines) = bundle.check(&["--only", "pcie"]);
+        assert_eq!(succeeded(&lines), [false, false]);
         assert!(!bundle.0.join("results").exists());
     }
 
@@ -356,9 +360,11 @@ esac
         assert_eq!(check_before_build(&folder.0, &archives, 2), Ok(()));
         let refused = check_before_build(&folder.0, &archives, 1).unwrap_err();
         assert!(refused.contains("2 MiB, more than 1"), "{refused}");
-        folder.write(RESULTS, "");
-        let refused = check_before_build(&folder.0, &archives, 2).unwrap_err();
-        assert!(refused.contains("check.jsonl has results"), "{refused}");
+        for results in ["results/check.jsonl", "check.jsonl"] {
+            folder.write(results, "");
+            let refused = check_before_build(&folder.0, &archives, 2).unwrap_err();
+            assert!(refused.contains(&format!("/{results} has results")), "{refused}");
+        }
     }
 
     #[test]

@@ -71,6 +71,10 @@ fn installed(venv: &Path) -> Result<Toolkit, String> {
     make_folder(&names)?;
     for (library, name) in libraries.iter().flat_map(|folder| versioned_libraries(folder)) {
         let name = names.join(name);
+        // A build beside this one may be linking by it.
+        if fs::read_link(&name).is_ok_and(|to| to == library) {
+            continue;
+        }
         let _ = fs::remove_file(&name);
         symlink(&library, &name).map_err(at(&name))?;
     }

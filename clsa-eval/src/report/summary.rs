@@ -40,8 +40,10 @@ fn trained(run: &ReportedRun, commands: &Commands) -> Markup {
     html! {
         @match run.metrics.steps.last() {
             Some(last) => {
+                // Records that end before the checkpoint are of an attempt to go back that came to none.
+                @let whole = run.epochs_done >= epochs && run.checkpoint <= Some(last.step);
                 (grouped(last.step as usize)) " steps, "
-                @if run.epochs_done >= epochs { (epochs) " epochs" } @else {
+                @if whole { (epochs) " epochs" } @else {
                     "in epoch " (last.epoch + 1) " of " (epochs) "; where it does not run any more, "
                     code { (commands.resume(&run.folder)) } " goes on"
                 }

@@ -509,10 +509,15 @@ fn a_run_that_was_stopped_within_its_last_epoch_is_not_called_complete() {
     let trained = || section(&page(&run).0, "summary").to_owned();
     let complete = trained();
     assert!(complete.contains("15 steps, 3 epochs") && !complete.contains("--resume"), "{complete}");
+    let records = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    // As an attempt to go back leaves it that was killed after a step.
+    let again = records.lines().find(|line| line.contains("\"step\":5,")).unwrap();
+    fs::write(run.join("metrics.jsonl"), format!("{records}{again}\n")).unwrap();
+    let went_back = trained();
+    assert!(went_back.contains("5 steps, in epoch 1 of 3") && went_back.contains("--resume"), "{went_back}");
     // As a signal before the last step leaves it.
     fs::remove_dir_all(run.join("checkpoints")).unwrap();
     checkpoint_at(&run, 7, Position { epoch: 2, batch: 4, step: 14, ..Position::default() });
-    let records = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let records: Vec<&str> = records.lines().filter(|line| !line.contains("\"step\":15,")).collect();
     fs::write(run.join("metrics.jsonl"), records.join("\n") + "\n").unwrap();
     let stopped = trained();

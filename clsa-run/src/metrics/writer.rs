@@ -111,7 +111,6 @@ impl MetricsWriter {
             // A damaged line is told, and does not go with the others.
             Metrics::read(&self.path)?;
             self.settle()?;
-            self.has_detour = false;
         }
         Ok(())
     }
@@ -164,8 +163,9 @@ fn kept_lines(bytes: &[u8], step: u64) -> (Vec<u8>, bool) {
         let Ok(AnyRecord { kind, step: at }) = serde_json::from_slice(line) else { continue };
         if kind == "step" {
             is_repeated = at <= last;
-            has_detour |= is_repeated;
         }
+        // An attempt may have evaluated, and taken no step.
+        has_detour |= is_repeated || at < last;
         if !is_repeated && (last..=step).contains(&at) {
             last = at;
             kept.extend_from_slice(line);
@@ -256,6 +256,8 @@ mod tests {
         let again = [step(2, 9.0) + "\n"];
 
         assert_eq!(opened(&[&whole[..], &again].concat()).unwrap(), whole.concat());
+        let evaluated = [r#"{"kind":"knn","step":2,"epoch":1,"top1":9.0,"top5":90.0}"#.to_owned() + "\n"];
+        assert_eq!(opened(&[&whole[..], &evaluated].concat()).unwrap(), whole.concat());
         // Killed twice after the checkpoint.
         let killed = [&whole[..], &[step(4, 1.0), step(4, 1.0)].map(|line| line + "\n")].concat();
         assert_eq!(opened(&killed).unwrap(), killed.concat());

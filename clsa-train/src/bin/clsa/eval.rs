@@ -114,7 +114,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let trained = subject.trained(&device)?;
     let data = open(&source, &protocols, &settings)?;
-    if args.data.is_none() {
+    // Also where they are named as the run's own are.
+    if args.data.is_none() || usual == files::usual(None, &subject) {
         check_images(&subject, &source, &data)?;
     }
     let untrained = if args.trained_only { None } else { Some(subject.untrained(&device)?) };
@@ -160,6 +161,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let tables = evaluation.table() + &evaluation.corruption_table() + &per_class;
     // The figures are printed also where a later protocol failed, or where there is no file of them.
     let printed = put!("{}", tables.trim_end());
+    if let (Err(_), Err(unwritten)) = (&end, &written) {
+        say!("warning: {}", unwritten.sentence());
+    }
     end.and(written.map(drop)).and(printed)
 }
 
@@ -229,7 +233,8 @@ fn check_images(subject: &Subject, source: &Source, data: &EvalData) -> Result<(
     let Some((run, _)) = &subject.run else { return Ok(()) };
     match DataIdentity::read(run)?.and_then(|own| own.difference(&DataIdentity::of(data.train().as_ref()))) {
         Some(difference) => Err(request(format!(
-            "{}: the images of {source} are not those that this run was trained on ({difference}); name images with --data",
+            "{}: the images of {source} are not those that this run was trained on ({difference}); name those with --data, or these with \
+             --data and a file with --out",
             run.path().display()
         ))),
         None => Ok(()),

@@ -19,7 +19,8 @@ struct WrongRequest(String);
 struct EndedTooEarly(String);
 
 /// What is wrong with a run that has no checkpoint to go on from, and what to do.
-pub const WITHOUT_CHECKPOINT: &str = "was ended before its first checkpoint; remove it, and it is begun anew";
+pub const WITHOUT_CHECKPOINT: &str =
+    "was ended, or diverged, before its first checkpoint; remove it, and it is begun anew";
 
 /// A failure because what was asked for is wrong.
 pub fn request(reason: impl Display) -> Failure {

@@ -57,7 +57,12 @@ pub fn check_is_no_input(option: &str, path: &Path, inputs: &[PathBuf]) -> Resul
 
 /// Refuses a picture among the images that it shows: it would be one of them from then on.
 pub fn check_is_beside_images(option: &str, path: &Path, source: &Source) -> Result<(), Failure> {
-    match images_around(folder_of(path), source) {
+    // Beside the folders of classes, a file is no image.
+    let is_beside_classes = |images: &PathBuf| {
+        source.parts().iter().all(|part| part.kind != SourceKind::Flat)
+            && images.canonicalize().ok() == folder_of(path).canonicalize().ok()
+    };
+    match images_around(folder_of(path), source).filter(|images| !is_beside_classes(images)) {
         Some(images) => Err(request(format!(
             "{option} {}: the picture would be among the images in {}, and one of them from then on; name a file elsewhere",
             path.display(),

@@ -336,13 +336,13 @@ fn newest_checkpoint(run: &RunFolder) -> Option<(PathBuf, SystemTime)> {
 /// Says how to go on after training has left the finite numbers, or a store of images has failed. `later` is the newest checkpoint as
 /// it was before training, where the run has gone back from it.
 fn advised(args: &Args, error: TrainError, run: &RunFolder, later: Option<(PathBuf, SystemTime)>) -> Failure {
-    if args.is_of_study {
-        return error.into();
-    }
     // As long as it is there, the run's folder alone does not say what the run was to go on from.
     let is_in_vain = later.is_some() && newest_checkpoint(run) == later;
-    if error.is_of_store() && is_in_vain {
-        say!("continue with the same command: no checkpoint has been written since");
+    if error.is_of_store() && (is_in_vain || args.is_of_study) {
+        say!("continue with the same command");
+        return error.into();
+    }
+    if args.is_of_study {
         return error.into();
     }
     if error.is_of_store() && run.newest_checkpoint().is_ok() {
