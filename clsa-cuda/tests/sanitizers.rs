@@ -2,8 +2,17 @@
 //! bytes from addresses that are not multiples of 16, and what C++ does not define.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The program, which is of one run of this test alone, and removed in the end.
+struct Program(PathBuf);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -15,7 +24,8 @@ fn run(command: &mut Command) -> String {
 #[test]
 fn no_kernel_reads_or_writes_where_it_must_not() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sanitizers");
+    let name = format!("sanitizers-{}", std::process::id());
+    let program = Program(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
     let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
     run(Command::new(compiler)
@@ -25,8 +35,8 @@ fn no_kernel_reads_or_writes_where_it_must_not() {
         .arg(package.join("kernels"))
         .arg(package.join("tests/sanitizers.cpp"))
         .arg("-o")
-        .arg(&program));
+        .arg(&program.0));
     // Fibers have stacks of their own, which the check of returned frames does not know.
-    let text = run(Command::new(program).env("ASAN_OPTIONS", "detect_stack_use_after_return=0"));
+    let text = run(Command::new(&program.0).env("ASAN_OPTIONS", "detect_stack_use_after_return=0"));
     assert!(text.contains(" 0 failures"), "{text}");
 }

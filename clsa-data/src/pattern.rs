@@ -1,8 +1,8 @@
 //! Which files a pattern names: a folder, or paths with `{split}`, `{a,b}`, `{000..127}`, `*` and `?`.
 //!
-//! Braces are the ones of the webdataset library, which are those of bash but for `{split}`. They are expanded before any
-//! file is looked for: a shard of `{000..127}` that is missing is an error, where `*` would leave it out in silence. Brackets are
-//! brackets, and a dot that begins a name has to be written.
+//! Braces are the ones of the webdataset library, which are those of bash but for `{split}`; none may be within others. They
+//! are expanded before any file is looked for: a shard of `{000..127}` that is missing is an error, where `*` would leave it out
+//! in silence. Brackets are brackets, and a dot that begins a name has to be written.
 
 mod folder;
 
@@ -227,7 +227,11 @@ pub fn expand_braces(pattern: &str, most: usize) -> Result<Vec<String>, String> 
         let Some(close) = rest[open..].find('}') else {
             return Err("has a `{` without a `}`".into());
         };
-        let choices = choices(&rest[open + 1..open + close], most)?;
+        let within = &rest[open + 1..open + close];
+        if within.contains('{') {
+            return Err("has braces within braces, which are not read; name the files without".into());
+        }
+        let choices = choices(within, most)?;
         let count = done.len().saturating_mul(choices.len());
         if count > most {
             return Err(format!("names more than {most} files"));
@@ -249,7 +253,9 @@ pub fn expand_braces(pattern: &str, most: usize) -> Result<Vec<String>, String> 
 
 /// What stands between braces: names with commas between, or a range of numbers, padded as its first one.
 fn choices(text: &str, most: usize) -> Result<Vec<String>, String> {
-    let Some((first, last)) = text.split_once("..") else {
+    // Paths that lead upwards, as in `{../a,../b}`, are no range.
+    let is_range = |(first, _): &(&str, &str)| !text.contains(',') || first.parse::<u64>().is_ok();
+    let Some((first, last)) = text.split_once("..").filter(is_range) else {
         return Ok(text.split(',').map(String::from).collect());
     };
     let number = |text: &str| -> Result<u64, String> {
@@ -276,6 +282,7 @@ mod tests {
     fn braces_stand_for_padded_ranges_and_lists() {
         assert_eq!(expand_braces("a{08..11}.tar", 4).unwrap(), ["a08.tar", "a09.tar", "a10.tar", "a11.tar"]);
         assert_eq!(expand_braces("{x,y}{1..2}", 4).unwrap(), ["x1", "x2", "y1", "y2"]);
+        assert_eq!(expand_braces("{../a,../b}.tar", 2).unwrap(), ["../a.tar", "../b.tar"]);
         assert_eq!(expand_braces("plain", 1).unwrap(), ["plain"]);
     }
 
@@ -293,6 +300,8 @@ mod tests {
             (&format!("{{{}..1}}", "0".repeat(70_000)), "digits"),
             ("{2..1}", "backwards"),
             ("{a..b}", "not a number"),
+            ("{0..2,5}", "not a number"),
+            ("{val-0,train-{000..009}}.tar", "braces within braces"),
             ("{0..1000}", "more than"),
         ] {
             assert!(expand_braces(pattern, 1000).unwrap_err().contains(part), "{pattern}");

@@ -16,14 +16,14 @@ use crate::{LossError, cpu, portable};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// `Cpu` for tensors on the CPU, `Cuda` for F32 on a GPU, `Portable` for others.
+    /// `Cpu` for tensors on the CPU; `Cuda` for F32 on a GPU, in a build with the feature `cuda`; `Portable` for others.
     #[default]
     Auto,
     /// Candle operations: any device and dtype.
     Portable,
     /// The operation for CPUs, which streams the candidates through the cache.
     Cpu,
-    /// The kernel for GPUs, for views in F32 (F16 and BF16 views become F32).
+    /// The kernel for GPUs, for views in F32 (F16 and BF16 views become F32); in a build with the feature `cuda`.
     Cuda,
 }
 
@@ -52,7 +52,8 @@ impl Engine {
             Backend::Auto | Backend::Cuda => match Self::cuda(rows, device) {
                 Some(engine) => Ok(engine),
                 None if backend == Backend::Auto => Ok(Self::Portable),
-                None => Err(elsewhere("a GPU, with views in F32,")),
+                None if cfg!(feature = "cuda") => Err(elsewhere("a GPU, with views in F32,")),
+                None => Err(elsewhere("a GPU, in a build with the feature `cuda`,")),
             },
             Backend::Portable => Ok(Self::Portable),
             Backend::Cpu => Err(elsewhere("the CPU")),

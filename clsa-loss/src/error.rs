@@ -10,7 +10,9 @@ use crate::Argument;
 #[non_exhaustive]
 pub enum LossError {
     /// A temperature is zero, negative, infinite or NaN, or its reciprocal is 0 or infinite in the views' dtype.
-    #[error("`{argument}` is {value}: a temperature must be finite and above zero")]
+    #[error(
+        "`{argument}` is {value}: a temperature and, in the views' dtype, one over it must be finite and above zero"
+    )]
     Temperature {
         /// `temperature` or `ddm_temperature`.
         argument: &'static str,
@@ -75,8 +77,8 @@ pub enum LossError {
         /// How many were given.
         got: usize,
     },
-    /// There is nothing to compare with: no keys and an empty bank, or none.
-    #[error("`keys` has no rows and `bank` is empty: there is no candidate to compare with")]
+    /// There is nothing to compare with: no keys, or none that are negatives, and an empty bank, or none.
+    #[error("`keys` has no rows or `batch_negatives` is false, and `bank` is empty or missing: there is no negative")]
     NoCandidates,
     /// In-batch comparison needs a second weak view, which holds the positives.
     #[error("`weak` holds {got} views: in-batch candidates need at least 2, each the positive of the others")]

@@ -155,8 +155,8 @@ impl PendingLoss {
         let (contrastive_per_view, rest) = measures.split_at(self.weak);
         let (ddm_per_view, rest) = rest.split_at(self.strong);
         let above_positive = &rest[..if self.weak > 0 { self.batch } else { 0 }];
-        let contrastive: f64 = contrastive_per_view.iter().sum();
         // An empty f64 sum is -0.0; adding 0.0 makes it +0.0.
+        let contrastive = contrastive_per_view.iter().sum::<f64>() + 0.0;
         let ddm = ddm_per_view.iter().sum::<f64>() + 0.0;
         let total = contrastive + self.alpha * ddm;
         // A scalar that has the value of the loss and, to Candle's backward pass, its gradient: the difference is zero.

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 fn data(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("clsa").unwrap();
-    command.arg("data").args(args);
+    // Servers of the tests are on this machine, whatever stands between it and others.
+    command.arg("data").args(args).env("NO_PROXY", "127.0.0.1");
     command
 }
 
@@ -119,6 +120,19 @@ fn what_a_killed_packing_left_is_taken_over_with_a_note() {
     assert!(out.join("train-000000.tar.idx").exists() && !part.exists());
     fs::remove_dir_all(&out).unwrap();
     assert!(!stderr(&data(&["pack", &source, out.to_str().unwrap()]).assert().success()).contains("note:"));
+}
+
+#[test]
+fn shards_are_not_written_among_folders_by_class() {
+    let root = TempDir::new().unwrap();
+    folder(root.path());
+    let classes = root.path().join("train");
+    let (source, out) = (format!("imagefolder:{}", classes.display()), classes.join("packed"));
+    let message = stderr(&data(&["pack", &source, out.to_str().unwrap()]).assert().code(2));
+    assert!(message.contains("packed: the shards would be among the images in "), "{message}");
+    // There they would be a class without images, and the source would not open any more.
+    data(&["info", &source]).assert().success();
+    assert!(!out.exists());
 }
 
 #[test]
@@ -235,8 +249,8 @@ fn fetch_keeps_what_arrived_goes_on_from_there_and_refuses_another_file() {
 fn fetch_without_a_network_names_the_address_and_ends_with_1() {
     let root = TempDir::new().unwrap();
     let mut command = data(&["fetch", "cifar10", "--out", root.path().to_str().unwrap()]);
-    // Nothing listens on the discard port.
-    let message = stderr(&command.env("https_proxy", "http://127.0.0.1:9").assert().code(1));
+    // Nothing listens on the discard port; this variable comes before all others of its kind.
+    let message = stderr(&command.env("ALL_PROXY", "http://127.0.0.1:9").assert().code(1));
     assert!(message.contains("cifar-10-binary.tar.gz cannot be fetched"), "{message}");
     assert!(!root.path().join("cifar-10-binary.tar.gz").exists());
 }

@@ -157,6 +157,35 @@ fn an_image_is_its_own_nearest_and_what_is_found_is_told_and_drawn() {
     refused(at, &search(&["encoder.safetensors"]), "encoder.safetensors: cannot be decoded");
     refused(at, &search(&["one.png", "--out", "found.jpg"]), "found.jpg");
     refused(at, &search(&["one.png", "--neighbors", "30000"]), "--neighbors 30000");
+
+    // What was found is told also where it cannot be drawn: this image is too long for the picture, and not for the encoder.
+    image::RgbImage::new(300, 1).save(at.join("line.png")).unwrap();
+    let (code, stdout, stderr) = clsa(at, &search(&["line.png", "--neighbors", "2"]));
+    assert!(code != 0 && stdout.lines().count() == 2 && stderr.contains("line.png"), "{stdout}{stderr}");
+}
+
+#[test]
+fn images_that_are_not_those_of_the_run_are_told_where_nobody_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let small = ["model.width=0.125", "method.bank=32", "knn.every=0", "eval={resize=16, crop=16}"];
+    let views = "views={key={size=16}, weak=[{size=16}], strong=[{size=16, strong=true}]}";
+    let set = small.into_iter().chain([views]).flat_map(|set| ["--set", set]);
+    let train = ["pretrain", "--data", "flat:images", "--epochs=1", "--batch-size=16", "--out", "run"];
+    let (code, _, stderr) = clsa(at, &train.into_iter().chain(set).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{stderr}");
+    let embed = |out: &str| {
+        let (code, _, stderr) = clsa(at, &["embed", "--run", "run", "--out", out]);
+        assert_eq!(code, 0, "{stderr}");
+        stderr
+    };
+    assert!(!embed("own.npy").contains("not those that"));
+    image::RgbImage::new(16, 16).save(at.join("images/one.png")).unwrap();
+    let told = embed("more.npy");
+    for words in ["note: the images of flat:images are not those that ", "(301 images in place of 300)"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use in_folder::walk;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const DATA: &str = "procedural:classes=4,train=80,test=40,side=16";
 
@@ -62,6 +62,14 @@ fn refused(folder: &Path, args: &[&str], what: &str) {
 fn without_options_the_newest_run_is_evaluated_beside_its_baselines() {
     let folder = tempfile::tempdir().unwrap();
     run(&folder.path().join("runs/one"), &model());
+    // Others are before and after it by name, and written earlier.
+    for earlier in ["earlier", "two"] {
+        let earlier = folder.path().join("runs").join(earlier);
+        run(&earlier, &model());
+        let checkpoint = earlier.join("checkpoints/step-00000012.safetensors");
+        let checkpoint = std::fs::File::options().write(true).open(checkpoint).unwrap();
+        checkpoint.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    }
     let (code, stdout, stderr) = eval(folder.path(), &[]);
     assert_eq!(code, 0, "{stderr}");
     for word in ["knn", "linear-features", "trained", "untrained", "raw pixels", "chance"] {

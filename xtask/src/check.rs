@@ -6,8 +6,8 @@ use std::ffi::OsString;
 const HELP: &str = "\
 Check that the workspace compiles with CUDA.
 
-Where no CUDA toolkit is found, nvcc, cuDNN and NCCL are installed from PyPI into a virtual environment under target/ (python3 is
-needed, 2.0 GB). No GPU is needed.
+Where no CUDA toolkit is found, nvcc, cuDNN and NCCL are installed from PyPI into a virtual environment under target/ (python3
+with venv is needed, 2.0 GB). No GPU is needed.
 
 Usage: cargo xtask check-cuda
 

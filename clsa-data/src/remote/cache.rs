@@ -121,7 +121,12 @@ impl Cache {
     /// The bytes of all files, and those that may be removed.
     fn files(&self) -> io::Result<(u64, Vec<Kept>)> {
         let (mut kept, mut files) = (0, Vec::new());
-        for entry in fs::read_dir(&self.folder)? {
+        let entries = match fs::read_dir(&self.folder) {
+            // Somebody has removed the folder, which is made anew for the next file.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok((kept, files)),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?.path();
             let Ok(names) = fs::read_dir(&entry) else { continue };
             let mut has_unfinished = false;

@@ -22,12 +22,12 @@ use crate::sources::wds;
 use crate::{DataError, Dataset, Limits, RemoteError, Sample, Source, Split, Transform};
 use server::{Answer, Server};
 
-/// Settings with which a test takes no longer than it must.
+/// Settings with which a test takes no longer than it must, and is not ended by a busy machine.
 fn settings(cache: &Path) -> Settings {
     Settings {
         cache: cache.to_path_buf(),
         cache_bytes: 256 << 20,
-        timeout: Duration::from_millis(1500),
+        timeout: Duration::from_secs(60),
         retries: 4,
         backoff: Duration::from_millis(2),
         allow_http: false,

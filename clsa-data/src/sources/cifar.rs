@@ -63,15 +63,16 @@ const CIFAR_100: Form =
 fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
     let mut files = if path.is_dir() { read_folder(path, split)? } else { read_archive(path, split)? };
     let has_one = |form: &Form| form.files(split).iter().any(|name| files.contains_key(*name));
-    let form = [CIFAR_10, CIFAR_100].into_iter().find(has_one);
-    let Some(form) = form else {
-        return Err(DataError::no_split(
-            split,
-            path,
-            format!(
+    let forms: Vec<Form> = [CIFAR_10, CIFAR_100].into_iter().filter(has_one).collect();
+    let form = match forms.as_slice() {
+        [form] => form,
+        [] => {
+            let reason = format!(
                 "has none of the {split} files of CIFAR-10 (data_batch_1.bin …) or CIFAR-100 (train.bin, test.bin)"
-            ),
-        ));
+            );
+            return Err(DataError::no_split(split, path, reason));
+        }
+        [_, ..] => return Err(Fault::Layout.at(path, "has files of both CIFAR-10 and CIFAR-100; keep those of one")),
     };
     let record = form.label_bytes + 3 * PIXELS;
     let (mut labels, mut pixels) = (Vec::new(), Vec::new());
@@ -95,7 +96,7 @@ fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
         }
     }
     let classes = match files.remove(form.names) {
-        Some(text) => class_names(path, &form, &text)?,
+        Some(text) => class_names(path, form, &text)?,
         None => (0..form.classes).map(|class| class.to_string()).collect(),
     };
     let file = printable_path(path);

@@ -77,7 +77,9 @@ fn find(folder: &Path, split: Split, what: &str) -> Result<PathBuf, DataError> {
         let path = entry.map_err(DataError::read(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stem = name.strip_suffix(".gz").unwrap_or(&name);
-        if stem.ends_with("-ubyte") && splits.iter().any(|split| stem.contains(&format!("{split}-{what}"))) {
+        let is_named = stem.ends_with("-ubyte") && splits.iter().any(|split| stem.contains(&format!("{split}-{what}")));
+        // Some archives unpack to a folder of such a name beside the file, and some systems leave a hidden file there.
+        if is_named && !name.starts_with('.') && path.is_file() {
             found.push(path);
         }
     }

@@ -77,6 +77,12 @@ fn a_folder_with_both_cifar_10_and_cifar_100_is_refused() {
     let error = refusal("cifar-bin", root.path(), Split::Train);
     assert!(error.ends_with("has both cifar-10-batches-bin and cifar-100-binary; name one of them"), "{error}");
     assert_eq!(open("cifar-bin", &hundred, Split::Train).unwrap().len(), 20);
+    // The same where the files of both are in one folder.
+    let root = cifar_10();
+    fs::write(root.path().join("train.bin"), cifar_records(2, 20, 100)).unwrap();
+    let error = refusal("cifar-bin", root.path(), Split::Train);
+    assert!(error.ends_with("has files of both CIFAR-10 and CIFAR-100; keep those of one"), "{error}");
+    assert_eq!(open("cifar-bin", root.path(), Split::Test).unwrap().len(), 12);
 }
 
 #[test]

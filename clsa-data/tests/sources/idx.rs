@@ -46,6 +46,14 @@ fn idx_files_are_read_gzipped_or_not() {
 }
 
 #[test]
+fn hidden_files_and_folders_with_the_name_of_an_idx_file_are_passed_over() {
+    let root = mnist();
+    fs::write(root.path().join("._train-images-idx3-ubyte"), "of the system").unwrap();
+    fs::create_dir(root.path().join("train-labels.idx1-ubyte")).unwrap();
+    assert_eq!(classes(&*open("idx", root.path(), Split::Train).unwrap()), [0, 4, 2]);
+}
+
+#[test]
 fn idx_files_that_are_wrong_are_refused_by_name() {
     let root = mnist();
     let images = root.path().join("train-images-idx3-ubyte");

@@ -28,7 +28,8 @@ fn temperatures_must_be_finite_and_above_zero() {
     // One over it is 0 or infinite in f32.
     for value in [1e-39, 1e46] {
         let tau = ClsaLoss { temperature: value, ..ClsaLoss::default() };
-        assert_names(with(tau, &[ones(2, 3)], &[], &ones(2, 3)), "temperature");
+        let message = with(tau, &[ones(2, 3)], &[], &ones(2, 3)).unwrap_err().to_string();
+        assert!(message.contains("`temperature`") && message.contains("one over it"), "{message}");
         let double = |t: Tensor| t.to_dtype(DType::F64).unwrap();
         assert!(with(tau, &[double(ones(2, 3))], &[], &double(ones(2, 3))).unwrap().total.is_finite());
     }
@@ -80,6 +81,14 @@ fn there_must_be_a_candidate() {
     let bank = MemoryBank::from_rows(keys.clone(), 0).unwrap();
     let empty = Candidates::new(&keys).with_bank(&bank);
     assert!(matches!(loss.forward(&[ones(2, 3)], &[ones(2, 3)], empty), Err(LossError::NoCandidates)));
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_build_without_kernels_for_gpus_says_that_it_is_one_where_they_are_requested() {
+    let loss = ClsaLoss { backend: clsa_loss::Backend::Cuda, ..ClsaLoss::default() };
+    let message = with(loss, &[ones(2, 3)], &[], &ones(2, 3)).unwrap_err().to_string();
+    assert!(message.contains("`backend`") && message.contains("feature `cuda`"), "{message}");
 }
 
 #[test]

@@ -129,11 +129,14 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         return std::fs::write(path, bits()).unwrap();
     }
     let of = |threads: &str| {
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("in-batch-bits-{threads}"));
+        let name = format!("in-batch-bits-{threads}-{}", std::process::id());
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "in_batch::bits_do_not_depend_on_the_number_of_threads"]);
         assert!(command.env("RAYON_NUM_THREADS", threads).env(OUT, &path).output().unwrap().status.success());
-        std::fs::read_to_string(path).unwrap()
+        let bits = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        bits
     };
     let one = of("1");
     assert!(one.lines().count() > 2 * 5 * 150 * 96);

@@ -95,4 +95,7 @@ fn without_a_bank_there_is_nothing_to_compare_with() {
     let forward = |candidates| ClsaLoss::default().forward(&batch.weak, &[], candidates).unwrap_err();
     assert!(matches!(forward(candidates), LossError::NoCandidates));
     assert!(matches!(forward(candidates.with_bank(&empty)), LossError::NoCandidates));
+    // There are keys, which only this request keeps from being negatives.
+    let message = forward(candidates).to_string();
+    assert!(message.contains("`batch_negatives` is false, and `bank` is empty or missing"), "{message}");
 }

@@ -6,8 +6,19 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// A training that lasts until something happens to it, once it has written a checkpoint.
-fn long(folder: &Path) -> Child {
+/// A training that is asked to stop where a test fails before it has ended.
+struct Running(Option<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &self.0 {
+            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        }
+    }
+}
+
+/// A training that lasts until something happens to it, once it has written a checkpoint; and the process that launched it.
+fn long(folder: &Path) -> (Running, u32) {
     let args =
         small(2, &["--out", "run", "--epochs", "100000", "--set", "knn.every=0", "--set", "checkpoint.every_steps=3"]);
     let child = mpirun(2)
@@ -18,12 +29,13 @@ fn long(folder: &Path) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let (launcher, run) = (child.id(), Running(Some(child)));
     let start = Instant::now();
     while !std::fs::read_dir(folder.join("run/checkpoints")).is_ok_and(|files| files.count() > 2) {
         assert!(start.elapsed() < Duration::from_secs(60), "the run does not begin");
         std::thread::sleep(Duration::from_millis(20));
     }
-    child
+    (run, launcher)
 }
 
 /// The processes of a run's ranks, by their number.
@@ -46,7 +58,8 @@ fn signal(signal: &str, pid: i32) {
 }
 
 /// What all have said in the end, within 30 seconds.
-fn ended(child: Child) -> Output {
+fn ended(mut run: Running) -> Output {
+    let child = run.0.take().unwrap();
     let (pid, start) = (child.id(), Instant::now());
     let waiting = std::thread::spawn(move || child.wait_with_output().unwrap());
     while !waiting.is_finished() {
@@ -75,7 +88,7 @@ fn a_rank_that_is_killed_ends_the_others_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
     for rank in [1, 0] {
-        let run = long(&path);
+        let (run, _) = long(&path);
         signal("-KILL", process_of(rank, &path));
         let output = ended(run);
         assert!(!output.status.success());
@@ -93,11 +106,11 @@ fn a_rank_or_launcher_that_is_asked_to_stop_ends_all_with_one_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
     for target in ["rank 1", "rank 0", "mpirun"] {
-        let run = long(&path);
+        let (run, launcher) = long(&path);
         let pid = match target {
             "rank 1" => process_of(1, &path),
             "rank 0" => process_of(0, &path),
-            _ => run.id() as i32,
+            _ => launcher as i32,
         };
         signal("-TERM", pid);
         let output = ended(run);

@@ -3,7 +3,10 @@
 use assert_cmd::Command;
 
 pub fn clsa() -> Command {
-    Command::cargo_bin("clsa").unwrap()
+    let mut command = Command::cargo_bin("clsa").unwrap();
+    // Servers of the tests are on this machine, whatever stands between it and others.
+    command.env("NO_PROXY", "127.0.0.1");
+    command
 }
 
 pub fn stderr(assert: &assert_cmd::assert::Assert) -> String {

@@ -65,6 +65,16 @@ fn what_a_killed_process_has_left_is_removed() {
 }
 
 #[test]
+fn a_cache_that_is_removed_while_it_is_used_is_made_anew() {
+    let folder = TempDir::new().unwrap();
+    let cache = Cache::open(folder.path(), 1000).unwrap();
+    std::fs::remove_dir_all(folder.path().join("objects")).unwrap();
+    let entry = cache.entry("a");
+    cache.write(&entry, "0", &[7; 10]).unwrap();
+    assert_eq!(cache.read(&entry, "0").unwrap(), Some(vec![7; 10]));
+}
+
+#[test]
 fn another_version_of_an_object_has_parts_of_its_own() {
     let (server, cache) = (Server::new(), TempDir::new().unwrap());
     for round in 0..3 {

@@ -19,8 +19,14 @@ fn a_part_that_does_not_come_whole_is_asked_for_again() {
     ] {
         let (server, cache) = (Server::new(), TempDir::new().unwrap());
         let bytes = noise(&server, "a.bin", 100_000);
-        let object = open_object(&cache, &server);
-        let mut wrong = if matches!(answer, Answer::Stall | Answer::Trickle) { 1 } else { 3 };
+        let is_slow = matches!(answer, Answer::Stall | Answer::Trickle);
+        let mut settings = settings(cache.path());
+        if is_slow {
+            settings.timeout = Duration::from_millis(1500);
+        }
+        let opener = Opener::with(Stores::with(settings));
+        let object = opener.open(format!("{}/a.bin", server.address()).as_ref()).unwrap();
+        let mut wrong = if is_slow { 1 } else { 3 };
         server.plan(move |_| {
             wrong -= 1;
             if wrong >= 0 { answer } else { Answer::Right }

@@ -11,6 +11,7 @@ use clsa_data::{Source, Split};
 use clsa_model::{Arch, Backend, Compute, ModelConfig, Precision, Stem};
 use clsa_train::TrainError;
 use clsa_train::bench::{AugmentBench, LoaderBench, LossBench, RanksBench, StepBench};
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// Measure the code that training runs; prints a line for each figure, or with --json an object of all.
@@ -316,12 +317,24 @@ fn check_numbers(factors: &[(&str, usize)]) -> Result<(), Failure> {
 fn print(result: &impl serde::Serialize, json: bool) -> Result<(), Failure> {
     let value = serde_json::to_value(result)?;
     match value.as_object() {
-        Some(fields) if !json => {
-            for (name, value) in fields {
-                put!("{name:<16}{value}")?;
-            }
-            Ok(())
-        }
+        Some(fields) if !json => fields.iter().try_for_each(|(name, value)| put!("{}", line(name, value))),
         _ => put!("{value}"),
+    }
+}
+
+/// A figure in the column behind the names, of which none is longer.
+fn line(name: &str, value: &Value) -> String {
+    format!("{name:<18}{value}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+    use serde_json::json;
+
+    #[test]
+    fn the_longest_name_is_told_from_its_figure() {
+        assert_eq!(line("extra_peak_gpu_mb", &json!(1.5)), "extra_peak_gpu_mb 1.5");
+        assert_eq!(line("min_s", &json!(0.25)), "min_s             0.25");
     }
 }

@@ -14,6 +14,7 @@ use clsa_eval::Subset;
 use clsa_eval::features::{CenterCrops, FeatureFile, unusable};
 use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_model::Encoder;
+use clsa_run::DataIdentity;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +82,9 @@ impl Collection {
             SplitName::Test => Split::Test,
         };
         let mut images = source.open_with(split, Limits::default())?;
+        if args.data.is_none() && split == Split::Train {
+            tell_other_images(&subject, &source, images.as_ref())?;
+        }
         let encoder = subject.trained(device)?;
         if args.skip_bad {
             images = usable(images, &subject.transform)?;
@@ -107,6 +111,16 @@ impl Collection {
         })?;
         Ok(Self { subject, source, images, encoder, features })
     }
+}
+
+/// Says where images that nobody has named are not those of the run: their folder has changed, or is one in another place.
+fn tell_other_images(subject: &Subject, source: &Source, images: &dyn Dataset) -> Result<(), Failure> {
+    let Some((run, _)) = &subject.run else { return Ok(()) };
+    if let Some(difference) = DataIdentity::read(run)?.and_then(|own| own.difference(&DataIdentity::of(images))) {
+        let run = run.path().display();
+        say!("note: the images of {source} are not those that {run} was trained on ({difference})");
+    }
+    Ok(())
 }
 
 /// The images that can be decoded and transformed.

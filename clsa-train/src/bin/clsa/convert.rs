@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use clsa_model::weights::{self, Format};
 use std::path::PathBuf;
 
-/// Convert weights between safetensors, PyTorch and Detectron2.
+/// Convert weights to safetensors, PyTorch or Detectron2.
 ///
 /// IN is a torchvision state dictionary, a checkpoint of MoCo or of the official CLSA code (.pth, .pth.tar),
 /// a .safetensors file, a checkpoint of a run, a run's folder, which means its newest checkpoint, or a folder of timm or

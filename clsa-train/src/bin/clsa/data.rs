@@ -2,6 +2,7 @@
 
 use crate::device;
 use crate::failure::{Failure, request};
+use crate::output;
 use crate::progress::Progress;
 use crate::streams::{put, say};
 use clap::Subcommand;
@@ -10,7 +11,7 @@ use clsa_data::pack::{PackOptions, pack};
 use clsa_data::shard_index::write_indexes;
 use clsa_data::verify::verify;
 use clsa_data::{Limits, Source, SourceKind, Splits};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Describe, verify, pack, index or fetch a data set.
 #[derive(clap::Args)]
@@ -169,8 +170,15 @@ fn describe(source: &str, info: &SourceInfo) -> String {
     if let Some(reason) = &info.no_test {
         text += &format!("test    none: {reason}\n");
     }
-    let Some(train) = info.splits.first().filter(|split| !split.classes.is_empty()) else { return text };
-    let widths = train.classes.iter().map(|class| class.name.chars().count());
+    // Test images may have classes that no training image has.
+    let mut names: Vec<&str> = Vec::new();
+    for split in &info.splits {
+        names.extend(split.classes.iter().skip(names.len()).map(|class| class.name.as_str()));
+    }
+    if names.is_empty() {
+        return text;
+    }
+    let widths = names.iter().map(|name| name.chars().count());
     let width = widths.max().unwrap_or(0).clamp("class".len(), WIDEST_NAME);
     let difficult = info.splits.iter().flat_map(|split| &split.classes).any(|class| class.difficult > 0);
     text += &format!("\n{:width$}", "class");
@@ -180,14 +188,16 @@ fn describe(source: &str, info: &SourceInfo) -> String {
             text += &format!("{:>12}", "difficult");
         }
     }
-    for (at, class) in train.classes.iter().enumerate() {
-        text += &format!("\n{:width$}", class.name);
-        for class in info.splits.iter().filter_map(|split| split.classes.get(at)) {
-            text += &format!("{:>12}", class.samples);
+    let column = |count: Option<usize>| format!("{:>12}", count.map_or_else(String::new, |count| count.to_string()));
+    for (at, name) in names.iter().enumerate() {
+        let mut row = format!("{name:width$}");
+        for class in info.splits.iter().map(|split| split.classes.get(at)) {
+            row += &column(class.map(|class| class.samples));
             if difficult {
-                text += &format!("{:>12}", class.difficult);
+                row += &column(class.map(|class| class.difficult));
             }
         }
+        text += &format!("\n{}", row.trim_end());
     }
     text + "\n"
 }
@@ -250,7 +260,21 @@ fn verify_all(args: Verify) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses shards among folders by class: theirs would be a class too, and one without images.
+fn check_is_no_class(out: &Path, source: &Source) -> Result<(), Failure> {
+    let has_classes = source.parts().iter().any(|part| part.kind == SourceKind::ImageFolder);
+    match output::images_around(out, source).filter(|_| has_classes) {
+        Some(images) => Err(request(format!(
+            "{}: the shards would be among the images in {}; name a folder elsewhere",
+            out.display(),
+            images.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn pack_shards(args: Pack) -> Result<(), Failure> {
+    check_is_no_class(&args.out, &args.source.parse::<Source>()?)?;
     let splits = open(&args.source)?;
     let options = PackOptions {
         short_side: args.short_side,
@@ -296,7 +320,7 @@ fn counted(count: usize, thing: &str) -> String {
 fn fetch_files(args: Fetch) -> Result<(), Failure> {
     let data: clsa_data::fetch::Fetchable = args.name.parse()?;
     let folder = args.out.unwrap_or_else(|| PathBuf::from("data").join(data.name()));
-    crate::output::check_folder("--out", &folder)?;
+    output::check_folder("--out", &folder)?;
     let mut shown: Option<(String, Progress)> = None;
     let source = clsa_data::fetch::fetch(data, &folder, args.mirror.as_deref(), &mut |file, done, of| {
         let (_, progress) = match shown.take_if(|(name, _)| *name == file) {
@@ -315,4 +339,57 @@ fn fetch_files(_: Fetch) -> Result<(), Failure> {
         "data fetch: this program was built without the cargo feature `fetch`; `cargo xtask data fetch` builds it in, \
          and so does `cargo build --release -p clsa-train --features fetch`",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clsa_data::image::RgbImage;
+    use clsa_data::{Dataset, Label, SampleError};
+    use std::sync::Arc;
+
+    /// An image of each class.
+    struct OneOfEach(Vec<String>);
+
+    impl Dataset for OneOfEach {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn class_names(&self) -> &[String] {
+            &self.0
+        }
+
+        fn label(&self, index: usize) -> Label {
+            Label::Class(index as u32)
+        }
+
+        fn image(&self, _: usize) -> Result<RgbImage, SampleError> {
+            Ok(RgbImage::new(1, 1))
+        }
+
+        fn dimensions(&self, _: usize) -> Result<(u32, u32), SampleError> {
+            Ok((1, 1))
+        }
+
+        fn name(&self, index: usize) -> String {
+            index.to_string()
+        }
+    }
+
+    #[test]
+    fn a_class_that_one_split_alone_has_is_in_the_table() {
+        let table = |train: &[&str], test: &[&str]| {
+            let images = |names: &[&str]| -> Arc<dyn Dataset> {
+                Arc::new(OneOfEach(names.iter().map(|name| (*name).to_owned()).collect()))
+            };
+            let text = describe("mine", &inspect(&Splits { train: images(train), test: Ok(images(test)) }, 0));
+            text.split_once("\n\n").map(|(_, table)| table.to_owned()).unwrap()
+        };
+        let row = |name: &str, train: &str, test: &str| format!("{name:5}{train:>12}{test:>12}").trim_end().to_owned();
+        let rows = |rows: [String; 3]| rows.join("\n") + "\n";
+        let head = || row("class", "train", "test");
+        assert_eq!(table(&["cat"], &["0", "dog"]), rows([head(), row("cat", "1", "1"), row("dog", "", "1")]));
+        assert_eq!(table(&["cat", "dog"], &["cat"]), rows([head(), row("cat", "1", "1"), row("dog", "1", "")]));
+    }
 }

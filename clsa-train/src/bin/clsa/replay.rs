@@ -27,7 +27,7 @@ pub struct Args {
     /// Batch norm over this many groups of each process's part of the batch [default: the case's groups, shared by the processes]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     bn_splits: Option<u16>,
-    /// Threads that compute [default: one for each core]
+    /// Threads that compute [default: one for each core, or for each of a rank's share of them]
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     threads: usize,
     /// cpu, cuda or cuda:N

@@ -82,11 +82,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let neighbors = found.iter().map(|neighbor| neighbor.index as usize).collect();
         retrieved.push(Retrieved { query, neighbors });
     }
-    let picture = retrieval_picture(images.as_ref(), Some(&queries), &retrieved)?;
     let failed = |source| EvalError::Io { path: args.out.clone(), source };
-    clsa_files::write_whole(&args.out, &picture).map_err(failed)?;
-    say!("written: {}", args.out.display());
-    lines.iter().try_for_each(|line| put!("{line}"))
+    let drawn = retrieval_picture(images.as_ref(), Some(&queries), &retrieved)
+        .and_then(|picture| clsa_files::write_whole(&args.out, &picture).map_err(failed));
+    if drawn.is_ok() {
+        say!("written: {}", args.out.display());
+    }
+    // What was found is told also where it cannot be drawn.
+    let printed = lines.iter().try_for_each(|line| put!("{line}"));
+    drawn.map_err(Failure::from).and(printed)
 }
 
 /// The images that are searched by.

@@ -63,13 +63,18 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
         "optimizer",
         format!(
             "{kind}, learning rate {} to {} by a cosine with each {each}{warmup}, weight decay {}{excluded}{clipped}",
-            optim.lr * factor,
-            optim.final_lr * factor,
+            product(optim.lr, factor),
+            product(optim.final_lr, factor),
             optim.weight_decay
         ),
     ));
     rows.push(("seed", train.seed.to_string()));
     rows
+}
+
+/// A product that is written with few digits where its factors are: 0.3 times 3 is 0.8999999999999999 in f64.
+fn product(a: f64, b: f64) -> f32 {
+    (a * b) as f32
 }
 
 /// What the run was trained on.
@@ -104,4 +109,15 @@ fn described(views: &[View]) -> String {
     with.extend(first.strong.is_some().then_some("stronger augmentations"));
     let with = if with.is_empty() { String::new() } else { format!("; {}", with.join(", ")) };
     format!("{}{with}", sizes.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::product;
+
+    #[test]
+    fn a_learning_rate_has_no_digits_that_nobody_wrote() {
+        let written = [product(0.3, 3.0), product(0.06, 1.0), product(1e-5, 1.0)].map(|rate| rate.to_string());
+        assert_eq!(written, ["0.9", "0.06", "0.00001"]);
+    }
 }

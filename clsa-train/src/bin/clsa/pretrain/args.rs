@@ -55,7 +55,7 @@ pub struct Args {
     /// With --resume: goes on even if the images are not those that the run was trained on
     #[arg(long, requires = "resume")]
     pub other_images: bool,
-    /// Threads that compute [default: one for each core]
+    /// Threads that compute [default: one for each core, or for each of a rank's share of them]
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
     pub threads: usize,
     /// Starts one process for each of N GPUs of this machine, which share every step; needs --device cuda

@@ -136,9 +136,14 @@ mod tests {
         start(commands).unwrap_or_else(|failure| panic!("{}", failure.sentence()))
     }
 
-    fn waited(children: Vec<Child>, signals: &AtomicUsize) -> (Result<i32, String>, Duration) {
+    /// How long those that remain have, where one is to stay behind.
+    const SHORT: Duration = Duration::from_millis(300);
+    /// The same where all are to end, however busy the machine is.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn waited(children: Vec<Child>, signals: &AtomicUsize, grace: Duration) -> (Result<i32, String>, Duration) {
         let begin = Instant::now();
-        let result = wait_for_all(children, signals, Duration::from_millis(300));
+        let result = wait_for_all(children, signals, grace);
         (result.map_err(|failure| failure.sentence()), begin.elapsed())
     }
 
@@ -149,7 +154,7 @@ mod tests {
             ("exit 2", Ok(2)),
             ("kill -KILL $$", Err("rank 1 was ended by a signal, and with it all others".to_owned())),
         ] {
-            let (result, took) = waited(shells(&["sleep 60", script, "sleep 60"]), &AtomicUsize::new(0));
+            let (result, took) = waited(shells(&["sleep 60", script, "sleep 60"]), &AtomicUsize::new(0), SHORT);
             assert_eq!(result, expected);
             assert!(took < Duration::from_secs(20), "{took:?}");
         }
@@ -157,15 +162,15 @@ mod tests {
 
     #[test]
     fn ranks_that_end_well_are_waited_for_and_one_that_stays_behind_is_not() {
-        assert_eq!(waited(shells(&["sleep 0.1", "true"]), &AtomicUsize::new(0)).0, Ok(0));
-        let (result, took) = waited(shells(&["true", "sleep 60"]), &AtomicUsize::new(0));
+        assert_eq!(waited(shells(&["true", "sleep 0.1"]), &AtomicUsize::new(0), LONG).0, Ok(0));
+        let (result, took) = waited(shells(&["true", "sleep 60"]), &AtomicUsize::new(0), SHORT);
         assert_eq!(result, Err("rank 1 was ended by a signal, and with it all others".to_owned()));
         assert!(took < Duration::from_secs(20), "{took:?}");
     }
 
     #[test]
     fn the_first_rank_may_take_its_time_when_the_others_have_ended_well() {
-        assert_eq!(waited(shells(&["sleep 1", "true"]), &AtomicUsize::new(0)).0, Ok(0));
+        assert_eq!(waited(shells(&["sleep 1", "true"]), &AtomicUsize::new(0), SHORT).0, Ok(0));
     }
 
     #[test]
@@ -187,7 +192,7 @@ mod tests {
                 std::thread::sleep(Duration::from_secs(1));
                 signals.fetch_add(1, Ordering::Relaxed);
             });
-            waited(children, &signals)
+            waited(children, &signals, SHORT)
         });
         assert_eq!(result, Ok(0));
     }
@@ -221,7 +226,7 @@ mod tests {
         while !(file("ready0".into()).exists() && file("ready1".into()).exists()) {
             std::thread::sleep(PAUSE);
         }
-        assert_eq!(waited(children, &AtomicUsize::new(1)).0, Ok(0));
+        assert_eq!(waited(children, &AtomicUsize::new(1), LONG).0, Ok(0));
         for rank in 0..2 {
             assert_eq!(std::fs::read_to_string(file(format!("heard{rank}"))).unwrap(), "x\n");
         }
