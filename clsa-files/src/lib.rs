@@ -176,7 +176,14 @@ fn open_folder(path: &Path) -> Option<File> {
 }
 
 /// The folder of a path; of a bare name, the current one.
-fn folder_of(path: &Path) -> &Path {
+///
+/// # Examples
+/// ```
+/// use std::path::Path;
+///
+/// assert_eq!(clsa_files::folder_of(Path::new("views.png")), Path::new("."));
+/// ```
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

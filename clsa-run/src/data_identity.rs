@@ -57,6 +57,15 @@ impl DataIdentity {
         clsa_files::write_whole(&path, format!("{text}\n").as_bytes()).map_err(RunError::io(&path))
     }
 
+    /// How a data set differs from that of a run, in a few words; none where it is the same, or where the run is of a version that
+    /// did not write it.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn difference_from(&self, run: &RunFolder) -> Result<Option<String>, RunError> {
+        Ok(Self::read(run)?.and_then(|own| own.difference(self)))
+    }
+
     /// How another data set differs, in a few words; none where it is the same.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if self.images != other.images {

@@ -34,12 +34,12 @@ pub(super) fn peak_gpu_mb(device: &Device) -> Option<f64> {
     clsa_cuda::memory::peak(device).ok().map(mb)
 }
 
-#[cfg(feature = "cuda")]
-fn mb(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
 #[cfg(not(feature = "cuda"))]
 pub(super) fn peak_gpu_mb(_: &Device) -> Option<f64> {
     None
+}
+
+#[cfg(feature = "cuda")]
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

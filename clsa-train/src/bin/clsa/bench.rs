@@ -322,9 +322,9 @@ fn print(result: &impl serde::Serialize, json: bool) -> Result<(), Failure> {
     }
 }
 
-/// A figure in the column behind the names, of which none is longer.
+/// A figure in the column behind the names.
 fn line(name: &str, value: &Value) -> String {
-    format!("{name:<18}{value}")
+    format!("{name:<17} {value}")
 }
 
 #[cfg(test)]

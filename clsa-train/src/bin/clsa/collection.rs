@@ -75,7 +75,7 @@ impl Collection {
         let subject = Subject::of(encoder, args.stage.as_deref(), [args.resize, args.crop])?;
         let source = subject.source(args.data.as_deref())?;
         if let Some(picture) = picture {
-            output::check_is_beside_images("--out", picture, &source)?;
+            output::check_picture_is_beside_images("--out", picture, &source)?;
         }
         let split = match args.split {
             SplitName::Train => Split::Train,
@@ -116,7 +116,7 @@ impl Collection {
 /// Says where images that nobody has named are not those of the run: their folder has changed, or is one in another place.
 fn tell_other_images(subject: &Subject, source: &Source, images: &dyn Dataset) -> Result<(), Failure> {
     let Some((run, _)) = &subject.run else { return Ok(()) };
-    if let Some(difference) = DataIdentity::read(run)?.and_then(|own| own.difference(&DataIdentity::of(images))) {
+    if let Some(difference) = DataIdentity::of(images).difference_from(run)? {
         let run = run.path().display();
         say!("note: the images of {source} are not those that {run} was trained on ({difference})");
     }

@@ -231,7 +231,7 @@ fn open(source: &Source, protocols: &[&dyn Protocol], settings: &Settings) -> Re
 /// Refuses images that are not those of the run: their figures would count as those of its own.
 fn check_images(subject: &Subject, source: &Source, data: &EvalData) -> Result<(), Failure> {
     let Some((run, _)) = &subject.run else { return Ok(()) };
-    match DataIdentity::read(run)?.and_then(|own| own.difference(&DataIdentity::of(data.train().as_ref()))) {
+    match DataIdentity::of(data.train().as_ref()).difference_from(run)? {
         Some(difference) => Err(request(format!(
             "{}: the images of {source} are not those that this run was trained on ({difference}); name those with --data, or these with \
              --data and a file with --out",

@@ -146,7 +146,7 @@ fn write(exported: &Exported, target: Target, folder: &Path) -> Result<(), Failu
     let named = || folder.display().to_string();
     clsa_files::remove_abandoned(folder).with_context(named)?;
     // A new folder is made beside its name, where other people's may not be removable.
-    let beside = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = clsa_files::folder_of(folder);
     let _ = clsa_files::remove_abandoned(beside);
     let whole = WholeFolder::create(folder).map_err(|error| not_made(folder, error))?;
     let at = whole.unfinished();

@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, request};
 use clsa_data::{Source, SourceKind, SourcePart};
-use clsa_files::WholeFile;
+use clsa_files::{WholeFile, folder_of};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -33,11 +33,6 @@ pub fn check(option: &str, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The folder that a file is in.
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// Checks that a file's name ends as what is written into it does, so that no other file is replaced.
 pub fn check_ending(option: &str, path: &Path, ending: &str) -> Result<(), Failure> {
     if path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending)) {
@@ -56,7 +51,7 @@ pub fn check_is_no_input(option: &str, path: &Path, inputs: &[PathBuf]) -> Resul
 }
 
 /// Refuses a picture among the images that it shows: it would be one of them from then on.
-pub fn check_is_beside_images(option: &str, path: &Path, source: &Source) -> Result<(), Failure> {
+pub fn check_picture_is_beside_images(option: &str, path: &Path, source: &Source) -> Result<(), Failure> {
     // Beside the folders of classes, a file is no image.
     let is_beside_classes = |images: &PathBuf| {
         source.parts().iter().all(|part| part.kind != SourceKind::Flat)

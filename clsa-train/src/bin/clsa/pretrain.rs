@@ -53,10 +53,10 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let (mut run, goes_on) = ranks.agree(resumed(args, ranks))?;
     let goes_on = ranks.agree(on_all_ranks(goes_on, ranks))?;
     let prepared = prepared(args, ranks, goes_on.as_ref());
-    let Prepared { config, initial, data, images, threads, device } = ranks.agree(prepared)?;
+    let Prepared { config, initial, data, threads, device } = ranks.agree(prepared)?;
     let stop = StopFlag::new()?;
     let ready = match (&run, &goes_on) {
-        (Some(run), Some(goes_on)) => check_what_goes_on(args, run.folder(), goes_on, &config, &data, &images),
+        (Some(run), Some(goes_on)) => check_what_goes_on(args, run.folder(), goes_on, &config, &data),
         (None, None) if ranks.is_first() => begun(args, &config).map(|begun| run = Some(begun)),
         _ => Ok(()),
     };
@@ -130,7 +130,6 @@ struct Prepared {
     config: Config,
     initial: Option<InitialWeights>,
     data: Datasets,
-    images: DataIdentity,
     threads: usize,
     device: Device,
 }
@@ -183,8 +182,7 @@ fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prep
     check_data(&config, data.train.as_ref())?;
     let threads = ranks.set_threads(args.threads)?;
     let device = ranks.open(args.device)?;
-    let images = DataIdentity::of(data.train.as_ref());
-    Ok(Prepared { config, initial, data, images, threads, device })
+    Ok(Prepared { config, initial, data, threads, device })
 }
 
 /// Checks that a run can go on as it was asked to, and says from where.
@@ -194,10 +192,9 @@ fn check_what_goes_on(
     goes_on: &GoesOn,
     config: &Config,
     data: &Datasets,
-    images: &DataIdentity,
 ) -> Result<(), Failure> {
     if !args.other_images {
-        check_images(run, images)?;
+        check_images(run, data)?;
     }
     let Checkpoint { path, position, .. } = &goes_on.checkpoint;
     let (at, last, epochs) = (position.epoch, config.train.last_epoch(), config.train.epochs);
@@ -246,7 +243,7 @@ fn changes_settings(goes_on: &GoesOn, config: &Config) -> Result<bool, Failure> 
 
 /// The folder of a new run, which is the first rank's.
 fn begun(args: &Args, config: &Config) -> Result<LockedRun, Failure> {
-    check_is_beside_images(args.out.as_deref().unwrap_or(Path::new("runs")), &config.data.source)?;
+    check_run_is_beside_images(args.out.as_deref().unwrap_or(Path::new("runs")), &config.data.source)?;
     match &args.out {
         Some(path) => LockedRun::begin(path).map_err(not_begun),
         None => Ok(LockedRun::begin_in_runs(&folder_name(args))?),
@@ -254,7 +251,7 @@ fn begun(args: &Args, config: &Config) -> Result<LockedRun, Failure> {
 }
 
 /// Refuses a folder among the images: the pictures that a run draws would be of them.
-fn check_is_beside_images(out: &Path, source: &str) -> Result<(), Failure> {
+fn check_run_is_beside_images(out: &Path, source: &str) -> Result<(), Failure> {
     let source: Source = source.parse()?;
     match output::images_around(out, &source) {
         Some(images) => Err(request(format!(
@@ -368,9 +365,8 @@ fn advised(args: &Args, error: TrainError, run: &RunFolder, later: Option<(PathB
 }
 
 /// Refuses images that are not those of the run.
-fn check_images(run: &RunFolder, images: &DataIdentity) -> Result<(), Failure> {
-    let Some(before) = DataIdentity::read(run)? else { return Ok(()) };
-    match before.difference(images) {
+fn check_images(run: &RunFolder, data: &Datasets) -> Result<(), Failure> {
+    match DataIdentity::of(data.train.as_ref()).difference_from(run)? {
         Some(difference) => Err(request(format!(
             "--resume {}: the images are not those that this run was trained on ({difference}); name those with --data, or add \
              --other-images to go on with these",

@@ -314,7 +314,7 @@ fn images(args: &Args, study: &Study) -> Result<DataIdentity, Failure> {
 
 /// Refuses to compare trainings on different images.
 fn check_images(images: &DataIdentity, run: &RunFolder) -> Result<(), Failure> {
-    match DataIdentity::read(run)?.and_then(|own| own.difference(images)) {
+    match images.difference_from(run)? {
         Some(difference) => Err(request(format!(
             "--data: it is not what the run in {} was trained on ({difference}); name that, or another folder with --runs",
             run.path().display()
