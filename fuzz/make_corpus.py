@@ -1,4 +1,4 @@
-"""Makes corpus/: the seeds of the fuzz targets, from the fixtures of the tests and what is made here. Needs pyarrow."""
+"""Makes corpus/: the seeds of the parsers, from the fixtures of the tests and what is made here. Needs pyarrow."""
 import gzip
 import hashlib
 import io

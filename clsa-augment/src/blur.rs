@@ -47,9 +47,8 @@ impl ExtendedBox {
 /// Storage of the blur, kept between images.
 #[derive(Debug, Default)]
 pub(crate) struct BlurScratch {
-    /// A row with its ends repeated on either side, and the row that is made of it.
+    /// A row with its ends repeated on either side.
     padded: Vec<u8>,
-    row: Vec<u8>,
     plane: Vec<u8>,
     sums: Vec<u32>,
 }
@@ -62,7 +61,7 @@ pub(crate) fn gaussian_blur(image: &mut Planes, sigma: f64, scratch: &mut BlurSc
     }
     let width = image.width();
     for row in image.data_mut().chunks_exact_mut(width) {
-        blur_row(row, filter, scratch);
+        blur_row(row, filter, &mut scratch.padded);
     }
     for plane in image.rgb_mut() {
         for _ in 0..PASSES {
@@ -72,23 +71,19 @@ pub(crate) fn gaussian_blur(image: &mut Planes, sigma: f64, scratch: &mut BlurSc
 }
 
 #[apply(vectorized)]
-fn blur_row(row: &mut [u8], filter: ExtendedBox, scratch: &mut BlurScratch) {
-    let BlurScratch { padded, row: result, .. } = scratch;
+fn blur_row(row: &mut [u8], filter: ExtendedBox, padded: &mut Vec<u8>) {
     let reach = filter.reach();
     padded.resize(row.len() + 2 * reach, 0);
-    result.resize(row.len(), 0);
-    result.copy_from_slice(row);
     for _ in 0..PASSES {
-        padded[..reach].fill(result[0]);
-        padded[reach..reach + row.len()].copy_from_slice(result);
-        padded[reach + row.len()..].fill(result[row.len() - 1]);
+        padded[..reach].fill(row[0]);
+        padded[reach..reach + row.len()].copy_from_slice(row);
+        padded[reach + row.len()..].fill(row[row.len() - 1]);
         match filter.radius {
-            0 => box_of_one(padded, filter, result),
-            1 => box_of_three(padded, filter, result),
-            _ => running_box(padded, filter, result),
+            0 => box_of_one(padded, filter, row),
+            1 => box_of_three(padded, filter, row),
+            _ => running_box(padded, filter, row),
         }
     }
-    row.copy_from_slice(result);
 }
 
 /// The sum of the values at one place of several rows.

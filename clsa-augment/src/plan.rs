@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::field;
 use crate::{AugmentError, SampleId, StrongPolicy, View, ViewId};
 
 /// The views that are made of each image: one key view, weak views and strong views (paper, section 3).
@@ -103,13 +104,7 @@ impl ViewPlan {
     /// # Errors
     /// [`AugmentError::Setting`] with the first field that is out of range, such as `weak[1].scale`.
     pub fn validate(&self) -> Result<(), AugmentError> {
-        if self.weak.is_empty() {
-            return Err(AugmentError::Setting {
-                field: "weak".to_owned(),
-                value: "empty".to_owned(),
-                needs: "a list of at least one view",
-            });
-        }
+        field(!self.weak.is_empty(), "weak", &format_args!("empty"), "a list of at least one view")?;
         self.key.validate().map_err(|error| error.within("key"))?;
         for (kind, views) in [("weak", &self.weak), ("strong", &self.strong)] {
             for (index, view) in views.iter().enumerate() {

@@ -129,12 +129,12 @@ impl Feeder {
     /// There are fewer bytes than that, or the driver fails.
     #[allow(unsafe_code)]
     pub fn upload(&self, bytes: &PinnedBytes, images: usize, side: usize) -> Result<Upload> {
-        let len = images * side * side * 3;
-        let source = bytes.get(..len).ok_or_else(|| GpuError::Call {
+        let len = [side, side, 3].into_iter().try_fold(images, usize::checked_mul);
+        let source = len.and_then(|len| bytes.get(..len)).ok_or_else(|| GpuError::Call {
             call: "Feeder::upload",
-            reason: format!("{len} bytes are asked for, and there are {}", bytes.len()),
+            reason: format!("{images} images of {side} x {side} pixels are more than {} bytes", bytes.len()),
         })?;
-        let memory = CudaBuffer::on(&self.copies, len)?;
+        let memory = CudaBuffer::on(&self.copies, source.len())?;
         self.copies.context().bind_to_thread().map_err(driver("cuCtxSetCurrent"))?;
         // SAFETY: the memory was allocated on this stream with that size; source and memory outlive the copy, since an upload
         // has both and waits for it when it is dropped.

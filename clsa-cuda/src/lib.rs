@@ -43,7 +43,7 @@ pub use nccl::{NcclGroup, NcclId, NcclMean};
 #[cfg(feature = "cuda")]
 pub use open::{device_count, open};
 pub use ops::{
-    Area, BatchNorm, Counted, Images, Norm, NormGradients, Normalized, Ops, Pooled, SgdOperands, SoftmaxBlock, Source,
+    Area, BatchNorm, Images, Norm, NormGradients, Normalized, Ops, Pooled, SgdOperands, SoftmaxBlock, Source,
     moving_average, sgd,
 };
 pub use shape::{ConvShape, Direction};

@@ -318,6 +318,19 @@ fn memory_that_an_upload_reads_is_neither_written_nor_freed() {
 }
 
 #[test]
+fn images_of_more_bytes_than_there_are_are_not_uploaded() {
+    if gpu().is_none() {
+        return;
+    }
+    let feeder = Feeder::new(&clsa_cuda::open(0).unwrap()).unwrap();
+    let bytes = feeder.allocate(3 * 2 * 2).unwrap();
+    // The bytes of the second are 0 in 64 bits.
+    for images in [2, 1 << 62] {
+        assert!(feeder.upload(&bytes, images, 2).is_err(), "{images}");
+    }
+}
+
+#[test]
 fn memory_is_not_written_under_an_upload_that_is_dropped_after_an_error_of_another_drop() {
     if gpu().is_none() {
         return;

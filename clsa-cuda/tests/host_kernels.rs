@@ -155,7 +155,7 @@ proptest! {
 
     #[test]
     fn softmax_streams_over_blocks(
-        rows in 1..6usize, counted in 0..6usize, dim in 1..300usize,
+        rows in 1..6usize, counted in 1..6usize, dim in 1..300usize,
         blocks in prop::collection::vec(1..600usize, 1..4), seed: u64,
     ) {
         let sizes = Sizes { rows, counted: counted.min(rows), dim };
@@ -252,6 +252,9 @@ fn operands_of_the_wrong_size_or_kind_are_errors() {
     assert!(ops.max_pool(images, Source::Stored(&short)).is_err());
     let f64s = Tensor::zeros((1, 3, 4, 4), DType::F64, &Device::Cpu).unwrap();
     assert!(matches!(ops.image(&f64s), Err(GpuError::Unsupported { .. })));
+    let one = Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu).unwrap();
+    let repeated = one.broadcast_as((1_usize << 61, 1, 1, 1)).unwrap();
+    assert!(matches!(ops.image(&repeated), Err(GpuError::Unsupported { .. })));
     let strided = Tensor::zeros((16, 9), DType::F32, &Device::Cpu).unwrap().t().unwrap();
     assert!(ops.global_avg_pool(Images { batch: 9, height: 1, width: 1, channels: 16 }, &whole, &strided).is_err());
     let wide = Tensor::zeros((2, 9, 3, 3), DType::F32, &Device::Cpu).unwrap();

@@ -4,8 +4,10 @@ use rayon::iter::Either;
 use rayon::prelude::*;
 
 use crate::dataset::Dataset;
+use crate::error::DataError;
 use crate::label::{Label, Presence};
 use crate::printable::printable;
+use crate::sample_error::SampleError;
 use crate::source::Splits;
 use crate::split::Split;
 
@@ -69,6 +71,9 @@ pub struct SizeInfo {
 
 /// Looks at a source: splits, counts per class, and the sizes of up to `most_headers` images per split.
 ///
+/// # Errors
+/// [`DataError::Remote`] if a store on another machine fails. Headers that cannot be read are no error, but are counted.
+///
 /// # Panics
 /// If a label is a class that [`Dataset::class_names`] does not name.
 ///
@@ -77,18 +82,21 @@ pub struct SizeInfo {
 /// use clsa_data::{Limits, Source, inspect::inspect};
 ///
 /// let source: Source = "procedural:classes=2,train=20,test=4,side=48".parse()?;
-/// let info = inspect(&source.open_splits(Limits::default())?, 1000);
+/// let info = inspect(&source.open_splits(Limits::default())?, 1000)?;
 /// let train = &info.splits[0];
 /// assert_eq!((train.samples, train.classes[1].samples), (20, 10));
 /// assert_eq!(train.sizes.as_ref().unwrap().median, (48, 48));
 /// # Ok::<(), clsa_data::DataError>(())
 /// ```
-pub fn inspect(splits: &Splits, most_headers: usize) -> SourceInfo {
-    let described = splits.iter().map(|(split, dataset)| inspect_split(&**dataset, split, most_headers)).collect();
-    SourceInfo { splits: described, no_test: splits.test.as_ref().err().map(ToString::to_string) }
+pub fn inspect(splits: &Splits, most_headers: usize) -> Result<SourceInfo, DataError> {
+    let described = splits.iter().map(|(split, dataset)| inspect_split(&**dataset, split, most_headers));
+    Ok(SourceInfo {
+        splits: described.collect::<Result<_, _>>()?,
+        no_test: splits.test.as_ref().err().map(ToString::to_string),
+    })
 }
 
-fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> SplitInfo {
+fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> Result<SplitInfo, DataError> {
     let samples = dataset.len();
     let mut classes: Vec<ClassInfo> = dataset
         .class_names()
@@ -109,12 +117,14 @@ fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> Sp
     }
     let headers_read = samples.min(most_headers);
     let at = |header: usize| (header as u128 * samples as u128 / headers_read as u128) as usize;
-    let (mut sizes, bad): (Vec<(u32, u32)>, Vec<String>) =
+    let (mut sizes, bad): (Vec<(u32, u32)>, Vec<SampleError>) =
         (0..headers_read).into_par_iter().partition_map(|header| match dataset.dimensions(at(header)) {
             Ok(size) => Either::Left(size),
-            Err(error) => Either::Right(error.to_string()),
+            Err(error) => Either::Right(error),
         });
-    let headers_bad = headers_read - sizes.len();
+    if let Some(SampleError::Remote(error)) = bad.iter().find(|error| error.is_of_store()) {
+        return Err(error.clone().into());
+    }
     sizes.sort_by_key(|&(width, height)| (u64::from(width) * u64::from(height), width));
     let least_short_side = sizes.iter().map(|&(width, height)| width.min(height)).min();
     let sizes = least_short_side.map(|least_short_side| SizeInfo {
@@ -123,14 +133,14 @@ fn inspect_split(dataset: &dyn Dataset, split: Split, most_headers: usize) -> Sp
         largest: sizes[sizes.len() - 1],
         least_short_side,
     });
-    SplitInfo {
+    Ok(SplitInfo {
         split,
         samples,
         classes,
         sizes,
         headers_read,
-        headers_bad,
-        bad_example: bad.into_iter().next(),
+        headers_bad: bad.len(),
+        bad_example: bad.first().map(ToString::to_string),
         notes: dataset.notes(),
-    }
+    })
 }

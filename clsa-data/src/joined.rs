@@ -40,7 +40,8 @@ impl Joined {
     /// # Errors
     /// They have a class that this has not.
     pub fn with_classes_of(&self, datasets: Vec<Arc<dyn Dataset>>) -> Result<Self, DataError> {
-        let is_labeled = datasets.iter().all(|dataset| has_one_class(dataset.as_ref()));
+        // The first sample tells it for all.
+        let is_labeled = datasets.iter().all(|dataset| dataset.label(0).class().is_some());
         let of_all: &[String] = if is_labeled { &self.classes } else { &[] };
         let numbers: HashMap<&str, u32> = of_all.iter().map(String::as_str).zip(0..).collect();
         let (mut parts, mut start) = (Vec::new(), 0);
@@ -68,11 +69,6 @@ impl Joined {
         let part = &self.parts[self.parts.partition_point(|part| part.start <= index) - 1];
         (part, index - part.start)
     }
-}
-
-/// Whether a sample has one class; that of the first tells it.
-fn has_one_class(dataset: &dyn Dataset) -> bool {
-    dataset.label(0).class().is_some()
 }
 
 impl Dataset for Joined {

@@ -51,7 +51,7 @@ pub use sources::procedural::{Procedural, ProceduralOptions, Structure};
 pub use split::Split;
 pub use transform::{Sample, Transform};
 
-/// The parsers of files and texts, for the fuzz targets; they change without notice.
+/// The parsers of files and texts, for the fuzz target; they change without notice.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::pattern::expand_braces;

@@ -6,17 +6,12 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::dataset::Encoded;
-use crate::decode::{Limits, decode_file, header};
 use crate::error::{DataError, Fault};
 use crate::printable::printable_path;
-use crate::sample_error::SampleError;
 
 /// Extensions, in lower case, of files that are taken for images.
 const EXTENSIONS: [&str; 13] =
@@ -54,12 +49,11 @@ pub(crate) struct Listing {
     ends: Vec<u32>,
     /// Links that lead nowhere, passed over.
     dangling: Vec<PathBuf>,
-    limits: Limits,
 }
 
 impl Listing {
-    pub(crate) fn new(root: &Path, limits: Limits) -> Self {
-        Self { root: root.into(), names: Vec::new(), ends: Vec::new(), dangling: Vec::new(), limits }
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.into(), names: Vec::new(), ends: Vec::new(), dangling: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -70,11 +64,6 @@ impl Listing {
     pub(crate) fn path(&self, index: usize) -> PathBuf {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         self.root.join(from_bytes(&self.names[start..self.ends[index] as usize]))
-    }
-
-    /// Path of a file, for messages.
-    pub(crate) fn name(&self, index: usize) -> String {
-        printable_path(self.path(index))
     }
 
     /// Adds one file by its path relative to the root.
@@ -154,25 +143,6 @@ impl Listing {
             1 => format!("a link that leads nowhere is passed over: {first}"),
             count => format!("{count} links that lead nowhere are passed over, such as {first}"),
         })
-    }
-
-    /// Reads and decodes a file.
-    pub(crate) fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
-        decode_file(&self.path(index), &self.limits)
-    }
-
-    /// Reads the header of a file.
-    pub(crate) fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
-        let path = self.path(index);
-        let (file, _) = self.limits.open(&path)?;
-        header(BufReader::new(file), &printable_path(path), &self.limits)
-    }
-
-    /// The file with the extension that its name has.
-    pub(crate) fn encoded(&self, index: usize) -> Result<Encoded, SampleError> {
-        let path = self.path(index);
-        let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        Ok(Encoded { bytes: self.limits.read(&path)?, extension })
     }
 }
 

@@ -150,7 +150,6 @@ impl<T: Transform> Loader<T> {
         let mut batches = Batches {
             shared: &self.shared,
             on_bad_sample: &*self.on_bad_sample,
-            epoch,
             next_request: first_batch,
             next_batch: first_batch,
             requests: Some(requests),

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::address::{is_address, sibling};
-use crate::error::{DataError, Fault};
+use crate::error::DataError;
 use crate::in_order::{all_or_first_error, pool};
 #[cfg(feature = "remote")]
 use crate::remote::{RemoteObject, RemoteReader, Stores};
 use crate::remote_error::{RemoteError, RemoteFault};
+use crate::text::at_most;
 
 /// Objects that are opened at once: what that takes is mostly waiting.
 const OPENED_AT_ONCE: usize = 16;
@@ -76,7 +77,7 @@ impl Opener {
 
     #[cfg(not(feature = "remote"))]
     fn open_remote(&self, path: &Path) -> Result<Object, DataError> {
-        Err(Fault::Unsupported
+        Err(crate::error::Fault::Unsupported
             .at(path, "is read with the cargo feature `remote` alone; build with `--features remote`"))
     }
 
@@ -116,14 +117,7 @@ impl Opener {
             Err(DataError::Remote(error)) if error.is_request() => return Ok(None),
             object => object?,
         };
-        let mut bytes = Vec::new();
-        let read = object.reader().and_then(|reader| reader.take(most.saturating_add(1)).read_to_end(&mut bytes));
-        read.map_err(|error| object.error(error))?;
-        if bytes.len() as u64 > most {
-            let reason = format!("has more than the {most} bytes that are read of such a file");
-            return Err(Fault::Unsupported.at(beside, reason));
-        }
-        Ok(Some(bytes))
+        at_most(object.reader(), &beside, most, |error| object.error(error)).map(Some)
     }
 
     /// Opens what the paths name, in order: files one after the other, objects several at once.

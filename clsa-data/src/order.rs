@@ -151,6 +151,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn orders_are_those_of_every_version() {
+        // From splitmix64, xoshiro256++ and Fisher-Yates, written in Python.
+        assert_eq!(shuffled(7, 0, 10), [5, 6, 0, 7, 8, 2, 4, 9, 3, 1]);
+        assert_eq!(shuffled(7, 1, 10), [8, 1, 5, 2, 0, 7, 4, 3, 9, 6]);
+        assert_eq!(buffered_by_rank(7, 0, &[5, 4, 3], 3, 4, 1), [7, 6, 5, 8, 10, 9, 0, 1, 11, 3, 2, 4]);
+    }
+
     proptest! {
         #[test]
         fn every_rank_reads_its_own_part_of_the_shards_from_one_end_to_the_other(
@@ -180,7 +188,7 @@ mod tests {
                 of_rank.sort_unstable();
                 of_rank.dedup();
                 of_rank.into_iter().for_each(|shard| readers[shard] += 1);
-                // A sample is no further from its place in the sequence of shards than the buffer is long.
+                // A buffer of one sample leaves the shards one after the other.
                 if buffer == 1 {
                     let changes = own.windows(2).filter(|pair| shard_of(pair[0]) != shard_of(pair[1])).count();
                     prop_assert!(changes < shards.len());

@@ -5,6 +5,7 @@ mod options;
 mod part;
 mod shard;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clsa_files::write_whole;
@@ -13,6 +14,7 @@ use crate::error::{DataError, Fault};
 use crate::in_order::pool;
 use crate::label::{Label, Presence};
 use crate::order::shuffled;
+use crate::printable::printable_path;
 use crate::sample_error::SampleError;
 use crate::shard_index::CLASSES_FILE;
 use crate::source::Splits;
@@ -26,13 +28,13 @@ const CHUNK_BYTES: usize = 256 << 20;
 
 /// Writes every split of a source as shards `train-000000.tar` … and `test-000000.tar` … with their indexes and
 /// `classes.txt` to the folder `out`, which must not exist or be empty; `wds:OUT` then names them. The folder appears
-/// when all of it is written; until then it is `OUT.part`, which is locked: what a killed packing has left there is removed.
-/// Bad samples are left out and reported. Calls `progress(done, of)` with numbers of samples, from the calling thread.
-/// Of encoded images, at most 256 MiB and one more for each thread are in memory.
+/// when all of it is written; until then it is `OUT.part`, which is locked: what a killed packing has left there is removed. If it
+/// cannot have its name in the end, the shards stay there. Bad samples are left out and reported. Calls `progress(done, of)` with
+/// numbers of samples, from the calling thread. Of encoded images, at most 256 MiB and one more for each thread are in memory.
 ///
 /// # Errors
 /// [`DataError`] if an option is out of range, no sample is good, another packing is writing `OUT.part` or it holds other files,
-/// or `out` cannot be written.
+/// or `out` cannot be written, or is a mounted file system, in whose place no folder can be put.
 ///
 /// # Examples
 /// ```
@@ -67,11 +69,14 @@ pub fn pack(
             let reason = report.bad.first().map_or("it has no samples", String::as_str);
             return Err(Fault::Empty.at(out, format!("was not written, because no image is good: {reason}")));
         }
-        std::fs::rename(&part.path, out).map_err(DataError::write(out))?;
         Ok(report)
     });
     match packed {
         Ok(mut report) => {
+            std::fs::rename(&part.path, out).map_err(|error| {
+                let reason = format!("{error}; the shards are whole in {}: rename that", printable_path(&part.path));
+                DataError::write(out)(io::Error::new(error.kind(), reason))
+            })?;
             report.shards.iter_mut().for_each(|shard| *shard = out.join(shard.file_name().unwrap_or_default()));
             report.took_over = part.took_over.then_some(part.path);
             Ok(report)
@@ -106,6 +111,13 @@ fn check_output(out: &Path, splits: &Splits) -> Result<(), DataError> {
         // In a shard, one label of a sample is its class.
         let reason = "cannot keep labels that say of one class whether it is in an image; give them a second class";
         return Err(Fault::Labels.at(out, reason));
+    }
+    // What is mounted there cannot be removed, and in the end no folder could take its place.
+    if out.exists()
+        && let Err(error) = std::fs::remove_dir(out).and_then(|()| std::fs::create_dir(out))
+    {
+        let reason = format!("cannot be replaced by the folder of shards ({error}); name a new folder in it");
+        return Err(Fault::Output.at(out, reason));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use clsa_files::{remove_abandoned, write_whole};
+use clsa_files::{folder_of, remove_abandoned, write_whole};
 
 use crate::address::{is_address, sibling};
 use crate::error::{DataError, Fault};
@@ -203,11 +203,9 @@ pub fn write_indexes(pattern: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Res
     let splits = std::iter::once(&train).chain(&test);
     let shards: Vec<(&PathBuf, &[String])> =
         splits.flat_map(|(files, names)| files.iter().map(|file| (file, &names[..]))).collect();
-    // A name alone is in the folder that the process works in.
-    let folder_of = |shard: &PathBuf| Path::new(".").join(shard.parent().unwrap_or(Path::new("")));
-    let folders: BTreeSet<_> = shards.iter().map(|(shard, _)| folder_of(shard)).collect();
+    let folders: BTreeSet<&Path> = shards.iter().map(|(shard, _)| folder_of(shard)).collect();
     for folder in folders {
-        remove_abandoned(&folder).map_err(DataError::write(&folder))?;
+        remove_abandoned(folder).map_err(DataError::write(folder))?;
     }
     let done = AtomicU64::new(0);
     let samples = all_or_first_error(&shards, |(shard, classes)| {

@@ -1,7 +1,7 @@
 //! Text files that others wrote: UTF-8 with or without a byte order mark, or UTF-16 with one.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{DataError, Fault};
@@ -9,17 +9,26 @@ use crate::error::{DataError, Fault};
 /// Most bytes of a list of names.
 pub(crate) const MAX_LIST: u64 = 16 << 20;
 
-/// Reads a list of names.
-pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes = read_at_most(path, MAX_LIST)?;
+/// Reads a text that others wrote, which has no reason to have more than `most` bytes.
+pub(crate) fn read_text(path: &Path, most: u64) -> Result<String, DataError> {
+    let bytes = read_at_most(path, most)?;
     decode_text(&bytes).map_err(|reason| Fault::Unsupported.at(path, reason))
 }
 
 /// Reads a file that others wrote, which has no reason to have more than `most` bytes.
 pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
+    at_most(File::open(path), path, most, DataError::read(path))
+}
+
+/// What a reader of `path` gives, which has no reason to have more than `most` bytes.
+pub(crate) fn at_most(
+    reader: io::Result<impl Read>,
+    path: &Path,
+    most: u64,
+    failed: impl FnOnce(io::Error) -> DataError,
+) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(DataError::read(path))?;
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(DataError::read(path))?;
+    reader.and_then(|reader| reader.take(most.saturating_add(1)).read_to_end(&mut bytes)).map_err(failed)?;
     if bytes.len() as u64 > most {
         return Err(Fault::Unsupported.at(path, format!("has more than the {most} bytes that are read of such a file")));
     }
@@ -54,8 +63,7 @@ fn utf_8(bytes: &[u8]) -> Result<String, String> {
 /// The text of an XML file: by its byte order mark, or else by the encoding that its first line declares. An error is a
 /// reason.
 pub fn decode_xml(bytes: &[u8]) -> Result<String, String> {
-    let marked = [&[0xef, 0xbb, 0xbf][..], &[0xff, 0xfe], &[0xfe, 0xff]].iter().any(|mark| bytes.starts_with(mark));
-    let Some(encoding) = declared(bytes).filter(|_| !marked) else { return decode_text(bytes) };
+    let Some(encoding) = declared(bytes) else { return decode_text(bytes) };
     match encoding.to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" => decode_text(bytes),
         // The bytes of these two are the first code points, but for signs at 0x80 to 0x9f that no name of a class has.

@@ -37,25 +37,11 @@ impl Default for LogisticRegressionConfig {
     }
 }
 
-/// What [`logistic_regression`] gives.
-#[derive(Clone, Debug)]
-pub struct LogisticRegressionResult {
-    /// The ranked classes of each test image.
-    pub predictions: Predictions,
-    /// The λ that was used.
-    pub regularization: f64,
-    /// Top-1 accuracy on the held-out part of the training images by λ, percent; empty where there was nothing to
-    /// choose.
-    pub held_out: Vec<Tried>,
-    /// Whether the search for weights ended at the minimum, and not at its last iteration or where it could not go on.
-    pub is_minimum: bool,
-}
-
 /// Fits a linear classifier to the training features, standardized to mean 0 and variance 1, and applies it to the
 /// test features. λ is chosen on a held-out part of the training images, then all of them are fitted; the test
 /// images choose nothing. Training features are held in memory once, in single precision, test features are read in
 /// blocks. Calls `progress` after every fit with the fits that are done and the most that there can be, which is
-/// `regularization.len() + 1`.
+/// `regularization.len() + 1`. Gives the classifier and the ranked classes of each test image.
 ///
 /// # Errors
 /// A split is empty, has features that are not finite or of another length, the training images are all of one class,
@@ -69,8 +55,8 @@ pub struct LogisticRegressionResult {
 /// let train = Features { values: vec![0.9, 1.1, 1.0, -1.0, -0.9, -1.1], dim: 1, labels: vec![0, 0, 0, 1, 1, 1] };
 /// let test = Features { values: vec![0.5, -0.5], dim: 1, labels: vec![0, 1] };
 /// let config = LogisticRegressionConfig::default();
-/// let result = logistic_regression(&train, &test, &config, &|_, _| {})?;
-/// assert_eq!(result.predictions.ranked, [[0, 1], [1, 0]]);
+/// let (_, predictions) = logistic_regression(&train, &test, &config, &|_, _| {})?;
+/// assert_eq!(predictions.ranked, [[0, 1], [1, 0]]);
 /// # Ok::<(), clsa_eval::EvalError>(())
 /// ```
 pub fn logistic_regression<'a>(
@@ -78,13 +64,12 @@ pub fn logistic_regression<'a>(
     test: impl Into<Labeled<'a>>,
     config: &LogisticRegressionConfig,
     progress: &dyn Fn(u64, u64),
-) -> Result<LogisticRegressionResult, EvalError> {
+) -> Result<(LogisticClassifier, Predictions), EvalError> {
     let (train, test) = (train.into(), test.into());
     check_labeled(train, test)?;
     let classifier = LogisticClassifier::fit(train, config, progress)?;
     let predictions = classifier.predict(test.rows)?;
-    let LogisticClassifier { regularization, held_out, is_minimum, .. } = classifier;
-    Ok(LogisticRegressionResult { predictions, regularization, held_out, is_minimum })
+    Ok((classifier, predictions))
 }
 
 /// A linear classifier that [`logistic_regression`] fits, for features of more than one test set.

@@ -3,7 +3,7 @@
 use crate::EvalError;
 use crate::features::Features;
 use crate::metrics::Predictions;
-use crate::sgd_classifier::{SgdClassifier, Targets};
+use crate::sgd_classifier::SgdClassifier;
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_data::Label;
 use clsa_model::SgdUpdate;
@@ -61,7 +61,7 @@ impl OnlineProbe {
             return Err(EvalError::Size { what: "the labels of the batch", got: labels.len(), expected: rows });
         }
         let features = features.to_dtype(DType::F32)?;
-        let loss = self.classifier.loss(&features, Targets::Classes(labels))?;
+        let loss = self.classifier.cross_entropy(&features, labels)?;
         let update = SgdUpdate { lr, momentum: Self::MOMENTUM, weight_decay: 0.0 };
         self.classifier.update(&features, &loss, &update)?;
         Ok(loss.value)

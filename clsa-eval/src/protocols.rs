@@ -26,9 +26,7 @@ mod workbench;
 mod workbench_cache;
 
 pub use crate::choice::Tried;
-pub use crate::logistic_regression::{
-    LogisticClassifier, LogisticRegressionConfig, LogisticRegressionResult, logistic_regression,
-};
+pub use crate::logistic_regression::{LogisticClassifier, LogisticRegressionConfig, logistic_regression};
 pub use checks::check;
 pub use corruptions::{Corruptions, CorruptionsResult, corruptions};
 pub use data::{EvalData, SplitLabels};
@@ -44,7 +42,7 @@ pub use retrieval_picture::{MOST_PICTURED, retrieval_picture};
 pub use retrieved::Retrieved;
 pub use run::FinishedProtocol;
 pub use settings::{Setting, SettingKind, SettingValue, Settings};
-pub use table::{DEFAULT_PROTOCOLS, PROTOCOLS, named};
+pub use table::{DEFAULT_PROTOCOLS, PROTOCOLS, named, suitable_instead};
 pub use train_test::TrainTest;
 pub use voc07::{Voc07, Voc07Config, Voc07Result, voc07};
 pub use workbench::{ComparedEncoder, Workbench, WorkbenchConfig};

@@ -50,3 +50,28 @@ impl Transform for RandomCrops {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clsa_data::{Source, Split};
+
+    #[test]
+    fn each_epoch_has_a_crop_of_its_own_of_each_image() {
+        let source: Source = "procedural:classes=2,train=20,test=4,side=16".parse().unwrap();
+        let data = source.open(Split::Train).unwrap();
+        let (transform, scale) = (CenterCrop::new(10, 8), (0.2, 0.9));
+        let config = LoaderConfig { batch_size: 4, seed: 5, ..LoaderConfig::default() };
+        let loader = random_crops(data.clone(), &transform, scale, config).unwrap();
+        let view = View { normalize: transform.normalize, ..View::crop_and_flip(8, scale) };
+        for epoch in 0..2 {
+            let batch = loader.epoch(epoch, 0).next().unwrap().unwrap();
+            for (&sample, pixels) in batch.samples.iter().zip(batch.chunks_exact(view.values())) {
+                let id = ViewId { seed: 5, epoch, sample: sample as u64, view: 0 };
+                let (image, mut expected) = (data.image(sample).unwrap(), vec![0f32; view.values()]);
+                Augmenter::new().write(&image, &view, id, Layout::ChannelsLast, &mut expected).unwrap();
+                assert!(pixels == expected, "epoch {epoch}, sample {sample}");
+            }
+        }
+    }
+}

@@ -26,11 +26,16 @@ pub(crate) struct Resumable<'a> {
 }
 
 impl<'a> Resumable<'a> {
-    /// Begins a training of these variables, or sets them to the state in the file, where there is one.
+    /// Begins a training of these variables, or sets them to the state in the file, where there is one. What killed processes have left
+    /// half written beside it is removed.
     ///
     /// # Errors
     /// The file is damaged or not of these variables; none is then changed.
     pub fn begin(path: Option<&'a Path>, mut variables: Vec<(String, Var)>) -> Result<Self, EvalError> {
+        if let Some(path) = path {
+            // What killed processes have left half written. Where it cannot be removed, it does no harm.
+            let _ = clsa_files::remove_abandoned(clsa_files::folder_of(path));
+        }
         let start = Instant::now();
         let one = |value: f64| Var::from_slice(&[value], 1, &Device::Cpu);
         // A state holds numbers only: NaN stands for no loss.

@@ -17,16 +17,6 @@ pub(crate) struct SgdClassifier {
     bias_velocity: Var,
 }
 
-/// What a classifier is to name in a batch.
-#[derive(Clone, Copy)]
-pub(crate) enum Targets<'a> {
-    /// One class of each image: cross-entropy.
-    Classes(&'a [Label]),
-    /// For each image the presence of each class: binary cross-entropy, summed over the classes. Where the presence is
-    /// [`Presence::Difficult`], the class adds nothing to the loss of the image.
-    Presences(&'a [&'a [Presence]]),
-}
-
 /// Momentum SGD under a cosine schedule.
 #[derive(Clone, Copy)]
 pub(crate) struct SgdSchedule {
@@ -103,15 +93,8 @@ impl SgdClassifier {
         Ok(true)
     }
 
-    /// The loss of features (N, dim) against what they should be classified as.
-    pub fn loss(&self, features: &Tensor, targets: Targets) -> Result<Loss, EvalError> {
-        match targets {
-            Targets::Classes(labels) => self.cross_entropy(features, labels),
-            Targets::Presences(labels) => self.binary_cross_entropy(features, labels),
-        }
-    }
-
-    fn cross_entropy(&self, features: &Tensor, labels: &[Label]) -> Result<Loss, EvalError> {
+    /// Cross-entropy of features (N, dim) against the one class of each image.
+    pub fn cross_entropy(&self, features: &Tensor, labels: &[Label]) -> Result<Loss, EvalError> {
         let logits = self.logits(features)?;
         let (n, classes) = logits.dims2()?;
         let mut one_hot = vec![0f32; n * classes];
@@ -124,7 +107,9 @@ impl SgdClassifier {
         Ok(Loss { value: -f64::from(sum) / n as f64, gradient })
     }
 
-    fn binary_cross_entropy(&self, features: &Tensor, labels: &[&[Presence]]) -> Result<Loss, EvalError> {
+    /// Binary cross-entropy of features (N, dim) against the presence of each class in each image, summed over the
+    /// classes. Where the presence is [`Presence::Difficult`], the class adds nothing to the loss of the image.
+    pub fn binary_cross_entropy(&self, features: &Tensor, labels: &[&[Presence]]) -> Result<Loss, EvalError> {
         let logits = self.logits(features)?;
         let (n, classes) = logits.dims2()?;
         let of = |value: fn(Presence) -> f32| {
@@ -197,9 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn the_learning_rate_falls_by_the_cosine() {
+        let schedule = SgdSchedule { epochs: 10, momentum: 0.9, weight_decay: 1e-4 };
+        assert_eq!(schedule.update(2.0, 0), SgdUpdate { lr: 2.0, momentum: 0.9, weight_decay: 1e-4 });
+        assert!((schedule.update(2.0, 5).lr - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
     fn cross_entropy_has_the_gradient_of_its_value() {
         let labels = [0, 2, 1, 1, 0].map(Label::Class);
-        steps_follow_the_gradient(|c| c.loss(&features(), Targets::Classes(&labels)).unwrap());
+        steps_follow_the_gradient(|c| c.cross_entropy(&features(), &labels).unwrap());
     }
 
     #[test]
@@ -212,7 +204,7 @@ mod tests {
             &[Absent, Absent, Absent],
             &[Present, Present, Present],
         ];
-        steps_follow_the_gradient(|c| c.loss(&features(), Targets::Presences(&labels)).unwrap());
+        steps_follow_the_gradient(|c| c.binary_cross_entropy(&features(), &labels).unwrap());
         let classifier = SgdClassifier::new(CLASSES, DIM, 1, &Device::Cpu).unwrap();
         let logits = classifier.scores(&features()).unwrap();
         let expected: f64 = labels
@@ -225,7 +217,7 @@ mod tests {
                 Difficult => 0.0,
             })
             .sum();
-        let loss = classifier.loss(&features(), Targets::Presences(&labels)).unwrap().value;
+        let loss = classifier.binary_cross_entropy(&features(), &labels).unwrap().value;
         assert!((loss - expected / ROWS as f64).abs() < 1e-5, "{loss}");
     }
 }

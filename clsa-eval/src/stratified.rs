@@ -33,3 +33,21 @@ pub(crate) fn hold_out(labels: &[u32], part: f64, seed: u64) -> (Vec<u32>, Vec<u
         ((rows as f64 * part).round() as usize).clamp(most.min(1), most)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_out_is_a_part_of_each_class_and_none_of_the_others() {
+        // Ten rows of class 0, five of class 1, one of class 2.
+        let labels: Vec<u32> = (0..16).map(|row| u32::from(row >= 10) + u32::from(row == 15)).collect();
+        let (held_out, others) = hold_out(&labels, 0.2, 7);
+        let of_class =
+            |rows: &[u32]| [0, 1, 2].map(|class| rows.iter().filter(|&&row| labels[row as usize] == class).count());
+        assert_eq!((of_class(&held_out), of_class(&others)), ([2, 1, 0], [8, 4, 1]));
+        let mut all = [held_out, others].concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..16), "every row once");
+    }
+}

@@ -132,6 +132,16 @@ fn a_training_whose_last_update_diverges_has_no_figure() {
 }
 
 #[test]
+fn a_state_that_a_killed_process_has_left_half_written_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join(".clsa-writing-a1B2c3");
+    std::fs::write(&left, b"half").unwrap();
+    let once = LinearConfig { epochs: 1, ..config() };
+    run(&once, Some(&folder.path().join("state.safetensors")), 1).unwrap();
+    assert!(!left.exists());
+}
+
+#[test]
 fn a_damaged_state_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.safetensors");

@@ -40,26 +40,27 @@ fn logistic_regression_agrees_with_scikit_learn_at_each_regularization() {
     for fit in fits {
         let regularization = vec![fit.regularization];
         let config = LogisticRegressionConfig { regularization, ..LogisticRegressionConfig::default() };
-        let result = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
-        let ranked = &result.predictions.ranked;
+        let (classifier, predictions) = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
+        let ranked = &predictions.ranked;
         let different = ranked.iter().zip(&fit.predicted).filter(|(ranked, class)| ranked[0] != **class).count();
         let ours = accuracy(ranked, &test.labels);
         assert!((ours - fit.accuracy).abs() <= 0.3, "λ {}: {ours} and {}", fit.regularization, fit.accuracy);
         assert!(different <= 2, "λ {}: {different} of {} differ", fit.regularization, test.len());
-        assert!(result.is_minimum, "λ {}", fit.regularization);
+        assert!(classifier.is_minimum, "λ {}", fit.regularization);
         let stopped = LogisticRegressionConfig { max_iterations: 2, ..config };
-        assert!(!logistic_regression(&train, &test, &stopped, &|_, _| {}).unwrap().is_minimum);
+        assert!(!logistic_regression(&train, &test, &stopped, &|_, _| {}).unwrap().0.is_minimum);
     }
 }
 
 #[test]
 fn the_regularization_is_the_best_on_held_out_training_images() {
     let (train, test, fits) = fixture();
-    let result = logistic_regression(&train, &test, &LogisticRegressionConfig::default(), &|_, _| {}).unwrap();
-    let best = result.held_out.iter().map(|tried| tried.score).fold(0.0, f64::max);
-    assert!(result.held_out.contains(&Tried { value: result.regularization, score: best }));
+    let config = LogisticRegressionConfig::default();
+    let (classifier, predictions) = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
+    let best = classifier.held_out.iter().map(|tried| tried.score).fold(0.0, f64::max);
+    assert!(classifier.held_out.contains(&Tried { value: classifier.regularization, score: best }));
     let best = fits.iter().map(|fit| fit.accuracy).fold(0.0, f64::max);
-    let ours = accuracy(&result.predictions.ranked, &test.labels);
+    let ours = accuracy(&predictions.ranked, &test.labels);
     assert!(ours > best - 2.0, "{ours} where the best of the test set is {best}");
 }
 
@@ -67,10 +68,10 @@ fn the_regularization_is_the_best_on_held_out_training_images() {
 fn test_images_do_not_decide_the_regularization() {
     let (train, test, _) = fixture();
     let config = LogisticRegressionConfig { regularization: vec![1.0, 0.01, 0.001], ..Default::default() };
-    let one = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
+    let (one, predictions) = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
     let wrong = Features { labels: test.labels.iter().map(|c| (c + 1) % 6).collect(), ..test };
-    let other = logistic_regression(&train, &wrong, &config, &|_, _| {}).unwrap();
-    assert_eq!((one.regularization, one.predictions), (other.regularization, other.predictions));
+    let (other, of_wrong) = logistic_regression(&train, &wrong, &config, &|_, _| {}).unwrap();
+    assert_eq!((one.regularization, predictions), (other.regularization, of_wrong));
 }
 
 #[test]
@@ -82,9 +83,9 @@ fn a_constant_feature_changes_nothing() {
         labels: features.labels.clone(),
     };
     let config = LogisticRegressionConfig { regularization: vec![0.01], ..LogisticRegressionConfig::default() };
-    let one = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
-    let other = logistic_regression(&widen(&train), &widen(&test), &config, &|_, _| {}).unwrap();
-    assert_eq!(one.predictions, other.predictions);
+    let (_, one) = logistic_regression(&train, &test, &config, &|_, _| {}).unwrap();
+    let (_, other) = logistic_regression(&widen(&train), &widen(&test), &config, &|_, _| {}).unwrap();
+    assert_eq!(one, other);
 }
 
 #[test]

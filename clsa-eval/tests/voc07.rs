@@ -58,6 +58,23 @@ fn classes_that_features_tell_apart_are_ranked_without_a_mistake() {
 }
 
 #[test]
+fn a_learning_rate_is_judged_by_images_that_its_classifier_has_not_seen() {
+    // A feature for each image, which says nothing of the others: of an image that was held out nothing is known.
+    let labels = images(64, 1, 1).1;
+    let features = |crops: usize| Features {
+        values: (0..64 * crops).flat_map(|row| (0..64).map(move |at| f32::from(at == row / crops))).collect(),
+        dim: 64,
+        labels: vec![0; 64 * crops],
+    };
+    let (train, test) = (features(TRAIN_CROPS), features(TEST_CROPS));
+    let result = voc07(&train, &labels, &test, &config(&[0.1, 0.3]), &|_, _| {}).unwrap();
+    let known = AveragePrecision::of(&result.scores, &labels, 0).mean.value;
+    assert!(known > 99.0, "{known} on the images that were trained on");
+    let scores: Vec<f64> = result.held_out.iter().map(|tried| tried.score).collect();
+    assert!(scores.len() == 2 && scores.iter().all(|score| *score < 90.0), "{scores:?}");
+}
+
+#[test]
 fn a_training_that_diverges_is_said_to_have_done_so_in_its_epoch() {
     let ((train, labels), test) = (images(64, TRAIN_CROPS, 1), images(40, TEST_CROPS, 2).0);
     let reported = Cell::new(0);

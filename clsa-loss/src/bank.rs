@@ -42,13 +42,7 @@ impl MemoryBank {
     /// # Errors
     /// Fails if `d` is zero, `dtype` is not `F64`, `F32`, `F16` or `BF16`, or `k * d` numbers do not fit in memory.
     pub fn random(k: usize, d: usize, seed: u64, dtype: DType, device: &Device) -> Result<Self, LossError> {
-        if !check::is_float(dtype) {
-            return Err(LossError::DType {
-                argument: "bank".to_string(),
-                expected: "F64, F32, F16 or BF16".to_string(),
-                got: dtype,
-            });
-        }
+        check::float("bank", dtype)?;
         if d == 0 {
             let (argument, expected) = ("bank".to_string(), "(rows, dim) with dim at least 1".to_string());
             return Err(LossError::Shape { argument, expected, got: (k, d).into() });

@@ -5,9 +5,12 @@ use candle_core::{DType, Device, Tensor};
 use crate::LossError;
 use crate::terms::to_host;
 
-/// Floating-point types that embeddings, keys and banks may have.
-pub(crate) fn is_float(dtype: DType) -> bool {
-    matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
+/// Checks that a type is one that embeddings, keys and banks may have.
+pub(crate) fn float(argument: &str, got: DType) -> Result<(), LossError> {
+    if matches!(got, DType::F64 | DType::F32 | DType::F16 | DType::BF16) {
+        return Ok(());
+    }
+    Err(LossError::DType { argument: argument.to_string(), expected: "F64, F32, F16 or BF16".to_string(), got })
 }
 
 /// Checks that a tensor is a matrix of floating-point numbers with `dim` columns (at least one if `None`).
@@ -21,14 +24,7 @@ pub(crate) fn matrix(argument: &str, tensor: &Tensor, dim: Option<usize>) -> Res
     if let Some(expected) = expected {
         return Err(LossError::Shape { argument: argument.to_string(), expected, got: tensor.shape().clone() });
     }
-    if !is_float(tensor.dtype()) {
-        return Err(LossError::DType {
-            argument: argument.to_string(),
-            expected: "F64, F32, F16 or BF16".to_string(),
-            got: tensor.dtype(),
-        });
-    }
-    Ok(())
+    float(argument, tensor.dtype())
 }
 
 /// Checks that a tensor is on `device`.

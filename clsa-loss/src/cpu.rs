@@ -81,20 +81,16 @@ impl CpuPass<'_> {
         }))
     }
 
-    /// The pass in single precision, except for the positives: they are few, and their logits matter most. `None` if a logit is
-    /// too large for it.
+    /// The pass in single precision, except for the positives: they are few, and their logits matter most. There are negatives.
+    /// `None` if a logit is too large for it.
     fn in_f32(&self, scaled: &[f64], dim: usize, positives: &[Part], negatives: &[Part]) -> Option<Vec<f64>> {
-        let group = self.kernels.group();
         let log2_e = std::f64::consts::LOG2_E;
         let thresholds: Vec<f64> = self.thresholds.in_f32.iter().map(|logit| logit * log2_e).collect();
         let with_pairs = negatives.iter().any(|part| self.multiplies_pairs(part));
-        let queries = PackedQueries::new(scaled, log2_e, &thresholds, group, dim, with_pairs);
+        let queries = PackedQueries::new(scaled, log2_e, &thresholds, self.kernels.group(), dim, with_pairs);
         let (positives, negatives) = rayon::join(
             || f64_pass::sums(scaled, &self.thresholds.in_f64, positives, dim),
-            || match negatives {
-                [] => LaneSums::new(&queries, group),
-                negatives => reduce(negatives, &|part| self.sums_of_part(&queries, part), &LaneSums::add),
-            },
+            || reduce(negatives, &|part| self.sums_of_part(&queries, part), &LaneSums::add),
         );
         // The limit is one of base-2 logits.
         let limit = f64::from(LIMIT) / log2_e;

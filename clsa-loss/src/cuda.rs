@@ -2,7 +2,7 @@
 //! makes scores into exponentials where they lie.
 
 use candle_core::{DType, Tensor};
-use clsa_cuda::{Counted, Cuda, Element, Ops, SoftmaxBlock};
+use clsa_cuda::{Cuda, Element, Ops, SoftmaxBlock};
 
 use crate::LossError;
 use crate::statistics::{Queries, Statistics, TOLERANCE_F32, outranking_logits};
@@ -42,7 +42,8 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
                 sum: &sum,
                 weighted: &weighted,
                 inverse_temperatures: &inverse,
-                counted: Some(Counted { above: &above, thresholds: &thresholds }),
+                above: &above,
+                thresholds: &thresholds,
             })?;
             // The scores have become the exponentials, which are the weights.
             weighted = (weighted + scores.matmul(&part)?)?;

@@ -48,7 +48,7 @@ impl Engine {
             got: format!("{:?}", device.location()),
         };
         match backend {
-            Backend::Auto | Backend::Cpu if device.is_cpu() => Self::cpu(),
+            Backend::Auto | Backend::Cpu if device.is_cpu() => Ok(Self::Cpu(Kernels::new(InstructionSet::chosen()?))),
             Backend::Auto | Backend::Cuda => match Self::cuda(rows, device) {
                 Some(engine) => Ok(engine),
                 None if backend == Backend::Auto => Ok(Self::Portable),
@@ -68,10 +68,6 @@ impl Engine {
     #[cfg(not(feature = "cuda"))]
     fn cuda(_: DType, _: &Device) -> Option<Self> {
         None
-    }
-
-    fn cpu() -> Result<Self, LossError> {
-        Ok(Self::Cpu(Kernels::new(InstructionSet::chosen()?)))
     }
 
     /// The dtype of the statistics of rows of dtype `rows`, F32 or F64.

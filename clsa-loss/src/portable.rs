@@ -14,13 +14,10 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
     let dtype = queries.rows.dtype();
     let device = queries.rows.device();
     let (count, dim) = queries.rows.dims2()?;
-    let column = |values: Vec<f64>| -> candle_core::Result<Tensor> {
-        let length = values.len();
-        // Cast before it is moved: not every device has f64.
-        Tensor::from_vec(values, (length, 1), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
-    };
     let rows = HighLow::new(&queries.rows.contiguous()?)?;
-    let inverse_temperatures = column(queries.inverse_temperatures.clone())?;
+    let inverse_temperatures = Tensor::new(&queries.inverse_temperatures[..], &Device::Cpu)?.reshape((count, 1))?;
+    // Cast before it is moved: not every device has f64.
+    let inverse_temperatures = inverse_temperatures.to_dtype(dtype)?.to_device(device)?;
     let tolerance = if dtype == DType::F64 { TOLERANCE_F64 } else { TOLERANCE_F32 };
     let counted = queries.positive_logits.elem_count();
     // As scores, which are compared before they are divided by the temperature.

@@ -91,10 +91,8 @@ impl std::str::FromStr for Arch {
     type Err = ModelError;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| ModelError::Config {
-            field: "arch",
-            value: name.to_owned(),
-            expected: format!("use one of {}", Self::ALL.map(Self::name).join(", ")),
+        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| {
+            ModelError::config("arch", name, format!("use one of {}", Self::ALL.map(Self::name).join(", ")))
         })
     }
 }

@@ -67,7 +67,7 @@ impl ModelConfig {
     /// Size of the pooled features before the head: 2048 for ResNet-50.
     pub fn feature_dim(&self) -> usize {
         match self.arch.family() {
-            Family::ResNet(shape) => shape.feature_dim(self.base_width()),
+            Family::ResNet(shape) => shape.channels(self.base_width(), 3),
         }
     }
 
@@ -76,19 +76,11 @@ impl ModelConfig {
     /// # Errors
     /// Names the field that is out of range.
     pub fn validate(&self) -> Result<()> {
-        if !(self.width.is_finite() && (0.0625..=16.0).contains(&self.width)) {
-            return Err(ModelError::Config {
-                field: "width",
-                value: self.width.to_string(),
-                expected: "use a multiple between 0.0625 and 16".to_owned(),
-            });
+        if !(0.0625..=16.0).contains(&self.width) {
+            return Err(ModelError::config("width", self.width, "use a multiple between 0.0625 and 16"));
         }
         if self.dim == 0 || self.dim > 65_536 {
-            return Err(ModelError::Config {
-                field: "dim",
-                value: self.dim.to_string(),
-                expected: "use a size between 1 and 65536".to_owned(),
-            });
+            return Err(ModelError::config("dim", self.dim, "use a size between 1 and 65536"));
         }
         self.head.validate()
     }

@@ -1,5 +1,6 @@
 //! What can go wrong in this crate.
 
+use std::fmt::Display;
 use std::io;
 use thiserror::Error;
 
@@ -71,6 +72,16 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// A [`ModelError::Config`].
+    pub(crate) fn config(field: &'static str, value: impl Display, expected: impl Into<String>) -> Self {
+        Self::Config { field, value: value.to_string(), expected: expected.into() }
+    }
+
+    /// A [`ModelError::Shape`].
+    pub(crate) fn shape(what: &'static str, got: &[usize], expected: impl Into<String>) -> Self {
+        Self::Shape { what, got: got.to_vec(), expected: expected.into() }
+    }
+
     /// Whether what was asked for is wrong (a configuration, a file, an input), so that asking again is of no use. Else the
     /// machine or the run failed.
     pub fn is_request(&self) -> bool {

@@ -72,9 +72,7 @@ impl HeadConfig {
     /// Checks the ranges of all values.
     pub(crate) fn validate(&self) -> Result<(), ModelError> {
         let Self::Mlp(MlpConfig { hidden, layers, batch_norm: _ }) = *self else { return Ok(()) };
-        let wrong = |field, value: usize, expected: &str| {
-            Err(ModelError::Config { field, value: value.to_string(), expected: expected.to_owned() })
-        };
+        let wrong = |field, value: usize, expected: &str| Err(ModelError::config(field, value, expected));
         if hidden > 65_536 {
             return wrong("head.hidden", hidden, "use a size up to 65536, or 0 for that of the features");
         }

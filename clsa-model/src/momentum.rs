@@ -75,9 +75,5 @@ fn check(momentum: f64) -> Result<()> {
     if (0.0..=1.0).contains(&momentum) {
         return Ok(());
     }
-    Err(ModelError::Config {
-        field: "momentum",
-        value: momentum.to_string(),
-        expected: "use a number from 0 to 1".to_owned(),
-    })
+    Err(ModelError::config("momentum", momentum, "use a number from 0 to 1"))
 }

@@ -43,20 +43,13 @@ impl Network {
         let features = self.backbone.forward(ops, images, stage)?;
         let expected = [images.dim(0)?, self.stages()[stage].channels];
         if features.dims() != expected {
-            return Err(ModelError::Shape {
-                what: "the backbone's result",
-                got: features.dims().to_vec(),
-                expected: format!("{expected:?}, its features of stage {stage}"),
-            });
+            let expected = format!("{expected:?}, its features of stage {stage}");
+            return Err(ModelError::shape("the backbone's result", features.dims(), expected));
         }
         Ok(features)
     }
 }
 
 fn last(stages: &[Stage]) -> Result<&Stage> {
-    stages.last().ok_or_else(|| ModelError::Config {
-        field: "stages",
-        value: "empty".to_owned(),
-        expected: "a backbone has at least one stage".to_owned(),
-    })
+    stages.last().ok_or_else(|| ModelError::config("stages", "empty", "a backbone has at least one stage"))
 }

@@ -1,6 +1,6 @@
 //! The named tensors of an encoder: what is trained, and what is kept beside it.
 
-use candle_core::Var;
+use candle_core::{Tensor, Var};
 
 /// A trained tensor: its name is torchvision's, its index its place among the encoder's parameters and gradients.
 #[derive(Clone, Debug)]
@@ -20,4 +20,13 @@ pub struct RunningStatistic {
     pub name: String,
     /// The values.
     pub var: Var,
+}
+
+/// What is wrong with the tensor of a name that should have these dimensions, if anything.
+pub(crate) fn difference(name: &str, found: Option<&Tensor>, dims: &[usize]) -> Option<String> {
+    match found.map(Tensor::dims) {
+        None => Some(format!("{name} is missing")),
+        Some(found) if found != dims => Some(format!("{name} has shape {found:?} instead of {dims:?}")),
+        Some(_) => None,
+    }
 }

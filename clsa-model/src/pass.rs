@@ -90,11 +90,8 @@ impl Pass {
         complete: &mut Complete<'_>,
     ) -> Result<()> {
         if gradient.dims() != self.embedding.dims() {
-            return Err(ModelError::Shape {
-                what: "the embedding's gradient",
-                got: gradient.dims().to_vec(),
-                expected: format!("{:?}", self.embedding.dims()),
-            });
+            let expected = format!("{:?}", self.embedding.dims());
+            return Err(ModelError::shape("the embedding's gradient", gradient.dims(), expected));
         }
         self.recorded.backward(gradient, gradients, complete)
     }

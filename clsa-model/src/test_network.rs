@@ -1,5 +1,5 @@
 //! For tests: networks, among them one of few layers with every operation, images for them, what the portable operations
-//! make of these, and the measure of differences.
+//! make of these, and the measures of differences.
 
 use crate::backbone::{Architecture, Backbone, BatchNorm, Builder, CandlePass, ConvBn, Convolution, Mode, Ops};
 use crate::config::ModelConfig;
@@ -132,6 +132,23 @@ pub fn images(n: usize, side: usize, dtype: DType) -> Tensor {
 
 pub fn f64s(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Numbers from -1 to 1, the same for the same seed.
+pub fn values(n: usize, seed: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+/// The largest difference over the largest value.
+pub fn largest_difference(got: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+    // `max` of a number and NaN is the number, which would hide the NaN.
+    got.iter()
+        .zip(expected)
+        .map(|(a, b)| (f64::from(*a) - b).abs())
+        .fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
+        / scale
 }
 
 /// The length of the difference over the length of what is expected.

@@ -64,9 +64,7 @@ impl SgdUpdate {
         }
         Ok(())
     }
-}
 
-impl SgdUpdate {
     /// [`Self::apply`] for each weight with its velocity and gradient; on a GPU all in one launch.
     ///
     /// # Errors

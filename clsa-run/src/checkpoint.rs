@@ -7,9 +7,10 @@
 //! truncated or altered is refused. Files of one state have the same bytes.
 
 use crate::config::Config;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use clsa_loss::MemoryBank;
 use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, PROBE, QUERY, STATISTICS};
+use clsa_model::weights::first_not_finite;
 use clsa_model::{Encoder, RunningStatistic};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
@@ -151,11 +152,10 @@ impl Checkpoint {
         position.bank_pointer = state.bank.pointer();
         let path = folder.join(format!("step-{:08}.safetensors", position.step));
         let not_written = |reason: String| CheckpointError::NotWritten { path: path.clone(), reason };
-        let tensors = state.tensors().map_err(|e| not_written(e.to_string()))?;
-        for (name, tensor) in &tensors {
-            if tensor.dtype().is_float() && !is_finite(tensor)? {
-                return Err(not_written(format!("{name} holds numbers that are not finite")));
-            }
+        let model = |source| CheckpointError::Model { path: path.clone(), source };
+        let tensors = state.tensors().map_err(model)?;
+        if let Some(name) = first_not_finite(&tensors).map_err(model)? {
+            return Err(not_written(format!("{name} holds numbers that are not finite")));
         }
         let mut metadata = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
@@ -181,19 +181,13 @@ impl Checkpoint {
 
     /// Where a run stood, as the head of a checkpoint says; none for other files. The rest of the file is not looked at.
     pub fn position_of(path: &Path) -> Option<Position> {
-        #[derive(Deserialize)]
-        struct Head {
-            #[serde(rename = "__metadata__")]
-            metadata: HashMap<String, String>,
-        }
-        let mut file = fs::File::open(path).ok()?;
-        let mut len = [0; 8];
-        file.read_exact(&mut len).ok()?;
-        let mut head = Vec::new();
-        // No more than safetensors allows, and than there is.
-        file.take(u64::from_le_bytes(len).min(100_000_000)).read_to_end(&mut head).ok()?;
-        let Head { metadata } = serde_json::from_slice(&head).ok()?;
-        metadata.get("position").and_then(|text| serde_json::from_str(text).ok())
+        serde_json::from_str(metadata_of(path)?.get("position")?).ok()
+    }
+
+    /// The configuration that a checkpoint was trained with, as its head says; none for other files. The rest of the file is not
+    /// looked at.
+    pub fn config_of(path: &Path) -> Option<Config> {
+        Config::parse(&path.display().to_string(), metadata_of(path)?.get("config")?, &[]).ok()
     }
 
     /// Reads a checkpoint and checks that it is whole.
@@ -228,12 +222,14 @@ impl Checkpoint {
     /// The newest whole checkpoint of a folder, and the errors of damaged newer ones, which were passed over.
     ///
     /// # Errors
-    /// There is none; the error of the newest is given.
+    /// There is none, and the error of the newest is given; or one cannot be read, which may be whole.
     pub fn newest(folder: &Path) -> Result<(Self, Vec<CheckpointError>)> {
         let mut skipped = Vec::new();
         for (_, path) in list(folder)?.iter().rev() {
             match Self::load(path) {
                 Ok(checkpoint) => return Ok((checkpoint, skipped)),
+                // A run that goes on from one before it would remove it.
+                Err(error @ CheckpointError::Io { .. }) => return Err(error),
                 Err(error) => skipped.push(error),
             }
         }
@@ -349,10 +345,21 @@ impl<'a> TrainingState<'a> {
     }
 }
 
-/// A sum is finite only if every part of it is.
-fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
-    // In f64, where no sum of other types' numbers is too large.
-    Ok(tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?.is_finite())
+/// What the head of a checkpoint says; none for other files.
+fn metadata_of(path: &Path) -> Option<HashMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(rename = "__metadata__")]
+        metadata: HashMap<String, String>,
+    }
+    let mut file = fs::File::open(path).ok()?;
+    let mut len = [0; 8];
+    file.read_exact(&mut len).ok()?;
+    let mut head = Vec::new();
+    // No more than safetensors allows, and than there is.
+    file.take(u64::from_le_bytes(len).min(100_000_000)).read_to_end(&mut head).ok()?;
+    let Head { metadata } = serde_json::from_slice(&head).ok()?;
+    (metadata.get("format")? == FORMAT).then_some(metadata)
 }
 
 /// SHA-256 over names, types, shapes and bytes of all tensors, and over the metadata but the digest itself.
@@ -402,6 +409,7 @@ fn damaged(path: &Path, reason: impl ToString) -> CheckpointError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::DType;
     use clsa_model::{Arch, Compute, ModelConfig, Stem};
     use safetensors::tensor::TensorView;
 
@@ -470,7 +478,7 @@ mod tests {
         let run = crate::RunFolder::open(&run).unwrap();
         assert!(run.epochs_done().unwrap_err().is_request());
         let position = serde_json::to_string(&Position { step: 10, epoch: 4, ..Position::default() }).unwrap();
-        let head = serde_json::json!({ "__metadata__": { "position": position } }).to_string();
+        let head = serde_json::json!({ "__metadata__": { "format": FORMAT, "position": position } }).to_string();
         let whole = [&(head.len() as u64).to_le_bytes()[..], head.as_bytes()].concat();
         fs::write(run.checkpoints().join("step-00000010.safetensors"), whole).unwrap();
         assert_eq!(run.epochs_done().unwrap(), 4);
@@ -478,22 +486,43 @@ mod tests {
         assert_eq!(run.epochs_done().unwrap(), 4);
     }
 
-    #[test]
-    fn a_tensor_of_a_type_that_no_checkpoint_has_is_refused_by_the_name_of_the_file() {
-        let complex = TensorView::new(safetensors::Dtype::C64, vec![1], &[0; 8]).unwrap();
+    /// The bytes of a checkpoint of one tensor.
+    fn whole(tensor: &TensorView<'_>) -> Vec<u8> {
         let mut metadata = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
             ("config".to_owned(), String::new()),
             ("position".to_owned(), serde_json::to_string(&Position::default()).unwrap()),
         ]);
         let file = |metadata: &HashMap<String, String>| {
-            safetensors::serialize([(BANK, &complex)], Some(metadata.clone())).unwrap()
+            safetensors::serialize([(BANK, tensor)], Some(metadata.clone())).unwrap()
         };
-        let whole = file(&metadata);
-        metadata.insert("digest".to_owned(), digest(&SafeTensors::deserialize(&whole).unwrap(), &metadata));
+        let bytes = file(&metadata);
+        metadata.insert("digest".to_owned(), digest(&SafeTensors::deserialize(&bytes).unwrap(), &metadata));
+        file(&metadata)
+    }
+
+    #[test]
+    fn a_newest_checkpoint_that_is_damaged_is_passed_over_and_one_that_cannot_be_read_is_not() {
+        let bytes = TensorView::new(safetensors::Dtype::U8, vec![3], &[1, 2, 3]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let [older, damaged, unreadable] =
+            [3, 5, 8].map(|step| folder.path().join(format!("step-{step:08}.safetensors")));
+        fs::write(&older, whole(&bytes)).unwrap();
+        fs::write(&damaged, "damaged").unwrap();
+        let (newest, skipped) = Checkpoint::newest(folder.path()).unwrap();
+        assert_eq!((newest.path, skipped.len()), (older, 1));
+        // A folder cannot be read as a file is, whoever reads it.
+        fs::create_dir(&unreadable).unwrap();
+        let error = Checkpoint::newest(folder.path()).unwrap_err();
+        assert!(matches!(&error, CheckpointError::Io { path, .. } if *path == unreadable), "{error}");
+    }
+
+    #[test]
+    fn a_tensor_of_a_type_that_no_checkpoint_has_is_refused_by_the_name_of_the_file() {
+        let complex = TensorView::new(safetensors::Dtype::C64, vec![1], &[0; 8]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("step-00000001.safetensors");
-        fs::write(&path, file(&metadata)).unwrap();
+        fs::write(&path, whole(&complex)).unwrap();
         let error = Checkpoint::load(&path).err().unwrap().to_string();
         let reason = "this checkpoint has a tensor that cannot be read (unsupported safetensor dtype C64)";
         assert!(error.starts_with(&format!("{}: {reason}", path.display())), "{error}");

@@ -108,14 +108,16 @@ fn update_text(hash: &mut Sha256, text: &str) {
     hash.update(text);
 }
 
-/// Length of what all names begin with, up to the last folder.
+/// Length of what all names begin with, up to the last folder, or file of many images: `cifar-10-binary.tar.gz#` and
+/// `cifar-10-batches-bin#` stand before the same numbers.
 fn common_prefix(dataset: &dyn Dataset) -> usize {
+    const ENDS: [char; 2] = ['/', '#'];
     let first = dataset.name(0);
-    let mut common = first.rfind('/').map_or(0, |slash| slash + 1);
+    let mut common = first.rfind(ENDS).map_or(0, |end| end + 1);
     for index in 1..dataset.len() {
         let name = dataset.name(index);
         while !name.starts_with(&first[..common]) {
-            common = first[..common - 1].rfind('/').map_or(0, |slash| slash + 1);
+            common = first[..common - 1].rfind(ENDS).map_or(0, |end| end + 1);
         }
     }
     common
@@ -141,6 +143,22 @@ mod tests {
     }
 
     #[test]
+    fn images_of_the_same_names_with_other_labels_or_classes_are_others() {
+        let root = tempfile::tempdir().unwrap();
+        let table = root.path().join("a.csv");
+        let of = |rows: &str| {
+            fs::write(&table, rows).unwrap();
+            identity(&format!("list:{}", table.display()))
+        };
+        let first = of("a.png,cat\nb.png,dog\n");
+        assert_eq!(first.difference(&of("a.png,cat\nb.png,dog\n")), None);
+        for other in ["a.png,dog\nb.png,cat\n", "a.png,cat\nb.png,owl\n"] {
+            let difference = first.difference(&of(other));
+            assert_eq!(difference.as_deref(), Some("images of other names, classes or order"), "{other}");
+        }
+    }
+
+    #[test]
     fn a_run_keeps_the_identity_of_its_data() {
         let root = tempfile::tempdir().unwrap();
         let run = RunFolder::at(root.path());
@@ -151,5 +169,22 @@ mod tests {
         fs::write(run.data_file(), "{").unwrap();
         let error = DataIdentity::read(&run).unwrap_err();
         assert!(error.is_request() && error.to_string().contains("data.json"), "{error}");
+    }
+
+    #[test]
+    fn a_file_or_folder_of_many_images_may_have_another_name() {
+        let root = tempfile::tempdir().unwrap();
+        let of = |name: &str, label: u8| {
+            let folder = root.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            for batch in 1..=5 {
+                let image = [vec![label], vec![batch; 3072]].concat();
+                fs::write(folder.join(format!("data_batch_{batch}.bin")), image).unwrap();
+            }
+            identity(&format!("cifar-bin:{}", folder.display()))
+        };
+        let first = of("cifar-10-batches-bin", 3);
+        assert_eq!(first, of("images", 3));
+        assert_ne!(first, of("others", 4));
     }
 }

@@ -36,7 +36,7 @@ pub struct RunFolder {
 #[non_exhaustive]
 pub enum RunError {
     /// A new run is to have a folder that holds one.
-    #[error("{}: this folder holds a run already; continue that one, or name another folder", path.display())]
+    #[error("{}: this folder holds a run already; name another folder", path.display())]
     Occupied {
         /// The folder.
         path: PathBuf,

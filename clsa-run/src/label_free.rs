@@ -28,12 +28,17 @@ impl LabelFree {
     /// Fewer images than these say nothing of rank and spread either.
     const VERY_FEW: usize = 8;
 
-    /// Whether embeddings are so alike that nothing can be told from them.
+    /// Whether embeddings are so alike that nothing can be told from them, or views of an image are found no more often than by
+    /// chance. The latter is a collapse only where they have been found before: an untrained encoder of few images may not find any.
     pub fn is_collapsed(&self) -> bool {
         let by_chance = 100.0 / self.images.max(1) as f64;
         let finds_nothing = self.images >= Self::FEW && self.own_view_retrieval <= 2.0 * by_chance;
-        let alike = self.images >= Self::VERY_FEW && (self.effective_rank < 1.5 || self.spread < 0.02);
-        alike || finds_nothing
+        self.is_alike() || finds_nothing
+    }
+
+    /// Whether all embeddings are nearly the same, or lie on a line.
+    pub(crate) fn is_alike(&self) -> bool {
+        self.images >= Self::VERY_FEW && (self.effective_rank < 1.5 || self.spread < 0.02)
     }
 }
 

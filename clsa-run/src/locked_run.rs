@@ -97,7 +97,7 @@ impl LockedRun {
     /// named, or the newest whole one. What killed processes left half written is removed; nothing else changes.
     ///
     /// # Errors
-    /// This is no run, it has no whole checkpoint, or another process is writing it.
+    /// This is no run, it has no whole checkpoint or one that cannot be read, or another process is writing it.
     pub fn resume(path: &Path) -> Result<Resumption, RunError> {
         let (folder, named) = RunFolder::of_checkpoint_or_run(path)?;
         let lock = lock(folder.path())?;

@@ -41,7 +41,7 @@ pub enum Verdict {
         /// The last figures.
         to: LabelFree,
     },
-    /// All images have nearly the same embedding.
+    /// All images have nearly the same embedding, or their views are found by chance only, and were found before.
     Collapsed {
         /// The epoch since which it has been so.
         since: u64,
@@ -54,6 +54,8 @@ impl Verdict {
         let [first, .., last] = records else { return None };
         let collapsed = records.iter().rev().take_while(|record| record.figures.is_collapsed()).last();
         let (from, to) = (first.figures, last.figures);
+        // What views never did is no collapse.
+        let collapsed = collapsed.filter(|since| since.step > first.step || to.is_alike());
         Some(match collapsed {
             Some(since) => Self::Collapsed { since: since.epoch },
             None if to.own_view_retrieval > from.own_view_retrieval => Self::Learning { from, to },
@@ -107,6 +109,14 @@ mod tests {
             "not learning so far: effective rank 40 to 40, own-view retrieval 30 to 30 %"
         );
         assert_eq!(verdict(&[gone(0), gone(1)]), "collapsed since the beginning");
+    }
+
+    #[test]
+    fn views_that_were_never_found_are_no_collapse_where_embeddings_differ_and_views_lost_are() {
+        let lost = |epoch| record(epoch, 8.0, 0.1);
+        let told = "not learning so far: effective rank 8 to 8, own-view retrieval 0 to 0 %";
+        assert_eq!(verdict(&[lost(0), lost(1)]), told);
+        assert_eq!(verdict(&[record(0, 8.0, 30.0), lost(1), lost(2)]), "collapsed since epoch 1");
     }
 
     #[test]

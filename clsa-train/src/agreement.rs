@@ -44,14 +44,21 @@ pub(crate) fn together<T>(communicator: &dyn Communicator, result: Result<T>) ->
     let told = match &result {
         Ok(_) => Vec::new(),
         Err(error) => {
-            let kind = u8::from(error.is_request()) | u8::from(error.is_of_store()) << 1;
+            let of_images = u8::from(error.is_of_store()) << 1 | u8::from(error.is_of_images()) << 2;
+            let kind = u8::from(error.is_request()) | of_images;
             [&[kind], sentence(error).as_bytes()].concat()
         }
     };
     for (rank, told) in gather_bytes(communicator, &told)?.into_iter().enumerate() {
         if let [kind, reason @ ..] = &told[..] {
             let reason = String::from_utf8_lossy(reason).into_owned();
-            return Err(TrainError::OnRank { rank, reason, is_request: kind & 1 != 0, is_of_store: kind & 2 != 0 });
+            return Err(TrainError::OnRank {
+                rank,
+                reason,
+                is_request: kind & 1 != 0,
+                is_of_store: kind & 2 != 0,
+                is_of_images: kind & 4 != 0,
+            });
         }
     }
     result

@@ -2,7 +2,7 @@
 
 use image::codecs::png::PngEncoder;
 use image::imageops::{self, FilterType};
-use image::{ExtendedColorType, ImageEncoder, ImageResult, RgbImage};
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 /// Puts pictures into cells of `side` pixels, row by row, each scaled to fit and in the middle of its cell, on black.
 ///
@@ -24,11 +24,15 @@ pub(crate) fn contact_sheet(pictures: &[RgbImage], columns: u32, side: u32) -> R
 }
 
 /// The bytes of a PNG file.
-pub(crate) fn png(picture: &RgbImage) -> ImageResult<Vec<u8>> {
+///
+/// # Panics
+/// A side of the picture is 0.
+pub(crate) fn png(picture: &RgbImage) -> Vec<u8> {
     let mut bytes = Vec::new();
     let (width, height) = picture.dimensions();
-    PngEncoder::new(&mut bytes).write_image(picture, width, height, ExtendedColorType::Rgb8)?;
-    Ok(bytes)
+    let written = PngEncoder::new(&mut bytes).write_image(picture, width, height, ExtendedColorType::Rgb8);
+    written.expect("an image of pixels is encoded in memory");
+    bytes
 }
 
 #[cfg(test)]

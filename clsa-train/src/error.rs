@@ -55,6 +55,8 @@ pub enum TrainError {
         is_request: bool,
         /// Whether a store of images has failed.
         is_of_store: bool,
+        /// Whether there is nothing wrong but images.
+        is_of_images: bool,
     },
     /// Ranks that cannot train together.
     #[error("rank {rank} has {what}; start every rank with the same program, configuration and images")]
@@ -168,9 +170,6 @@ pub enum TrainError {
     /// Records cannot be written.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// A picture for TensorBoard could not be made.
-    #[error("a picture for TensorBoard cannot be made")]
-    Picture(#[source] image::ImageError),
 }
 
 impl From<EvalError> for TrainError {
@@ -191,6 +190,21 @@ impl TrainError {
         matches!(self, Self::Data(DataError::Remote(_)))
             || matches!(self, Self::Sample(error) if error.is_of_store())
             || matches!(self, Self::Eval(error) if matches!(&**error, EvalError::Sample(error) if error.is_of_store()))
+    }
+
+    /// Whether nothing is wrong but images, which cannot be read or used, or whose store has failed: what is trained is worth a
+    /// checkpoint.
+    pub fn is_of_images(&self) -> bool {
+        if let Self::OnRank { is_of_images, .. } = self {
+            return *is_of_images;
+        }
+        let is_of_sample = |error: &DataError| {
+            matches!(error, DataError::TooManyBad { .. } | DataError::BadSample(_) | DataError::Transform { .. })
+        };
+        self.is_of_store()
+            || matches!(self, Self::TooManyBad { .. } | Self::Sample(_))
+            || matches!(self, Self::Data(error) if is_of_sample(error))
+            || matches!(self, Self::Eval(error) if error.is_of_image())
     }
 
     /// Whether training left the finite numbers: in a step, or in the state of which a checkpoint was to be written.
@@ -222,8 +236,7 @@ impl TrainError {
             | Self::Tensor(_)
             | Self::Run(_)
             | Self::Checkpoint(_)
-            | Self::Metrics(_)
-            | Self::Picture(_) => false,
+            | Self::Metrics(_) => false,
         }
     }
 
@@ -233,7 +246,6 @@ impl TrainError {
             Self::Unfit { .. } | Self::NoWeakView | Self::Parts { .. } | Self::NoSuchTensor { .. } | Self::RankDiffers { .. } => true,
             Self::OnRank { is_request, .. } => *is_request,
             Self::NotFinite { .. }
-            | Self::Picture(_)
             | Self::NotFiniteOnRank { .. }
             | Self::Drifted { .. }
             | Self::Diverged { .. }

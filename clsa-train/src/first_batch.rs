@@ -1,7 +1,7 @@
 //! The views of the first batch as a picture: what the encoders are about to see.
 
 use crate::contact_sheet::{contact_sheet, png};
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use clsa_augment::{Augmenter, SampleId, ViewPlan};
 use clsa_data::Dataset;
 use clsa_eval::EvalError;
@@ -32,7 +32,7 @@ pub(crate) fn record_views(
         pictures.extend(views);
     }
     let sheet = contact_sheet(&pictures, 1 + plan.len() as u32, SIDE);
-    let encoded = png(&sheet).map_err(TrainError::Picture)?;
+    let encoded = png(&sheet);
     let picture = EventImage { width: sheet.width(), height: sheet.height(), encoded: &encoded };
     Ok(metrics.picture("first batch: image, key, weak and strong views", 0, &picture)?)
 }

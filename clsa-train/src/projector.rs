@@ -58,7 +58,7 @@ impl Projector {
             let thumbnail = |&index: &usize| Ok(contact_sheet(&[dataset.image(index)?], 1, SIDE));
             let thumbnails: Vec<_> = indices.par_iter().map(thumbnail).collect::<Result<_>>()?;
             let columns = (thumbnails.len() as f64).sqrt().ceil().max(1.0) as u32;
-            let sprite = png(&contact_sheet(&thumbnails, columns, SIDE)).map_err(TrainError::Picture)?;
+            let sprite = png(&contact_sheet(&thumbnails, columns, SIDE));
             write_whole(&folder.join("images.tsv"), metadata(dataset.as_ref(), indices).as_bytes())?;
             write_whole(&folder.join("thumbnails.png"), &sprite)?;
             write_whole(&self.run.tensorboard().join("projector_config.pbtxt"), CONFIG.as_bytes())?;

@@ -10,6 +10,7 @@ use clsa_data::Dataset;
 use clsa_loss::MemoryBank;
 use clsa_model::MomentumPair;
 use clsa_run::Config;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// Encoders, bank and optimizer as a configuration describes them.
@@ -83,7 +84,15 @@ pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
         }
     }
     sides.sort_unstable();
-    let largest = config.views.views().map(View::largest_size).max().unwrap_or(0);
+    let (views, weak) = (&config.views, config.views.weak.len());
+    let name = |at: usize| match at.checked_sub(1) {
+        None => "views.key".to_owned(),
+        Some(at) if at < weak => format!("views.weak[{at}]"),
+        Some(at) => format!("views.strong[{}]", at - weak),
+    };
+    let sizes = views.views().map(View::largest_size).enumerate();
+    // Of views of one size the first.
+    let (at, largest) = sizes.min_by_key(|(_, size)| Reverse(*size)).unwrap_or_default();
     match sides.get(sides.len() / 2) {
         None => {
             let why = first_bad.map(|error| format!(" ({error})")).unwrap_or_default();
@@ -93,10 +102,10 @@ pub fn check_data(config: &Config, train: &dyn Dataset) -> Result<()> {
             )
         }
         Some(median) if *median < largest => unfit(
-            "views".to_owned(),
+            name(at),
             format!(
-                "a view of {largest} pixels is larger than the images of {source} (short side {median}); use a preset \
-                 for images of that size, or set data.allow_upscaling=true"
+                "a view of {largest} pixels is larger than the images of {source} (short side {median}); make it smaller, use a \
+                 preset for images of that size, or set data.allow_upscaling=true"
             ),
         ),
         Some(_) => Ok(()),

@@ -228,12 +228,12 @@ impl Trainer {
     /// Trains to the end or to `train.stop_epoch`, or until `stop` is set: then the step is finished and a checkpoint written.
     ///
     /// # Errors
-    /// A loss that is not finite, more bad images than allowed, or a disk that is full. The checkpoints stay. Where a store of images
-    /// on another machine fails ([`TrainError::is_of_store`]), a checkpoint is written before.
+    /// A loss that is not finite, more bad images than allowed, or a disk that is full. The checkpoints stay. Where nothing is wrong but
+    /// images ([`TrainError::is_of_images`]), a checkpoint is written before.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
         let end = self.train(stop, observer);
         // Without a step of its own there is nothing to keep, and what is there stays.
-        if end.as_ref().is_err_and(TrainError::is_of_store) && self.position.step > self.begun_at {
+        if end.as_ref().is_err_and(TrainError::is_of_images) && self.position.step > self.begun_at {
             save(&mut self.output, &self.clsa, &self.config, self.position)?;
         }
         end
@@ -456,6 +456,7 @@ fn save_alone(
     let Some(Output { run, images, metrics, probe, gone_back_to, .. }) = output else { return Ok(None) };
     let folder = run.folder();
     let state = TrainingState { statistics_of_ranks, ..state(clsa, probe.as_ref()) };
+    metrics.sync()?;
     let path = Checkpoint::save(&folder.checkpoints(), state, config, position)?;
     let gone_back_to = gone_back_to.take();
     if gone_back_to.is_some() {

@@ -59,7 +59,7 @@ fn a_picture_can_have_a_bare_name_and_is_refused_where_it_cannot_be() {
     }
     refused(views(&["--out", "none/v.png"]), 2, &["none/v.png", "there is no folder none"]);
     let photo = fs::read(folder.path().join("photo.png")).unwrap();
-    refused(views(&["--out", "out/../photo.png"]), 2, &["this is an image that is read; name another file"]);
+    refused(views(&["--out", "out/../photo.png"]), 2, &["this file is read by the command; name another"]);
     assert_eq!(fs::read(folder.path().join("photo.png")).unwrap(), photo);
     refused(views(&["--out", "v.tga"]), 2, &["--out v.tga: name a .png or .jpg file"]);
     refused(views(&["--out", "out"]), 2, &["--out out", "folder"]);

@@ -101,6 +101,15 @@ fn an_existing_file_is_kept_unless_told_and_wrong_requests_are_refused() {
     let (code, _, stderr) = embed(at, &other);
     assert!(code == 2 && stderr.contains("e.npy: its names and labels would become those of other images"), "{stderr}");
     assert!(fs::read(at.join("e.names.txt")).unwrap() == names && !at.join("e.safetensors").exists());
+    // What the command itself reads is never written over.
+    fs::write(at.join("table.csv"), "path\ntable.png\n").unwrap();
+    image::RgbImage::new(32, 32).save(at.join("table.png")).unwrap();
+    for (data, out) in [("imagefolder:images", "encoder.safetensors"), ("list:table.csv", "table.csv")] {
+        let before = fs::read(at.join(out)).unwrap();
+        let (code, _, stderr) = embed(at, &["--data", data, "--out", out, "--force"]);
+        let words = format!("--out {out}: this file is read by the command; name another");
+        assert!(code == 2 && stderr.contains(&words) && fs::read(at.join(out)).unwrap() == before, "{stderr}");
+    }
     // What a killed command has left unfinished is removed by the next.
     fs::write(at.join(".clsa-writing-a1B2c3"), "half").unwrap();
     embed(at, &["--data", "imagefolder:images", "--out", "e.npy", "--force"]);
@@ -157,6 +166,9 @@ fn an_image_is_its_own_nearest_and_what_is_found_is_told_and_drawn() {
     refused(at, &search(&["encoder.safetensors"]), "encoder.safetensors: cannot be decoded");
     refused(at, &search(&["one.png", "--out", "found.jpg"]), "found.jpg");
     refused(at, &search(&["one.png", "--neighbors", "30000"]), "--neighbors 30000");
+    // Before anything is made of the collection: nothing is left.
+    image::RgbImage::new(60_000, 1).save(at.join("elongated.png")).unwrap();
+    refused(at, &search(&["elongated.png", "--cache", "new"]), "elongated.png: ");
 
     // What was found is told also where it cannot be drawn: this image is too long for the picture, and not for the encoder.
     image::RgbImage::new(300, 1).save(at.join("line.png")).unwrap();
@@ -201,6 +213,10 @@ fn a_picture_among_the_images_that_are_searched_is_refused() {
         let more = ["--data", data, "--out", out];
         refused(at, &[&of[..], &more].concat(), &format!("--out {out}: the picture would be among the images in "));
     }
+    fs::write(at.join("table.csv"), "path\none.png\nimages/../two.png\n").unwrap();
+    image::RgbImage::new(16, 16).save(at.join("two.png")).unwrap();
+    let over = ["--data", "list:table.csv", "--out", "two.png"];
+    refused(at, &[&of[..], &over].concat(), "--out two.png: this file is read by the command");
     // Beside the folders of classes it is none of the images.
     let beside = ["--data", "imagefolder:images", "--out", "images/found.png"];
     let (code, _, stderr) = clsa(at, &[&of[..], &beside].concat());

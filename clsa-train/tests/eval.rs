@@ -204,6 +204,33 @@ fn a_weight_file_is_evaluated_on_named_data() {
 }
 
 #[test]
+fn the_checkpoint_of_a_run_is_evaluated_on_images_cut_as_those_of_the_run_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let normalize = "normalize={mean=[0.5,0.4,0.3], std=[0.2,0.3,0.4]}";
+    let views = format!("views={{key={{size=16, {normalize}}}, weak=[{{size=16, {normalize}}}], strong=[]}}");
+    let set =
+        ["model.width=0.125", "method.bank=32", "knn.every=0", "eval={resize=18, crop=16}", "train.seed=5", &views];
+    let set = set.into_iter().flat_map(|set| ["--set", set]);
+    let train = ["pretrain", "--data", DATA, "--epochs=1", "--batch-size=16", "--out", "run"];
+    let (code, _, stderr) = in_folder::clsa(at, &train.into_iter().chain(set).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{stderr}");
+    let evaluated = |of: &[&str]| {
+        let protocol = ["--protocol", "knn", "--k", "5", "--out", "found.json"];
+        let (code, _, stderr) = eval(at, &[of, &protocol].concat());
+        assert_eq!(code, 0, "{stderr}");
+        let Evaluation { transform, protocols, .. } = Evaluation::read(&at.join("found.json")).unwrap();
+        std::fs::remove_file(at.join("found.json")).unwrap();
+        (transform, serde_json::to_value(&protocols[0].results).unwrap())
+    };
+    let (transform, results) = evaluated(&["--run", "run"]);
+    assert_eq!((transform.resize, transform.crop, transform.normalize.mean), (18, 16, [0.5, 0.4, 0.3]));
+    // The untrained encoder is drawn from the run's seed, too.
+    let of_file = evaluated(&["--weights", "run/checkpoints/step-00000005.safetensors", "--data", DATA]);
+    assert_eq!(of_file, (transform, results));
+}
+
+#[test]
 fn a_head_of_another_method_is_named_once_and_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let encoder = Encoder::new(&model(), Compute::default(), 7, &Device::Cpu).unwrap();
@@ -442,7 +469,7 @@ fn features_of_another_stage_have_figures_of_their_own() {
     for (stage, file, dim) in stages {
         let (code, stdout, stderr) = eval(folder.path(), &["--protocol", "knn", "--knn", "moco", "--stage", stage]);
         assert_eq!(code, 0, "{stderr}");
-        assert!(stdout.starts_with(&format!("features: {stage}\n")) && stdout.contains("knn k=200 T=0.1 "), "{stdout}");
+        assert!(stdout.starts_with(&format!("features: {stage}\n")) && stdout.contains("knn k=80 T=0.1 "), "{stdout}");
         let evaluation = Evaluation::read(&one.join(file)).unwrap();
         assert_eq!(evaluation.stage.to_string(), stage);
         hashes.push(evaluation.encoder_sha256);

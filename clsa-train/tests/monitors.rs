@@ -102,12 +102,15 @@ fn an_evaluation_that_a_kill_has_cut_off_is_completed_when_the_run_goes_on() {
 #[test]
 fn the_recorded_accuracy_is_that_of_an_evaluation_of_the_same_encoder() {
     let folder = TempDir::new().unwrap();
-    for (stage, file) in [("backbone", "eval.json"), ("embedding", "eval-embedding.json")] {
+    // Where all training images vote, the temperature decides.
+    let (all, few) = (["64", "0.01"], ["3", "0.2"]);
+    for (stage, file, [k, t]) in [("backbone", "eval.json", all), ("embedding", "eval-embedding.json", few)] {
         let run = folder.path().join(stage);
-        let knn = format!("knn={{every=1, k=3, temperature=0.2, stage='{stage}', train_samples=64, test_samples=160}}");
+        let knn =
+            format!("knn={{every=1, k={k}, temperature={t}, stage='{stage}', train_samples=64, test_samples=160}}");
         let data = "data.source=procedural:classes=4,train=64,test=160,side=16";
         pretrain(&run, &["--set", data, "--set", &knn]).success();
-        let of = ["--protocol", "knn", "--k", "3", "--temperature", "0.2", "--stage", stage, "--trained-only"];
+        let of = ["--protocol", "knn", "--k", k, "--temperature", t, "--stage", stage, "--trained-only"];
         clsa().arg("eval").arg("--run").arg(&run).args(of).assert().success();
         let eval: serde_json::Value = serde_json::from_str(&fs::read_to_string(run.join(file)).unwrap()).unwrap();
         let expected = eval["protocols"][0]["results"][0]["top1"]["value"].as_f64().unwrap();
@@ -130,6 +133,10 @@ fn a_folder_of_images_without_labels_gets_a_verdict() {
         picture.save(images.join(format!("{number}.png"))).unwrap();
     }
     let log = stderr(&pretrain(&run, &["--data", &format!("flat:{}", images.display())]).success());
+    // What is advised works.
+    let advised = log.lines().find_map(|line| line.strip_prefix("evaluate it with: clsa ")).unwrap();
+    assert!(advised.ends_with(" --protocol retrieval"), "{log}");
+    clsa().args(advised.split(' ')).assert().success();
     assert!(records(&run, "knn").is_empty());
     assert_eq!(steps_of(&run, "label_free"), [0, 2, 4]);
     let verdict = log.lines().find(|line| line.contains("effective rank") && line.contains(" to "));

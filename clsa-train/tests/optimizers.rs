@@ -88,7 +88,7 @@ fn a_parameter_without_gradient_is_left_as_it_is() {
 }
 
 #[test]
-fn a_run_with_each_optimizer_learns_and_goes_on_to_the_same_bits() {
+fn a_run_with_each_optimizer_goes_on_to_the_same_bits() {
     let folder = TempDir::new().unwrap();
     for kind in ["lars", "adamw"] {
         let settings = [

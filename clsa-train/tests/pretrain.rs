@@ -290,7 +290,9 @@ fn wrong_requests_end_at_once_with_one_sentence() {
     refuse(&["--set", "views.weak=[]"], &["views.weak"]);
     refuse(&["--epochs", "0"], &["train.epochs"]);
     refuse(&["--batch-size", "65", "--set", "method.bank=65"], &["train.batch_size = 65", "64"]);
-    refuse(&["--set", "views.key.size=64"], &["64", "16", "data.allow_upscaling"]);
+    refuse(&["--set", "views.key.size=64"], &["views.key: a view of 64 pixels", "16", "data.allow_upscaling"]);
+    let views = ["--set", "views.weak=[{size=16}, {size=24}]", "--set", "views.strong=[{size=24}]"];
+    refuse(&views, &["views.weak[1]: a view of 24 pixels"]);
     refuse(&["--data", "imagefolder:/no/such/folder"], &["/no/such/folder"]);
     refuse(&["--data", "tape:/dev/st0"], &["tape"]);
     refuse(&["--preset", "imagenet-single-300"], &["imagenet-single-300", "imagenet-single-200"]);

@@ -2,6 +2,10 @@
 
 mod tiny;
 
+use clsa_augment::{Augmenter, SampleId};
+use clsa_data::{Source, Split, order};
+use clsa_run::RunFolder;
+use image::imageops::{FilterType, crop_imm, resize};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
@@ -32,22 +36,31 @@ fn the_table_has_a_row_for_each_record_also_after_the_run_has_gone_back() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
     pretrain(&run, &["--set", "log.csv=true"]).success();
-    let all = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let all: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let whole = table(&run);
-    assert_eq!(whole.len(), all.len());
-    for (row, record) in whole.iter().zip(&all) {
-        assert_eq!((row["step"], row["epoch"]), (record["step"].as_f64().unwrap(), record["epoch"].as_f64().unwrap()));
-        match record["kind"].as_str().unwrap() {
-            "step" => assert_eq!((row["train/loss"], row.len()), (record["loss"].as_f64().unwrap(), 9)),
-            "knn" => assert_eq!((row["knn/top1"], row.len()), (record["top1"].as_f64().unwrap(), 4)),
-            "label_free" => assert_eq!(row["label_free/alignment"], record["alignment"].as_f64().unwrap()),
-            other => panic!("{other}"),
+    let checked = || {
+        let all = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let all: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let whole = table(&run);
+        assert_eq!(whole.len(), all.len());
+        for (row, record) in whole.iter().zip(&all) {
+            let value = |key: &str| record[key].as_f64().unwrap();
+            assert_eq!((row["step"], row["epoch"]), (value("step"), value("epoch")));
+            match record["kind"].as_str().unwrap() {
+                "step" => {
+                    assert_eq!((row["train/loss"], row.len()), (value("loss"), 9));
+                    // What a step took tells one attempt from another. A number of JSON may be read one bit off.
+                    assert!((row["train/images_per_s"] / value("images_per_s") - 1.0).abs() < 1e-12);
+                }
+                "knn" => assert_eq!((row["knn/top1"], row.len()), (value("top1"), 4)),
+                "label_free" => assert_eq!(row["label_free/alignment"], value("alignment")),
+                other => panic!("{other}"),
+            }
         }
-    }
+        whole
+    };
+    let whole = checked();
     // The second epoch again: its rows are there once.
     resume(&checkpoint(&run, 4), &[]).success();
-    let again = table(&run);
+    let again = checked();
     let steps = |table: &[HashMap<String, f64>]| table.iter().map(|row| row["step"]).collect::<Vec<f64>>();
     assert_eq!(steps(&again), steps(&whole));
     let losses = |table: &[HashMap<String, f64>]| -> Vec<f64> {
@@ -69,7 +82,7 @@ fn without_the_key_there_is_no_table() {
 fn tensorboard_has_the_first_batchs_views_and_the_projectors_files() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
-    pretrain(&run, &[]).success();
+    pretrain(&run, &["--seed", "3"]).success();
     let tensorboard = run.join("tensorboard");
 
     let mut events = Vec::new();
@@ -85,6 +98,19 @@ fn tensorboard_has_the_first_batchs_views_and_the_projectors_files() {
     let sheet = image::load_from_memory(&events[start..]).unwrap();
     // Eight images, each with a key, a weak and a strong view.
     assert_eq!((sheet.width(), sheet.height()), (4 * 96, 8 * 96));
+    // Images and views are of 16 pixels, so that each fills its cell.
+    let config = RunFolder::at(&run).config().unwrap();
+    let (seed, sheet) = (config.train.seed, sheet.to_rgb8());
+    let data = config.data.source.parse::<Source>().unwrap().open(Split::Train).unwrap();
+    for (row, sample) in (0..8).zip(order::shuffled(seed, 0, 64)) {
+        let image = data.image(sample as usize).unwrap();
+        let id = SampleId { seed, epoch: 0, sample: sample.into() };
+        let views = Augmenter::new().views(&image, &config.views, id).unwrap();
+        for (column, picture) in (0..).zip([vec![image], views].concat()) {
+            let cell = crop_imm(&sheet, 96 * column, 96 * row, 96, 96).to_image();
+            assert!(cell == resize(&picture, 96, 96, FilterType::Triangle), "row {row}, column {column}");
+        }
+    }
 
     // All 16 test images.
     let config = fs::read_to_string(tensorboard.join("projector_config.pbtxt")).unwrap();

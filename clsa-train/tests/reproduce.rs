@@ -1,11 +1,12 @@
-//! `clsa reproduce`: requests that are wrong, and the page of what was found.
+//! `clsa reproduce`: requests that are wrong, the verdict on a run, and the page of what was found.
 
 use assert_cmd::Command;
 use clsa_augment::CenterCrop;
 use clsa_eval::evaluation::{EncoderKind, EncoderResult, Evaluation, Figures, ProtocolResult};
 use clsa_eval::metrics::{Accuracy, Predictions};
 use clsa_model::FeatureStage;
-use clsa_run::{Config, LockedRun};
+use clsa_model::weights::checkpoint::FORMAT;
+use clsa_run::{Config, LockedRun, Position};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -111,6 +112,25 @@ fn a_run_that_another_process_trains_is_not_called_ended() {
     let text = error(reproduce(folder.path(), &["moco-cifar10", "--out", "r", "--until-epoch", "1"]), 2);
     let holder = format!("r: this run is in use by process {}", std::process::id());
     assert!(text.contains(&holder) && !text.contains("remove it"), "{text}");
+}
+
+#[test]
+fn a_figure_outside_its_band_fails_the_command_and_one_inside_does_not() {
+    let folder = TempDir::new().unwrap();
+    let reproduced = |top1: f64| {
+        run(&folder.path().join("r"), "moco-cifar10", &[], &[(0, 20.0), (1, top1)]);
+        // Of the checkpoint of a run that need not go on, the head alone is read.
+        let position = serde_json::to_string(&Position { epoch: 1, step: 97, ..Position::default() }).unwrap();
+        let head = json!({ "__metadata__": { "format": FORMAT, "position": position } }).to_string();
+        let checkpoint = [&(head.len() as u64).to_le_bytes()[..], head.as_bytes()].concat();
+        fs::write(folder.path().join("r/checkpoints/step-00000097.safetensors"), checkpoint).unwrap();
+        reproduce(folder.path(), &["moco-cifar10", "--out", "r", "--until-epoch", "1"])
+    };
+    let assert = reproduced(32.9).success();
+    let printed = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(printed.contains("epoch 1: 32.9, published 32.0, band ±1.5: inside"), "{printed}");
+    let text = error(reproduced(30.4), 1);
+    assert!(text.contains("1 of 1 figures are outside their band"), "{text}");
 }
 
 #[test]

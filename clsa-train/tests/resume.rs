@@ -4,7 +4,7 @@ mod tiny;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, resume, stderr};
@@ -48,6 +48,18 @@ fn signal(run: &Running, name: &str) {
 fn stop(mut run: Running) {
     signal(&run, "TERM");
     assert!(run.0.wait().unwrap().success());
+}
+
+/// How a process has ended that is to do so by itself.
+fn ended(running: &mut Running) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = running.0.try_wait().unwrap() {
+            return status;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "the process goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -249,6 +261,50 @@ fn images_may_move_but_not_change_under_a_run() {
     refused(resume(&run, &more), 2, &["images of other names", "--data"]);
     resume(&run, &[&more[..], &["--other-images"]].concat()).success();
     resume(&run, &["--epochs", "4"]).success();
+    // Before it is asked whether they would do: a batch has 16.
+    let few = folder.path().join("few");
+    pictures(&few, 2);
+    refused(
+        resume(&run, &["--data", &source(&few), "--epochs", "5"]),
+        2,
+        &["4 images in place of 32", "--other-images"],
+    );
+}
+
+#[test]
+fn images_that_go_away_end_a_run_with_a_checkpoint_from_which_it_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let [images, away, run, log] = ["images", "away", "run", "log"].map(|name| folder.path().join(name));
+    pictures(&images, 16);
+    let (data, out) = (format!("imagefolder:{}", images.display()), run.display().to_string());
+    let more = ["--data", &data, "--out", &out, "--epochs", "100000", "--set", "checkpoint.every=100000"];
+    let mut running = start(&[&["pretrain"], &TINY[..], &more].concat(), fs::File::create(&log).unwrap().into());
+    wait_for_steps(&run, 3);
+    fs::rename(&images, &away).unwrap();
+    assert_eq!(ended(&mut running).code(), Some(1));
+    let said = fs::read_to_string(&log).unwrap();
+    let advice = format!("once the images are in order, continue with: clsa pretrain --resume {out}");
+    assert!(said.contains(&advice) && said.contains("are bad, more than"), "{said}");
+    let steps = records(&run, "step").len() as u64;
+    assert!(checkpoint(&run, steps).exists(), "the checkpoint of the last step, {steps}");
+
+    fs::rename(&away, &images).unwrap();
+    let epochs = steps / 2 + 1;
+    resume(&run, &["--epochs", &epochs.to_string()]).success();
+    assert!(checkpoint(&run, 2 * epochs).exists());
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_is_told_and_stays() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    pretrain(&run, &["--epochs", "1"]).success();
+    // A folder cannot be read as a file is, whoever reads it.
+    let newest = checkpoint(&run, 9);
+    fs::create_dir(&newest).unwrap();
+    let advice = "--resume: the checkpoint cannot be read; try again, or name another one";
+    refused(resume(&run, &["--epochs", "2"]), 1, &[advice, &newest.display().to_string()]);
+    assert!(newest.exists() && !checkpoint(&run, 8).exists());
 }
 
 #[test]
@@ -280,15 +336,7 @@ fn a_signal_that_was_ignored_when_the_run_began_stays_ignored() {
         signal(&child, name);
         let steps = records(&run, "step").len();
         if ignoring == "true" {
-            let start = Instant::now();
-            while child.0.try_wait().unwrap().is_none() {
-                assert!(
-                    start.elapsed() < Duration::from_secs(60),
-                    "not ignored, the signal ends the run after its step"
-                );
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            assert!(child.0.wait().unwrap().success());
+            assert!(ended(&mut child).success(), "not ignored, the signal ends the run after its step");
         } else {
             wait_for_steps(&run, steps + 20);
             assert!(child.0.try_wait().unwrap().is_none());
@@ -349,7 +397,8 @@ fn a_folder_that_a_failed_run_has_left_is_to_be_removed_and_not_resumed() {
     let run = folder.path().join("run");
     fs::create_dir(&run).unwrap();
     fs::write(run.join("config.toml"), "").unwrap();
-    refused(pretrain(&run, &[]), 2, &["holds a run already", "before its first checkpoint; remove it"]);
+    let text = "this folder holds a run already; name another folder; it was ended, or diverged, before its first checkpoint; remove it";
+    refused(pretrain(&run, &[]), 2, &[text]);
 }
 
 #[test]
@@ -395,6 +444,43 @@ fn a_signal_that_comes_twice_at_once_is_one() {
     assert!(running.0.wait().unwrap().success());
     let steps = records(&run, "step").len() as u64;
     assert!(checkpoint(&run, steps).exists(), "the checkpoint of the last step");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_a_process_whose_error_stream_nobody_reads() {
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    // In the place of a pipe, which the standard library cannot fill without waiting.
+    let (mut log, unread) = UnixStream::pair().unwrap();
+    log.set_nonblocking(true).unwrap();
+    while log.write_all(b"\n").is_ok() {}
+    log.set_nonblocking(false).unwrap();
+    let out = run.display().to_string();
+    let mut running = start(&[&["pretrain"], &TINY[..], &["--out", &out]].concat(), OwnedFd::from(log).into());
+    let start = Instant::now();
+    let wait = |at: &str| {
+        assert!(start.elapsed() < Duration::from_secs(60), "{at}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    // When its folder is there, it hears signals.
+    while !run.exists() {
+        wait("the run does not begin");
+    }
+    let status = loop {
+        if let Some(status) = running.0.try_wait().unwrap() {
+            break status;
+        }
+        // Again and again, until one comes long enough after the first to be no part of it.
+        signal(&running, "TERM");
+        wait("the process goes on");
+    };
+    assert_eq!(status.code(), Some(130));
+    drop(unread);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The trainer as a library: several ranks, and an observer in place of a terminal.
 
 use candle_core::Device;
-use clsa_data::{Limits, Source};
+use clsa_data::image::RgbImage;
+use clsa_data::order::shuffled;
+use clsa_data::{Dataset, Label, Limits, SampleError, Source};
 use clsa_run::{AccuracyRecord, Config, LabelFreeRecord, LockedRun, Record, StepRecord};
-use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig};
+use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, TrainError, Trainer, TrainerConfig};
 use settings::settings;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,15 +54,28 @@ impl Observer for Recorded {
     }
 }
 
-fn train(folder: &Path, config: Config, communicator: Arc<dyn Communicator>) -> (End, Recorded) {
+fn images(config: &Config) -> Datasets {
     let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
     let (train, test) = (splits.train, splits.test.ok());
-    let data = Datasets { train, held_out: test.clone(), test };
+    Datasets { train, held_out: test.clone(), test }
+}
+
+fn train(folder: &Path, config: Config, communicator: Arc<dyn Communicator>) -> (End, Recorded) {
+    let (end, recorded) = train_on(images(&config), folder, config, communicator);
+    (end.unwrap(), recorded)
+}
+
+fn train_on(
+    data: Datasets,
+    folder: &Path,
+    config: Config,
+    communicator: Arc<dyn Communicator>,
+) -> (Result<End, TrainError>, Recorded) {
     // Of the others' nothing is left.
     let run = Some(LockedRun::begin(folder).unwrap());
     let trainer = TrainerConfig { config, run, data, device: Device::Cpu, threads: 1, communicator };
     let mut recorded = Recorded::default();
-    let end = Trainer::new(trainer, None).unwrap().run(&AtomicBool::new(false), &mut recorded).unwrap();
+    let end = Trainer::new(trainer, None).unwrap().run(&AtomicBool::new(false), &mut recorded);
     (end, recorded)
 }
 
@@ -125,4 +140,74 @@ fn ranks_share_the_data_and_only_the_first_writes_evaluates_and_is_observed() {
     for (shared, alone) in recorded.steps.iter().zip(&alone.steps) {
         assert!((shared.loss - alone.loss).abs() < 1e-9 * alone.loss, "{shared:?} {alone:?}");
     }
+}
+
+/// Images of which one cannot be read.
+struct BadImage {
+    images: Arc<dyn Dataset>,
+    bad: usize,
+}
+
+impl Dataset for BadImage {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.images.class_names()
+    }
+
+    fn label(&self, index: usize) -> Label {
+        self.images.label(index)
+    }
+
+    fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
+        if index == self.bad {
+            return Err(SampleError::Decode { name: self.name(index), reason: "it is bad".to_owned() });
+        }
+        self.images.image(index)
+    }
+
+    fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError> {
+        self.images.dimensions(index)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.images.name(index)
+    }
+}
+
+#[test]
+fn a_bad_image_too_many_on_one_rank_ends_all_with_a_checkpoint_of_their_last_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut config = config(2);
+    config.checkpoint.every = 9;
+    // The second rank meets it in the third step of the second epoch, and not before.
+    let order = |epoch: u64| shuffled(config.train.seed, epoch, 64);
+    let seen: Vec<u32> = order(0).chunks(8).skip(1).step_by(2).flatten().copied().collect();
+    let bad = order(1)[40..48].iter().copied().find(|image| !seen.contains(image)).unwrap() as usize;
+    let ranks: Vec<_> = ThreadRank::group(2)
+        .into_iter()
+        .map(|communicator| {
+            let (folder, config) = (folder.path().to_owned(), config.clone());
+            std::thread::spawn(move || {
+                let mut data = images(&config);
+                let mut run = folder.join("run");
+                if !communicator.is_first() {
+                    run = folder.join("other");
+                    data.train = Arc::new(BadImage { images: data.train, bad });
+                }
+                train_on(data, &run, config, Arc::new(communicator)).0.map_err(Box::new)
+            })
+        })
+        .collect();
+    for rank in ranks {
+        let error = rank.join().unwrap().unwrap_err();
+        assert!(error.to_string().starts_with("rank 1: 1 of 64 samples are bad"), "{error}");
+        assert!(error.is_of_images() && !error.is_of_store() && !error.is_request(), "{error}");
+    }
+    let checkpoints = std::fs::read_dir(run.join("checkpoints")).unwrap();
+    let names = checkpoints.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["step-00000006.safetensors"]);
 }

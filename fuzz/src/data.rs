@@ -1,7 +1,7 @@
 //! Images and data sets.
 
 use crate::file::with_file;
-use crate::pillow::Pillow;
+use crate::pillow;
 use clsa_data::fuzzing::{
     ShardIndex, decode_text, decode_xml, expand_braces, parse_annotation, parse_idx, parse_list, scan_reader,
 };
@@ -67,7 +67,7 @@ pub fn jpeg(data: &[u8]) {
     }
     image(data);
     if let Ok(image) = decode(data, "fuzz", &LIMITS) {
-        Pillow::compare(data, &image);
+        pillow::compare(data, &image);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Fuzzing of every parser of the workspace: each takes any bytes, and reads or refuses them, without a panic and in bounded memory.
 //!
-//! `cargo xtask soak fuzz` runs the targets with libFuzzer, guided by coverage; the test `seeds` is a short run over the seeds in
-//! `corpus`, which `make_corpus.py` made.
+//! `cargo xtask soak fuzz` runs the fuzz target with libFuzzer, guided by coverage, for one parser after another; the test `seeds` is a
+//! short run over the seeds in `corpus`, which `make_corpus.py` made.
 
 mod data;
 mod eval;
@@ -12,6 +12,7 @@ mod run;
 
 use cap::Cap;
 use std::alloc::System;
+use std::sync::LazyLock;
 
 /// Counts what a parser allocates, and refuses what is beyond its bound, which ends the process.
 #[global_allocator]
@@ -62,12 +63,16 @@ impl Parser {
     }
 }
 
-/// The parser of this name.
+/// The parser that the variable `CLSA_FUZZ_PARSER` names.
 ///
 /// # Panics
-/// There is none.
-pub fn parser(name: &str) -> Parser {
-    *PARSERS.iter().find(|parser| parser.name == name).expect("the fuzz targets are named as the parsers")
+/// It names none.
+pub fn named_parser() -> Parser {
+    static NAMED: LazyLock<Parser> = LazyLock::new(|| {
+        let name = std::env::var("CLSA_FUZZ_PARSER").unwrap_or_default();
+        *PARSERS.iter().find(|parser| parser.name == name).expect("CLSA_FUZZ_PARSER names a parser")
+    });
+    *NAMED
 }
 
 /// Ends the process at a panic, so that libFuzzer sees it, but for those in decoders of others, which become errors.

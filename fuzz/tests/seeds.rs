@@ -1,4 +1,4 @@
-//! A short deterministic run of the fuzz targets: every seed, cut at random lengths, and with single bytes altered.
+//! A short deterministic run of every parser: every seed, cut at random lengths, and with single bytes altered.
 
 use clsa_fuzz::PARSERS;
 use std::path::Path;

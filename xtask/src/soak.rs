@@ -21,8 +21,8 @@ Usage: cargo xtask soak CAMPAIGN [OPTIONS]
   fuzz [--parser P] [--seconds S] [--inputs N] [--python FILE]
                                  gives every parser, or one, inputs made by libFuzzer, for 60 s or S each, N at most: no panic, memory
                                  in bounds; what is read of a JPEG is what Pillow makes of it, where python3, or FILE, has Pillow
-  kill [--rounds N] [--seed S]   kill -9 while training, evaluating, packing and indexing, N times each (200); then the same command
-                                 again: it must end as if it had never been killed, to the bit
+  kill [--rounds N] [--seed S]   kill -9 while training, evaluating, embedding, packing and indexing, N times each (200); then the same
+                                 command again: it must end as if it had never been killed, to the bit
   disk [--rounds N] [--seed S]   a small disk that is full at a random moment while training, evaluating, packing and indexing, N
                                  times each (100), and has room again: the program says so in one sentence, whatever has its name is
                                  whole, and the next attempt ends as if the disk had always had room (Linux; root, or user namespaces)

@@ -143,20 +143,9 @@ impl Descriptor {
     /// Up to `most` values of an attribute.
     pub(super) fn get<V: Read>(&self, name: Name, most: usize) -> Result<Vec<V>> {
         let mut values = vec![V::default(); most];
-        let mut count = 0;
-        // SAFETY: cuDNN writes at most `most` values, for which there is room, and their number.
-        let status = unsafe {
-            sys::cudnnBackendGetAttribute(
-                self.0,
-                name,
-                V::TYPE,
-                most as i64,
-                &mut count,
-                values.as_mut_ptr().cast::<c_void>(),
-            )
-        };
-        check_at("cudnnBackendGetAttribute", &name, status)?;
-        values.truncate(usize::try_from(count).unwrap_or(0));
+        // SAFETY: there is room for `most` values.
+        let count = unsafe { self.attribute(name, V::TYPE, most, values.as_mut_ptr().cast::<c_void>())? };
+        values.truncate(count);
         Ok(values)
     }
 
@@ -170,32 +159,31 @@ impl Descriptor {
 
     /// How many values an attribute has.
     pub(super) fn count(&self, name: Name, of: Type) -> Result<usize> {
-        let mut count = 0;
-        // SAFETY: no values are asked for, so that cuDNN writes only their number.
-        let status = unsafe { sys::cudnnBackendGetAttribute(self.0, name, of, 0, &mut count, null_mut()) };
-        check_at("cudnnBackendGetAttribute", &name, status)?;
-        Ok(usize::try_from(count).unwrap_or(0))
+        // SAFETY: no values are asked for.
+        unsafe { self.attribute(name, of, 0, null_mut()) }
     }
 
     /// Up to `most` descriptors of one kind that an attribute consists of.
     pub(super) fn get_descriptors(&self, name: Name, kind: Kind, most: usize) -> Result<Vec<Self>> {
         let mut found = (0..most).map(|_| Self::new(kind)).collect::<Result<Vec<_>>>()?;
         let mut raw: Vec<_> = found.iter().map(|descriptor| descriptor.0).collect();
-        let mut count = 0;
-        // SAFETY: cuDNN fills at most `most` descriptors of the attribute's kind, all alive, and writes their number.
-        let status = unsafe {
-            sys::cudnnBackendGetAttribute(
-                self.0,
-                name,
-                Type::CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                most as i64,
-                &mut count,
-                raw.as_mut_ptr().cast::<c_void>(),
-            )
-        };
-        check_at("cudnnBackendGetAttribute", &name, status)?;
-        found.truncate(usize::try_from(count).unwrap_or(0));
+        let (of, to) = (Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, raw.as_mut_ptr().cast::<c_void>());
+        // SAFETY: cuDNN fills at most `most` descriptors of the attribute's kind, all alive.
+        let count = unsafe { self.attribute(name, of, most, to)? };
+        found.truncate(count);
         Ok(found)
+    }
+
+    /// Puts up to `most` values of an attribute at `to` and gives their number, or with a `most` of 0 how many there are.
+    ///
+    /// # Safety
+    /// At `to` there is room for `most` values of the type; for descriptors, `most` living ones of the attribute's kind.
+    unsafe fn attribute(&self, name: Name, of: Type, most: usize, to: *mut c_void) -> Result<usize> {
+        let mut count = 0;
+        // SAFETY: the caller's promise; beside the values cuDNN writes one number.
+        let status = unsafe { sys::cudnnBackendGetAttribute(self.0, name, of, most as i64, &mut count, to) };
+        check_at("cudnnBackendGetAttribute", &name, status)?;
+        Ok(usize::try_from(count).unwrap_or(0))
     }
 
     /// Starts the plan that this descriptor is, on the memory that `pack` names.

@@ -27,8 +27,11 @@ impl<G: Gpu> Ops<G> {
         let Some(size) = size.filter(|_| batch > 0 && (1..=CHANNELS).contains(&channels)) else {
             return Err(unsupported(format!("no image can be of {channels} channels, {height} rows, {width} columns")));
         };
-        let pixels = batch * size;
-        let to = self.alloc(pixels * CHANNELS)?;
+        // The dimensions of a tensor that repeats its values are not bounded by memory.
+        let Some(len) = batch.checked_mul(size).and_then(|pixels| pixels.checked_mul(CHANNELS)) else {
+            return Err(unsupported(format!("{batch} images of {height} rows, {width} columns are too many")));
+        };
+        let (pixels, to) = (len / CHANNELS, self.alloc(len)?);
         let mut strides = [0; 4];
         for (to, &stride) in strides.iter_mut().zip(images.stride()) {
             *to = stride as i64;

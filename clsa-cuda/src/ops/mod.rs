@@ -22,7 +22,7 @@ pub use area::Area;
 pub use norm::BatchNorm;
 pub use norm_backward::NormGradients;
 pub use pool::{Images, Pooled};
-pub use softmax::{Counted, SoftmaxBlock};
+pub use softmax::SoftmaxBlock;
 pub use update::{SgdOperands, moving_average, sgd};
 
 /// Tiles of channels that a kernel may join the sums of.

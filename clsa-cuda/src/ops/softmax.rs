@@ -25,14 +25,7 @@ pub struct SoftmaxBlock<'a> {
     pub weighted: &'a Tensor,
     /// The reciprocals of the temperatures, (rows).
     pub inverse_temperatures: &'a Tensor,
-    /// What is counted of the first rows.
-    pub counted: Option<Counted<'a>>,
-}
-
-/// How many scores of each of the first rows are above the row's threshold.
-#[derive(Clone, Copy, Debug)]
-pub struct Counted<'a> {
-    /// The number so far, (counted), as f32.
+    /// How many scores of each of the first rows are above the row's threshold so far, (counted), as f32.
     pub above: &'a Tensor,
     /// The thresholds, (counted).
     pub thresholds: &'a Tensor,
@@ -46,7 +39,7 @@ impl<G: Gpu> Ops<G> {
     pub fn softmax_block(&self, block: SoftmaxBlock<'_>) -> Result<()> {
         let (rows, columns) = block.scores.dims2()?;
         let dim = block.weighted.elem_count() / rows.max(1);
-        let counted = block.counted.map_or(0, |counted| counted.above.elem_count());
+        let counted = block.above.elem_count();
         if counted > rows {
             return Err(unsupported(format!("{counted} of {rows} rows cannot be counted")));
         }
@@ -54,12 +47,8 @@ impl<G: Gpu> Ops<G> {
             return Ok(());
         }
         let gpu = &self.gpu;
-        let (above, threshold) = match block.counted {
-            None => (0, 0),
-            Some(Counted { above, thresholds }) => {
-                (write(gpu, "above", above, counted)?, read(gpu, "thresholds", thresholds, counted)?)
-            }
-        };
+        let above = write(gpu, "above", block.above, counted)?;
+        let threshold = read(gpu, "thresholds", block.thresholds, counted)?;
         let args = Args {
             scores: write(gpu, "scores", block.scores, rows * columns)?,
             max: write(gpu, "max", block.max, rows)?,

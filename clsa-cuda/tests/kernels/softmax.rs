@@ -1,7 +1,7 @@
 //! The streaming softmax against one pass over all scores in f64.
 
 use super::{Bench, Machine, Random, assert_close, values};
-use clsa_cuda::{Counted, SoftmaxBlock};
+use clsa_cuda::SoftmaxBlock;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -16,14 +16,12 @@ pub fn softmax<M: Machine>(bench: &Bench<'_, M>, sizes: Sizes, blocks: &[usize],
     let columns: usize = blocks.iter().sum();
     let scores = random.numbers(rows * columns);
     let inverse: Vec<f32> = (0..rows).map(|_| random.between(1.0, 10.0)).collect();
-    let thresholds: Vec<f32> = (0..counted).map(|_| random.between(-1.0, 1.0)).collect();
+    let limits: Vec<f32> = (0..counted).map(|_| random.between(-1.0, 1.0)).collect();
     let first: Vec<f32> = random.numbers(rows * dim);
     let [max, sum] = [f32::NEG_INFINITY, 0.0].map(|x| bench.tensor(&vec![x; rows], &[rows]));
     // What the caller adds to the weighted sum after its first block decays from then on.
     let weighted = bench.tensor(&vec![0.0; rows * dim], &[rows, dim]);
-    // Not every device has tensors without elements.
-    let counting =
-        (counted > 0).then(|| (bench.tensor(&vec![0.0; counted], &[counted]), bench.tensor(&thresholds, &[counted])));
+    let (above, thresholds) = (bench.tensor(&vec![0.0; counted], &[counted]), bench.tensor(&limits, &[counted]));
     let (mut start, mut first_max) = (0, vec![]);
     for (i, &width) in blocks.iter().enumerate() {
         let at = |k: usize| k / width * columns + start + k % width;
@@ -37,7 +35,8 @@ pub fn softmax<M: Machine>(bench: &Bench<'_, M>, sizes: Sizes, blocks: &[usize],
                 sum: &sum,
                 weighted: &weighted,
                 inverse_temperatures: &inverse_temperatures,
-                counted: counting.as_ref().map(|(above, thresholds)| Counted { above, thresholds }),
+                above: &above,
+                thresholds: &thresholds,
             })
             .unwrap();
         let highest = values(&max);
@@ -62,10 +61,8 @@ pub fn softmax<M: Machine>(bench: &Bench<'_, M>, sizes: Sizes, blocks: &[usize],
     };
     let sums: Vec<f64> = (0..rows).map(|row| of_row(row).map(exponential).sum()).collect();
     assert_close(&values(&sum), &sums, 1e-5);
-    let ahead = |row: usize| of_row(row).filter(|&k| scores[k] > thresholds[row]).count() as f32;
-    if let Some((above, _)) = &counting {
-        assert_eq!(values(above), (0..counted).map(ahead).collect::<Vec<_>>());
-    }
+    let ahead = |row: usize| of_row(row).filter(|&k| scores[k] > limits[row]).count() as f32;
+    assert_eq!(values(&above), (0..counted).map(ahead).collect::<Vec<_>>());
     let decayed: Vec<f64> = (0..rows * dim)
         .map(|k| {
             let row = k / dim;

@@ -4,7 +4,6 @@ use flate2::{Compression, Decompress, FlushDecompress, Status, write::ZlibEncode
 use std::io::Write;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
-const CUT_SHORT: &str = "it is cut short: the data of the image end too early";
 
 /// Whether a file begins as a PNG does.
 pub(super) fn is(bytes: &[u8]) -> bool {
@@ -195,7 +194,7 @@ fn inflated<'a>(data: impl Iterator<Item = &'a [u8]>, header: &Header) -> Result
             }
         });
         if !ended || whole != Some(true) {
-            return Err(CUT_SHORT.into());
+            return Err("it is cut short: the data of the image end too early".into());
         }
         rows.resize(length, 0);
     }

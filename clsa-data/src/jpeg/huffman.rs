@@ -69,15 +69,11 @@ impl Codes {
         if table.symbols.iter().take(count).any(|&symbol| symbol > 15) {
             return Err(Refusal::faulty("a Huffman table has a size that no first coefficient has"));
         }
-        Self::new(table)
+        Self::ac(table)
     }
 
     /// Those of a table for the other coefficients.
     pub(super) fn ac(table: &HuffmanTable) -> Result<Box<Self>, Refusal> {
-        Self::new(table)
-    }
-
-    fn new(table: &HuffmanTable) -> Result<Box<Self>, Refusal> {
         let entries = [Entry::LONG; 1 << LOOKUP];
         let mut codes = Box::new(Self { entries, largest: [-1; 17], offsets: [0; 17], symbols: table.symbols });
         let mut symbols = table.symbols.iter();
@@ -234,7 +230,6 @@ pub(super) fn read_block(
             }
         }
     }
-    let position = reader.position();
-    bits.set_position(position);
+    bits.set_position(reader.position());
     Ok(extent)
 }

@@ -135,8 +135,7 @@ impl Ahead {
                 break;
             }
         }
-        let position = reader.position();
-        bits.set_position(position);
+        bits.set_position(reader.position());
         Ok(())
     }
 

@@ -152,8 +152,7 @@ impl Coder for FirstMeans {
             reader.skip(entry);
         }
         block.0[0] = (*prediction << self.bit) as i16;
-        let position = reader.position();
-        bits.set_position(position);
+        bits.set_position(reader.position());
         Ok(())
     }
 
@@ -173,8 +172,7 @@ impl Coder for FurtherMeans {
         let mut reader = Reader::new(bits);
         reader.refill();
         block.0[0] |= (reader.number(1) << self.bit) as i16;
-        let position = reader.position();
-        bits.set_position(position);
+        bits.set_position(reader.position());
         Ok(())
     }
 
@@ -216,8 +214,7 @@ impl Coder for FirstBits {
             }
             index += 1;
         }
-        let position = reader.position();
-        bits.set_position(position);
+        bits.set_position(reader.position());
         Ok(())
     }
 
@@ -296,8 +293,7 @@ impl Coder for FurtherBits {
             }
             self.run -= 1;
         }
-        let position = reader.position();
-        bits.set_position(position);
+        bits.set_position(reader.position());
         Ok(())
     }
 

@@ -5,17 +5,13 @@ use super::block::Block;
 use super::frame::Frame;
 use super::kept::Kept;
 use super::progress::{ESTIMATED, Known, Progress};
+use super::tables::NATURAL;
 
 /// Weights of the means of 5 x 5 blocks, or those means.
 type Window = [[i32; 5]; 5];
 
-/// A coefficient's estimate.
-struct Estimate {
-    /// The coefficient's index in zigzag order and in natural order.
-    zigzag: usize,
-    natural: usize,
-    weights: Window,
-}
+/// A coefficient's index in zigzag order, and the weights of its estimate.
+type Estimate = (usize, Window);
 
 /// Weights with rows for columns.
 const fn turned(weights: Window) -> Window {
@@ -28,10 +24,6 @@ const fn turned(weights: Window) -> Window {
     turned
 }
 
-const fn estimate(zigzag: usize, natural: usize, weights: Window) -> Estimate {
-    Estimate { zigzag, natural, weights }
-}
-
 const NONE: [i32; 5] = [0; 5];
 
 /// The weights where some coefficient but the first is known.
@@ -39,13 +31,7 @@ const FEW: [Estimate; 5] = {
     let slope = [NONE, NONE, [-7, 50, 0, -50, 7], NONE, NONE];
     let curve = [NONE, NONE, [-1, 13, -24, 13, -1], NONE, NONE];
     let twist = [[0, -1, 0, 1, 0], [-1, 10, 0, -10, 1], NONE, [1, -10, 0, 10, -1], [0, 1, 0, -1, 0]];
-    [
-        estimate(1, 1, slope),
-        estimate(2, 8, turned(slope)),
-        estimate(3, 16, turned(curve)),
-        estimate(4, 9, twist),
-        estimate(5, 2, curve),
-    ]
+    [(1, slope), (2, turned(slope)), (3, turned(curve)), (4, twist), (5, curve)]
 };
 
 /// The weights where no coefficient but the first is known.
@@ -58,16 +44,16 @@ const ALL: [Estimate; 10] = {
     let edge = [-2, -6, -8, -6, -2];
     let mean = [edge, [-6, 6, 42, 6, -6], [-8, 42, 152, 42, -8], [-6, 6, 42, 6, -6], edge];
     [
-        estimate(1, 1, slope),
-        estimate(2, 8, turned(slope)),
-        estimate(3, 16, turned(curve)),
-        estimate(4, 9, twist),
-        estimate(5, 2, curve),
-        estimate(6, 3, steep),
-        estimate(7, 10, saddle),
-        estimate(8, 17, turned(saddle)),
-        estimate(9, 24, turned(steep)),
-        estimate(0, 0, mean),
+        (1, slope),
+        (2, turned(slope)),
+        (3, turned(curve)),
+        (4, twist),
+        (5, curve),
+        (6, steep),
+        (7, saddle),
+        (8, turned(saddle)),
+        (9, turned(steep)),
+        (0, mean),
     ]
 };
 
@@ -94,7 +80,8 @@ impl Smoothing {
         let mut known = progress.components;
         let unknown = known.iter().any(|known| known.now[1..ESTIMATED].iter().any(|&bit| bit != 0));
         let means = known.iter().all(|known| known.now[0] >= 0);
-        let divisors = quantizers.iter().all(|table| ALL.iter().all(|estimate| table.0[estimate.natural] != 0));
+        let divides = |table: &Block| NATURAL[..ESTIMATED].iter().all(|&natural| table.0[usize::from(natural)] != 0);
+        let divisors = quantizers.iter().all(divides);
         if !unknown || !means || !divisors {
             return None;
         }
@@ -124,7 +111,8 @@ impl Smoothing {
         let bits = if row / group > self.last_row { &known.before[..] } else { &known.now[..ESTIMATED] };
         let estimates = if bits[1..].iter().all(|&bit| bit == -1) { &ALL[..] } else { &FEW[..] };
         let quantizer = |natural: usize| i64::from(quantizers.0[natural] as u16);
-        for &Estimate { zigzag, natural, ref weights } in estimates {
+        for &(zigzag, ref weights) in estimates {
+            let natural = usize::from(NATURAL[zigzag]);
             let bit = if natural == 0 { -1 } else { bits[zigzag] };
             if bit == 0 || natural != 0 && block.0[natural] != 0 {
                 continue;

@@ -1,6 +1,6 @@
 //! A batch, whose storage returns to the loader.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
@@ -9,8 +9,6 @@ use crate::label::Label;
 
 /// A batch; dereferences to what the transform made of it ([`Transform::Batch`](crate::Transform::Batch)).
 pub struct Batch<B> {
-    /// The epoch.
-    pub epoch: u64,
     /// Its number in the epoch.
     pub index: usize,
     /// The numbers of its samples in the data set.
@@ -30,12 +28,6 @@ impl<B> Deref for Batch<B> {
 
     fn deref(&self) -> &B {
         self.storage.as_ref().expect("storage is taken only on drop")
-    }
-}
-
-impl<B> DerefMut for Batch<B> {
-    fn deref_mut(&mut self) -> &mut B {
-        self.storage.as_mut().expect("storage is taken only on drop")
     }
 }
 

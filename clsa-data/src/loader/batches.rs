@@ -19,7 +19,6 @@ use crate::transform::Transform;
 pub struct Batches<'a, T: Transform> {
     pub(super) shared: &'a Shared<T>,
     pub(super) on_bad_sample: &'a BadSampleHandler,
-    pub(super) epoch: u64,
     pub(super) next_request: usize,
     pub(super) next_batch: usize,
     /// `None` once the threads are to end.
@@ -45,14 +44,14 @@ impl<T: Transform> Batches<'_, T> {
     }
 
     /// Hands on samples that were not known to be bad, and counts them.
-    fn report(&self, bad: Vec<BadSample>) -> Result<(), DataError> {
+    fn report(&self, bad: &[BadSample]) -> Result<(), DataError> {
         let shared = self.shared;
         for sample in bad {
             let mut reported = locked(&shared.reported);
             if reported.insert(sample.index, sample.reason.clone()).is_none() {
                 let count = reported.len();
                 drop(reported);
-                (self.on_bad_sample)(&sample);
+                (self.on_bad_sample)(sample);
                 shared.check_bad(count, &sample.reason)?;
             }
         }
@@ -70,10 +69,8 @@ impl<T: Transform> Iterator for Batches<'_, T> {
         let wait = start.elapsed();
         let index = self.next_batch;
         self.next_batch += 1;
-        let result = received.unwrap_or(Err(DataError::Panicked { batch: index })).and_then(|mut prepared| {
-            self.report(std::mem::take(&mut prepared.bad))?;
-            Ok(prepared)
-        });
+        let result = (received.unwrap_or(Err(DataError::Panicked { batch: index })))
+            .and_then(|prepared| self.report(&prepared.bad).map(|()| prepared));
         match result {
             Ok(Prepared { storage, samples, .. }) => {
                 self.request();
@@ -81,7 +78,6 @@ impl<T: Transform> Iterator for Batches<'_, T> {
                 let full = samples.len() == shared.config.batch_size;
                 let labels = samples.iter().map(|&sample| shared.dataset.label(sample)).collect();
                 Some(Ok(Batch {
-                    epoch: self.epoch,
                     index,
                     samples,
                     labels,

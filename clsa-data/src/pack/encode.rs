@@ -3,8 +3,7 @@
 use std::io::Cursor;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 use rayon::ThreadPool;
@@ -67,11 +66,10 @@ fn resize(image: &RgbImage, side: u32) -> Result<RgbImage, String> {
     let (width, height) = image.dimensions();
     let long = |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
     let (to_width, to_height) = if width <= height { (side, long(height, width)) } else { (long(width, height), side) };
-    let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).map_err(|error| error.to_string())?;
-    let mut target = Image::new(to_width, to_height, PixelType::U8x3);
+    let mut target = RgbImage::new(to_width, to_height);
     let bilinear = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&source, &mut target, &bilinear).map_err(|error| error.to_string())?;
-    RgbImage::from_raw(to_width, to_height, target.into_vec()).ok_or("resizing gave no image".into())
+    Resizer::new().resize(image, &mut target, &bilinear).map_err(|error| error.to_string())?;
+    Ok(target)
 }
 
 #[cfg(test)]

@@ -99,18 +99,26 @@ impl Cache {
             let (kept, mut files) = self.files()?;
             files.sort_by_key(|file| file.used);
             let mut excess = kept.saturating_add(part).saturating_sub(self.most);
+            let mut refused = None;
             for Kept { size, path, .. } in files {
                 if excess == 0 {
                     break;
                 }
                 match fs::remove_file(&path) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        // It may be another user's: the next one goes in its place.
+                        refused = refused.or(Some(error));
+                        continue;
+                    }
                     _ => excess = excess.saturating_sub(size),
                 }
                 if let Some(entry) = path.parent() {
                     // Only an empty one is removed.
                     let _ = fs::remove_dir(entry);
                 }
+            }
+            if let Some(error) = refused.filter(|_| excess > 0) {
+                return Err(error);
             }
             *allowance = part;
         }

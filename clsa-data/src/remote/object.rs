@@ -47,7 +47,7 @@ enum Block {
 }
 
 impl RemoteObject {
-    pub(super) fn new(address: String, store: Arc<Store>, path: Path, meta: ObjectMeta) -> Result<Self, DataError> {
+    pub(super) fn new(address: String, store: Arc<Store>, path: Path, meta: ObjectMeta) -> Self {
         let meta = ObjectMeta { location: path, ..meta };
         let version = match &meta.e_tag {
             Some(tag) => tag.clone(),
@@ -56,7 +56,7 @@ impl RemoteObject {
             None => format!("{} {:?}", std::process::id(), SystemTime::now()),
         };
         let entry = store.cache.entry(&format!("{}\n{address}\n{}\n{version}", store.name, meta.size));
-        Ok(Self { address, store, meta, entry, flights: Mutex::default(), failure: OnceLock::new() })
+        Self { address, store, meta, entry, flights: Mutex::default(), failure: OnceLock::new() }
     }
 
     /// Its size in bytes.

@@ -106,6 +106,8 @@ impl Store {
         match wait(asked) {
             Ok((found, bytes)) if same_version(&found, meta) => Ok(bytes),
             Ok(_) | Err(Error::Precondition { .. }) => Err(changed()),
+            // The part begins behind the end of what is there now.
+            Err(_) if attempts.last().status == Some(416) => Err(changed()),
             Err(error) => {
                 let error = self.error(address, &error, &attempts);
                 match error.fault {

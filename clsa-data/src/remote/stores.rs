@@ -42,7 +42,7 @@ impl Stores {
         };
         let store = self.store(&format!("{scheme}://{place}"))?;
         let meta = store.head(address, &path)?;
-        RemoteObject::new(address.to_owned(), store, path, meta)
+        Ok(RemoteObject::new(address.to_owned(), store, path, meta))
     }
 
     /// The addresses of all objects that a pattern with `*` and `?` names, in order.

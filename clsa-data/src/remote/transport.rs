@@ -100,9 +100,7 @@ impl Connector {
             others: Attempts::default(),
         })
     }
-}
 
-impl Connector {
     /// The same without following redirections.
     pub fn without_redirects(self) -> Self {
         Self { follows: false, ..self }
@@ -270,12 +268,14 @@ fn range(text: &str) -> Option<RangeInclusive<u64>> {
     Some(first.parse().ok()?..=last.parse().ok()?)
 }
 
-/// The number of bytes of the part that an answer says it is, which is to be the one that was asked for.
+/// The number of bytes of the part that an answer says it is, which is to be the one that was asked for, or what there is of it.
 fn given_range(headers: &HeaderMap, asked: &RangeInclusive<u64>) -> Result<u64, HttpError> {
     let text = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let given = text.strip_prefix("bytes ").and_then(|text| range(text.split_once('/')?.0));
+    let (given, size) = text.strip_prefix("bytes ").and_then(|text| text.split_once('/')).unwrap_or_default();
+    // An object that has become shorter ends within the part; by its size the reader knows that it is another one.
+    let last = size.parse().map_or(*asked.end(), |size: u64| size.saturating_sub(1).min(*asked.end()));
     let wrong = || no_answer(HttpErrorKind::Interrupted, "the server gave another part than the one asked for");
-    let given = given.filter(|given| given == asked).ok_or_else(wrong)?;
+    let given = range(given).filter(|given| *given == (*asked.start()..=last)).ok_or_else(wrong)?;
     let length = given.end().checked_sub(*given.start()).and_then(|length| length.checked_add(1)).ok_or_else(wrong)?;
     match number(headers, &CONTENT_LENGTH) {
         Some(stated) if stated != length => Err(no_answer(

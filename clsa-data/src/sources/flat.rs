@@ -28,10 +28,10 @@ fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
     if !root.is_dir() {
         return Err(Fault::Missing.at(root, "is not a folder that can be read"));
     }
-    let mut listing = Listing::new(root, limits);
+    let mut listing = Listing::new(root);
     if listing.add_folder("")? == 0 {
         return Err(Fault::Empty.at(root, "has no image files in it"));
     }
     let notes = Vec::from_iter(listing.note());
-    Ok(ImageFiles { listing, classes: Vec::new(), labels: Labels::None, notes })
+    Ok(ImageFiles { listing, classes: Vec::new(), labels: Labels::None, notes, limits })
 }

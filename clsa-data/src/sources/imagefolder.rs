@@ -55,7 +55,7 @@ fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
         );
         return Err(DataError::no_split(split, folder, reason));
     }
-    let mut listing = Listing::new(&folder, limits);
+    let mut listing = Listing::new(&folder);
     // One of them may have been a class.
     listing.pass_over_dangling(&folder)?;
     let mut labels = Vec::new();
@@ -76,5 +76,5 @@ fn open(root: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
     }
     let classes = classes.iter().map(|class| text_of(class).into_owned()).collect();
     let notes = Vec::from_iter(listing.note());
-    Ok(ImageFiles { listing, classes, labels: Labels::Class(labels), notes })
+    Ok(ImageFiles { listing, classes, labels: Labels::Class(labels), notes, limits })
 }

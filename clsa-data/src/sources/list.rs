@@ -16,7 +16,7 @@ use crate::object::Opener;
 use crate::pattern::files;
 use crate::printable::{printable, printable_path};
 use crate::split::Split;
-use crate::text::{decode_text, read_at_most};
+use crate::text::read_text;
 
 pub(super) static SPEC: Spec = Spec {
     name: "list",
@@ -60,7 +60,7 @@ pub struct Row {
 fn open(pattern: &str, split: Split, limits: Limits) -> Result<ImageFiles, DataError> {
     let tables = tables(pattern, split)?;
     let root = folder(&tables[0].0).to_owned();
-    let mut listing = Listing::new(&root, limits);
+    let mut listing = Listing::new(&root);
     for (table, Table { rows, .. }) in &tables {
         for row in rows {
             if folder(table) == root {
@@ -81,7 +81,7 @@ fn open(pattern: &str, split: Split, limits: Limits) -> Result<ImageFiles, DataE
     let note = unlabeled.map(|columns| {
         format!("without labels, because no column is called `label`; there are {}", printable(columns))
     });
-    Ok(ImageFiles { listing, classes, labels, notes: note.into_iter().collect() })
+    Ok(ImageFiles { listing, classes, labels, notes: note.into_iter().collect(), limits })
 }
 
 /// The tables of a split.
@@ -89,8 +89,7 @@ fn tables(pattern: &str, split: Split) -> Result<Vec<(PathBuf, Table)>, DataErro
     let mut tables = Vec::new();
     for path in files(pattern, "csv", split, &Opener::default())? {
         let delimiter = if path.extension().is_some_and(|ending| ending == "tsv") { b'\t' } else { b',' };
-        let text = decode_text(&read_at_most(&path, MAX_TABLE)?);
-        let text = text.map_err(|reason| Fault::Unsupported.at(&path, reason))?;
+        let text = read_text(&path, MAX_TABLE)?;
         let table = parse(&text, delimiter).map_err(|reason| Fault::Damaged.at(&path, reason))?;
         if table.rows.is_empty() {
             return Err(Fault::Empty.at(path, "names no image"));

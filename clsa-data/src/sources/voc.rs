@@ -10,7 +10,7 @@ use crate::image_files::ImageFiles;
 use crate::label::{Labels, Presence};
 use crate::listing::Listing;
 use crate::split::Split;
-use crate::text::{decode_xml, read_at_most, read_text};
+use crate::text::{MAX_LIST, decode_xml, read_at_most, read_text};
 
 pub(super) static SPEC: Spec = Spec {
     name: "voc2007",
@@ -60,8 +60,8 @@ fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
     if !list.exists() {
         return Err(DataError::no_split(split, list, format!("does not exist, and so there is no {split} split")));
     }
-    let text = read_text(&list)?;
-    let mut listing = Listing::new(&root.join("JPEGImages"), limits);
+    let text = read_text(&list, MAX_LIST)?;
+    let mut listing = Listing::new(&root.join("JPEGImages"));
     let mut labels = Vec::new();
     for id in text.split_whitespace() {
         if id.contains(['/', '\\']) || id.starts_with('.') {
@@ -77,7 +77,7 @@ fn open(path: &Path, split: Split, limits: Limits) -> Result<ImageFiles, DataErr
         return Err(Fault::Empty.at(list, "names no image"));
     }
     let classes = CLASSES.map(String::from).to_vec();
-    Ok(ImageFiles { listing, classes, labels: Labels::Multi(labels), notes: Vec::new() })
+    Ok(ImageFiles { listing, classes, labels: Labels::Multi(labels), notes: Vec::new(), limits })
 }
 
 /// Which of the twenty classes an annotation shows. A class whose objects are all marked difficult is

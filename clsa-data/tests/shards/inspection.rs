@@ -26,7 +26,7 @@ fn a_test_split_that_is_broken_is_an_error_and_one_that_is_absent_is_not() {
 fn inspection_counts_splits_classes_and_sizes() {
     let (root, from) = folder_source();
     RgbImage::new(10, 90).save(root.path().join("train/dog/tall.png")).unwrap();
-    let info = inspect(&splits(&from), 1000);
+    let info = inspect(&splits(&from), 1000).unwrap();
     assert_eq!(info.splits.len(), 2);
     let train = &info.splits[0];
     assert_eq!((train.samples, train.headers_read, train.headers_bad), (31, 31, 0));
@@ -35,7 +35,7 @@ fn inspection_counts_splits_classes_and_sizes() {
     let sizes = train.sizes.as_ref().unwrap();
     assert_eq!((sizes.smallest, sizes.median, sizes.largest), ((10, 90), (40, 30), (40, 30)));
     assert_eq!(sizes.least_short_side, 10);
-    let flat = inspect(&splits(&source(format!("flat:{}", root.path().display()))), 5);
+    let flat = inspect(&splits(&source(format!("flat:{}", root.path().display()))), 5).unwrap();
     assert_eq!((flat.splits.len(), flat.splits[0].headers_read), (1, 5));
     assert!(flat.no_test.unwrap().contains("no test split"));
 }

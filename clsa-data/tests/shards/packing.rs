@@ -52,6 +52,20 @@ fn packed_shards_hold_the_same_samples_and_files() {
 }
 
 #[test]
+fn the_order_in_the_shards_is_mixed_by_the_seed() {
+    let (_root, from) = folder_source();
+    let classes = |shuffle_seed| {
+        let out = TempDir::new().unwrap();
+        pack(&splits(&from), out.path(), &PackOptions { shuffle_seed, ..PackOptions::default() }, &|_, _| ()).unwrap();
+        let packed = source(format!("wds:{}", out.path().display())).open(Split::Train).unwrap();
+        (0..packed.len()).map(|index| packed.label(index).class().unwrap()).collect::<Vec<_>>()
+    };
+    let (whole, zero, one) = (classes(None), classes(Some(0)), classes(Some(1)));
+    assert!(whole.is_sorted() && !zero.is_sorted() && zero != one, "{zero:?} {one:?}");
+    assert_eq!(zero, classes(PackOptions::default().shuffle_seed));
+}
+
+#[test]
 fn packing_gives_the_same_bytes_for_any_number_of_threads() {
     let (_root, from) = folder_source();
     let bytes = |threads| {
@@ -163,6 +177,26 @@ fn a_folder_that_another_packing_is_writing_is_refused() {
     let error = second.take().unwrap();
     assert!(error.is_request() && error.to_string().contains("shards.part: is being written"), "{error}");
     assert!(!root.path().join("shards.part").exists());
+}
+
+#[test]
+fn shards_that_cannot_have_their_name_in_the_end_stay_whole_and_are_named() {
+    let (_root, from) = folder_source();
+    let root = TempDir::new().unwrap();
+    let (out, part) = (root.path().join("shards"), root.path().join("shards.part"));
+    let packed = pack(&splits(&from), &out, &PackOptions::default(), &|done, of| {
+        if done == of {
+            fs::create_dir_all(&out).unwrap();
+            fs::write(out.join("mine"), "").unwrap();
+        }
+    });
+    let error = packed.unwrap_err();
+    assert!(!error.is_request(), "{error}");
+    assert!(error.to_string().ends_with(&format!("whole in {}: rename that", part.display())), "{error}");
+    assert_eq!(files(&out), [(OsString::from("mine"), Vec::<u8>::new())]);
+    let kept = root.path().join("kept");
+    fs::rename(&part, &kept).unwrap();
+    assert_eq!(content(&source(format!("wds:{}", kept.display())), Split::Train), content(&from, Split::Train));
 }
 
 #[test]

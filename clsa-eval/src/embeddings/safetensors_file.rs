@@ -3,6 +3,7 @@
 
 use super::table::{Embeddings, Output};
 use crate::EvalError;
+use crate::features::whole_words;
 use clsa_files::WholeFile;
 use serde_json::json;
 use std::io::Write;
@@ -12,11 +13,8 @@ pub(super) fn write(embeddings: &Embeddings, output: &Output) -> Result<WholeFil
     let (rows, dim) = (embeddings.rows.len(), embeddings.rows.dim());
     let offsets = [0, 4 * rows * dim];
     let header = json!({ "features": { "dtype": "F32", "shape": [rows, dim], "data_offsets": offsets } });
-    let mut header = header.to_string();
-    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
     let mut file = output.create()?;
-    let start = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
-    file.write_all(&start).map_err(output.failed())?;
+    file.write_all(&whole_words(&header)).map_err(output.failed())?;
     embeddings.write_values(&mut file, output)?;
     Ok(file)
 }

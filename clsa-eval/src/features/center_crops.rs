@@ -42,7 +42,7 @@ impl CenterCrops<'_> {
     /// The features, where they were made before.
     ///
     /// # Errors
-    /// The file is damaged.
+    /// The file is damaged or cannot be read.
     pub fn features_if_made(&self, folder: &Path) -> Result<Option<FeatureFile>, EvalError> {
         FeatureFile::open_if_made(folder, &self.key(), self.shape())
     }

@@ -11,6 +11,7 @@ use crate::{EvalError, Observer};
 use base16ct::lower::encode_string as hex;
 use clsa_run::rest_sha256;
 use header::hash_of_values;
+pub(crate) use header::whole_words;
 use part::Part;
 use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
@@ -63,7 +64,7 @@ impl FeatureFile {
     /// anew; another process that makes it is waited for. `work` is what progress is shown of, and the unit of a row.
     ///
     /// # Errors
-    /// Those of `make`, or the folder cannot be written.
+    /// Those of `make`; a file that is there cannot be read, or the folder cannot be written.
     pub fn open_or_make(
         folder: &Path,
         of: &str,
@@ -76,6 +77,10 @@ impl FeatureFile {
         match Self::open_if_made(folder, of, shape) {
             Ok(Some(file)) => return Ok(file),
             Ok(None) => {}
+            // Another process has removed it meanwhile, because it was damaged.
+            Err(EvalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            // What cannot be read now may be whole.
+            Err(error @ EvalError::Io { .. }) => return Err(error),
             Err(error) => {
                 observer.warning(&format!("{error}; they are made anew"));
                 match std::fs::remove_file(&path) {
@@ -105,7 +110,7 @@ impl FeatureFile {
     /// The features of `of` in `folder`, where they were made before.
     ///
     /// # Errors
-    /// The file is damaged.
+    /// The file is damaged or cannot be read.
     pub fn open_if_made(folder: &Path, of: &str, shape: FeatureShape) -> Result<Option<Self>, EvalError> {
         let path = path(folder, of);
         if path.exists() { Self::open(&path, of, shape).map(Some) } else { Ok(None) }
@@ -116,7 +121,10 @@ impl FeatureFile {
         let FeatureShape { rows, dim, .. } = shape;
         let damaged =
             |what: String| EvalError::File { path: path.to_owned(), reason: format!("these features {what}") };
-        let unreadable = |e: io::Error| damaged(format!("cannot be read ({e})"));
+        let unreadable = |source: io::Error| match source.kind() {
+            io::ErrorKind::UnexpectedEof => damaged("are cut short".to_owned()),
+            _ => EvalError::Io { path: path.to_owned(), source },
+        };
         let mut file = File::open(path).map_err(unreadable)?;
         let mut length = [0; 8];
         file.read_exact(&mut length).map_err(unreadable)?;
@@ -279,6 +287,25 @@ mod tests {
             file.unwrap();
             assert_eq!(files(folder.path()), files(whole.path()));
         }
+    }
+
+    #[test]
+    fn features_that_cannot_be_read_are_told_and_not_made_anew() {
+        struct Unwarned;
+
+        impl Observer for Unwarned {
+            fn warning(&self, text: &str) {
+                panic!("{text}");
+            }
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path(), "rows");
+        // A folder cannot be read as a file is, whoever reads it.
+        fs::create_dir(&path).unwrap();
+        let shown = (("features", "rows"), &Unwarned as &dyn Observer);
+        let made = FeatureFile::open_or_make(folder.path(), "rows", SHAPE, shown, |_, _| panic!("they are made anew"));
+        assert!(matches!(&made, Err(EvalError::Io { path: at, .. }) if *at == path), "{made:?}");
     }
 
     #[test]

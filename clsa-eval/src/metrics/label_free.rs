@@ -148,6 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn figures_of_four_images_are_those_of_the_formulas() {
+        let first = [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0];
+        let second = [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0];
+        let figures = label_free(&first, &second, 2).unwrap();
+        // Of four images one has views that differ, at the squared distance 2, and none has its own view alone.
+        assert_eq!((figures.alignment, figures.own_view_retrieval), (0.5, 0.0));
+        // The singular values are √3 and 1.
+        let share = 3f64.sqrt() / (3f64.sqrt() + 1.0);
+        let entropy = -share * share.ln() - (1.0 - share) * (1.0 - share).ln();
+        assert!((figures.effective_rank - entropy.exp()).abs() < 1e-4, "{figures:?}");
+        // Three of six pairs are equal, three at the squared distance 2.
+        assert!((figures.uniformity - (0.5 + 0.5 * (-4f64).exp()).ln()).abs() < 1e-9, "{figures:?}");
+        assert!((figures.spread - 0.375f64.sqrt()).abs() < 1e-9, "{figures:?}");
+    }
+
+    #[test]
     fn what_cannot_be_judged_is_refused() {
         assert!(matches!(label_free(&[], &[], 2), Err(EvalError::Empty(_))));
         assert!(matches!(label_free(&[1.0, 0.0], &[1.0], 2), Err(EvalError::Size { got: 1, expected: 2, .. })));

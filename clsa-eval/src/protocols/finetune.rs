@@ -17,7 +17,7 @@ use crate::hashes::data_hash;
 use crate::metrics::Predictions;
 use crate::random_crops::{images, random_crops};
 use crate::resumable::Resumable;
-use crate::sgd_classifier::{Targets, check_training};
+use crate::sgd_classifier::check_training;
 use candle_core::Tensor;
 use clsa_data::{Dataset, LoaderConfig, OnError};
 use clsa_model::{Encoder, Gradients};
@@ -92,7 +92,7 @@ pub fn finetune(
         for batch in loader.epoch(epoch, 0) {
             let batch = batch?;
             let pixels = self::images(&batch, images.transform.crop, encoder.device())?;
-            let loss = tuned.step(&pixels, Targets::Classes(&batch.labels), config, epoch, &mut gradients)?;
+            let loss = tuned.step(&pixels, &batch.labels, config, epoch, &mut gradients)?;
             sum += loss;
             progress(epoch * batches as u64 + batch.index as u64 + 1, config.epochs * batches as u64);
         }

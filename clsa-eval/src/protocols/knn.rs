@@ -205,12 +205,13 @@ impl Protocol for Knn {
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Outcome, EvalError> {
         let config = KnnConfig::of(bench.settings())?;
-        let variant = Some(format!("k={} T={}", config.k, config.temperature));
-        let mut outcome = Outcome { variant, settings: json!(config), ..Outcome::default() };
+        let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
         for set in bench.labeled_features()? {
             let result = knn(set.train, set.test, &config)?;
             if outcome.results.is_empty() {
                 config.note_fewer(result.k, bench.observer());
+                // Where there are fewer images than neighbors, the figure is that of the smaller k.
+                outcome.variant = Some(format!("k={} T={}", result.k, config.temperature));
             }
             let details = json!({ "k": result.k });
             outcome.results.push(bench.accuracy(set.kind, details, &result.predictions, set.test.labels));

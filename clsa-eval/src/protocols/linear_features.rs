@@ -5,7 +5,9 @@ use super::protocol::{LabelKind, Needs, Outcome, Protocol};
 use super::settings::Settings;
 use super::workbench::Workbench;
 use crate::EvalError;
-use crate::logistic_regression::{LogisticRegressionConfig, check_held_out, logistic_regression, note_end};
+use crate::logistic_regression::{
+    LogisticClassifier, LogisticRegressionConfig, check_held_out, logistic_regression, note_end,
+};
 use serde_json::json;
 
 /// The protocol `linear-features`.
@@ -35,12 +37,12 @@ impl Protocol for LinearFeatures {
         let mut outcome = Outcome { settings: json!(config), ..Outcome::default() };
         for set in bench.labeled_features()? {
             let progress = bench.observer().begin(&format!("{}, {}", self.name(), set.kind), "fits");
-            let result = logistic_regression(set.train, set.test, &config, &progress)?;
+            let (classifier, predictions) = logistic_regression(set.train, set.test, &config, &progress)?;
             drop(progress);
-            note_end(result.is_minimum, &format!("{}, {}", self.name(), set.kind), bench.observer());
-            let (regularization, held_out, is_minimum) = (result.regularization, result.held_out, result.is_minimum);
+            let LogisticClassifier { regularization, held_out, is_minimum, .. } = classifier;
+            note_end(is_minimum, &format!("{}, {}", self.name(), set.kind), bench.observer());
             let details = json!({ "regularization": regularization, "held_out": held_out, "is_minimum": is_minimum });
-            outcome.results.push(bench.accuracy(set.kind, details, &result.predictions, set.test.labels));
+            outcome.results.push(bench.accuracy(set.kind, details, &predictions, set.test.labels));
         }
         Ok(outcome)
     }

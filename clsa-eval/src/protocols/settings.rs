@@ -182,10 +182,6 @@ impl Settings {
         })
     }
 
-    fn value(&self, name: &str) -> Option<&SettingValue> {
-        self.given.get(name).or_else(|| self.defaults.get(name))
-    }
-
     /// A value as `of` reads it, which gives none for other kinds.
     fn value_as<'a, T>(
         &'a self,
@@ -194,7 +190,7 @@ impl Settings {
         of: impl FnOnce(&'a SettingValue) -> Option<T>,
     ) -> Result<Option<T>, EvalError> {
         let read = |value| of(value).ok_or_else(|| EvalError::setting(name, value, kind.expected()));
-        self.value(name).map(read).transpose()
+        self.given.get(name).or_else(|| self.defaults.get(name)).map(read).transpose()
     }
 }
 

@@ -5,9 +5,10 @@ use super::finetune::Finetune;
 use super::knn::Knn;
 use super::linear::Linear;
 use super::linear_features::LinearFeatures;
-use super::protocol::Protocol;
+use super::protocol::{LabelKind, Protocol};
 use super::retrieval::Retrieval;
 use super::voc07::Voc07;
+use clsa_data::Dataset;
 
 /// All protocols of this crate: those on frozen features first, from the quickest to the most thorough.
 pub const PROTOCOLS: [&'static dyn Protocol; 7] =
@@ -30,6 +31,29 @@ pub const DEFAULT_PROTOCOLS: [&'static dyn Protocol; 2] = [&Knn, &LinearFeatures
 /// ```
 pub fn named(name: &str) -> Option<&'static dyn Protocol> {
     PROTOCOLS.into_iter().find(|protocol| protocol.name() == name)
+}
+
+/// A protocol that suits images where those of [`DEFAULT_PROTOCOLS`] do not; none where they do. The first training image tells of all.
+///
+/// # Examples
+/// ```
+/// use clsa_data::{Limits, Source};
+/// use clsa_eval::protocols::suitable_instead;
+///
+/// let labeled: Source = "procedural:classes=2,train=20,test=4".parse()?;
+/// let train = labeled.open_splits(Limits::default())?.train;
+/// assert!(suitable_instead(train.as_ref(), true).is_none());
+/// assert_eq!(suitable_instead(train.as_ref(), false).map(|protocol| protocol.name()), Some("retrieval"));
+/// # Ok::<(), clsa_data::DataError>(())
+/// ```
+pub fn suitable_instead(train: &dyn Dataset, has_test_images: bool) -> Option<&'static dyn Protocol> {
+    let (label, classes) = (train.label(0), train.class_names().len());
+    let suits = |protocol: &&'static dyn Protocol| {
+        let needs = protocol.needs();
+        let is_told_apart = needs.labels != LabelKind::OneClass || classes > 1;
+        needs.labels.suits(&label) && is_told_apart && (has_test_images || !needs.test_images)
+    };
+    if DEFAULT_PROTOCOLS.iter().all(suits) { None } else { PROTOCOLS.into_iter().find(suits) }
 }
 
 #[cfg(test)]

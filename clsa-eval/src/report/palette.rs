@@ -4,16 +4,6 @@
 use plotters::style::RGBColor;
 use std::fmt::Write;
 
-/// A color on a light and on a dark page.
-struct Pair {
-    light: RGBColor,
-    dark: &'static str,
-}
-
-const fn pair(r: u8, g: u8, b: u8, dark: &'static str) -> Pair {
-    Pair { light: RGBColor(r, g, b), dark }
-}
-
 /// Text and axes.
 pub(super) const INK: RGBColor = RGBColor(0x33, 0x38, 0x3D);
 /// Lines behind the data.
@@ -21,25 +11,25 @@ pub(super) const GRID: RGBColor = RGBColor(0xDF, 0xE3, 0xE6);
 /// Text on a filled cell.
 pub(super) const ON_FILL: RGBColor = RGBColor(0xFE, 0xFE, 0xFE);
 
-/// Series and classes: contrast with the page is at least 3 to 1 in both modes.
-const SERIES: [Pair; 12] = [
-    pair(0x00, 0x72, 0xB2, "#5DB8F0"),
-    pair(0xC8, 0x4E, 0x00, "#FF9455"),
-    pair(0x00, 0x80, 0x5C, "#3FD6A4"),
-    pair(0xB0, 0x3E, 0x8A, "#F29AD0"),
-    pair(0x8A, 0x6D, 0x00, "#E8C547"),
-    pair(0x62, 0x4C, 0xA8, "#B9A6F5"),
-    pair(0xC2, 0x18, 0x3C, "#FF7B93"),
-    pair(0x00, 0x7E, 0x8C, "#4DD5E5"),
-    pair(0x6D, 0x4C, 0x41, "#CDA796"),
-    pair(0x50, 0x60, 0x6B, "#AEBCC5"),
-    pair(0x4F, 0x7A, 0x14, "#A3D95B"),
-    pair(0x1F, 0x3F, 0xC8, "#8FA4FF"),
+/// Series and classes, on a light and on a dark page: contrast with the page is at least 3 to 1 in both modes.
+const SERIES: [(RGBColor, &str); 12] = [
+    (RGBColor(0x00, 0x72, 0xB2), "#5DB8F0"),
+    (RGBColor(0xC8, 0x4E, 0x00), "#FF9455"),
+    (RGBColor(0x00, 0x80, 0x5C), "#3FD6A4"),
+    (RGBColor(0xB0, 0x3E, 0x8A), "#F29AD0"),
+    (RGBColor(0x8A, 0x6D, 0x00), "#E8C547"),
+    (RGBColor(0x62, 0x4C, 0xA8), "#B9A6F5"),
+    (RGBColor(0xC2, 0x18, 0x3C), "#FF7B93"),
+    (RGBColor(0x00, 0x7E, 0x8C), "#4DD5E5"),
+    (RGBColor(0x6D, 0x4C, 0x41), "#CDA796"),
+    (RGBColor(0x50, 0x60, 0x6B), "#AEBCC5"),
+    (RGBColor(0x4F, 0x7A, 0x14), "#A3D95B"),
+    (RGBColor(0x1F, 0x3F, 0xC8), "#8FA4FF"),
 ];
 
 /// The color of series or class `index`; they begin again after the last.
 pub(super) fn series(index: usize) -> RGBColor {
-    SERIES[index % SERIES.len()].light
+    SERIES[index % SERIES.len()].0
 }
 
 /// Number of series and classes that have different colors.
@@ -54,7 +44,7 @@ pub(super) fn hex(RGBColor(r, g, b): RGBColor) -> String {
 pub(super) fn dark_rules() -> String {
     let fixed = [(INK, "#D5DADE"), (GRID, "#343B41"), (ON_FILL, "#101418")];
     let mut rules = String::new();
-    for (light, dark) in fixed.into_iter().chain(SERIES.iter().map(|pair| (pair.light, pair.dark))) {
+    for (light, dark) in fixed.into_iter().chain(SERIES) {
         let light = hex(light);
         write!(rules, "svg [fill=\"{light}\"]{{fill:{dark}}}svg [stroke=\"{light}\"]{{stroke:{dark}}}")
             .expect("a string takes all");
@@ -86,8 +76,8 @@ mod tests {
 
     #[test]
     fn every_series_stands_out_from_the_page_in_both_modes() {
-        for Pair { light, dark } in &SERIES {
-            assert!(contrast(*light, RGBColor(255, 255, 255)) >= 4.5, "{}", hex(*light));
+        for (light, dark) in SERIES {
+            assert!(contrast(light, RGBColor(255, 255, 255)) >= 4.5, "{}", hex(light));
             assert!(contrast(parse(dark), parse("#14181C")) >= 4.5, "{dark}");
         }
     }

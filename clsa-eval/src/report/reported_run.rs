@@ -5,7 +5,7 @@ use super::embedding::{Embedding, Images, embedding};
 use super::stored_evaluation::{StoredEvaluation, stored_evaluations};
 use super::views::{ViewedImage, views};
 use super::{Part, ReportOptions};
-use crate::protocols::{DEFAULT_PROTOCOLS, PROTOCOLS};
+use crate::protocols::suitable_instead;
 use crate::{EvalError, Observer};
 use clsa_data::{DataError, Limits, Source, Splits, are_same};
 use clsa_run::{Checkpoint, Config, DataIdentity, Metrics, RunError, RunFolder};
@@ -119,7 +119,9 @@ fn not_opened(error: &DataError) -> String {
 
 /// What stands in place of the figures of a run without any.
 fn not_evaluated(folder: &RunFolder, images: Option<&Splits>, commands: &Commands) -> String {
-    let command = commands.eval_run(folder, &suitable_protocol(images));
+    let instead = images.and_then(|images| suitable_instead(images.train.as_ref(), images.test.is_ok()));
+    let protocol = instead.map_or_else(String::new, |protocol| format!("--protocol {}", protocol.name()));
+    let command = commands.eval_run(folder, &protocol);
     match folder.newest_checkpoint() {
         Ok(_) => format!("This run has not been evaluated; `{command}` does it, then make the report again."),
         Err(RunError::NotARun { .. }) => format!(
@@ -128,17 +130,4 @@ fn not_evaluated(folder: &RunFolder, images: Option<&Splits>, commands: &Command
         ),
         Err(error) => format!("This run has not been evaluated, and its checkpoints cannot be read: {error}."),
     }
-}
-
-/// Names a protocol that the images suit, where those that are run without being named ask for more.
-fn suitable_protocol(images: Option<&Splits>) -> String {
-    let Some(images) = images else { return String::new() };
-    let label = images.train.label(0);
-    let suits =
-        |needs: crate::protocols::Needs| needs.labels.suits(&label) && (images.test.is_ok() || !needs.test_images);
-    if DEFAULT_PROTOCOLS.iter().all(|protocol| suits(protocol.needs())) {
-        return String::new();
-    }
-    let suitable = PROTOCOLS.iter().find(|protocol| suits(protocol.needs()));
-    suitable.map_or_else(String::new, |protocol| format!("--protocol {}", protocol.name()))
 }

@@ -114,6 +114,20 @@ fn views_that_there_are_not_have_no_gradient() {
 }
 
 #[test]
+fn other_numbers_than_those_of_the_loss_are_refused() {
+    let keys = ones(2, 3);
+    for more in [true, false] {
+        let pending = ClsaLoss::default().begin(&[ones(2, 3)], &[], Candidates::new(&keys)).unwrap();
+        let mut measures = pending.measures().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
+        let own = measures.len();
+        measures.resize(if more { own + 1 } else { own - 1 }, 0.0);
+        let error = pending.finish(&measures).unwrap_err().to_string();
+        let got = measures.len();
+        assert_eq!(error, format!("`measures` has {got} numbers, where the {own} of this loss are needed"));
+    }
+}
+
+#[test]
 fn a_value_that_is_not_finite_is_a_failure_of_the_run_and_any_other_argument_a_wrong_request() {
     let loss = ClsaLoss::default();
     let undefined = (ones(2, 3) * f64::NAN).unwrap();

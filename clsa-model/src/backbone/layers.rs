@@ -30,11 +30,7 @@ impl Convolution {
         if dims[1] == self.c_in {
             return Ok(());
         }
-        Err(ModelError::Shape {
-            what: "the activation",
-            got: dims.to_vec(),
-            expected: format!("(N, {}, H, W)", self.c_in),
-        })
+        Err(ModelError::shape("the activation", &dims, format!("(N, {}, H, W)", self.c_in)))
     }
 }
 
@@ -76,11 +72,8 @@ impl BatchNorm {
         check_groups(groups, n)?;
         let count = n / groups * h * w;
         if count < 2 {
-            return Err(ModelError::Shape {
-                what: "a batch norm group",
-                got: vec![n / groups, c, h, w],
-                expected: "more than one value per channel in training".to_owned(),
-            });
+            let expected = "more than one value per channel in training";
+            return Err(ModelError::shape("a batch norm group", &[n / groups, c, h, w], expected));
         }
         Ok(count)
     }
@@ -91,11 +84,7 @@ pub(crate) fn check_residual(residual: [usize; 4], output: [usize; 4]) -> Result
     if residual == output {
         return Ok(());
     }
-    Err(ModelError::Shape {
-        what: "the residual",
-        got: residual.to_vec(),
-        expected: "the shape of the convolution's output".to_owned(),
-    })
+    Err(ModelError::shape("the residual", &residual, "the shape of the convolution's output"))
 }
 
 /// Checks that a batch of `n` images falls into `groups` equal groups.
@@ -103,11 +92,7 @@ pub(crate) fn check_groups(groups: usize, n: usize) -> Result<()> {
     if groups > 0 && n.is_multiple_of(groups) {
         return Ok(());
     }
-    Err(ModelError::Config {
-        field: "bn_splits",
-        value: groups.to_string(),
-        expected: format!("use a divisor of the batch, which has {n} images"),
-    })
+    Err(ModelError::config("bn_splits", groups, format!("use a divisor of the batch, which has {n} images")))
 }
 
 /// The unit of a ResNet: a convolution without bias and its batch norm; in the pass a residual and ReLU may follow.
@@ -144,8 +129,7 @@ impl ConvBn {
     pub fn new(builder: &mut Builder, config: ConvBnConfig<'_>) -> Result<Self> {
         let ConvBnConfig { conv, norm, c_in, c_out, kernel, stride, norm_weight } = config;
         let valid = |field, value: usize, valid: bool, expected: &str| {
-            let error = || ModelError::Config { field, value: value.to_string(), expected: expected.to_owned() };
-            if valid { Ok(()) } else { Err(error()) }
+            if valid { Ok(()) } else { Err(ModelError::config(field, value, expected)) }
         };
         valid("kernel", kernel, !kernel.is_multiple_of(2), "use an odd side")?;
         valid("stride", stride, stride > 0, "use at least 1")?;

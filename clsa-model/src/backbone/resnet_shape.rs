@@ -43,11 +43,6 @@ impl ResNetShape {
         (base_width << stage) * expansion
     }
 
-    /// Size of the pooled features of the last stage.
-    pub fn feature_dim(self, base_width: usize) -> usize {
-        self.channels(base_width, 3)
-    }
-
     /// The branch of a block with inputs of `c_in` channels.
     pub fn branch(self, base_width: usize, stage: usize, c_in: usize, stride: usize) -> Branch {
         let width = base_width << stage;

@@ -121,11 +121,7 @@ impl Encoder {
             && self.stages().iter().all(|known| known.name != *name)
         {
             let names: Vec<&str> = self.stages().iter().map(|stage| stage.name.as_str()).collect();
-            return Err(ModelError::Config {
-                field: "stage",
-                value: name.clone(),
-                expected: format!("use backbone, embedding, {}", names.join(" or ")),
-            });
+            return Err(ModelError::config("stage", name, format!("use backbone, embedding, {}", names.join(" or "))));
         }
         self.feature_stage = stage;
         Ok(())
@@ -227,11 +223,7 @@ impl Encoder {
     pub fn features_at(&self, images: &Tensor, stage: usize) -> Result<Tensor> {
         check_images(images)?;
         if stage >= self.stages().len() {
-            return Err(ModelError::Config {
-                field: "stage",
-                value: stage.to_string(),
-                expected: format!("use a number below {}", self.stages().len()),
-            });
+            return Err(ModelError::config("stage", stage, format!("use a number below {}", self.stages().len())));
         }
         self.engine.features(&self.network, images, Mode::Eval, stage)
     }
@@ -256,10 +248,6 @@ impl fmt::Debug for Encoder {
 fn check_images(images: &Tensor) -> Result<()> {
     match images.dims() {
         [n, 3, h, w] if n * h * w > 0 => Ok(()),
-        got => Err(ModelError::Shape {
-            what: "the batch of images",
-            got: got.to_vec(),
-            expected: "(N, 3, H, W)".to_owned(),
-        }),
+        got => Err(ModelError::shape("the batch of images", got, "(N, 3, H, W)")),
     }
 }

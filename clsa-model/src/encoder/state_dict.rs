@@ -4,6 +4,7 @@ use super::Encoder;
 use crate::batch_count::BATCH_COUNT;
 use crate::error::{ModelError, Result};
 use crate::head;
+use crate::parameters::difference;
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -57,14 +58,10 @@ impl Encoder {
         let mut differences = Vec::new();
         for (name, var) in &targets {
             match state.get(*name) {
-                None => differences.push(format!("{name} is missing")),
-                Some(t) if t.dims() != var.dims() => {
-                    differences.push(format!("{name} has shape {:?} instead of {:?}", t.dims(), var.dims()));
-                }
-                Some(t) if !t.dtype().is_float() => {
+                Some(t) if t.dims() == var.dims() && !t.dtype().is_float() => {
                     differences.push(format!("{name} has the type {:?}, which is no floating-point one", t.dtype()));
                 }
-                Some(_) => {}
+                found => differences.extend(difference(name, found, var.dims())),
             }
         }
         let counts: Vec<_> = self.batch_count_names().collect();

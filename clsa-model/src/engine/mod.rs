@@ -104,6 +104,5 @@ fn unable(backend: Backend, needs_candle: bool) -> ModelError {
         }
         false => "the CPU kernels compute in f32 or bf16 on the CPU; use portable for anything else",
     };
-    let value = if on_gpu { "cuda" } else { "cpu" }.to_owned();
-    ModelError::Config { field: "backend", value, expected: expected.to_owned() }
+    ModelError::config("backend", if on_gpu { "cuda" } else { "cpu" }, expected)
 }

@@ -2,6 +2,7 @@
 
 use super::{HeadConfig, LINEAR_BIAS, LINEAR_WEIGHT, MlpConfig, PREFIX, owns};
 use crate::batch_count::is_batch_count;
+use crate::parameters::difference;
 use candle_core::Tensor;
 use std::collections::HashMap;
 
@@ -39,14 +40,8 @@ pub(crate) fn infer(
         }
     };
     let expected = shapes(form, features, dim);
-    let mut differences = Vec::new();
-    for (name, shape) in &expected {
-        match tensors.get(name).map(Tensor::dims) {
-            Some(found) if found == shape => {}
-            Some(found) => differences.push(format!("{name} has shape {found:?} instead of {shape:?}")),
-            None => differences.push(format!("{name} is missing")),
-        }
-    }
+    let wrong = expected.iter().filter_map(|(name, shape)| difference(name, tensors.get(name), shape));
+    let mut differences: Vec<String> = wrong.collect();
     let mut unexpected: Vec<&str> =
         names.into_iter().filter(|name| expected.iter().all(|(other, _)| other != name)).collect();
     unexpected.sort_unstable();

@@ -3,28 +3,16 @@
 use super::{Linear, SHORTEST, normalize};
 use crate::backbone::{Builder, CandlePass, Mode};
 use crate::parameters::Parameter;
+use crate::test_network::{largest_difference, values};
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
-
-fn values(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
-}
 
 fn pass(track: bool) -> CandlePass {
     CandlePass::new(Mode::Train, DType::F32, track)
 }
 
-/// The largest difference over the largest value.
-fn difference(got: &Tensor, expected: &[f64]) -> f64 {
-    let got = got.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    assert_eq!(got.len(), expected.len());
-    let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-    // `max` of a number and NaN is the number, which would hide the NaN.
-    got.iter()
-        .zip(expected)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
-        / scale
+fn f32s(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 proptest! {
@@ -37,7 +25,7 @@ proptest! {
         let mut builder = Builder::new(seed as u64, DType::F32, &Device::Cpu);
         let linear = Linear::new(&mut builder, "fc", inputs, outputs).unwrap();
         let f64s = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-        let of = |p: &Parameter| f64s(&p.var.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        let of = |p: &Parameter| f64s(&f32s(&p.var));
         let (x, dy) = (values(rows * inputs, seed), values(rows * outputs, seed + 1));
         let images = Var::from_vec(x.clone(), (rows, inputs), &Device::Cpu).unwrap();
         let y = linear.forward(images.as_tensor(), &pass(true)).unwrap();
@@ -56,17 +44,14 @@ proptest! {
                 dw[output * inputs + input] += g * x[row * inputs + input];
             }
         }
-        prop_assert!(difference(&y, &expected) < 1e-5, "output");
-        prop_assert!(difference(store.get(&images).unwrap(), &dx) < 1e-5, "input gradient");
-        prop_assert!(difference(store.get(&linear.weight.var).unwrap(), &dw) < 1e-5, "weight gradient");
-        prop_assert!(difference(store.get(&linear.bias.var).unwrap(), &db) < 1e-5, "bias gradient");
+        prop_assert!(largest_difference(&f32s(&y), &expected) < 1e-5, "output");
+        prop_assert!(largest_difference(&f32s(store.get(&images).unwrap()), &dx) < 1e-5, "input gradient");
+        prop_assert!(largest_difference(&f32s(store.get(&linear.weight.var).unwrap()), &dw) < 1e-5, "weight gradient");
+        prop_assert!(largest_difference(&f32s(store.get(&linear.bias.var).unwrap()), &db) < 1e-5, "bias gradient");
         // Without the graph the values are the same.
         let untracked = linear.forward(&images.as_detached_tensor(), &pass(false)).unwrap();
         prop_assert!(!untracked.track_op());
-        prop_assert_eq!(
-            untracked.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
-            y.flatten_all().unwrap().to_vec1::<f32>().unwrap()
-        );
+        prop_assert_eq!(f32s(&untracked), f32s(&y));
     }
 }
 

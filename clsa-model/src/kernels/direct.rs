@@ -79,7 +79,6 @@ impl<S: Operand> ConvPass<S> {
         let padded = columns.next_multiple_of(vector);
         let width = panel_width(vector);
         let k_all: usize = self.phases.iter().map(|p| p.k).sum();
-        assert_eq!(weight.len(), shape.weight_len());
         let mut packed = memory.take::<S>(padded * k_all);
         for phase in self.phases.iter().filter(|p| p.k > 0) {
             let packing = WeightPacking { instructions, direction: self.direction, weight, shape, taps: &phase.taps };

@@ -104,23 +104,8 @@ fn product(a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], add: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_network::{largest_difference, values};
     use proptest::prelude::*;
-
-    fn values(n: usize, seed: usize) -> Vec<f32> {
-        (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
-    }
-
-    /// The largest difference over the largest value.
-    fn difference(got: &[f32], expected: &[f64]) -> f64 {
-        assert_eq!(got.len(), expected.len());
-        let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-        // `max` of a number and NaN is the number, which would hide the NaN.
-        got.iter()
-            .zip(expected)
-            .map(|(a, b)| (f64::from(*a) - b).abs())
-            .fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
-            / scale
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(96))]
@@ -150,10 +135,10 @@ mod tests {
                     wanted_dw[output * inputs + input] += g * x;
                 }
             }
-            prop_assert!(difference(&y, &wanted) < 1e-5, "output");
-            prop_assert!(difference(&dx, &wanted_dx) < 1e-5, "input gradient");
-            prop_assert!(difference(&dw, &wanted_dw) < 1e-5, "weight gradient");
-            prop_assert!(difference(&db, &wanted_db) < 1e-5, "bias gradient");
+            prop_assert!(largest_difference(&y, &wanted) < 1e-5, "output");
+            prop_assert!(largest_difference(&dx, &wanted_dx) < 1e-5, "input gradient");
+            prop_assert!(largest_difference(&dw, &wanted_dw) < 1e-5, "weight gradient");
+            prop_assert!(largest_difference(&db, &wanted_db) < 1e-5, "bias gradient");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Portable;
 use crate::backbone::{Activation, BatchNorm, Builder, CandlePass, ConvBn, Convolution, Mode, Ops};
+use crate::test_network::f64s;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::Init;
 use proptest::prelude::*;
@@ -21,10 +22,6 @@ fn values(dims: &[usize], seed: usize) -> Tensor {
     next();
     let values: Vec<f64> = (0..n).map(|_| next()).collect();
     Tensor::from_vec(values, dims, &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap()
-}
-
-fn f64s(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn largest(tensor: &Tensor) -> f64 {

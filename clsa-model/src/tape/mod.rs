@@ -57,15 +57,9 @@ impl<K: Kernels> Tape<K> {
 
     /// What a tape cannot do for a backbone, and the portable engine can.
     fn refusal(what: &str) -> ModelError {
-        ModelError::Config {
-            field: "backend",
-            value: K::BACKEND.to_owned(),
-            expected: format!("this backbone {what}; use portable"),
-        }
+        ModelError::config("backend", K::BACKEND, format!("this backbone {what}; use portable"))
     }
-}
 
-impl<K: Kernels> Tape<K> {
     /// With the statistics of the batch.
     fn conv_bn_train(
         &mut self,

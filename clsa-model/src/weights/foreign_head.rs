@@ -45,19 +45,12 @@ pub(super) fn within<'a>(names: &[&'a str]) -> Vec<&'a str> {
     names.iter().copied().filter(|name| foreign(name)).collect()
 }
 
-/// Takes the head out of an encoder's tensors if its shapes are not those of a head of this project on this backbone, and
-/// gives the names. Where the backbone is no known network, nothing is taken.
-pub(super) fn remove_unfit(tensors: &mut HashMap<String, Tensor>) -> Vec<String> {
-    let mut names: Vec<String> = tensors.keys().filter(|name| head::owns(name)).cloned().collect();
-    if names.is_empty() {
-        return names;
-    }
+/// Takes the head out of an encoder's tensors if its shapes are not those of a head of this project on this backbone. Where the
+/// backbone is no known network, nothing is taken.
+pub(super) fn remove_unfit(tensors: &mut HashMap<String, Tensor>) {
     let backbone = tensors.iter().filter(|(name, _)| !head::owns(name)).map(|(n, t)| (n.clone(), t.clone())).collect();
-    let Ok(config) = infer_config(&backbone) else { return Vec::new() };
-    if head::infer(tensors, config.feature_dim()).is_ok() {
-        return Vec::new();
+    let Ok(config) = infer_config(&backbone) else { return };
+    if head::infer(tensors, config.feature_dim()).is_err() {
+        tensors.retain(|name, _| !head::owns(name));
     }
-    names.sort();
-    tensors.retain(|name, _| !head::owns(name));
-    names
 }

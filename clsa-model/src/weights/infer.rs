@@ -5,6 +5,7 @@ use crate::backbone::resnet_shape::{Block, Branch, ResNetShape};
 use crate::config::{ModelConfig, Stem};
 use crate::error::{ModelError, Result};
 use crate::head;
+use crate::parameters::difference;
 use candle_core::Tensor;
 use std::collections::HashMap;
 
@@ -72,11 +73,7 @@ fn check_convolutions(shape: ResNetShape, base_width: usize, tensors: &HashMap<S
             for (i, conv) in inner.into_iter().chain([last]).enumerate() {
                 let name = format!("layer{}.{block}.conv{}.weight", stage + 1, i + 1);
                 let expected = [conv.c_out, conv.c_in, conv.kernel, conv.kernel];
-                match tensors.get(&name).map(Tensor::dims) {
-                    Some(dims) if dims == expected => {}
-                    Some(dims) => differences.push(format!("{name} has shape {dims:?} instead of {expected:?}")),
-                    None => differences.push(format!("{name} is missing")),
-                }
+                differences.extend(difference(&name, tensors.get(&name), &expected));
             }
             c_in = shape.channels(base_width, stage);
         }

@@ -8,6 +8,7 @@ use super::safetensors_file::SafetensorsFile;
 use super::torch_file::{Form, TorchFile};
 use crate::error::ModelError;
 use crate::head;
+use crate::parameters::difference;
 use candle_core::Tensor;
 use std::collections::HashMap;
 use std::fs::File;
@@ -110,27 +111,20 @@ fn gather(
     names: &[String],
     mut load: impl FnMut(&str) -> Result<Tensor, WeightFileError>,
 ) -> Result<WeightFile, WeightFileError> {
-    let roles = Roles::of(names)?;
-    let query_names: HashMap<_, _> = roles.query.iter().cloned().collect();
-    let key_names: HashMap<_, _> = roles.key.iter().cloned().collect();
-    let mut encoder = |names: Vec<(String, String)>| {
-        names
-            .into_iter()
-            .map(|(name, stored)| Ok((name, load(&stored)?)))
-            .collect::<Result<HashMap<_, _>, WeightFileError>>()
+    let Roles { query, key, bank, foreign: mut left_out } = Roles::of(names)?;
+    let mut encoder = |names: Vec<(String, String)>| -> Result<HashMap<String, Tensor>, WeightFileError> {
+        let mut tensors = HashMap::new();
+        for (name, stored) in &names {
+            tensors.insert(name.clone(), load(stored)?);
+        }
+        foreign_head::remove_unfit(&mut tensors);
+        left_out.extend(names.into_iter().filter(|(name, _)| !tensors.contains_key(name)).map(|(_, stored)| stored));
+        Ok(tensors)
     };
-    let mut tensors = encoder(roles.query)?;
-    let mut key = if roles.key.is_empty() { None } else { Some(encoder(roles.key)?) };
-    let mut left_out = roles.foreign;
-    let stored = |names: Vec<String>, pairs: &HashMap<String, String>| {
-        names.into_iter().filter_map(|name| pairs.get(&name).cloned()).collect::<Vec<_>>()
-    };
-    left_out.extend(stored(foreign_head::remove_unfit(&mut tensors), &query_names));
-    if let Some(key) = &mut key {
-        left_out.extend(stored(foreign_head::remove_unfit(key), &key_names));
-    }
+    let tensors = encoder(query)?;
+    let key = if key.is_empty() { None } else { Some(encoder(key)?) };
     left_out.sort();
-    let bank = match roles.bank {
+    let bank = match bank {
         Some(bank) => {
             let rows = load(&bank.stored)?;
             if rows.rank() != 2 {
@@ -152,15 +146,7 @@ fn check_companions(
 ) -> Result<(), WeightFileError> {
     let mut differences = Vec::new();
     if let Some(key) = key {
-        for (name, tensor) in query {
-            match key.get(name) {
-                None => differences.push(format!("{name} is missing")),
-                Some(other) if other.dims() != tensor.dims() => {
-                    differences.push(format!("{name} has shape {:?} instead of {:?}", other.dims(), tensor.dims()));
-                }
-                Some(_) => {}
-            }
-        }
+        differences.extend(query.iter().filter_map(|(name, tensor)| difference(name, key.get(name), tensor.dims())));
         differences
             .extend(key.keys().filter(|name| !query.contains_key(*name)).map(|name| format!("{name} is unexpected")));
         differences.sort();

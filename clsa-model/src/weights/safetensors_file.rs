@@ -2,11 +2,10 @@
 
 use super::checkpoint;
 use super::error::{WeightFileError, fail};
-use super::tensor_bytes::{bytes_of, can_be_laid_out};
+use super::tensor_bytes::{can_be_laid_out, check_type};
 use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
-use safetensors::{SafeTensors, View};
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -63,35 +62,9 @@ impl SafetensorsFile {
 
 /// The bytes of a file that holds `tensors`.
 pub(super) fn serialize(tensors: &[(&str, Tensor)]) -> Result<Vec<u8>, WeightFileError> {
-    let values = tensors
-        .iter()
-        .map(|(name, tensor)| Ok((*name, Values { tensor, bytes: bytes_of(name, tensor)? })))
-        .collect::<Result<Vec<_>, WeightFileError>>()?;
+    // Candle panics at a type that it cannot write.
+    tensors.iter().try_for_each(|(name, tensor)| check_type(name, tensor))?;
     // What the Hugging Face libraries look for to tell whose conventions the names follow.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    Ok(safetensors::serialize(values, Some(metadata))?)
-}
-
-/// A tensor and its bytes.
-struct Values<'a> {
-    tensor: &'a Tensor,
-    bytes: Vec<u8>,
-}
-
-impl View for Values<'_> {
-    fn dtype(&self) -> safetensors::Dtype {
-        View::dtype(self.tensor)
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.tensor.dims()
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
+    Ok(safetensors::serialize(tensors.iter().map(|(name, tensor)| (*name, tensor)), Some(metadata))?)
 }

@@ -3,14 +3,18 @@
 use super::error::{WeightFileError, fail};
 use candle_core::{DType, Tensor};
 
-/// The values of a contiguous CPU tensor, least significant byte first.
-pub(super) fn bytes_of(name: &str, tensor: &Tensor) -> Result<Vec<u8>, WeightFileError> {
+/// Refuses a tensor of a type that no weights have.
+pub(super) fn check_type(name: &str, tensor: &Tensor) -> Result<(), WeightFileError> {
     match tensor.dtype() {
-        DType::U8 | DType::I16 | DType::I32 | DType::I64 | DType::BF16 | DType::F16 | DType::F32 | DType::F64 => {
-            Ok(safetensors::View::data(tensor).into_owned())
-        }
+        DType::U8 | DType::I16 | DType::I32 | DType::I64 | DType::BF16 | DType::F16 | DType::F32 | DType::F64 => Ok(()),
         other => fail(format!("cannot hold {name}: its type is {other:?}")),
     }
+}
+
+/// The values of a contiguous CPU tensor, least significant byte first.
+pub(super) fn bytes_of(name: &str, tensor: &Tensor) -> Result<Vec<u8>, WeightFileError> {
+    check_type(name, tensor)?;
+    Ok(safetensors::View::data(tensor).into_owned())
 }
 
 /// Whether sizes and strides of a tensor of this shape are numbers of this machine. One without elements has strides too, which are

@@ -137,7 +137,7 @@ impl TorchFile {
 }
 
 /// The next `len` bytes; memory grows with what is really there.
-pub(super) fn read_exactly(reader: impl Read, len: u64) -> Result<Vec<u8>, WeightFileError> {
+fn read_exactly(reader: impl Read, len: u64) -> Result<Vec<u8>, WeightFileError> {
     let mut bytes = Vec::new();
     reader.take(len).read_to_end(&mut bytes)?;
     if (bytes.len() as u64) < len { fail("is truncated") } else { Ok(bytes) }

@@ -36,20 +36,12 @@ pub struct OfEachRank {
 }
 
 impl Config {
-    /// Spreads the steps over another number of ranks: the images of a step and the groups of batch norm stay as many, so that the run
-    /// goes on as it would have. Says what is otherwise; nothing where the number is the same.
+    /// Spreads the steps over another number of ranks. The images of a step and the groups of batch norm, where they are not given, stay
+    /// as many, so that the run goes on as it would have. Says what is otherwise; nothing where the number is the same.
     ///
     /// # Errors
-    /// The images of a step, or the groups, cannot be divided among so many ranks; the number so far is 0.
-    pub fn spread_over(&mut self, ranks: usize) -> Result<Option<String>, ConfigError> {
-        self.spread_over_with(ranks, OfEachRank::default())
-    }
-
-    /// The same with what each rank is to have, whatever there was before.
-    ///
-    /// # Errors
-    /// As for [`Config::spread_over`], of what is not given.
-    pub fn spread_over_with(&mut self, ranks: usize, given: OfEachRank) -> Result<Option<String>, ConfigError> {
+    /// The images of a step, or the groups, are not given and cannot be divided among so many ranks; the number so far is 0.
+    pub fn spread_over(&mut self, ranks: usize, given: OfEachRank) -> Result<Option<String>, ConfigError> {
         if ranks == self.train.ranks {
             return Ok(None);
         }
@@ -81,12 +73,8 @@ impl Config {
         self.train.ranks = ranks;
         // A part of a batch has groups of its own.
         self.train.accumulate = greatest_common_divisor(self.train.accumulate, self.compute.bn_splits);
-        let what = match given {
-            OfEachRank { batch_size: None, bn_splits: None } => {
-                "; a step is of as many images as before, and batch norm of as many groups"
-            }
-            OfEachRank { .. } => "",
-        };
+        let as_before = "; a step is of as many images as before, and batch norm of as many groups";
+        let what = if given == OfEachRank::default() { as_before } else { "" };
         Ok(Some(format!(
             "{} in place of {}{what} (train.batch_size {}, compute.bn_splits {} on each)",
             counted(ranks),
@@ -116,7 +104,7 @@ mod tests {
         let before = Config::load("demo", &changes.map(str::to_owned)).unwrap();
         let spread = |ranks| {
             let mut config = before.clone();
-            let said = config.spread_over(ranks)?;
+            let said = config.spread_over(ranks, OfEachRank::default())?;
             assert_eq!(before.fixed_key(&config), None);
             config.validate().unwrap();
             Ok((config.train.batch_size, config.compute.bn_splits, config.train.accumulate, said))
@@ -132,7 +120,7 @@ mod tests {
         assert!(spread(16).is_err(), "there are 8 groups");
         let given = |batch_size, bn_splits| {
             let mut config = before.clone();
-            let said = config.spread_over_with(5, OfEachRank { batch_size, bn_splits });
+            let said = config.spread_over(5, OfEachRank { batch_size, bn_splits });
             said.map(|said| (config.train.batch_size, config.compute.bn_splits, config.train.accumulate, said.unwrap()))
         };
         assert!(given(Some(8), None).is_err() && given(None, Some(2)).is_err());
@@ -140,7 +128,7 @@ mod tests {
         assert_eq!(given(Some(8), Some(2)).unwrap(), (8, 2, 2, said));
         for ranks in ["0", "4611686018427387904"] {
             let mut config = Config::load("demo", &[format!("train.ranks={ranks}")]).unwrap();
-            assert!(config.spread_over(1).is_err(), "{ranks}");
+            assert!(config.spread_over(1, OfEachRank::default()).is_err(), "{ranks}");
         }
     }
 

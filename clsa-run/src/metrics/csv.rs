@@ -1,7 +1,7 @@
 //! The records of a run as a table, for spreadsheets and data frames.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 /// The numbers of a record by the names that TensorBoard shows them under.
@@ -34,28 +34,16 @@ const COLUMNS: [&str; 19] = [
     "ranks/longest_communication_s",
 ];
 
-/// `metrics.csv`: a row for each record, whose other columns are empty. Every row is in the file when its call returns.
-#[derive(Debug)]
-pub(crate) struct MetricsCsv {
-    file: File,
+/// Begins `metrics.csv` with the heading and the rows that there are so far, in the place of an earlier file, and opens it for those that
+/// follow.
+pub(crate) fn begin(path: &Path, rows: impl Iterator<Item = Scalars>) -> io::Result<File> {
+    let heading = format!("step,epoch,{}\n", COLUMNS.join(","));
+    let rows: String = rows.map(|scalars| row(&scalars)).collect();
+    clsa_files::write_whole(path, (heading + &rows).as_bytes())?;
+    OpenOptions::new().append(true).open(path)
 }
 
-impl MetricsCsv {
-    /// Writes the heading and the rows that there are so far, in the place of an earlier file.
-    pub fn begin(path: &Path, rows: impl Iterator<Item = Scalars>) -> io::Result<Self> {
-        let heading = format!("step,epoch,{}\n", COLUMNS.join(","));
-        let rows: String = rows.map(|scalars| row(&scalars)).collect();
-        clsa_files::write_whole(path, (heading + &rows).as_bytes())?;
-        Ok(Self { file: OpenOptions::new().append(true).open(path)? })
-    }
-
-    /// Writes a row.
-    pub fn write(&mut self, scalars: &Scalars) -> io::Result<()> {
-        self.file.write_all(row(scalars).as_bytes())
-    }
-}
-
-/// A line of the table.
+/// The row of a record, whose other columns are empty.
 pub(crate) fn row(Scalars { step, epoch, values }: &Scalars) -> String {
     let mut row = format!("{step},{epoch}");
     for column in COLUMNS {

@@ -1,7 +1,7 @@
 //! How a run writes its records.
 
 use super::Metrics;
-use super::csv::{MetricsCsv, Scalars};
+use super::csv::{self, Scalars};
 use super::error::MetricsError;
 use super::record::Record;
 use crate::folder::RunFolder;
@@ -23,8 +23,8 @@ pub struct MetricsWriter {
     earlier: Option<u64>,
     /// Whether a run has gone back behind `step` and has recorded steps again.
     has_detour: bool,
-    /// `metrics.csv`, where it is written too.
-    csv: Option<(PathBuf, MetricsCsv)>,
+    /// `metrics.csv`, where it is written too; a row is in it when its call returns.
+    csv: Option<(PathBuf, File)>,
     tensorboard: PathBuf,
     /// Begun by the first record.
     events: Option<EventFile>,
@@ -66,8 +66,8 @@ impl MetricsWriter {
         let written = written.and_then(|()| self.lines.write_all(b"\n")).and_then(|()| self.lines.flush());
         written.map_err(MetricsError::io(&self.path))?;
         let Some(scalars) = record.scalars() else { return Ok(()) };
-        if let Some((path, csv)) = &mut self.csv {
-            csv.write(&scalars).map_err(MetricsError::io(path))?;
+        if let Some((path, file)) = &mut self.csv {
+            file.write_all(csv::row(&scalars).as_bytes()).map_err(MetricsError::io(path))?;
         }
         let Scalars { step, values, .. } = scalars;
         let events = self.events()?;
@@ -75,6 +75,14 @@ impl MetricsWriter {
             events.scalar(tag, step, value as f32).map_err(MetricsError::io(events.path()))?;
         }
         Ok(())
+    }
+
+    /// Brings the records to the disk: a checkpoint must not outlast those of the steps before it.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub fn sync(&self) -> Result<(), MetricsError> {
+        self.lines.get_ref().sync_data().map_err(MetricsError::io(&self.path))
     }
 
     /// Also writes the records as rows of `metrics.csv`, from those on that the run goes on from.
@@ -87,8 +95,8 @@ impl MetricsWriter {
         let lines = kept.split(|&byte| byte == b'\n');
         let rows = lines.filter_map(|line| serde_json::from_slice::<Record>(line).ok()?.scalars());
         let path = run.metrics_csv();
-        let csv = MetricsCsv::begin(&path, rows).map_err(MetricsError::io(&path))?;
-        self.csv = Some((path, csv));
+        let file = csv::begin(&path, rows).map_err(MetricsError::io(&path))?;
+        self.csv = Some((path, file));
         Ok(())
     }
 

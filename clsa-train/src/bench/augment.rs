@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn each_measurement_makes_the_views_of_its_own_plan() {
-        let image = png(&RgbImage::from_pixel(40, 40, Rgb([9, 99, 199]))).unwrap();
+        let image = png(&RgbImage::from_pixel(40, 40, Rgb([9, 99, 199])));
         let run = |size: u32| {
             let view = View { size, ..View::default() };
             let plan = ViewPlan { key: view.clone(), weak: vec![view], strong: Vec::new() };

@@ -160,6 +160,12 @@ fn the_configuration_of_timm_says_how_the_network_and_its_images_are_made() {
         },
     });
     assert_eq!(json_of(&folder.join("config.json")), expected);
+    // What it says is how images are prepared for the weights in that folder.
+    let (config, again) = (folder.join("config.json"), root.path().join("again"));
+    fs::write(&config, fs::read_to_string(&config).unwrap().replace("0.875", "0.5")).unwrap();
+    export(&folder, "onnx", &again, &[]).success();
+    assert!(card(&folder).contains("The file does not say how") && card(&folder).contains("resized to 256 pixels"));
+    assert!(!card(&again).contains("The file does not say how") && card(&again).contains("resized to 448 pixels"));
     let file = root.path().join("resnet18.safetensors");
     encoder(&model(Arch::Resnet18, 1.0, Stem::Imagenet), &file);
     export(&file, "hf", &root.path().join("hf"), &[]).success();
@@ -255,6 +261,12 @@ fn a_folder_that_is_not_empty_is_left_alone_unless_forced() {
     fs::write(folder.join("mine.txt"), "precious").unwrap();
     fs::write(folder.join("README.md"), "earlier").unwrap();
     refused(export(&file, "torch", &folder, &[]), 2, &["there: this folder is not empty", "--force"]);
+    // The folder of a run stays one, even where that is forced.
+    let run = root.path().join("run");
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("config.toml"), "").unwrap();
+    refused(export(&file, "torch", &run, &["--force"]), 2, &["run: this is a run; name it by --run"]);
+    assert_eq!(names(&run), ["config.toml"]);
     assert_eq!(card(&folder), "earlier");
     export(&file, "torch", &folder, &["--force"]).success();
     assert_eq!(names(&folder), ["README.md", "mine.txt", "model.pth"]);

@@ -2,7 +2,6 @@
 
 use crate::files::{at, make_folder};
 use crate::{cargo, code, root, target};
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,7 +11,9 @@ use std::time::Instant;
 const COVERAGE: &str = "--cfg fuzzing -Cdebug-assertions -Coverflow-checks -Cpasses=sancov-module \
      -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
      -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
-/// What the target that compares with Pillow reads.
+/// The variable that names the parser to the fuzz target.
+const PARSER: &str = "CLSA_FUZZ_PARSER";
+/// The variable that names a Python with Pillow to it.
 const PYTHON: &str = "CLSA_FUZZ_PYTHON";
 /// An input that takes longer is a fault.
 const SLOWEST_S: u64 = 20;
@@ -42,32 +43,31 @@ pub fn run(parser: Option<&str>, bounds: &Bounds, python: Option<&str>) -> Resul
         Some(path) => Some(path),
         None => Some("python3").filter(|path| has_pillow(path)),
     };
+    let program = build()?;
     for parser in chosen {
-        fuzz(&parser, bounds, python)?;
+        fuzz(&program, &parser, bounds, python)?;
     }
     Ok(0)
 }
 
-/// The parsers, which have a fuzz target each.
+/// The parsers, which have a folder of seeds each.
 fn parsers() -> Result<Vec<String>, String> {
-    let folder = root().join("fuzz/fuzz_targets");
+    let folder = root().join("fuzz/corpus");
     let entries = fs::read_dir(&folder).map_err(at(&folder))?;
-    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-    let mut names: Vec<String> =
-        paths.filter_map(|path| path.file_stem().and_then(OsStr::to_str).map(str::to_owned)).collect();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort();
     Ok(names)
 }
 
 /// Fuzzes a parser. What reached new code is kept for the next time.
-fn fuzz(parser: &str, bounds: &Bounds, python: Option<&str>) -> Result<(), String> {
-    let program = build(parser)?;
+fn fuzz(program: &Path, parser: &str, bounds: &Bounds, python: Option<&str>) -> Result<(), String> {
     let folder = target().join("soak/fuzz").join(parser);
     let corpus = folder.join("corpus");
     make_folder(&corpus)?;
     let log = folder.join("log");
     let output = File::create(&log).map_err(at(&log))?;
-    let mut command = Command::new(&program);
+    let mut command = Command::new(program);
+    command.env(PARSER, parser);
     command.arg(format!("-max_total_time={}", bounds.seconds)).arg(format!("-runs={}", bounds.inputs));
     command.arg(format!("-timeout={SLOWEST_S}")).args(["-print_final_stats=1", "-rss_limit_mb=0"]);
     command.arg(format!("-artifact_prefix={}/", folder.display()));
@@ -86,7 +86,7 @@ fn fuzz(parser: &str, bounds: &Bounds, python: Option<&str>) -> Result<(), Strin
     let ended = code(&mut command)?;
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     if ended != 0 {
-        return Err(fault(parser, &program, &log, &text));
+        return Err(fault(parser, program, &log, &text));
     }
     let inputs =
         text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).unwrap_or("?").trim();
@@ -95,8 +95,8 @@ fn fuzz(parser: &str, bounds: &Bounds, python: Option<&str>) -> Result<(), Strin
     Ok(())
 }
 
-/// Builds a parser's fuzz target in a folder of its own.
-fn build(parser: &str) -> Result<PathBuf, String> {
+/// Builds the fuzz target in a folder of its own.
+fn build() -> Result<PathBuf, String> {
     let rustc = Command::new("rustc").arg("-vV").output().map_err(|error| format!("rustc: {error}"))?;
     let version = String::from_utf8_lossy(&rustc.stdout).into_owned();
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc does not name its host")?;
@@ -114,12 +114,10 @@ fn build(parser: &str) -> Result<PathBuf, String> {
         "--target",
         host,
     ]);
-    build.args(["--bin", parser, "--target-dir"]).arg(&folder).env("RUSTFLAGS", COVERAGE);
+    build.args(["--bin", "parser", "--target-dir"]).arg(&folder).env("RUSTFLAGS", COVERAGE);
     match code(&mut build)? {
-        0 => Ok(folder.join(host).join("release").join(parser)),
-        _ => {
-            Err(format!("the fuzz target {parser} did not build, as said above; among what it needs is a C++ compiler"))
-        }
+        0 => Ok(folder.join(host).join("release/parser")),
+        _ => Err("the fuzz target did not build, as said above; among what it needs is a C++ compiler".to_owned()),
     }
 }
 
@@ -130,7 +128,7 @@ fn fault(parser: &str, program: &Path, log: &Path, text: &str) -> String {
         |line| format!("{line} {}", text.lines().skip_while(|other| *other != line).nth(1).unwrap_or_default()),
     );
     let input = text.lines().find_map(|line| line.split("Test unit written to ").nth(1)).unwrap_or("an input");
-    let again = format!("{} {input}", program.display());
+    let again = format!("{PARSER}={parser} {} {input}", program.display());
     format!("fuzz {parser}: {reason}; `{again}` shows it again, {} is the log", log.display())
 }
 

@@ -30,19 +30,17 @@ pub fn run(rounds: u64, seed: u64) -> Result<u8, String> {
         remove_folder(&run)?;
         runs += 1;
     }
-    let evaluations = repeat(rounds, &mut chance, &folder, |out| (subject::evaluate(&whole, out), vec!["features"]))?;
-    let embeddings = repeat(rounds, &mut chance, &folder, |out| (subject::embed(&whole, out), Vec::new()))?;
-    let packs = repeat(rounds, &mut chance, &folder, |out| {
+    let evaluations = repeat(rounds, &mut chance, &folder, &["features"], |out| subject::evaluate(&whole, out))?;
+    let embeddings = repeat(rounds, &mut chance, &folder, &[], |out| subject::embed(&whole, out))?;
+    let packs = repeat(rounds, &mut chance, &folder, &[], |out| {
         let out = out.join("shards");
         // Killed after its last file had its name, it had ended.
-        let command = if out.exists() { clsa(&["data", "info", IMAGES]) } else { subject::pack(&out) };
-        (command, Vec::new())
+        if out.exists() { clsa(&["data", "info", IMAGES]) } else { subject::pack(&out) }
     })?;
     let packed = folder.join("packed");
     subject::timed(&mut subject::pack(&packed))?;
-    let indexings = repeat(rounds, &mut chance, &folder, |out| {
-        let shards = link_shards(&packed, out);
-        (clsa(&["data", "index", &format!("wds:{}", shards.display())]), Vec::new())
+    let indexings = repeat(rounds, &mut chance, &folder, &[], |out| {
+        clsa(&["data", "index", &format!("wds:{}", link_shards(&packed, out).display())])
     })?;
     crate::show(&format!(
         "kill: {kills} kills in {runs} runs, {evaluations} in evaluations, {embeddings} while embedding, {packs} while packing, \
@@ -77,30 +75,30 @@ fn train(run: &Path, took: Duration, chance: &mut Chance) -> Result<u64, String>
 }
 
 /// Kills a command at random moments and repeats it until it ends by itself, often enough for `rounds` kills; what it has written
-/// must be what it writes undisturbed. `make` gives the command for a folder, and what in it is only kept for the next time.
+/// must be what it writes undisturbed. `make` gives the command for a folder, in which `kept` folders only help the next time.
 fn repeat(
     rounds: u64,
     chance: &mut Chance,
     folder: &Path,
-    make: impl Fn(&Path) -> (Command, Vec<&'static str>),
+    kept: &[&str],
+    make: impl Fn(&Path) -> Command,
 ) -> Result<u64, String> {
     let whole = folder.join("undisturbed");
     let out = folder.join("disturbed");
     let mut kills = 0;
     make_folder(&whole)?;
-    let (mut command, kept) = make(&whole);
-    let took = subject::timed(&mut command)?;
-    let expected = contents(&whole, &kept)?;
+    let took = subject::timed(&mut make(&whole))?;
+    let expected = contents(&whole, kept)?;
     while kills < rounds {
         make_folder(&out)?;
         loop {
-            match killed(&mut make(&out).0, chance.up_to(took))? {
+            match killed(&mut make(&out), chance.up_to(took))? {
                 None => kills += 1,
                 Some(0) => break,
-                Some(code) => return Err(format!("{:?}: after a kill it ended with code {code}", make(&out).0)),
+                Some(code) => return Err(format!("{:?}: after a kill it ended with code {code}", make(&out))),
             }
         }
-        if contents(&out, &kept)? != expected {
+        if contents(&out, kept)? != expected {
             return Err(format!("{} differs from {}", out.display(), whole.display()));
         }
         remove_folder(&out)?;

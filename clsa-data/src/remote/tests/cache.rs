@@ -54,6 +54,24 @@ fn what_was_not_used_for_the_longest_time_is_removed_first() {
 }
 
 #[test]
+fn what_cannot_be_removed_stays_and_others_go_in_its_place() {
+    let folder = TempDir::new().unwrap();
+    let cache = Cache::open(folder.path(), 100_000).unwrap();
+    let [oldest, others @ ..] = ["a", "b", "c", "d"].map(|name| cache.entry(name));
+    // A folder cannot be removed as a file is, whoever removes it.
+    std::fs::create_dir_all(oldest.join("0")).unwrap();
+    for (number, entry) in others.iter().enumerate() {
+        cache.write(entry, "0", &[0; 30_000]).unwrap();
+        let time = std::time::SystemTime::now() + Duration::from_secs(100 + number as u64);
+        std::fs::File::open(entry.join("0")).unwrap().set_modified(time).unwrap();
+    }
+    cache.write(&cache.entry("e"), "0", &[0; 30_000]).unwrap();
+    assert!(oldest.exists() && !others[0].exists() && others[2].exists());
+    // Where not enough can be removed, it is told.
+    Cache::open(folder.path(), 0).unwrap().write(&cache.entry("f"), "0", &[0; 10]).unwrap_err();
+}
+
+#[test]
 fn what_a_killed_process_has_left_is_removed() {
     let folder = TempDir::new().unwrap();
     let cache = Cache::open(folder.path(), 1000).unwrap();

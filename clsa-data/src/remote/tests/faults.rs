@@ -1,7 +1,8 @@
 //! What a server or a network may do wrong.
 
 use super::*;
-use crate::{LoaderConfig, OnError, RemoteFault, SampleError};
+use crate::inspect::inspect;
+use crate::{LoaderConfig, OnError, RemoteFault, SampleError, Splits};
 
 #[test]
 fn a_part_that_does_not_come_whole_is_asked_for_again() {
@@ -97,7 +98,8 @@ fn a_server_without_ranges_is_refused() {
 #[test]
 fn an_object_that_changes_while_it_is_read_is_refused_by_name() {
     for answer in [Answer::Right, Answer::Weak, Answer::Untagged] {
-        for len in [5 << 20, (5 << 20) + 1] {
+        // Longer, and shorter: so that it ends within the part that is read next, or before it.
+        for len in [5 << 20, (5 << 20) + 1, 9 << 19, 3 << 20] {
             let (server, cache) = (Server::new(), TempDir::new().unwrap());
             server.plan(move |_| answer);
             let address = format!("{}/a.bin", server.address());
@@ -111,7 +113,7 @@ fn an_object_that_changes_while_it_is_read_is_refused_by_name() {
                 continue;
             }
             let error = reading_error(&object);
-            assert_eq!((error.fault, error.is_request()), (RemoteFault::Changed, false), "{answer:?}");
+            assert_eq!((error.fault, error.is_request()), (RemoteFault::Changed, false), "{answer:?}, {len}: {error}");
             assert!(error.to_string().starts_with(&format!("{address}: is another object than when it was opened")));
         }
     }
@@ -144,4 +146,18 @@ fn a_loader_stops_at_a_store_that_fails_and_calls_no_image_bad() {
     let error = loader.epoch(0, 0).find_map(Result::err).unwrap();
     assert!(remote_error(error).reason.contains("status 503"));
     assert!(loader.bad_samples().is_empty());
+}
+
+#[test]
+fn looking_at_a_source_whose_store_fails_calls_no_header_bad() {
+    let (root, server, cache) = (shards(), Server::new(), TempDir::new().unwrap());
+    write_indexed(&root);
+    server.put_folder("data", root.path());
+    let train = open(&cache, &format!("{}/data/train-{{000..001}}.tar", server.address())).unwrap();
+    let splits = Splits { test: Ok(train.clone()), train };
+    assert_eq!(inspect(&splits, 2).unwrap().splits[0].headers_bad, 0);
+    std::fs::remove_dir_all(cache.path().join("objects")).unwrap();
+    std::fs::create_dir(cache.path().join("objects")).unwrap();
+    server.plan(|_| Answer::Status(503));
+    assert!(remote_error(inspect(&splits, 2).unwrap_err()).reason.contains("status 503"));
 }

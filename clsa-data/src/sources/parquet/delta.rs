@@ -1,5 +1,7 @@
 //! Lengths in the encoding DELTA_BINARY_PACKED, as far as they say how much memory they ask for.
 
+use super::page_header::{varint, zigzag};
+
 /// What a run of lengths comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lengths {
@@ -13,8 +15,8 @@ impl Lengths {
     /// Reads the lengths at the beginning of `bytes`, which are at most `most`; none where that is not so, or one is negative.
     pub(super) fn read(bytes: &[u8], most: u64) -> Option<Self> {
         let mut rest = bytes;
-        let (block, miniblocks, count) = (varint(&mut rest)?, varint(&mut rest)?, varint(&mut rest)?);
-        let mut value = zigzag(&mut rest)? as i32;
+        let (block, miniblocks, count) = (varint(&mut rest).ok()?, varint(&mut rest).ok()?, varint(&mut rest).ok()?);
+        let mut value = zigzag(&mut rest).ok()? as i32;
         let miniblocks = usize::try_from(miniblocks).ok().filter(|&miniblocks| miniblocks > 0)?;
         let size = usize::try_from(block).ok()? / miniblocks;
         if size == 0 || !size.is_multiple_of(32) || count > most {
@@ -30,7 +32,7 @@ impl Lengths {
             add(value, &mut left)?;
         }
         while left > 0 {
-            let least = zigzag(&mut rest)? as i32;
+            let least = zigzag(&mut rest).ok()? as i32;
             for &width in rest.split_off(..miniblocks)? {
                 if left == 0 {
                     break;
@@ -56,22 +58,6 @@ fn bits(bytes: &[u8], start: usize, width: usize) -> u64 {
         let at = start + bit;
         number | u64::from(bytes[at / 8] >> (at % 8) & 1) << bit
     })
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.split_off_first()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn zigzag(bytes: &mut &[u8]) -> Option<i64> {
-    varint(bytes).map(|value| (value >> 1) as i64 ^ -((value & 1) as i64))
 }
 
 #[cfg(test)]

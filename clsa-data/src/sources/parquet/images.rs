@@ -154,18 +154,15 @@ impl ParquetImages {
     fn bytes(&self, index: usize) -> Result<(ByteArray, String), SampleError> {
         let (group, row) = self.locate(index);
         let name = self.name(index);
-        let images = self.images(group);
-        if let (Some(Err(_)), Some(failure)) = (images.get(), self.failure(group)) {
-            return Err(SampleError::Remote(failure));
-        }
-        let bytes = match images.get() {
-            Some(Ok(images)) => images.rows.get(row).cloned().flatten().ok_or("the row has no image bytes".to_string()),
-            Some(Err(reason)) => Err(reason.clone()),
-            None => Err("its row group was not read".into()),
-        };
-        match bytes {
-            Ok(bytes) => Ok((bytes, name)),
-            Err(reason) => Err(SampleError::Decode { name, reason }),
+        // They have been read, so that nothing is waited for.
+        match self.images(group).wait() {
+            Ok(images) => match images.rows.get(row).cloned().flatten() {
+                Some(bytes) => Ok((bytes, name)),
+                None => Err(SampleError::Decode { name, reason: "the row has no image bytes".into() }),
+            },
+            Err(reason) => Err(self
+                .failure(group)
+                .map_or_else(|| SampleError::Decode { name, reason: reason.clone() }, SampleError::Remote)),
         }
     }
 }

@@ -115,7 +115,8 @@ fn byte(reader: &mut impl Read) -> io::Result<u8> {
     Ok(byte[0])
 }
 
-fn varint(reader: &mut impl Read) -> io::Result<u64> {
+/// A number, seven bits a byte, the least significant first.
+pub(super) fn varint(reader: &mut impl Read) -> io::Result<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let byte = byte(reader)?;
@@ -127,7 +128,8 @@ fn varint(reader: &mut impl Read) -> io::Result<u64> {
     Err(damaged())
 }
 
-fn zigzag(reader: &mut impl Read) -> io::Result<i64> {
+/// A number whose sign is in its lowest bit.
+pub(super) fn zigzag(reader: &mut impl Read) -> io::Result<i64> {
     let value = varint(reader)?;
     Ok((value >> 1) as i64 ^ -((value & 1) as i64))
 }

@@ -28,17 +28,18 @@ pub fn is_header_of(bytes: &[u8], of: &str, shape: FeatureShape) -> bool {
     hash.is_some_and(|hash| bytes == header_bytes(of, shape, hash))
 }
 
-fn header(of: &str, shape: FeatureShape, sha256: &str) -> Value {
+/// The header of features of what `of` says, with this hash of the values.
+pub fn header_bytes(of: &str, shape: FeatureShape, sha256: &str) -> Vec<u8> {
     let FeatureShape { rows, dim, .. } = shape;
-    json!({
+    whole_words(&json!({
         "__metadata__": { "format": FORMAT, "of": of, "sha256": sha256 },
         "features": { "dtype": "F32", "shape": [rows, dim], "data_offsets": [0, 4 * rows * dim] },
-    })
+    }))
 }
 
-/// The header as safetensors has it: its length, then JSON, filled up to whole words.
-pub fn header_bytes(of: &str, shape: FeatureShape, sha256: &str) -> Vec<u8> {
-    let mut json = header(of, shape, sha256).to_string();
+/// A header as safetensors has it: its length, then JSON, filled up to whole words.
+pub(crate) fn whole_words(header: &Value) -> Vec<u8> {
+    let mut json = header.to_string();
     json += &" ".repeat(json.len().next_multiple_of(8) - json.len());
     [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
 }

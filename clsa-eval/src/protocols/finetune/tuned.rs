@@ -2,8 +2,9 @@
 
 use super::config::FinetuneConfig;
 use crate::EvalError;
-use crate::sgd_classifier::{SgdClassifier, SgdSchedule, Targets};
+use crate::sgd_classifier::{SgdClassifier, SgdSchedule};
 use candle_core::{DType, Tensor, Var};
+use clsa_data::Label;
 use clsa_model::{Encoder, Gradients};
 
 /// A copy of an encoder in training, with its classifier.
@@ -41,7 +42,7 @@ impl Tuned {
     pub fn step(
         &self,
         images: &Tensor,
-        targets: Targets,
+        labels: &[Label],
         config: &FinetuneConfig,
         epoch: u64,
         gradients: &mut Gradients,
@@ -50,7 +51,7 @@ impl Tuned {
         let schedule = SgdSchedule { epochs, momentum, weight_decay };
         let pass = self.encoder.forward_features(images)?;
         let features = pass.embedding().to_dtype(DType::F32)?;
-        let loss = self.classifier.loss(&features, targets)?;
+        let loss = self.classifier.cross_entropy(&features, labels)?;
         if !loss.value.is_finite() {
             // Of the two, the larger one is to be blamed first.
             return Err(EvalError::Diverged { lr: config.lr.max(config.head_lr), epoch });

@@ -8,7 +8,7 @@ use crate::metrics::Predictions;
 use crate::protocols::train_test::TrainTest;
 use crate::random_crops::{images, random_crops};
 use crate::resumable::Resumable;
-use crate::sgd_classifier::{SgdClassifier, SgdSchedule, Targets};
+use crate::sgd_classifier::{SgdClassifier, SgdSchedule};
 use crate::stratified::hold_out;
 use crate::subset::Subset;
 use candle_core::{DType, Device, Tensor, Var};
@@ -80,7 +80,7 @@ impl Candidate {
         if self.diverged_in()?.is_some() {
             return Ok(None);
         }
-        let loss = self.classifier.loss(features, Targets::Classes(labels))?;
+        let loss = self.classifier.cross_entropy(features, labels)?;
         if !loss.value.is_finite() {
             self.set_diverged(epoch)?;
         }
@@ -134,7 +134,8 @@ impl Training<'_> {
         let variables = candidates.iter().enumerate().flat_map(|(at, candidate)| candidate.variables(&prefix(at)));
         let resumable = Resumable::begin(state, variables.collect())?;
         let seconds_before_resume = resumable.seconds_before_resume;
-        let schedule = schedule(config);
+        let LinearConfig { epochs, momentum, weight_decay, .. } = *config;
+        let schedule = SgdSchedule { epochs, momentum, weight_decay };
         let mut last = resumable.last_loss;
         for epoch in resumable.first_epoch..config.epochs {
             let (mut sum, mut samples) = (0.0, 0);
@@ -186,8 +187,4 @@ impl Training<'_> {
         let scores = candidates.iter().map(|candidate| candidate.classifier.scores(&rows));
         Ok((scores.collect::<Result<_, _>>()?, features.labels))
     }
-}
-
-fn schedule(config: &LinearConfig) -> SgdSchedule {
-    SgdSchedule { epochs: config.epochs, momentum: config.momentum, weight_decay: config.weight_decay }
 }

@@ -5,7 +5,7 @@ use crate::EvalError;
 use crate::choice::{Tried, nothing_to_choose_by};
 use crate::features::{TEST_CROPS, TRAIN_CROPS};
 use crate::metrics::mean_area;
-use crate::sgd_classifier::{SgdClassifier, SgdSchedule, Targets};
+use crate::sgd_classifier::{SgdClassifier, SgdSchedule};
 use candle_core::{Device, Tensor};
 use clsa_data::{Presence, order};
 use rand::{RngExt, SeedableRng};
@@ -97,7 +97,7 @@ impl Training<'_> {
                 }
                 let features = Tensor::from_vec(rows, (batch.len(), self.dim), &Device::Cpu)?;
                 let labels: Vec<&[Presence]> = batch.iter().map(|&image| &*self.labels[image as usize]).collect();
-                let loss = classifier.loss(&features, Targets::Presences(&labels))?;
+                let loss = classifier.binary_cross_entropy(&features, &labels)?;
                 if !loss.value.is_finite() {
                     return Err(EvalError::Diverged { lr, epoch });
                 }

@@ -38,7 +38,6 @@ pub fn transform_kernels(conv: &Conv<'_>, weight: &[f32], direction: Direction) 
             let kernel = TransformKernels {
                 direct: direct.as_ptr(),
                 tap: n * panel.wide,
-                len: n * panel.wide,
                 // SAFETY: inside `packed`: place 0, this panel, this row.
                 to: unsafe { to.get().add(panel.first * rows + row * panel.wide) },
                 place: padded * rows,
@@ -52,8 +51,8 @@ pub fn transform_kernels(conv: &Conv<'_>, weight: &[f32], direction: Direction) 
 /// `G w Gᵀ` for a panel of kernels.
 struct TransformKernels {
     direct: *const f32,
+    /// Values of each of the nine taps, which follow each other.
     tap: usize,
-    len: usize,
     to: *mut f32,
     place: usize,
 }
@@ -61,7 +60,7 @@ struct TransformKernels {
 impl Kernel for TransformKernels {
     #[inline(always)]
     fn run<V: Simd>(self) {
-        for i in (0..self.len).step_by(V::LANES) {
+        for i in (0..self.tap).step_by(V::LANES) {
             // SAFETY: panels are whole vectors wide; `transform_kernels` gives the places.
             unsafe {
                 let mut half = [[V::zero(); 3]; SEEN];

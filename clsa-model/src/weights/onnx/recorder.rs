@@ -36,11 +36,7 @@ impl Recorder {
 
     /// What a graph cannot hold of a backbone, and a state dictionary can.
     fn refusal(what: &str) -> ModelError {
-        ModelError::Config {
-            field: "format",
-            value: "onnx".to_owned(),
-            expected: format!("this backbone {what}, which it does not hold; use safetensors"),
-        }
+        ModelError::config("format", "onnx", format!("this backbone {what}, which it does not hold; use safetensors"))
     }
 
     /// A name like this one that nothing has yet: a backbone may use a layer twice.

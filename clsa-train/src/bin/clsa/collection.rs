@@ -15,7 +15,7 @@ use clsa_eval::features::{CenterCrops, FeatureFile, unusable};
 use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_model::Encoder;
 use clsa_run::DataIdentity;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,10 +32,12 @@ pub struct CollectionArgs {
     /// layer3 [default: backbone]
     #[arg(long, value_name = "STAGE")]
     stage: Option<String>,
-    /// Short side of images after resizing, pixels [default: the run's, else 256, or 32 for a CIFAR stem]
+    /// Short side of images after resizing, pixels [default: what the run or the files of the weights say, else 256, or 32 for a
+    /// CIFAR stem]
     #[arg(long, value_name = "PIXELS")]
     resize: Option<u32>,
-    /// Side of the square in the middle that the encoder sees, pixels [default: the run's, else 224, or 32 for a CIFAR stem]
+    /// Side of the square in the middle that the encoder sees, pixels [default: what the run or the files of the weights say,
+    /// else 224, or 32 for a CIFAR stem]
     #[arg(long, value_name = "PIXELS")]
     crop: Option<u32>,
     /// Leaves out images that cannot be read or are too elongated to be resized, each with a warning; this decodes all images once more
@@ -64,24 +66,31 @@ pub struct Collection {
     pub features: FeatureFile,
 }
 
+impl CollectionArgs {
+    /// The encoder that is used on the collection.
+    pub fn subject(&self, encoder: &EncoderArgs) -> Result<Subject, Failure> {
+        Subject::of(encoder, self.stage.as_deref(), [self.resize, self.crop])
+    }
+}
+
 impl Collection {
-    /// Makes the features, or takes those that were made before. `picture` is a file that is to show some of the images.
-    pub fn of(
-        encoder: &EncoderArgs,
-        args: &CollectionArgs,
-        picture: Option<&Path>,
-        device: &Device,
-    ) -> Result<Self, Failure> {
-        let subject = Subject::of(encoder, args.stage.as_deref(), [args.resize, args.crop])?;
+    /// Makes the features, or takes those that were made before. `outputs` are the files that the command will write.
+    pub fn of(subject: Subject, args: &CollectionArgs, outputs: &[PathBuf], device: &Device) -> Result<Self, Failure> {
         let source = subject.source(args.data.as_deref())?;
-        if let Some(picture) = picture {
-            output::check_picture_is_beside_images("--out", picture, &source)?;
+        let tables = source.parts().iter().map(|part| PathBuf::from(&part.argument));
+        let inputs: Vec<PathBuf> = tables.chain([subject.weights.clone()]).collect();
+        for file in outputs {
+            output::check_is_no_input("--out", file, &inputs)?;
+            output::check_picture_is_beside_images("--out", file, &source)?;
         }
         let split = match args.split {
             SplitName::Train => Split::Train,
             SplitName::Test => Split::Test,
         };
         let mut images = source.open_with(split, Limits::default())?;
+        for file in outputs {
+            output::check_is_no_image("--out", file, images.as_ref())?;
+        }
         if args.data.is_none() && split == Split::Train {
             tell_other_images(&subject, &source, images.as_ref())?;
         }

@@ -149,7 +149,7 @@ fn open(source: &str) -> Result<Splits, Failure> {
 }
 
 fn info(args: Info) -> Result<(), Failure> {
-    let info = inspect(&open(&args.source)?, args.headers);
+    let info = inspect(&open(&args.source)?, args.headers)?;
     if args.json {
         put!("{}", serde_json::to_string(&info)?)?;
     } else {
@@ -383,7 +383,8 @@ mod tests {
             let images = |names: &[&str]| -> Arc<dyn Dataset> {
                 Arc::new(OneOfEach(names.iter().map(|name| (*name).to_owned()).collect()))
             };
-            let text = describe("mine", &inspect(&Splits { train: images(train), test: Ok(images(test)) }, 0));
+            let info = inspect(&Splits { train: images(train), test: Ok(images(test)) }, 0).unwrap();
+            let text = describe("mine", &info);
             text.split_once("\n\n").map(|(_, table)| table.to_owned()).unwrap()
         };
         let row = |name: &str, train: &str, test: &str| format!("{name:5}{train:>12}{test:>12}").trim_end().to_owned();

@@ -54,10 +54,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let beside = beside.display();
         return Err(request(format!("--out {named}: {beside} beside it exists already; --force writes over both")));
     }
-    for side in &format.side_files(&args.out) {
+    let mut outputs = format.side_files(&args.out);
+    for side in &outputs {
         output::check("--out", side)?;
     }
-    let Collection { images, features, source, .. } = Collection::of(&args.encoder, &args.collection, None, &device)?;
+    outputs.push(args.out.clone());
+    let subject = args.collection.subject(&args.encoder)?;
+    let Collection { images, features, source, .. } = Collection::of(subject, &args.collection, &outputs, &device)?;
     let writing = Progress::new(named.to_string(), "rows");
     let written = Embeddings { rows: &features, images: images.as_ref() };
     embeddings::write(&written, &args.out, format, &|done, of| writing.at(done, of))?;

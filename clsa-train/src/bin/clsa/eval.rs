@@ -43,8 +43,8 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[command(flatten)]
     encoder: EncoderArgs,
-    /// The protocols, separated by commas
-    #[arg(long, value_delimiter = ',', value_parser = protocol_names())]
+    /// The protocols, separated by commas [default: knn,linear-features]
+    #[arg(long, value_delimiter = ',', value_parser = protocol_names(), hide_default_value = true)]
     #[arg(default_values = DEFAULT_PROTOCOLS.map(|protocol| protocol.name()))]
     protocol: Vec<String>,
     /// The images, as KIND:PATH, such as imagefolder:/data/imagenet [default: those of the run]

@@ -17,7 +17,7 @@ use crate::subject::{EncoderArgs, Subject};
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
 use clsa_files::{WholeFolder, is_unfinished};
-use clsa_model::{Encoder, FeatureStage, head};
+use clsa_model::{Encoder, head};
 use clsa_run::RunFolder;
 use std::collections::HashMap;
 use std::fs;
@@ -25,7 +25,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use target::Target;
 
-/// Export an encoder for use elsewhere; without options that of the newest run in ./runs.
+/// Export an encoder for use elsewhere; without --run or --weights that of the newest run in ./runs.
 ///
 /// DIR becomes a folder with the weights and a README.md: what the encoder is, how it was trained, its figures, how images are to be
 /// prepared, and the lines of Python that load it. README.md is written last.
@@ -102,8 +102,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// Exports the query encoder of a run that has ended into its folder, and returns the folder of the export.
 pub fn of_run(run: &RunFolder) -> Result<PathBuf, Failure> {
-    let exported =
-        Exported::load(Subject::of_run_folder(run.clone(), FeatureStage::Backbone, [None, None])?, Part::Query)?;
+    let exported = Exported::load(Subject::of_run(run.clone())?, Part::Query)?;
     let folder = run.export();
     write(&exported, Target::Safetensors, &folder)?;
     Ok(folder)
@@ -119,6 +118,11 @@ fn check_folder(folder: &Path, force: bool) -> Result<(), Failure> {
     output::check_folder("DIR", folder)?;
     if !folder.is_dir() {
         return Ok(());
+    }
+    if RunFolder::at(folder).config_file().is_file() {
+        return Err(request(format!(
+            "{named}: this is a run; name it by --run, and another folder for what is exported"
+        )));
     }
     let entries = fs::read_dir(folder).with_context(|| named.to_string())?;
     // What killed exports have left does not count, and is removed.

@@ -14,6 +14,7 @@ mod eval;
 mod export;
 mod failure;
 mod foreign_head;
+mod image_preparation;
 mod model_name;
 mod output;
 mod part;

@@ -1,7 +1,8 @@
 //! Files and folders that a command is to write: what can be known of their names before the work.
 
 use crate::failure::{Failure, request};
-use clsa_data::{Source, SourceKind, SourcePart};
+use clsa_data::image::ImageFormat;
+use clsa_data::{Dataset, Source, SourceKind, SourcePart};
 use clsa_files::{WholeFile, folder_of};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -45,13 +46,25 @@ pub fn check_ending(option: &str, path: &Path, ending: &str) -> Result<(), Failu
 pub fn check_is_no_input(option: &str, path: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
     let Ok(file) = path.canonicalize() else { return Ok(()) };
     if inputs.iter().any(|input| input.canonicalize().is_ok_and(|input| input == file)) {
-        return Err(request(format!("{option} {}: this is an image that is read; name another file", path.display())));
+        return Err(request(format!("{option} {}: this file is read by the command; name another", path.display())));
     }
     Ok(())
 }
 
-/// Refuses a picture among the images that it shows: it would be one of them from then on.
+/// Refuses to write over one of the images, wherever they are.
+pub fn check_is_no_image(option: &str, path: &Path, images: &dyn Dataset) -> Result<(), Failure> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    let named = (0..images.len()).map(|index| PathBuf::from(images.name(index)));
+    // Only those of its name are looked for on disk.
+    let same: Vec<PathBuf> = named.filter(|image| image.file_name() == Some(name)).collect();
+    check_is_no_input(option, path, &same)
+}
+
+/// Refuses a picture among the images that it shows: it would be one of them from then on. Files of other forms may be there.
 pub fn check_picture_is_beside_images(option: &str, path: &Path, source: &Source) -> Result<(), Failure> {
+    if ImageFormat::from_path(path).is_err() {
+        return Ok(());
+    }
     // Beside the folders of classes, a file is no image.
     let is_beside_classes = |images: &PathBuf| {
         source.parts().iter().all(|part| part.kind != SourceKind::Flat)

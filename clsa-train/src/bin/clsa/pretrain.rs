@@ -14,6 +14,7 @@ use crate::{export, output, program};
 pub use args::Args;
 use candle_core::Device;
 use clsa_data::{DataError, Dataset, Limits, Source, Splits};
+use clsa_eval::protocols::suitable_instead;
 use clsa_run::{
     Checkpoint, CheckpointError, Config, DataIdentity, LockedRun, Metrics, Resumption, RunError, RunFolder,
     TrainConfig, Verdict,
@@ -52,11 +53,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let (mut run, goes_on) = ranks.agree(resumed(args, ranks))?;
     let goes_on = ranks.agree(on_all_ranks(goes_on, ranks))?;
-    let prepared = prepared(args, ranks, goes_on.as_ref());
+    let prepared = prepared(args, ranks, run.as_ref().map(LockedRun::folder), goes_on.as_ref());
     let Prepared { config, initial, data, threads, device } = ranks.agree(prepared)?;
     let stop = StopFlag::new()?;
     let ready = match (&run, &goes_on) {
-        (Some(run), Some(goes_on)) => check_what_goes_on(args, run.folder(), goes_on, &config, &data),
+        (Some(run), Some(goes_on)) => check_what_goes_on(run.folder(), goes_on, &config, &data),
         (None, None) if ranks.is_first() => begun(args, &config).map(|begun| run = Some(begun)),
         _ => Ok(()),
     };
@@ -66,6 +67,8 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
         say_what_is_trained(run, &config, data.train.len());
     }
     let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
+    let instead = suitable_instead(data.train.as_ref(), data.held_out.is_some());
+    let protocol = instead.map_or_else(String::new, |protocol| format!(" --protocol {}", protocol.name()));
     let trainer = TrainerConfig { config, run, data, device, threads, communicator: ranks.communicator() };
     let mut trainer = Trainer::new(trainer, goes_on.as_ref().map(|goes_on| &goes_on.checkpoint))?;
     if let Some(initial) = initial {
@@ -107,7 +110,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
                 Ok(exported) => say!("its encoder, for use elsewhere, is in {}", exported.display()),
                 Err(failure) => say!("warning: {}: {}", folder.export().display(), failure.sentence()),
             }
-            say!("evaluate it with: {} eval --run {run}", program());
+            say!("evaluate it with: {} eval --run {run}{protocol}", program());
         }
         End::Paused(checkpoint) => {
             if let Some(checkpoint) = checkpoint {
@@ -125,7 +128,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What every rank prepares before the first step.
+/// What every rank prepares before the first step. The first knows the run that it goes on with.
 struct Prepared {
     config: Config,
     initial: Option<InitialWeights>,
@@ -162,7 +165,12 @@ fn on_all_ranks(goes_on: Option<GoesOn>, ranks: &Ranks) -> Result<Option<GoesOn>
     }
 }
 
-fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prepared, Failure> {
+fn prepared(
+    args: &Args,
+    ranks: &Ranks,
+    run: Option<&RunFolder>,
+    goes_on: Option<&GoesOn>,
+) -> Result<Prepared, Failure> {
     let overrides = overrides(args);
     let mut config = match goes_on {
         None => config_to_begin_with(args, &overrides, ranks.count())?,
@@ -179,6 +187,9 @@ fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prep
         return Err(request(format!("--data: the preset {preset} needs images; name them, such as imagefolder:PATH")));
     }
     let data = open(&config)?;
+    if let Some(run) = run.filter(|_| !args.other_images) {
+        check_images(run, &data)?;
+    }
     check_data(&config, data.train.as_ref())?;
     let threads = ranks.set_threads(args.threads)?;
     let device = ranks.open(args.device)?;
@@ -186,16 +197,7 @@ fn prepared(args: &Args, ranks: &Ranks, goes_on: Option<&GoesOn>) -> Result<Prep
 }
 
 /// Checks that a run can go on as it was asked to, and says from where.
-fn check_what_goes_on(
-    args: &Args,
-    run: &RunFolder,
-    goes_on: &GoesOn,
-    config: &Config,
-    data: &Datasets,
-) -> Result<(), Failure> {
-    if !args.other_images {
-        check_images(run, data)?;
-    }
+fn check_what_goes_on(run: &RunFolder, goes_on: &GoesOn, config: &Config, data: &Datasets) -> Result<(), Failure> {
     let Checkpoint { path, position, .. } = &goes_on.checkpoint;
     let (at, last, epochs) = (position.epoch, config.train.last_epoch(), config.train.epochs);
     if at > epochs || at == epochs && changes_settings(goes_on, config)? {
@@ -281,15 +283,17 @@ fn say_what_is_trained(run: &LockedRun, config: &Config, images: usize) {
         train.batch_size,
     );
     let (lr, batch) = (optim.lr, train.global_batch());
+    // With few digits where the rate has few: 0.3 times 3 is 0.8999999999999999 in f64.
+    let scaled = |factor: f64| (lr * factor) as f32;
     if optim.scale_lr {
-        say!("note: optim.scale_lr: the learning rate is {lr} x {batch} / 256 = {}", lr * optim.lr_factor(batch));
+        say!("note: optim.scale_lr: the learning rate is {lr} x {batch} / 256 = {}", scaled(optim.lr_factor(batch)));
     } else if train.ranks > 1 {
         say!(
             "note: a step is of {batch} images, {} of each rank; the learning rate stays {lr}, and is {lr} x {} by the linear rule, which \
              --set optim.lr={} follows",
             train.batch_size,
             train.ranks,
-            lr * train.ranks as f64
+            scaled(train.ranks as f64)
         );
     }
 }
@@ -298,6 +302,10 @@ fn say_what_is_trained(run: &LockedRun, config: &Config, images: usize) {
 fn not_resumed(error: RunError) -> Failure {
     match error {
         RunError::Checkpoint(CheckpointError::None { .. }) => request(format!("--resume {error} (named by --out)")),
+        RunError::Checkpoint(CheckpointError::Io { .. }) => {
+            let advice = "--resume: the checkpoint cannot be read; try again, or name another one";
+            anyhow::Error::new(error).context(advice).into()
+        }
         error if error.is_request() => request(format!("--resume {error}")),
         error => error.into(),
     }
@@ -330,20 +338,22 @@ fn newest_checkpoint(run: &RunFolder) -> Option<(PathBuf, SystemTime)> {
     Some((path, written))
 }
 
-/// Says how to go on after training has left the finite numbers, or a store of images has failed. `later` is the newest checkpoint as
-/// it was before training, where the run has gone back from it.
+/// Says how to go on after training has left the finite numbers, or nothing is wrong but images. `later` is the newest checkpoint as it
+/// was before training, where the run has gone back from it.
 fn advised(args: &Args, error: TrainError, run: &RunFolder, later: Option<(PathBuf, SystemTime)>) -> Failure {
     // As long as it is there, the run's folder alone does not say what the run was to go on from.
     let is_in_vain = later.is_some() && newest_checkpoint(run) == later;
-    if error.is_of_store() && (is_in_vain || args.is_of_study) {
-        say!("continue with the same command");
+    // A store may be asked again at once. With images, something is to be done before.
+    let condition = if error.is_of_store() { "" } else { "once the images are in order, " };
+    if error.is_of_images() && (is_in_vain || args.is_of_study) {
+        say!("{condition}continue with the same command");
         return error.into();
     }
     if args.is_of_study {
         return error.into();
     }
-    if error.is_of_store() && run.newest_checkpoint().is_ok() {
-        say!("continue with: {} pretrain --resume {}", program(), run.typed());
+    if error.is_of_images() && run.newest_checkpoint().is_ok() {
+        say!("{condition}continue with: {} pretrain --resume {}", program(), run.typed());
         return error.into();
     }
     if !error.is_divergence() {

@@ -129,7 +129,8 @@ impl Ranks {
             Err(failure) if all.iter().all(|told| told == &all[0]) => Err(failure),
             _ => {
                 let reason = String::from_utf8_lossy(&all[rank][1..]).into_owned();
-                Err(TrainError::OnRank { rank, reason, is_request: all[rank][0] == 2, is_of_store: false }.into())
+                let is_request = all[rank][0] == 2;
+                Err(TrainError::OnRank { rank, reason, is_request, is_of_store: false, is_of_images: false }.into())
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::output;
 use crate::streams::{put, say};
 use crate::subject::EncoderArgs;
 use clsa_data::{Dataset, Label, Limits, SampleError, image::RgbImage};
-use clsa_eval::features::{Features, class_names_of, extract_into};
+use clsa_eval::features::{Features, class_names_of, extract_into, unusable};
 use clsa_eval::protocols::{MOST_PICTURED, Retrieved, retrieval_picture};
 use clsa_eval::{EvalError, nearest};
 use serde_json::json;
@@ -54,9 +54,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     // Before the work on the collection.
     let queries = Queries::read(&args.queries)?;
-    let collection = Collection::of(&args.encoder, &args.collection, Some(&args.out), &device)?;
-    let Collection { subject, images, encoder, features, .. } = &collection;
     let every: Vec<usize> = (0..queries.len()).collect();
+    let subject = args.collection.subject(&args.encoder)?;
+    if let Some((_, reason)) = unusable(&queries, &every, &subject.transform, || ())?.into_iter().next() {
+        return Err(reason.into());
+    }
+    let collection = Collection::of(subject, &args.collection, std::slice::from_ref(&args.out), &device)?;
+    let Collection { subject, images, encoder, features, .. } = &collection;
     let mut values = Vec::new();
     extract_into(encoder, &queries, &every, &subject.transform, 1, &mut |rows| {
         values.extend_from_slice(rows);

@@ -38,7 +38,9 @@ impl StopFlag {
                     std::process::exit(130);
                 }
                 first = Some(Instant::now());
-                say!("stopping after this step; once more stops at once, without a checkpoint");
+                // On another thread, which may wait for ever where nobody reads: the next signal is heard nevertheless.
+                let tell = || say!("stopping after this step; once more stops at once, without a checkpoint");
+                let _ = std::thread::Builder::new().spawn(tell);
             })?;
             *is_heard = true;
         }

@@ -33,7 +33,26 @@ use std::time::{Duration, Instant};
   clsa study ddm --data imagefolder:/data/cifar10 --seeds 3
   clsa study ddm --data imagefolder:/data/cifar10 --seconds 3600 --table ddm.md
   clsa study ddm --data imagefolder:/data/cifar10 --seeds 1 --first-seed 2 --figures third.jsonl
-  clsa study my-study.toml --data imagefolder:/data/flowers --runs runs/my-study --device cuda")]
+  clsa study my-study.toml --data imagefolder:/data/flowers --runs runs/my-study --device cuda
+
+A study of your own, my-study.toml:
+  question = \"Do two draws of augmentations do as well as five?\"
+  preset = \"cifar10\"
+  set = [\"train.epochs=4\", \"knn.every=4\"]
+
+  [[variant]]
+  name = \"five-draws\"
+
+  [[variant]]
+  name = \"two-draws\"
+  set = [\"views.strong=[{size=32, blur=false, strong={draws=2}}]\"]
+  against = [\"five-draws\"]
+
+  [[variant]]
+  name = \"ddm-later\"
+  set = [\"method.alpha=0.0\"]
+  then = { after_epoch = 1, set = [\"method.alpha=1.0\"] }
+  against = [\"five-draws\"]")]
 pub struct Args {
     #[arg(value_name = "STUDY", help = format!("A study ({}) or a .toml file", Study::names()))]
     study: String,
@@ -87,7 +106,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         kept = Some(FiguresFile::read(path)?);
     }
     let count = study.variants.len() * args.seeds as usize;
-    let mut figures = Figures::new(&study);
+    let mut figures = Figures::default();
     let mut trainings = Trainings {
         args: &args,
         study: &study,

@@ -2,20 +2,18 @@
 
 use crate::failure::{Failure, request};
 use crate::foreign_head;
+use crate::image_preparation;
 use crate::model_name::model_name;
 use crate::part::Part;
 use crate::weight_path::weight_file;
 use candle_core::{Device, Tensor};
-use clsa_augment::CenterCrop;
+use clsa_augment::{CenterCrop, MAX_SIDE};
 use clsa_data::Source;
 use clsa_model::weights::WeightFile;
 use clsa_model::{Compute, Encoder, FeatureStage, ModelConfig, ModelError, Stem, head, weights};
-use clsa_run::{Config, RunFolder};
+use clsa_run::{Checkpoint, Config, RunFolder};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-/// Pixels that images may be resized to at most.
-const MOST_PIXELS: u32 = 16_384;
 
 /// The options that name an encoder.
 #[derive(clap::Args)]
@@ -36,63 +34,68 @@ pub struct Subject {
     pub stage: FeatureStage,
     /// How images are cut.
     pub transform: CenterCrop,
+    /// Whether somebody says that images are cut so, rather than that being usual for such networks.
+    pub is_transform_known: bool,
+    /// The seed that an untrained encoder is drawn from.
+    seed: u64,
     /// The run, and its configuration; none for a weight file.
     pub run: Option<(RunFolder, Config)>,
 }
 
 impl Subject {
     /// What the options name. `stage` and the sides `[resize, crop]` are those that the user asks for.
-    pub fn of(args: &EncoderArgs, stage: Option<&str>, sides: [Option<u32>; 2]) -> Result<Self, Failure> {
-        let stage = stage.map_or(FeatureStage::Backbone, |name| FeatureStage::from(name.to_owned()));
-        let subject = match &args.weights {
-            Some(path) => Self::of_weights(&weight_file(path)?, stage, sides)?,
-            None => Self::of_run(args.run.as_deref(), stage, sides)?,
+    pub fn of(args: &EncoderArgs, stage: Option<&str>, [resize, crop]: [Option<u32>; 2]) -> Result<Self, Failure> {
+        let mut subject = match (&args.weights, &args.run) {
+            (Some(path), _) => Self::of_weights(weight_file(path)?)?,
+            (None, Some(folder)) => Self::of_run(RunFolder::open(folder)?)?,
+            (None, None) => Self::of_run(RunFolder::newest(Path::new("runs"))?)?,
         };
-        let CenterCrop { resize, crop, .. } = subject.transform;
-        if resize > MOST_PIXELS {
-            return Err(request(format!("--resize {resize}: use at most {MOST_PIXELS} pixels")));
+        if let Some(name) = stage {
+            subject.stage = FeatureStage::from(name.to_owned());
+        }
+        let usual = subject.transform;
+        let (resize, crop) = (resize.unwrap_or(usual.resize), crop.unwrap_or(usual.crop));
+        if resize > MAX_SIDE {
+            return Err(request(format!("--resize {resize}: use at most {MAX_SIDE} pixels")));
         }
         if crop == 0 || crop > resize {
             return Err(request(format!("--crop {crop}: use 1 to {resize} pixels, the resized short side (--resize)")));
         }
+        subject.transform = CenterCrop { resize, crop, ..usual };
         Ok(subject)
     }
 
-    fn of_run(run: Option<&Path>, stage: FeatureStage, sides: [Option<u32>; 2]) -> Result<Self, Failure> {
-        let run = match run {
-            Some(folder) => RunFolder::open(folder)?,
-            None => RunFolder::newest(Path::new("runs"))?,
-        };
-        Self::of_run_folder(run, stage, sides)
-    }
-
-    /// The newest checkpoint of a run.
-    pub fn of_run_folder(
-        run: RunFolder,
-        stage: FeatureStage,
-        [resize, crop]: [Option<u32>; 2],
-    ) -> Result<Self, Failure> {
+    /// The newest checkpoint of a run, the features of its backbone, and images as the run cuts them.
+    pub fn of_run(run: RunFolder) -> Result<Self, Failure> {
         let config = run.config()?;
-        let usual = config.center_crop();
         Ok(Self {
             weights: run.newest_checkpoint()?,
             model: config.model.clone(),
-            stage,
-            transform: CenterCrop { resize: resize.unwrap_or(usual.resize), crop: crop.unwrap_or(usual.crop), ..usual },
+            stage: FeatureStage::Backbone,
+            transform: config.center_crop(),
+            is_transform_known: true,
+            seed: config.train.seed,
             run: Some((run, config)),
         })
     }
 
-    fn of_weights(file: &Path, stage: FeatureStage, [resize, crop]: [Option<u32>; 2]) -> Result<Self, Failure> {
-        let tensors = weights::read(file)?.tensors;
-        let model = weights::infer_config(&tensors);
-        let model = model.map_err(|error| request(format!("{}: {error}", file.display())))?;
+    /// A weight file, the features of its backbone, and images as the file or its folder says they are cut.
+    fn of_weights(weights: PathBuf) -> Result<Self, Failure> {
+        let model = weights::infer_config(&weights::read(&weights)?.tensors);
+        let model = model.map_err(|error| request(format!("{}: {error}", weights.display())))?;
         let usual = if model.stem == Stem::Cifar { CenterCrop::new(32, 32) } else { CenterCrop::new(256, 224) };
+        let trained_as = Checkpoint::config_of(&weights);
+        let known = match &trained_as {
+            Some(config) => Some(config.center_crop()),
+            None => image_preparation::stated_beside(&weights)?,
+        };
         Ok(Self {
-            weights: file.to_owned(),
+            weights,
             model,
-            stage,
-            transform: CenterCrop { resize: resize.unwrap_or(usual.resize), crop: crop.unwrap_or(usual.crop), ..usual },
+            stage: FeatureStage::Backbone,
+            transform: known.unwrap_or(usual),
+            is_transform_known: known.is_some(),
+            seed: trained_as.map_or(0, |config| config.train.seed),
             run: None,
         })
     }
@@ -155,10 +158,9 @@ impl Subject {
         Ok((encoder, file))
     }
 
-    /// An encoder of the same shape with the random weights that the run's seed gives.
+    /// An encoder of the same shape with the random weights that the seed of the training gives, or seed 0.
     pub fn untrained(&self, device: &Device) -> Result<Encoder, Failure> {
-        let seed = self.run.as_ref().map_or(0, |(_, config)| config.train.seed);
-        let mut encoder = Encoder::new(&self.model, Compute::default(), seed, device)?;
+        let mut encoder = Encoder::new(&self.model, Compute::default(), self.seed, device)?;
         encoder.set_feature_stage(self.stage.clone()).map_err(|error| match error {
             ModelError::Config { value, expected, .. } => request(format!("--stage {value}: {expected}")),
             error => error.into(),

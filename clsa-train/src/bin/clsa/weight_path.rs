@@ -1,6 +1,6 @@
 //! Weights as a user names them: a file, a run, or a folder of Hugging Face's libraries.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, request};
 use clsa_model::weights;
 use clsa_run::RunFolder;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,13 @@ pub fn weight_file(path: &Path) -> Result<PathBuf, Failure> {
         Ok(weights::file_in_folder(path)?)
     } else if path.join("model.pth").is_file() {
         Ok(path.join("model.pth"))
-    } else {
+    } else if RunFolder::at(path).config_file().is_file() {
         Ok(RunFolder::open(path)?.newest_checkpoint()?)
+    } else {
+        Err(request(format!(
+            "{}: this folder is not a run (it has no config.toml), and not one of timm or transformers (no config.json or \
+             model.safetensors); name a weight file",
+            path.display()
+        )))
     }
 }

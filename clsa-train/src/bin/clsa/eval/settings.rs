@@ -11,13 +11,13 @@ const TEST_IMAGES: [Setting; 2] = [
         name: "resize",
         kind: SettingKind::Count,
         placeholder: "PIXELS",
-        about: "short side of test images after resizing (the run's, else 256, or 32 for a CIFAR stem)",
+        about: "short side of test images after resizing (that of the run or the weights, else 256, or 32 for a CIFAR stem)",
     },
     Setting {
         name: "crop",
         kind: SettingKind::Count,
         placeholder: "PIXELS",
-        about: "side of crops (the run's, else 224, or 32 for a CIFAR stem)",
+        about: "side of crops (that of the run or the weights, else 224, or 32 for a CIFAR stem)",
     },
 ];
 
@@ -128,15 +128,11 @@ pub fn check_read(given: &Settings, protocols: &[&dyn Protocol]) -> Result<(), F
 
 /// Names the option of this command where a setting is out of range.
 pub fn named_as_options(error: EvalError) -> Failure {
-    match error {
-        EvalError::Setting { key, value, expected } => {
-            let option = key.replace('_', "-");
-            if options().iter().any(|known| known.setting.name == option) {
-                request(format!("--{option} {value}: {expected}"))
-            } else {
-                EvalError::Setting { key, value, expected }.into()
-            }
+    if let EvalError::Setting { key, value, expected } = &error {
+        let option = key.replace('_', "-");
+        if options().iter().any(|known| known.setting.name == option) {
+            return request(format!("--{option} {value}: {expected}"));
         }
-        error => error.into(),
     }
+    error.into()
 }

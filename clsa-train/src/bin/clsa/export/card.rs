@@ -31,9 +31,9 @@ pub fn card(exported: &Exported, target: Target, folder: &Path) -> Result<String
         Target::Safetensors | Target::Torch | Target::Onnx | Target::Detectron2 => String::new(),
     };
     card += &introduction(exported, target);
-    card += &training_section(exported);
-    if exported.subject.run.is_some() {
-        card += &figures_section(&figures::rows(exported)?);
+    if let Some((run, config)) = &exported.subject.run {
+        card += &format!("\n## Training\n\n{}", table(&training::rows(run, config, &exported.subject.weights)));
+        card += &figures_section(&figures::rows(exported, run, config)?);
     }
     card += &images_section(exported, target);
     let code = loading::features(exported, target);
@@ -87,15 +87,6 @@ fn introduction(exported: &Exported, target: Target) -> String {
     )
 }
 
-fn training_section(exported: &Exported) -> String {
-    match &exported.subject.run {
-        Some((run, config)) => {
-            format!("\n## Training\n\n{}", table(&training::rows(run, config, &exported.subject.weights)))
-        }
-        None => String::new(),
-    }
-}
-
 fn table(rows: &[(&str, String)]) -> String {
     let rows: String = rows.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
     format!("| | |\n|---|---|\n{rows}")
@@ -120,9 +111,10 @@ fn images_section(exported: &Exported, target: Target) -> String {
     let transform = exported.subject.transform;
     let (resize, crop) = (transform.resize, transform.crop);
     let (mean, std) = (transform.normalize.mean, transform.normalize.std);
-    let guessed = match &exported.subject.run {
-        Some(_) => "",
-        None => "The file does not say how its images were prepared; this is what is usual for such networks.\n",
+    let guessed = if exported.subject.is_transform_known {
+        ""
+    } else {
+        "The file does not say how its images were prepared; this is what is usual for such networks.\n"
     };
     let text = format!(
         "\n## Images\n\n{guessed}RGB; the shorter side is resized to {resize} pixels (bilinear with antialiasing, as Pillow does it), a \

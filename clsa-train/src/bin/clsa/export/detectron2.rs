@@ -1,5 +1,6 @@
 //! A configuration of Detectron2 with the backbone: Faster R-CNN with the settings that MoCo's experiments on detection have.
 
+use super::timm::decimal;
 use crate::failure::{Failure, request};
 use clsa_augment::CenterCrop;
 use clsa_model::{Arch, ModelConfig, Stem};
@@ -46,7 +47,7 @@ pub fn config_name(model: &ModelConfig) -> String {
 pub fn config(model: &ModelConfig, transform: CenterCrop) -> String {
     let bytes = |values: [f32; 3]| {
         let values = values.map(|value| {
-            let value = value.to_string().parse::<f64>().unwrap_or(f64::from(value)) * 255.0;
+            let value = decimal(value) * 255.0;
             ((value * 1e4).round() / 1e4).to_string()
         });
         format!("[{}]", values.join(", "))

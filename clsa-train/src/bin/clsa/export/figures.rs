@@ -24,9 +24,8 @@ pub struct Row {
     pub images: String,
 }
 
-/// The figures of the run's evaluations and of its k-NN monitor; none for a weight file.
-pub fn rows(exported: &Exported) -> Result<Vec<Row>, Failure> {
-    let Some((run, config)) = &exported.subject.run else { return Ok(Vec::new()) };
+/// The figures of the run's evaluations and of its k-NN monitor.
+pub fn rows(exported: &Exported, run: &RunFolder, config: &Config) -> Result<Vec<Row>, Failure> {
     let mut rows = evaluated(run, &encoder_hash(&exported.encoder)?, &exported.subject.transform);
     if exported.part == Part::Query {
         rows.extend(monitored(run, config, Checkpoint::step_of(&exported.subject.weights)));

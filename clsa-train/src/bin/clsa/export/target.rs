@@ -27,15 +27,9 @@ pub enum Target {
 
 impl Target {
     /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Safetensors => "safetensors",
-            Self::Timm => "timm",
-            Self::Hf => "hf",
-            Self::Torch => "torch",
-            Self::Onnx => "onnx",
-            Self::Detectron2 => "detectron2",
-        }
+    pub fn name(self) -> String {
+        let value = self.to_possible_value().expect("no target is left out of the command line");
+        value.get_name().to_owned()
     }
 
     /// What uses the result.
@@ -71,7 +65,7 @@ impl Target {
     /// Refuses what the target cannot express, and names what can.
     pub fn check(self, model: &ModelConfig) -> Result<(), Failure> {
         match self {
-            Self::Timm | Self::Hf => timm::check(self.name(), model),
+            Self::Timm | Self::Hf => timm::check(&self.name(), model),
             Self::Detectron2 => detectron2::check(model),
             Self::Safetensors | Self::Torch | Self::Onnx => Ok(()),
         }

@@ -76,7 +76,7 @@ fn crop_fraction(resize: u32, crop: u32) -> f64 {
 }
 
 /// The number that is written with the same few digits.
-fn decimal(value: f32) -> f64 {
+pub(super) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 

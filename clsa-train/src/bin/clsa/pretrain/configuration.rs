@@ -118,7 +118,7 @@ fn spread(config: &Config, overrides: &[String], ranks: usize) -> Result<(Config
         batch_size: given(changed.train.batch_size, other.train.batch_size),
         bn_splits: given(changed.compute.bn_splits, other.compute.bn_splits),
     };
-    let said = changed.spread_over_with(ranks, given)?;
+    let said = changed.spread_over(ranks, given)?;
     Ok((changed, said))
 }
 

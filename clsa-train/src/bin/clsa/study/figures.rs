@@ -1,12 +1,12 @@
 //! Figures of several seeds, and what they allow to say.
 
-use clsa_run::Study;
 use std::collections::BTreeMap;
 
 /// The 97.5 % quantile of Student's distribution, for 1 to 9 degrees of freedom.
 const T: [f64; 9] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262];
 
 /// Accuracies by variant and seed, percent.
+#[derive(Default)]
 pub struct Figures(BTreeMap<String, BTreeMap<u64, f64>>);
 
 /// A mean over seeds.
@@ -18,11 +18,6 @@ pub struct Mean {
 }
 
 impl Figures {
-    /// None yet.
-    pub fn new(study: &Study) -> Self {
-        Self(study.variants.iter().map(|variant| (variant.name.clone(), BTreeMap::new())).collect())
-    }
-
     pub fn add(&mut self, variant: &str, seed: u64, top1: f64) {
         self.0.entry(variant.to_owned()).or_default().insert(seed, top1);
     }

@@ -1,0 +1,134 @@
+//! How images are prepared for the weights in a file, as far as files of timm and transformers beside them say it.
+
+use crate::failure::{Failure, request};
+use clsa_augment::{CenterCrop, Normalize};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// timm's `config.json`.
+#[derive(Deserialize)]
+struct TimmConfig {
+    pretrained_cfg: Option<TimmImages>,
+}
+
+/// What timm resizes to is `input_size / crop_pct`, rounded down.
+#[derive(Deserialize)]
+struct TimmImages {
+    /// Channels, height, width.
+    input_size: [u32; 3],
+    #[serde(default = "usual_crop_pct")]
+    crop_pct: f64,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+fn usual_crop_pct() -> f64 {
+    0.875
+}
+
+/// `preprocessor_config.json` of transformers, as its ResNets have it.
+#[derive(Deserialize)]
+struct Preprocessor {
+    size: Size,
+    #[serde(default = "usual_crop_pct")]
+    crop_pct: f64,
+    image_mean: [f32; 3],
+    image_std: [f32; 3],
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Side(u32),
+    Named { shortest_edge: u32 },
+}
+
+/// The transform that the folder of a weight file states; none where no file there does.
+pub fn stated_beside(weights: &Path) -> Result<Option<CenterCrop>, Failure> {
+    let folder = clsa_files::folder_of(weights);
+    let file = folder.join("config.json");
+    if let Some(TimmConfig { pretrained_cfg: Some(images) }) = read(&file)? {
+        let TimmImages { input_size: [_, side, _], crop_pct, mean, std } = images;
+        return checked(&file, side, crop_pct, Normalize { mean, std }).map(Some);
+    }
+    let file = folder.join("preprocessor_config.json");
+    let Some(Preprocessor { size, crop_pct, image_mean: mean, image_std: std }) = read(&file)? else { return Ok(None) };
+    let (Size::Side(side) | Size::Named { shortest_edge: side }) = size;
+    checked(&file, side, crop_pct, Normalize { mean, std }).map(Some)
+}
+
+fn read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, Failure> {
+    let named = file.display();
+    match std::fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(request(format!("{named}: {error}; it says how images are prepared for the weights beside it")))
+        }
+        Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|error| {
+            request(format!(
+                "{named}: how images are prepared cannot be read ({error}); name the weights in another folder"
+            ))
+        }),
+    }
+}
+
+fn checked(file: &Path, side: u32, crop_pct: f64, normalize: Normalize) -> Result<CenterCrop, Failure> {
+    // Of no number it is 0, which is refused.
+    let resize = (f64::from(side) / crop_pct) as u32;
+    let transform = CenterCrop { resize, crop: side, normalize };
+    match transform.validate() {
+        Ok(()) => Ok(transform),
+        Err(error) => Err(request(format!("{}: images cannot be prepared so: {error}", file.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stated(name: &str, json: &str) -> Result<Option<CenterCrop>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), json).unwrap();
+        stated_beside(&folder.path().join("model.safetensors")).map_err(|failure| failure.sentence())
+    }
+
+    const HALVES: Normalize = Normalize { mean: [0.5; 3], std: [0.25; 3] };
+
+    #[test]
+    fn files_of_timm_and_transformers_state_sides_and_normalization() {
+        let timm = |more: &str| {
+            let images = r#""mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]"#;
+            let json = format!(r#"{{"architecture": "resnet50", "pretrained_cfg": {{{images}, {more}}}}}"#);
+            stated("config.json", &json)
+        };
+        let cut = |resize, crop| Ok(Some(CenterCrop { resize, crop, normalize: HALVES }));
+        assert_eq!(timm(r#""input_size": [3, 224, 224]"#), cut(256, 224));
+        assert_eq!(timm(r#""input_size": [3, 224, 224], "crop_pct": 0.95"#), cut(235, 224));
+        let transformers = |size: &str| {
+            let images = r#""image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "crop_pct": 0.875"#;
+            stated("preprocessor_config.json", &format!(r#"{{{images}, "size": {size}, "resample": 3}}"#))
+        };
+        assert_eq!(transformers("224"), cut(256, 224));
+        assert_eq!(transformers(r#"{"shortest_edge": 224}"#), cut(256, 224));
+    }
+
+    #[test]
+    fn a_folder_that_states_nothing_is_told_from_one_that_states_what_cannot_be() {
+        assert_eq!(stated("config.json", r#"{"architectures": ["ResNetModel"]}"#), Ok(None));
+        assert_eq!(stated("README.md", ""), Ok(None));
+        let wrong = stated("config.json", r#"{"pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": 0}}"#);
+        assert!(
+            wrong.unwrap_err().contains("config.json: how images are prepared cannot be read (missing field `mean`")
+        );
+        let images = r#""mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]"#;
+        for (side, crop_pct) in [(224, "0"), (224, "2"), (0, "0.875")] {
+            let json = format!(
+                r#"{{"pretrained_cfg": {{"input_size": [3, {side}, {side}], "crop_pct": {crop_pct}, {images}}}}}"#
+            );
+            let why = stated("config.json", &json).unwrap_err();
+            assert!(why.contains("config.json: images cannot be prepared so: "), "{why}");
+        }
+    }
+}

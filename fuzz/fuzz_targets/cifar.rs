@@ -1,4 +1,0 @@
-//! Fuzzes the parser `cifar`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(init: clsa_fuzz::abort_on_panics(), |data: &[u8]| clsa_fuzz::parser("cifar").check(data));

@@ -1,4 +1,0 @@
-//! Fuzzes the parser `config`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(init: clsa_fuzz::abort_on_panics(), |data: &[u8]| clsa_fuzz::parser("config").check(data));
