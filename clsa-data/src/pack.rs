@@ -28,8 +28,8 @@ const CHUNK_BYTES: usize = 256 << 20;
 
 /// Writes every split of a source as shards `train-000000.tar` … and `test-000000.tar` … with their indexes and
 /// `classes.txt` to the folder `out`, which must not exist or be empty; `wds:OUT` then names them. The folder appears
-/// when all of it is written; until then it is `OUT.part`, which is locked: what a killed packing has left there is removed. If it
-/// cannot have its name in the end, the shards stay there. Bad samples are left out and reported. Calls `progress(done, of)` with
+/// when all of it is written; until then it is `OUT.part`, which is locked: what an earlier packing has left there is removed. If it
+/// cannot have its name in the end, the shards stay there until then. Bad samples are left out and reported. Calls `progress(done, of)` with
 /// numbers of samples, from the calling thread. Of encoded images, at most 256 MiB and one more for each thread are in memory.
 ///
 /// # Errors
@@ -112,14 +112,26 @@ fn check_output(out: &Path, splits: &Splits) -> Result<(), DataError> {
         let reason = "cannot keep labels that say of one class whether it is in an image; give them a second class";
         return Err(Fault::Labels.at(out, reason));
     }
-    // What is mounted there cannot be removed, and in the end no folder could take its place.
-    if out.exists()
-        && let Err(error) = std::fs::remove_dir(out).and_then(|()| std::fs::create_dir(out))
-    {
-        let reason = format!("cannot be replaced by the folder of shards ({error}); name a new folder in it");
-        return Err(Fault::Output.at(out, reason));
+    if is_mounted(out) {
+        return Err(
+            Fault::Output.at(out, "is a mounted file system, which shards cannot replace; name a new folder in it")
+        );
     }
     Ok(())
+}
+
+/// Whether a folder is the root of another file system, so that in the end no folder could take its place. One that is mounted from
+/// within the same file system is not known.
+#[cfg(unix)]
+fn is_mounted(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| path.metadata().map(|metadata| metadata.dev()).ok();
+    device(folder) != device(&folder.join(".."))
+}
+
+#[cfg(not(unix))]
+fn is_mounted(_: &Path) -> bool {
+    false
 }
 
 /// The names of all classes: those of the training images, and further ones that only test images have.
@@ -202,4 +214,16 @@ fn write_shards(
         }
     }
     Ok(report)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_another_file_system_is_told_from_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_mounted(Path::new("/proc")));
+        assert!(!is_mounted(folder.path()) && !is_mounted(&folder.path().join("none")));
+    }
 }

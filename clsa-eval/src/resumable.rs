@@ -42,8 +42,9 @@ impl<'a> Resumable<'a> {
         let (seconds, loss) = (one(0.0)?, one(f64::NAN)?);
         variables.push(("seconds".to_owned(), seconds.clone()));
         variables.push(("train_loss".to_owned(), loss.clone()));
-        let first_epoch = match path.filter(|path| path.exists()) {
-            Some(path) => read(path, &variables)?,
+        let first_epoch = match path.map(|path| read(path, &variables)) {
+            Some(Err(EvalError::Io { source, .. })) if source.kind() == std::io::ErrorKind::NotFound => 0,
+            Some(epoch) => epoch?,
             None => 0,
         };
         let seconds_before_resume = seconds.to_vec1::<f64>()?[0];

@@ -6,7 +6,7 @@
 //! `format`, `config` (TOML), `position` (JSON) and `digest`, the SHA-256 of all of these, so that a file that was
 //! truncated or altered is refused. Files of one state have the same bytes.
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use candle_core::{Device, Tensor, Var};
 use clsa_loss::MemoryBank;
 use clsa_model::weights::checkpoint::{BANK, FORMAT, KEY, OPTIMIZER, PROBE, QUERY, STATISTICS};
@@ -186,8 +186,12 @@ impl Checkpoint {
 
     /// The configuration that a checkpoint was trained with, as its head says; none for other files. The rest of the file is not
     /// looked at.
-    pub fn config_of(path: &Path) -> Option<Config> {
-        Config::parse(&path.display().to_string(), metadata_of(path)?.get("config")?, &[]).ok()
+    ///
+    /// # Errors
+    /// It is not one of this version.
+    pub fn config_of(path: &Path) -> std::result::Result<Option<Config>, ConfigError> {
+        let text = metadata_of(path).and_then(|mut metadata| metadata.remove("config"));
+        text.map(|text| Config::parse(&path.display().to_string(), &text, &[])).transpose()
     }
 
     /// Reads a checkpoint and checks that it is whole.
@@ -484,6 +488,23 @@ mod tests {
         assert_eq!(run.epochs_done().unwrap(), 4);
         fs::write(run.checkpoints().join("step-00000020.safetensors"), "damaged").unwrap();
         assert_eq!(run.epochs_done().unwrap(), 4);
+    }
+
+    #[test]
+    fn the_head_of_a_checkpoint_says_what_it_was_trained_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weights.safetensors");
+        let of = |metadata: serde_json::Value| {
+            let head = serde_json::json!({ "__metadata__": metadata }).to_string();
+            fs::write(&file, [&(head.len() as u64).to_le_bytes()[..], head.as_bytes()].concat()).unwrap();
+            Checkpoint::config_of(&file).map_err(|error| error.to_string())
+        };
+        let config = Config::load("demo", &[]).unwrap();
+        let text = config.to_toml();
+        assert_eq!(of(serde_json::json!({ "format": FORMAT, "config": text })), Ok(Some(config)));
+        assert_eq!(of(serde_json::json!({ "format": "pt", "config": text })), Ok(None));
+        let other = of(serde_json::json!({ "format": FORMAT, "config": "no_such_key = 1" })).unwrap_err();
+        assert!(other.contains("weights.safetensors") && other.contains("no_such_key"), "{other}");
     }
 
     /// The bytes of a checkpoint of one tensor.

@@ -52,10 +52,11 @@ impl Verdict {
     /// The verdict on records in the order of training; none before there are two.
     pub fn of(records: &[LabelFreeRecord]) -> Option<Self> {
         let [first, .., last] = records else { return None };
-        let collapsed = records.iter().rev().take_while(|record| record.figures.is_collapsed()).last();
+        let since = |is: fn(&LabelFree) -> bool| records.iter().rev().take_while(|record| is(&record.figures)).last();
         let (from, to) = (first.figures, last.figures);
-        // What views never did is no collapse.
-        let collapsed = collapsed.filter(|since| since.step > first.step || to.is_alike());
+        // That views were never found is no collapse.
+        let collapsed = since(LabelFree::is_collapsed).filter(|since| since.step > first.step);
+        let collapsed = collapsed.or_else(|| since(LabelFree::is_alike));
         Some(match collapsed {
             Some(since) => Self::Collapsed { since: since.epoch },
             None if to.own_view_retrieval > from.own_view_retrieval => Self::Learning { from, to },
@@ -117,6 +118,8 @@ mod tests {
         let told = "not learning so far: effective rank 8 to 8, own-view retrieval 0 to 0 %";
         assert_eq!(verdict(&[lost(0), lost(1)]), told);
         assert_eq!(verdict(&[record(0, 8.0, 30.0), lost(1), lost(2)]), "collapsed since epoch 1");
+        let alike = |epoch| record(epoch, 1.1, 0.1);
+        assert_eq!(verdict(&[lost(0), alike(1), alike(2)]), "collapsed since epoch 1");
     }
 
     #[test]

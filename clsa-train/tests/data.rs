@@ -115,7 +115,7 @@ fn what_a_killed_packing_left_is_taken_over_with_a_note() {
     let source = folder(root.path());
     // A separator at the end changes nothing.
     let assert = data(&["pack", &source, &format!("{}/", out.display())]).assert().success();
-    let note = format!("note: {}: what a packing that was killed had left there was removed", part.display());
+    let note = format!("note: {}: what an earlier packing had left there was removed", part.display());
     assert!(stderr(&assert).contains(&note), "{}", stderr(&assert));
     assert!(out.join("train-000000.tar.idx").exists() && !part.exists());
     fs::remove_dir_all(&out).unwrap();

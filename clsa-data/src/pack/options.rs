@@ -39,7 +39,7 @@ pub struct PackReport {
     pub bytes: u64,
     /// Samples that were left out, each with its reason in one sentence that names it.
     pub bad: Vec<String>,
-    /// The folder `OUT.part`, where what a killed packing had left in it was removed before.
+    /// The folder `OUT.part`, where what an earlier packing had left in it was removed before.
     pub took_over: Option<PathBuf>,
 }
 

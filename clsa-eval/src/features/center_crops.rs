@@ -30,7 +30,7 @@ impl CenterCrops<'_> {
     /// `work` is what progress is shown of.
     ///
     /// # Errors
-    /// An image cannot be read, the encoder fails, or the folder cannot be written.
+    /// An image or a file that is there cannot be read, the encoder fails, or the folder cannot be written.
     pub fn features(&self, folder: &Path, work: &str, observer: &dyn Observer) -> Result<FeatureFile, EvalError> {
         let indices: Vec<usize> = (0..self.images.len()).collect();
         let shown = ((work, "images"), observer);

@@ -77,8 +77,6 @@ impl FeatureFile {
         match Self::open_if_made(folder, of, shape) {
             Ok(Some(file)) => return Ok(file),
             Ok(None) => {}
-            // Another process has removed it meanwhile, because it was damaged.
-            Err(EvalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             // What cannot be read now may be whole.
             Err(error @ EvalError::Io { .. }) => return Err(error),
             Err(error) => {
@@ -112,8 +110,10 @@ impl FeatureFile {
     /// # Errors
     /// The file is damaged or cannot be read.
     pub fn open_if_made(folder: &Path, of: &str, shape: FeatureShape) -> Result<Option<Self>, EvalError> {
-        let path = path(folder, of);
-        if path.exists() { Self::open(&path, of, shape).map(Some) } else { Ok(None) }
+        match Self::open(&path(folder, of), of, shape) {
+            Err(EvalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        }
     }
 
     /// Opens a file and checks that it is whole.
@@ -301,11 +301,20 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path(), "rows");
-        // A folder cannot be read as a file is, whoever reads it.
+        let is_told = || {
+            let shown = (("features", "rows"), &Unwarned as &dyn Observer);
+            let made = FeatureFile::open_or_make(folder.path(), "rows", SHAPE, shown, |_, _| panic!("they are made"));
+            assert!(matches!(&made, Err(EvalError::Io { path: at, .. }) if *at == path), "{made:?}");
+        };
+        // A folder cannot be read as a file is, whoever reads it, and a link to itself is not even found.
         fs::create_dir(&path).unwrap();
-        let shown = (("features", "rows"), &Unwarned as &dyn Observer);
-        let made = FeatureFile::open_or_make(folder.path(), "rows", SHAPE, shown, |_, _| panic!("they are made anew"));
-        assert!(matches!(&made, Err(EvalError::Io { path: at, .. }) if *at == path), "{made:?}");
+        is_told();
+        #[cfg(unix)]
+        {
+            fs::remove_dir(&path).unwrap();
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            is_told();
+        }
     }
 
     #[test]

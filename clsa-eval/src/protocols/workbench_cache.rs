@@ -18,7 +18,7 @@ impl Workbench<'_> {
     /// Features of center crops by the encoders and, where there are two, raw pixels, in the order of [`EncoderKind::ALL`].
     ///
     /// # Errors
-    /// An image cannot be read, an encoder fails, or the folder of features cannot be written.
+    /// An image or features that are there cannot be read, an encoder fails, or the folder of features cannot be written.
     pub fn features(&self) -> Result<&[FeatureSet], EvalError> {
         if let Some(made) = self.features.get() {
             return Ok(made);
@@ -46,7 +46,7 @@ impl Workbench<'_> {
     /// [`FeatureFile::open_or_make`] says.
     ///
     /// # Errors
-    /// Those of `make`, or the folder cannot be written.
+    /// Those of `make`; a file that is there cannot be read, or the folder cannot be written.
     pub fn cached_features(
         &self,
         work: (&str, &'static str),

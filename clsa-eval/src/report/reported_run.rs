@@ -119,7 +119,7 @@ fn not_opened(error: &DataError) -> String {
 
 /// What stands in place of the figures of a run without any.
 fn not_evaluated(folder: &RunFolder, images: Option<&Splits>, commands: &Commands) -> String {
-    let instead = images.and_then(|images| suitable_instead(images.train.as_ref(), images.test.is_ok()));
+    let instead = images.and_then(|images| suitable_instead(images.train.as_ref(), images.test.as_deref().ok()));
     let protocol = instead.map_or_else(String::new, |protocol| format!("--protocol {}", protocol.name()));
     let command = commands.eval_run(folder, &protocol);
     match folder.newest_checkpoint() {

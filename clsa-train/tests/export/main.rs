@@ -309,6 +309,9 @@ fn a_run_leaves_its_encoder_and_the_card_says_how_it_was_trained_and_how_good_it
     assert!(text.contains(&format!("for use elsewhere, is in {}", folder.display())), "{text}");
     assert_eq!(names(&folder), ["README.md", "model.safetensors"]);
     assert!(card(&folder).contains("| epochs | 1 of 1, 4 steps |"), "{}", card(&folder));
+    let few = root.path().join("few");
+    pretrain(&few, &["--epochs=1", "--set", "knn={every=1, k=200}"]).success();
+    assert!(card(&few.join("export")).contains("| knn k=64 T=0.07 during training"), "{}", card(&few.join("export")));
     // A longer run replaces it.
     clsa().args(["pretrain", "--epochs=2", "--resume"]).arg(&run).assert().success();
     assert_eq!(names(&folder), ["README.md", "model.safetensors"]);

@@ -287,7 +287,7 @@ fn pack_shards(args: Pack) -> Result<(), Failure> {
     let report = pack(&splits, &args.out, &options, &|done, of| progress.at(done, of))?;
     drop(progress);
     if let Some(part) = &report.took_over {
-        say!("note: {}: what a packing that was killed had left there was removed", part.display());
+        say!("note: {}: what an earlier packing had left there was removed", part.display());
     }
     for reason in &report.bad {
         say!("warning: left out: {reason}");

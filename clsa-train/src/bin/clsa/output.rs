@@ -51,12 +51,18 @@ pub fn check_is_no_input(option: &str, path: &Path, inputs: &[PathBuf]) -> Resul
     Ok(())
 }
 
-/// Refuses to write over one of the images, wherever they are.
+/// Refuses to write over one of the images, or over a file that holds some, wherever they are.
 pub fn check_is_no_image(option: &str, path: &Path, images: &dyn Dataset) -> Result<(), Failure> {
     let Some(name) = path.file_name() else { return Ok(()) };
-    let named = (0..images.len()).map(|index| PathBuf::from(images.name(index)));
-    // Only those of its name are looked for on disk.
-    let same: Vec<PathBuf> = named.filter(|image| image.file_name() == Some(name)).collect();
+    let named = (0..images.len()).flat_map(|index| {
+        let named = images.name(index);
+        // An image in a file of many is named by that file, `#`, and its place there.
+        let file = named.rsplit_once('#').map(|(file, _)| PathBuf::from(file));
+        [Some(PathBuf::from(named)), file].into_iter().flatten()
+    });
+    // Only those of its name are looked for on disk, each once.
+    let mut same: Vec<PathBuf> = named.filter(|file| file.file_name() == Some(name)).collect();
+    same.dedup();
     check_is_no_input(option, path, &same)
 }
 
@@ -107,5 +113,56 @@ pub fn check_folder(option: &str, path: &Path) -> Result<(), Failure> {
             Err(request(format!("{option} {}: {reason}", path.display())))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clsa_data::image::RgbImage;
+    use clsa_data::{Label, SampleError};
+
+    /// Images by their names alone.
+    struct Named(Vec<String>);
+
+    impl Dataset for Named {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn class_names(&self) -> &[String] {
+            &[]
+        }
+
+        fn label(&self, _: usize) -> Label {
+            Label::None
+        }
+
+        fn image(&self, _: usize) -> Result<RgbImage, SampleError> {
+            Ok(RgbImage::new(1, 1))
+        }
+
+        fn dimensions(&self, _: usize) -> Result<(u32, u32), SampleError> {
+            Ok((1, 1))
+        }
+
+        fn name(&self, index: usize) -> String {
+            self.0[index].clone()
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_images_is_no_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let [table, picture] = ["a.parquet", "b#1.png"].map(|name| folder.path().join(name));
+        for file in [&table, &picture] {
+            std::fs::write(file, "").unwrap();
+        }
+        let names = [format!("{}#group 0, row 0", table.display()), picture.display().to_string()];
+        let images = Named(names.into());
+        for file in [&table, &picture] {
+            assert!(check_is_no_image("--out", file, &images).is_err(), "{}", file.display());
+        }
+        assert!(check_is_no_image("--out", &folder.path().join("b"), &images).is_ok());
     }
 }

@@ -67,7 +67,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
         say_what_is_trained(run, &config, data.train.len());
     }
     let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
-    let instead = suitable_instead(data.train.as_ref(), data.held_out.is_some());
+    let instead = suitable_instead(data.train.as_ref(), data.held_out.as_deref());
     let protocol = instead.map_or_else(String::new, |protocol| format!(" --protocol {}", protocol.name()));
     let trainer = TrainerConfig { config, run, data, device, threads, communicator: ranks.communicator() };
     let mut trainer = Trainer::new(trainer, goes_on.as_ref().map(|goes_on| &goes_on.checkpoint))?;
@@ -345,7 +345,7 @@ fn advised(args: &Args, error: TrainError, run: &RunFolder, later: Option<(PathB
     let is_in_vain = later.is_some() && newest_checkpoint(run) == later;
     // A store may be asked again at once. With images, something is to be done before.
     let condition = if error.is_of_store() { "" } else { "once the images are in order, " };
-    if error.is_of_images() && (is_in_vain || args.is_of_study) {
+    if error.is_of_images() && (is_in_vain || args.is_of_study && run.newest_checkpoint().is_ok()) {
         say!("{condition}continue with the same command");
         return error.into();
     }

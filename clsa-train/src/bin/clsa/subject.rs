@@ -5,6 +5,7 @@ use crate::foreign_head;
 use crate::image_preparation;
 use crate::model_name::model_name;
 use crate::part::Part;
+use crate::streams::say;
 use crate::weight_path::weight_file;
 use candle_core::{Device, Tensor};
 use clsa_augment::{CenterCrop, MAX_SIDE};
@@ -62,6 +63,13 @@ impl Subject {
             return Err(request(format!("--crop {crop}: use 1 to {resize} pixels, the resized short side (--resize)")));
         }
         subject.transform = CenterCrop { resize, crop, ..usual };
+        if !subject.is_transform_known {
+            say!(
+                "note: nothing says how images are prepared for {}; they are resized to {resize} and cut to {crop} pixels (--resize, \
+                 --crop), with ImageNet's mean and deviation",
+                subject.weights.display()
+            );
+        }
         Ok(subject)
     }
 
@@ -84,7 +92,7 @@ impl Subject {
         let model = weights::infer_config(&weights::read(&weights)?.tensors);
         let model = model.map_err(|error| request(format!("{}: {error}", weights.display())))?;
         let usual = if model.stem == Stem::Cifar { CenterCrop::new(32, 32) } else { CenterCrop::new(256, 224) };
-        let trained_as = Checkpoint::config_of(&weights);
+        let trained_as = Checkpoint::config_of(&weights)?;
         let known = match &trained_as {
             Some(config) => Some(config.center_crop()),
             None => image_preparation::stated_beside(&weights)?,

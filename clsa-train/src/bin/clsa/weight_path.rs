@@ -13,7 +13,7 @@ pub fn weight_file(path: &Path) -> Result<PathBuf, Failure> {
         Ok(weights::file_in_folder(path)?)
     } else if path.join("model.pth").is_file() {
         Ok(path.join("model.pth"))
-    } else if RunFolder::at(path).config_file().is_file() {
+    } else if RunFolder::at(path).config_file().try_exists().unwrap_or(true) {
         Ok(RunFolder::open(path)?.newest_checkpoint()?)
     } else {
         Err(request(format!(

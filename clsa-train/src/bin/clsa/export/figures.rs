@@ -8,7 +8,7 @@ use crate::streams::say;
 use clsa_augment::CenterCrop;
 use clsa_eval::evaluation::{EncoderKind, Evaluation};
 use clsa_eval::hashes::encoder_hash;
-use clsa_run::{Checkpoint, Config, Metrics, RunFolder};
+use clsa_run::{Checkpoint, Config, DataIdentity, Metrics, RunFolder};
 
 /// A figure of a protocol.
 pub struct Row {
@@ -79,8 +79,11 @@ fn monitored(run: &RunFolder, config: &Config, step: Option<u64>) -> Option<Row>
     };
     let last = metrics.knn.into_iter().rev().find(|record| Some(record.step) == step)?;
     let knn = &config.knn;
+    // Where there are fewer images than neighbors, all of them vote.
+    let images = DataIdentity::read(run).ok().flatten().map_or(usize::MAX, |data| data.images);
+    let k = knn.k.min(knn.train_samples).min(images);
     Some(Row {
-        protocol: format!("knn k={} T={} during training, on {} features", knn.k, knn.temperature, knn.stage),
+        protocol: format!("knn k={k} T={} during training, on {} features", knn.temperature, knn.stage),
         measure: "Top-1 accuracy".to_owned(),
         value: last.top1,
         interval: None,

@@ -96,6 +96,18 @@ mod tests {
     }
 
     #[test]
+    fn the_side_that_images_are_resized_to_is_read_back_from_the_file() {
+        for resize in 1..=256 {
+            for crop in 1..=resize {
+                let text = config(&ModelConfig::default(), CenterCrop::new(resize, crop));
+                let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let fraction = read["pretrained_cfg"]["crop_pct"].as_f64().unwrap();
+                assert_eq!((f64::from(crop) / fraction).floor(), f64::from(resize), "{crop} of {resize}");
+            }
+        }
+    }
+
+    #[test]
     fn every_architecture_has_its_row() {
         for arch in Arch::ALL {
             assert!(architecture(arch).is_some(), "{}", arch.name());
