@@ -473,6 +473,12 @@ mod tests {
         }
     }
 
+    /// A file that ends behind a head with this metadata.
+    fn head(metadata: serde_json::Value) -> Vec<u8> {
+        let head = serde_json::json!({ "__metadata__": metadata }).to_string();
+        [&(head.len() as u64).to_le_bytes()[..], head.as_bytes()].concat()
+    }
+
     #[test]
     fn a_newest_checkpoint_whose_head_is_damaged_is_passed_over_in_counting_epochs() {
         let folder = tempfile::tempdir().unwrap();
@@ -482,8 +488,7 @@ mod tests {
         let run = crate::RunFolder::open(&run).unwrap();
         assert!(run.epochs_done().unwrap_err().is_request());
         let position = serde_json::to_string(&Position { step: 10, epoch: 4, ..Position::default() }).unwrap();
-        let head = serde_json::json!({ "__metadata__": { "format": FORMAT, "position": position } }).to_string();
-        let whole = [&(head.len() as u64).to_le_bytes()[..], head.as_bytes()].concat();
+        let whole = head(serde_json::json!({ "format": FORMAT, "position": position }));
         fs::write(run.checkpoints().join("step-00000010.safetensors"), whole).unwrap();
         assert_eq!(run.epochs_done().unwrap(), 4);
         fs::write(run.checkpoints().join("step-00000020.safetensors"), "damaged").unwrap();
@@ -495,8 +500,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("weights.safetensors");
         let of = |metadata: serde_json::Value| {
-            let head = serde_json::json!({ "__metadata__": metadata }).to_string();
-            fs::write(&file, [&(head.len() as u64).to_le_bytes()[..], head.as_bytes()].concat()).unwrap();
+            fs::write(&file, head(metadata)).unwrap();
             Checkpoint::config_of(&file).map_err(|error| error.to_string())
         };
         let config = Config::load("demo", &[]).unwrap();

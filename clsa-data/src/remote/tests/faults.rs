@@ -129,16 +129,20 @@ fn an_object_that_is_taken_away_while_it_is_read_is_named() {
     assert!(!error.is_request() && error.reason.contains("is no longer there"), "{error}");
 }
 
+/// Lets a store fail from now on, and forgets what was kept of its objects.
+fn fail(server: &Server, cache: &TempDir) {
+    std::fs::remove_dir_all(cache.path().join("objects")).unwrap();
+    std::fs::create_dir(cache.path().join("objects")).unwrap();
+    server.plan(|_| Answer::Status(503));
+}
+
 #[test]
 fn a_loader_stops_at_a_store_that_fails_and_calls_no_image_bad() {
     let (root, server, cache) = (shards(), Server::new(), TempDir::new().unwrap());
     write_indexed(&root);
     server.put_folder("data", root.path());
     let objects = open(&cache, &format!("{}/data/train-{{000..001}}.tar", server.address())).unwrap();
-    // What the index took of the shards is forgotten.
-    std::fs::remove_dir_all(cache.path().join("objects")).unwrap();
-    std::fs::create_dir(cache.path().join("objects")).unwrap();
-    server.plan(|_| Answer::Status(503));
+    fail(&server, &cache);
     assert!(matches!(objects.image(0), Err(SampleError::Remote(_))));
     let config =
         LoaderConfig { batch_size: 4, on_error: OnError::Skip, max_bad_fraction: 1.0, ..LoaderConfig::default() };
@@ -156,8 +160,6 @@ fn looking_at_a_source_whose_store_fails_calls_no_header_bad() {
     let train = open(&cache, &format!("{}/data/train-{{000..001}}.tar", server.address())).unwrap();
     let splits = Splits { test: Ok(train.clone()), train };
     assert_eq!(inspect(&splits, 2).unwrap().splits[0].headers_bad, 0);
-    std::fs::remove_dir_all(cache.path().join("objects")).unwrap();
-    std::fs::create_dir(cache.path().join("objects")).unwrap();
-    server.plan(|_| Answer::Status(503));
+    fail(&server, &cache);
     assert!(remote_error(inspect(&splits, 2).unwrap_err()).reason.contains("status 503"));
 }

@@ -89,7 +89,7 @@ impl Collection {
         };
         let mut images = source.open_with(split, Limits::default())?;
         for file in outputs {
-            output::check_is_no_image("--out", file, images.as_ref())?;
+            output::check_is_no_image("--out", file, (0..images.len()).map(|index| images.name(index)))?;
         }
         if args.data.is_none() && split == Split::Train {
             tell_other_images(&subject, &source, images.as_ref())?;

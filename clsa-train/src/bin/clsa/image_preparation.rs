@@ -101,20 +101,20 @@ mod tests {
         stated_beside(&folder.path().join("model.safetensors")).map_err(|failure| failure.sentence())
     }
 
+    /// As timm writes it.
+    const IMAGES: &str = r#""mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]"#;
     const HALVES: Normalize = Normalize { mean: [0.5; 3], std: [0.25; 3] };
 
     #[test]
     fn files_of_timm_and_transformers_state_sides_and_normalization() {
         let timm = |more: &str| {
-            let images = r#""mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]"#;
-            let json = format!(r#"{{"architecture": "resnet50", "pretrained_cfg": {{{images}, {more}}}}}"#);
+            let json = format!(r#"{{"architecture": "resnet50", "pretrained_cfg": {{{IMAGES}, {more}}}}}"#);
             stated("config.json", &json)
         };
         let cut = |resize, crop| Ok(Some(CenterCrop { resize, crop, normalize: HALVES }));
         assert_eq!(timm(r#""input_size": [3, 224, 224]"#), cut(256, 224));
         assert_eq!(timm(r#""input_size": [3, 224, 224], "crop_pct": 0.95"#), cut(235, 224));
-        let images = r#""mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]"#;
-        let earlier = format!(r#"{{"architecture": "resnet50", {images}, "input_size": [3, 224, 224]}}"#);
+        let earlier = format!(r#"{{"architecture": "resnet50", {IMAGES}, "input_size": [3, 224, 224]}}"#);
         assert_eq!(stated("config.json", &earlier), cut(256, 224));
         let transformers = |size: &str| {
             let images = r#""image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "crop_pct": 0.875"#;
@@ -135,10 +135,9 @@ mod tests {
         assert!(
             wrong.unwrap_err().contains("config.json: how images are prepared cannot be read (missing field `mean`")
         );
-        let images = r#""mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]"#;
         for (side, crop_pct) in [(224, "0"), (224, "2"), (0, "0.875")] {
             let json = format!(
-                r#"{{"pretrained_cfg": {{"input_size": [3, {side}, {side}], "crop_pct": {crop_pct}, {images}}}}}"#
+                r#"{{"pretrained_cfg": {{"input_size": [3, {side}, {side}], "crop_pct": {crop_pct}, {IMAGES}}}}}"#
             );
             let why = stated("config.json", &json).unwrap_err();
             assert!(why.contains("config.json: images cannot be prepared so: "), "{why}");

@@ -65,8 +65,8 @@ impl Subject {
         subject.transform = CenterCrop { resize, crop, ..usual };
         if !subject.is_transform_known {
             say!(
-                "note: nothing says how images are prepared for {}; they are resized to {resize} and cut to {crop} pixels (--resize, \
-                 --crop), with ImageNet's mean and deviation",
+                "note: nothing says how images are prepared for {}; they are resized to {resize} and cut to {crop} pixels, with \
+                 ImageNet's mean and deviation",
                 subject.weights.display()
             );
         }
