@@ -36,7 +36,8 @@ impl Augmenter {
         Self::default()
     }
 
-    /// All views of `image`, as images: key, weak views, strong views.
+    /// All views of `image`, as images: key, weak views, strong views. They have the plan's last sizes; for those of
+    /// [`View::early_sizes`], give [`plan.at_epoch(id.epoch)`](ViewPlan::at_epoch).
     ///
     /// # Errors
     /// If the image has no pixels or the plan has an impossible value.
@@ -46,7 +47,7 @@ impl Augmenter {
     }
 
     /// Writes all views of `image`, normalized (f32) or as bytes (u8), each to one of the buffers `out`, which have
-    /// [`View::values`] elements: key, weak views, strong views.
+    /// [`View::values`] elements: key, weak views, strong views. They have the sizes of [`Self::views`].
     ///
     /// # Errors
     /// If the image has no pixels, the plan has an impossible value, or the buffers are not as many or as long as needed.

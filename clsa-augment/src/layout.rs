@@ -3,6 +3,7 @@
 use macro_rules_attribute::apply;
 
 use crate::Normalize;
+use crate::normalize::normalized;
 use crate::planes::{Planes, interleave};
 use crate::vectorized::vectorized;
 
@@ -74,10 +75,4 @@ fn write_channels_last([r, g, b]: [&[u8]; 3], normalize: &Normalize, out: &mut [
     for (((out, &r), &g), &b) in out.as_chunks_mut::<3>().0.iter_mut().zip(r).zip(g).zip(b) {
         *out = [normalized(r, mean[0], std[0]), normalized(g, mean[1], std[1]), normalized(b, mean[2], std[2])];
     }
-}
-
-/// torchvision's `ToTensor` and `Normalize` of one value, in single precision.
-#[inline(always)]
-pub(crate) fn normalized(value: u8, mean: f32, std: f32) -> f32 {
-    (f32::from(value) / 255.0 - mean) / std
 }

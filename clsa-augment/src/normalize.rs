@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::AugmentError;
 use crate::check::field;
-use crate::layout::normalized;
 
 /// Mean and standard deviation by channel (red, green, blue) of pixel values in [0, 1]: torchvision's `Normalize`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,4 +49,10 @@ impl Default for Normalize {
     fn default() -> Self {
         Self::IMAGENET
     }
+}
+
+/// torchvision's `ToTensor` and `Normalize` of one value, in single precision.
+#[inline(always)]
+pub(crate) fn normalized(value: u8, mean: f32, std: f32) -> f32 {
+    (f32::from(value) / 255.0 - mean) / std
 }

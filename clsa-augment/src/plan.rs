@@ -116,7 +116,8 @@ impl ViewPlan {
 }
 
 impl SampleId {
-    /// The views of a plan, each with what says which one it is.
+    /// The views of a plan, each with what says which one it is, and with its last size: for those of [`View::early_sizes`], give
+    /// [`plan.at_epoch(self.epoch)`](ViewPlan::at_epoch).
     pub fn views(self, plan: &ViewPlan) -> impl Iterator<Item = (ViewId, &View)> {
         let Self { seed, epoch, sample } = self;
         (0..).map(move |view| ViewId { seed, epoch, sample, view }).zip(plan.views())

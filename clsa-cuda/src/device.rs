@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use candle_core::Device;
-use candle_core::cuda_backend::cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, result};
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaStream, result};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
 use crate::cudnn::Convolutions;
@@ -17,6 +17,7 @@ use crate::driver_error::{at_kernel, driver, insist};
 use crate::error::{GpuError, Result};
 use crate::gpu::{Buffer, Convolve, Element, Gpu, KernelArgs, check_owned};
 use crate::kernels::THREADS;
+use crate::memory::allocate;
 use crate::profile::{Kind, Profile};
 
 /// Machine code of the kernels for every architecture that the compiler knew.
@@ -243,12 +244,4 @@ impl Buffer for CudaBuffer {
     fn bytes(&self) -> usize {
         self.bytes
     }
-}
-
-/// Memory with unspecified contents, and its address.
-pub(crate) fn allocate(stream: &Arc<CudaStream>, bytes: usize) -> Result<(CudaSlice<u8>, u64)> {
-    // SAFETY: nothing is read from it here; whoever reads it writes it first, on the same stream.
-    let memory = unsafe { stream.alloc::<u8>(bytes) }.map_err(driver("cuMemAllocAsync"))?;
-    let (address, _) = memory.device_ptr(stream);
-    Ok((memory, address))
 }

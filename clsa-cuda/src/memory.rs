@@ -1,10 +1,20 @@
-//! How much memory of a GPU is taken, and what becomes of it when it is freed.
+//! Memory of a GPU: how much of it is taken, and what becomes of it when it is freed.
 
 use crate::driver_error::driver;
 use crate::error::Result;
 use candle_core::Device;
-use candle_core::cuda_backend::cudarc::driver::{result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, result, sys};
 use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Memory with unspecified contents, and its address.
+#[allow(unsafe_code)]
+pub(crate) fn allocate(stream: &Arc<CudaStream>, bytes: usize) -> Result<(CudaSlice<u8>, u64)> {
+    // SAFETY: nothing is read from it here; whoever reads it writes it first, on the same stream.
+    let memory = unsafe { stream.alloc::<u8>(bytes) }.map_err(driver("cuMemAllocAsync"))?;
+    let (address, _) = memory.device_ptr(stream);
+    Ok((memory, address))
+}
 
 /// The highest memory that was taken from the driver's pool since [`peak_from_now`] or since the process began, bytes.
 ///

@@ -1,4 +1,4 @@
-//! Every convolution of the networks has a plan on an H100 and an H200, found without either.
+//! Every convolution of the presets has a plan on an H100 and an H200, found without either.
 
 use std::collections::HashSet;
 
@@ -8,27 +8,89 @@ use clsa_cuda::{ConvShape, Direction, Element, Planner, Product};
 const DEVICES: [&str; 2] = [include_str!("devices/h100.json"), include_str!("devices/h200.json")];
 const H100: &str = DEVICES[0];
 
-/// Images of a step.
-const BATCH: usize = 256;
+/// The network of presets, and the views that it is given.
+struct Preset {
+    names: &'static str,
+    /// Images of a step.
+    batch: usize,
+    /// Channels of the first stage.
+    width: usize,
+    /// Whether the first layers are a 7x7 convolution and max pooling, or one 3x3 convolution.
+    large_stem: bool,
+    /// Blocks of the stages.
+    blocks: [usize; 4],
+    /// Channels of a block's output for each of its width.
+    expansion: usize,
+    /// Sides of the views.
+    sides: &'static [usize],
+}
+
+const CIFAR10: Preset = Preset {
+    names: "cifar10, mocov2plus-cifar10",
+    batch: 256,
+    width: 64,
+    large_stem: false,
+    blocks: [2; 4],
+    expansion: 1,
+    sides: &[32],
+};
+
+const PRESETS: [Preset; 7] = [
+    Preset {
+        names: "imagenet-*",
+        large_stem: true,
+        blocks: [3, 4, 6, 3],
+        expansion: 4,
+        sides: &[224, 192, 160, 128, 96],
+        ..CIFAR10
+    },
+    Preset { names: "photos", batch: 64, large_stem: true, sides: &[96], ..CIFAR10 },
+    Preset { names: "demo", batch: 64, width: 32, blocks: [1; 4], ..CIFAR10 },
+    Preset { names: "ddm-cifar10", batch: 128, width: 16, ..CIFAR10 },
+    Preset { names: "lightly-moco-cifar10", batch: 128, ..CIFAR10 },
+    CIFAR10,
+    Preset { names: "clsa-cifar10, moco-cifar10, naive-cifar10", batch: 512, ..CIFAR10 },
+];
+
+impl Preset {
+    /// The convolutions of views of this side, each shape once.
+    fn shapes(&self, side: usize) -> Vec<ConvShape> {
+        let mut network = Network::new(self.batch, side);
+        if self.large_stem {
+            network.stem(self.width, 7, 2);
+            network.max_pool();
+        } else {
+            network.stem(self.width, 3, 1);
+        }
+        for (stage, count) in self.blocks.into_iter().enumerate() {
+            for block in 0..count {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                network.block(self.width << stage, self.expansion, stride);
+            }
+        }
+        network.shapes
+    }
+}
 
 /// The convolutions of a residual network, each shape once.
 struct Network {
     shapes: Vec<ConvShape>,
     seen: HashSet<ConvShape>,
+    batch: usize,
     side: usize,
     channels: usize,
 }
 
 impl Network {
     /// The image is padded with channels of zeros to 8.
-    fn new(side: usize) -> Self {
-        Self { shapes: Vec::new(), seen: HashSet::new(), side, channels: 8 }
+    fn new(batch: usize, side: usize) -> Self {
+        Self { shapes: Vec::new(), seen: HashSet::new(), batch, side, channels: 8 }
     }
 
     /// A convolution of the pixels so far, without going on from its output.
     fn add(&mut self, side: usize, c_in: usize, c_out: usize, kernel: usize, stride: usize) -> usize {
         let padding = kernel / 2;
-        let shape = ConvShape { batch: BATCH, height: side, width: side, c_in, c_out, kernel, stride, padding };
+        let shape = ConvShape { batch: self.batch, height: side, width: side, c_in, c_out, kernel, stride, padding };
         if self.seen.insert(shape) {
             self.shapes.push(shape);
         }
@@ -36,9 +98,9 @@ impl Network {
         shape.out_height()
     }
 
-    fn stem(&mut self, kernel: usize, stride: usize) {
-        self.side = self.add(self.side, self.channels, 64, kernel, stride);
-        self.channels = 64;
+    fn stem(&mut self, width: usize, kernel: usize, stride: usize) {
+        self.side = self.add(self.side, self.channels, width, kernel, stride);
+        self.channels = width;
     }
 
     fn max_pool(&mut self) {
@@ -61,29 +123,6 @@ impl Network {
         }
         (self.side, self.channels) = (end, out);
     }
-
-    fn stages(mut self, blocks: [usize; 4], expansion: usize) -> Vec<ConvShape> {
-        for (stage, count) in blocks.into_iter().enumerate() {
-            for block in 0..count {
-                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                self.block(64 << stage, expansion, stride);
-            }
-        }
-        self.shapes
-    }
-}
-
-fn resnet_50(side: usize) -> Vec<ConvShape> {
-    let mut network = Network::new(side);
-    network.stem(7, 2);
-    network.max_pool();
-    network.stages([3, 4, 6, 3], 4)
-}
-
-fn resnet_18_small(side: usize) -> Vec<ConvShape> {
-    let mut network = Network::new(side);
-    network.stem(3, 1);
-    network.stages([2, 2, 2, 2], 1)
 }
 
 /// Plans the three products of every shape, and the added data gradient, and prints the plans.
@@ -115,40 +154,28 @@ fn plan_all_on(device: &str, name: &str, shapes: &[ConvShape], element: Element)
     assert!(largest <= 1 << 30);
 }
 
-#[test]
-fn resnet_50_at_224_in_bf16() {
-    plan_all("ResNet-50 at 224 in bf16", &resnet_50(224), Element::Bf16);
+fn plan_presets(element: Element) {
+    for preset in PRESETS {
+        for &side in preset.sides {
+            plan_all(&format!("{} at {side} in {}", preset.names, element.name()), &preset.shapes(side), element);
+        }
+    }
 }
 
 #[test]
-fn resnet_50_at_224_in_f32() {
-    plan_all("ResNet-50 at 224 in f32", &resnet_50(224), Element::F32);
+fn every_convolution_of_every_preset_has_a_plan_in_bf16() {
+    plan_presets(Element::Bf16);
 }
 
 #[test]
-fn resnet_50_at_96_in_bf16() {
-    plan_all("ResNet-50 at 96 in bf16", &resnet_50(96), Element::Bf16);
-}
-
-#[test]
-fn resnet_50_at_96_in_f32() {
-    plan_all("ResNet-50 at 96 in f32", &resnet_50(96), Element::F32);
-}
-
-#[test]
-fn resnet_18_at_32_in_bf16() {
-    plan_all("ResNet-18 at 32 in bf16", &resnet_18_small(32), Element::Bf16);
-}
-
-#[test]
-fn resnet_18_at_32_in_f32() {
-    plan_all("ResNet-18 at 32 in f32", &resnet_18_small(32), Element::F32);
+fn every_convolution_of_every_preset_has_a_plan_in_f32() {
+    plan_presets(Element::F32);
 }
 
 #[test]
 fn the_same_plan_every_time() {
     let planner = Planner::described(H100).unwrap();
-    for shape in resnet_18_small(32) {
+    for shape in CIFAR10.shapes(32) {
         let product = Product { direction: Direction::Weight, shape, element: Element::Bf16, add: false };
         let lines = [(); 2].map(|()| planner.plan(&product).unwrap().to_string());
         assert_eq!(lines[0], lines[1]);

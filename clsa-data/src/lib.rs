@@ -35,6 +35,7 @@ mod transform;
 #[cfg(any(feature = "fetch", feature = "remote"))]
 mod trusted_roots;
 pub mod verify;
+mod wildcards;
 
 pub use dataset::{Dataset, Encoded};
 pub use decode::{Limits, decode, decode_file, dimensions};

@@ -14,6 +14,7 @@ use crate::listing::is_hidden;
 use crate::object::Opener;
 use crate::printable::printable_path;
 use crate::split::{Split, Stated};
+use crate::wildcards::with_plain_brackets;
 use folder::folder_files;
 
 /// Most files that the braces of one pattern may name: a slip such as `{0..9999999999}` ends in a message, not in a full
@@ -211,11 +212,6 @@ impl HiddenNames {
     }
 }
 
-/// A pattern of `*` and `?` as the crate `glob` is to read it: a bracket is a bracket, as in names of folders.
-pub(crate) fn with_plain_brackets(pattern: &str) -> String {
-    pattern.replace('[', "[[]")
-}
-
 /// Replaces `{a,b}` and `{000..127}` by what they stand for.
 ///
 /// # Errors
@@ -284,13 +280,6 @@ mod tests {
         assert_eq!(expand_braces("{x,y}{1..2}", 4).unwrap(), ["x1", "x2", "y1", "y2"]);
         assert_eq!(expand_braces("{../a,../b}.tar", 2).unwrap(), ["../a.tar", "../b.tar"]);
         assert_eq!(expand_braces("plain", 1).unwrap(), ["plain"]);
-    }
-
-    #[test]
-    fn addresses_are_matched_with_brackets_as_they_are() {
-        let pattern = glob::Pattern::new(&with_plain_brackets("s3://bucket/a [1]/*].tar")).unwrap();
-        assert!(pattern.matches("s3://bucket/a [1]/0].tar"));
-        assert!(!pattern.matches("s3://bucket/a 1/0].tar"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) use extract::{batch_of_side, images_of_pass};
 pub use extract::{extract, extract_into, extract_stage};
 pub use file::FeatureFile;
 pub(crate) use file::whole_words;
-pub use five_crops::{TEST_CROPS, TRAIN_CROPS, extract_crops_into};
+pub use five_crops::{CornersAndCenter, TEST_CROPS, TRAIN_CROPS, extract_crops_into};
 pub(crate) use labels::all_labels;
 pub use labels::{check_labels, check_presences, class_names_of, labels, presences};
 pub use raw_pixels::{raw_pixels, raw_pixels_into};

@@ -75,7 +75,7 @@ fn both_classifiers_of_every_encoder_have_every_corruption_and_severity() {
     let recorder = Recorder::default();
     let evaluation = evaluate(folder.path(), settings(), &recorder);
     let names: Vec<&str> = evaluation.protocols.iter().map(|protocol| protocol.protocol.as_str()).collect();
-    assert_eq!(names, ["knn k=5 T=0.07", "corruptions knn", "corruptions linear-features"]);
+    assert_eq!(names, ["knn k=5 T=0.07", "corruptions knn k=5 T=0.07", "corruptions linear-features"]);
     for protocol in &evaluation.protocols[1..] {
         assert_eq!(protocol.name(), "corruptions");
         assert_eq!((&protocol.settings["corruption_images"], &protocol.settings["seed"]), (&30.into(), &3.into()));
@@ -132,13 +132,26 @@ fn the_figures_depend_on_the_seed_and_not_on_threads() {
 }
 
 #[test]
+fn figures_by_votes_of_two_temperatures_stay_beside_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = settings().with("corruption-images", SettingValue::Count(3));
+    let earlier = evaluate(folder.path(), few.clone(), &Silent);
+    let mut later = evaluate(folder.path(), few.with("temperature", SettingValue::Number(0.1)), &Silent);
+    later.keep_other_protocols(earlier);
+    let names: Vec<&str> = later.protocols.iter().map(|protocol| protocol.protocol.as_str()).collect();
+    let of_later = ["knn k=5 T=0.1", "corruptions knn k=5 T=0.1", "corruptions linear-features"];
+    assert_eq!(names, [&of_later[..], &["knn k=5 T=0.07", "corruptions knn k=5 T=0.07"]].concat());
+}
+
+#[test]
 fn the_tables_show_both_classifiers_with_clean_accuracy_chance_and_every_corruption() {
     let folder = tempfile::tempdir().unwrap();
     let evaluation = evaluate(folder.path(), settings(), &Silent);
     let table = evaluation.table();
     let (accuracies, corrupted) = table.split_once("\n\n").unwrap();
     assert!(accuracies.contains("knn") && !accuracies.contains("corruptions"), "{table}");
-    for words in ["corrupted %", "clean %", "corruptions knn ", "corruptions linear-features trained", "chance"] {
+    let by_knn = "corruptions knn k=5 T=0.07";
+    for words in ["corrupted %", "clean %", by_knn, "corruptions linear-features trained", "chance"] {
         assert!(corrupted.contains(words), "{words}: {table}");
     }
     // Every figure stands under its heading, however long the names are.
@@ -148,8 +161,9 @@ fn the_tables_show_both_classifiers_with_clean_accuracy_chance_and_every_corrupt
     assert!(lines.all(|line| ends(line) == heading), "{table}");
 
     let by_corruption = evaluation.corruption_table();
-    for name in ["corruptions knn, top-1 % by severity of trained", "corruptions linear-features, top-1 %"] {
-        assert!(by_corruption.contains(name), "{name}: {by_corruption}");
+    for name in [by_knn, "corruptions linear-features"] {
+        let title = format!("{name}, top-1 % by severity of trained, and mean");
+        assert!(by_corruption.contains(&title), "{title}: {by_corruption}");
     }
     for corruption in Corruption::ALL {
         let row = by_corruption.lines().find(|line| line.starts_with(corruption.name())).unwrap();
@@ -267,6 +281,7 @@ fn more_neighbors_than_training_images_are_refused_where_asked_for_and_noted_by_
     let settings = Settings::new(0).with("corruption-images", SettingValue::Count(3));
     let evaluation = evaluate(folder.path(), settings, &recorder);
     assert_eq!(evaluation.protocols[1].results[0].details["k"], 60);
+    assert_eq!(evaluation.protocols[1].protocol, "corruptions knn k=60 T=0.07");
     assert!(recorder.notes.borrow().iter().all(|note| note == "k is 60, the number of training images, not 200"));
     assert!(!recorder.notes.borrow().is_empty());
 }

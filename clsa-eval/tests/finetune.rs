@@ -11,6 +11,7 @@ use clsa_eval::protocols::{
     EvalData, Finetune, FinetuneConfig, FinetuneResult, SettingValue, Settings, TrainTest, Workbench, WorkbenchConfig,
     finetune,
 };
+use clsa_model::FeatureStage;
 use image::RgbImage;
 use small::encoder;
 use state::state;
@@ -26,7 +27,8 @@ fn data(split: Split) -> Arc<dyn Dataset> {
 
 fn run(config: &FinetuneConfig, state: Option<&Path>, stop_after: u64) -> FinetuneResult {
     let encoder = encoder(0);
-    let before = encoder.state_dict().unwrap();
+    // Of its own memory.
+    let before = encoder.twin().unwrap().state_dict().unwrap();
     let batches_per_epoch = 48 / config.batch_size as u64;
     let interrupt = |done: u64, of: u64| {
         assert_eq!(of, config.epochs * batches_per_epoch);
@@ -73,6 +75,21 @@ fn an_interrupted_fine_tuning_ends_with_the_same_weights() {
     assert!(state(&whole) == state(&parts));
     assert_eq!(resumed.train_loss.map(f64::to_bits), uninterrupted.train_loss.map(f64::to_bits));
     assert!(uninterrupted.seconds_before_resume == 0.0 && resumed.seconds_before_resume > 0.0);
+}
+
+#[test]
+fn the_end_of_the_backbone_is_trained_and_tested_wherever_features_are_taken() {
+    let mut encoder = encoder(0);
+    let images = TrainTest { train: data(Split::Train), test: data(Split::Test), transform: CenterCrop::new(16, 16) };
+    let config = FinetuneConfig { epochs: 1, ..config() };
+    let mut predictions = |stage: FeatureStage| {
+        encoder.set_feature_stage(stage).unwrap();
+        finetune(&encoder, &images, &config, None, &|_, _| {}).unwrap().predictions
+    };
+    let backbone = predictions(FeatureStage::Backbone);
+    for stage in [FeatureStage::Embedding, FeatureStage::from("layer3".to_owned())] {
+        assert_eq!(predictions(stage.clone()), backbone, "{stage}");
+    }
 }
 
 /// The training images, with how often one was read.

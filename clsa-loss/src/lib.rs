@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod argument;
 mod bank;
 mod candidates;
 mod check;
@@ -24,6 +25,7 @@ mod portable;
 mod statistics;
 mod terms;
 
+pub use argument::Argument;
 pub use bank::MemoryBank;
 pub use candidates::{CandidateSet, Candidates, InBatch};
 pub use candle_core;
@@ -32,4 +34,4 @@ pub use engine::Backend;
 pub use error::LossError;
 pub use loss::ClsaLoss;
 pub use output::LossOutput;
-pub use pending::{Argument, PendingLoss};
+pub use pending::PendingLoss;

@@ -1,33 +1,10 @@
 //! A loss whose numbers are still on their device.
 
-use std::fmt;
-
 use candle_core::{DType, Tensor};
 
 use crate::embeddings::Embeddings;
 use crate::terms::{Terms, to_host};
-use crate::{LossError, LossOutput, check};
-
-/// An argument of the loss that holds embeddings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Argument {
-    /// The weak view of this number.
-    Weak(usize),
-    /// The strong view of this number.
-    Strong(usize),
-    /// The keys.
-    Keys,
-}
-
-impl fmt::Display for Argument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Weak(i) => write!(f, "weak[{i}]"),
-            Self::Strong(j) => write!(f, "strong[{j}]"),
-            Self::Keys => f.write_str("keys"),
-        }
-    }
-}
+use crate::{Argument, LossError, LossOutput, check};
 
 /// A loss that has been asked for and not been waited for: gradient and measures are on the device, where a GPU may still be
 /// at work on them. [`ClsaLoss::begin`](crate::ClsaLoss::begin) makes it.

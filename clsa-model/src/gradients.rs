@@ -54,17 +54,18 @@ impl Gradients {
         Self { slots: vec![Slot::default(); parameters] }
     }
 
-    /// The gradient of parameter `index`, of the parameter's shape.
+    /// The gradient of parameter `index`, of the parameter's shape. Kernels write to its memory in place, after
+    /// [`Self::clear`] too: take a `copy()` to keep it.
     pub fn get(&self, index: usize) -> Option<&Tensor> {
         self.slots.get(index).and_then(Slot::get)
     }
 
-    /// All gradients, in the order of the parameters.
+    /// All gradients, in the order of the parameters, each as [`Self::get`] gives it.
     pub fn iter(&self) -> impl Iterator<Item = Option<&Tensor>> {
         self.slots.iter().map(Slot::get)
     }
 
-    /// Replaces the gradient of parameter `index`, as an average over ranks does.
+    /// Replaces the gradient of parameter `index`, as an average over ranks does. Kernels write to the tensor's memory from then on.
     ///
     /// # Panics
     /// There is no such parameter.

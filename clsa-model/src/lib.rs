@@ -19,6 +19,7 @@ mod error;
 mod family;
 mod feature_stage;
 mod gradients;
+mod graph_backward;
 mod head_config;
 mod momentum;
 mod network;

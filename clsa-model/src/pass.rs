@@ -24,7 +24,8 @@ pub(crate) trait Recorded: Send + Sync {
     ) -> Result<()>;
 }
 
-/// What is called with a parameter's index and gradient when a backward pass adds nothing more to it.
+/// What is called with a parameter's index and gradient when a backward pass adds nothing more to it. The gradient is in the memory
+/// that [`Gradients::get`] gives.
 pub type Complete<'a> = dyn FnMut(usize, &Tensor) + Send + 'a;
 
 impl Pass {

@@ -32,6 +32,12 @@ pub(crate) fn write_f32<R>(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> R) -> 
     op.result.into_inner().ok_or_else(|| candle_core::Error::Msg("the in-place operation did not run".to_owned()))
 }
 
+/// Whether two tensors lie in the same memory, so that who reads the one cannot write to the other.
+pub(crate) fn share_memory(a: &Tensor, b: &Tensor) -> bool {
+    let storage = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0);
+    storage(a) == storage(b)
+}
+
 struct InPlace<F, R> {
     f: Cell<Option<F>>,
     result: Cell<Option<R>>,

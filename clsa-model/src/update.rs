@@ -1,7 +1,7 @@
 //! The two updates of a training step, in place: momentum SGD on the query encoder, the moving average of the key encoder.
 
 use crate::error::Result;
-use crate::storage::{read_f32, write_f32};
+use crate::storage::{read_f32, share_memory, write_f32};
 use candle_core::{DType, Tensor, Var};
 use rayon::prelude::*;
 
@@ -54,7 +54,10 @@ impl SgdUpdate {
                     }
                 });
             };
-            read_f32(&gradient.contiguous()?, |g| write_f32(velocity, |v| write_f32(weight, |w| update(w, v, g))))???;
+            // The gradient of half the weight's square is the weight itself, which cannot be read while it is written to.
+            let shared = [weight, velocity].iter().any(|var| share_memory(var, gradient));
+            let gradient = if shared { gradient.force_contiguous()? } else { gradient.contiguous()? };
+            read_f32(&gradient, |g| write_f32(velocity, |v| write_f32(weight, |w| update(w, v, g))))???;
         } else {
             let w = weight.as_detached_tensor();
             let decayed = (gradient + (&w * self.weight_decay)?)?;

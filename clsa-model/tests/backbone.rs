@@ -1,11 +1,12 @@
-//! Backbones of other crates: one of this crate's operations, which runs on every engine, and one of Candle's layers. Both
-//! train through a momentum pair.
+//! Backbones of other crates: one of this crate's operations, which runs on every engine, one of Candle's layers, and one of
+//! both. All train through a momentum pair.
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module};
 use clsa_model::backbone::{Architecture, Backbone, Builder, CandlePass, ConvBn, ConvBnConfig, Ops, Stage};
 use clsa_model::{
-    Backend, Compute, Encoder, EngineKind, Gradients, Mode, ModelError, MomentumPair, Precision, Result, SgdUpdate,
+    Backend, Compute, Encoder, EngineKind, Gradients, HeadConfig, MlpConfig, Mode, ModelError, MomentumPair, Precision,
+    Result, SgdUpdate,
 };
 
 const DIM: usize = 6;
@@ -112,6 +113,53 @@ impl Backbone for Patches {
     }
 }
 
+/// Units of this crate before Candle's layers, with an operation of Candle's between them.
+#[derive(Debug)]
+struct Hybrid {
+    units: [ConvBn; 2],
+    patches: Box<dyn Backbone>,
+}
+
+#[derive(Clone, Debug)]
+struct HybridConfig {
+    needs_candle: bool,
+}
+
+impl Architecture for HybridConfig {
+    fn embedding_dim(&self) -> usize {
+        DIM
+    }
+
+    fn needs_candle(&self) -> bool {
+        self.needs_candle
+    }
+
+    fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {
+        let mut unit = |conv, norm, c_in, c_out| {
+            let config = ConvBnConfig { conv, norm, c_in, c_out, kernel: 3, stride: 1, norm_weight: 1.0 };
+            ConvBn::new(builder, config)
+        };
+        let units = [unit("conv1", "bn1", 3, 8)?, unit("conv2", "bn2", 8, 3)?];
+        Ok(Box::new(Hybrid { units, patches: PatchesConfig.build(builder)? }))
+    }
+}
+
+impl Backbone for Hybrid {
+    fn stages(&self) -> &[Stage] {
+        self.patches.stages()
+    }
+
+    fn forward(&self, ops: &mut dyn Ops, images: &Tensor, stage: usize) -> Result<Tensor> {
+        let x = ops.image(images)?;
+        let x = ops.conv_bn(&x, &self.units[0], None, false)?;
+        let curved = ops.tensor(&x)?.gelu()?;
+        let x = ops.image(&curved)?;
+        let x = ops.conv_bn(&x, &self.units[1], None, true)?;
+        let x = ops.tensor(&x)?;
+        self.patches.forward(ops, &x, stage)
+    }
+}
+
 fn images(dtype: DType) -> Tensor {
     let values: Vec<f32> = (0..4 * 3 * 16 * 16).map(|i| (i as f32 * 0.37).sin() + (i as f32 * 0.011).cos()).collect();
     Tensor::from_vec(values, (4, 3, 16, 16), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
@@ -191,6 +239,24 @@ fn a_backbone_of_candles_layers_trains_on_the_portable_engine() {
 }
 
 #[test]
+fn units_of_this_crate_and_candles_layers_train_in_one_backbone() {
+    let config = HybridConfig { needs_candle: true };
+    let (_, _, kind) = step(&config, compute(Backend::Auto, Precision::F32));
+    assert_eq!(kind, EngineKind::Portable);
+    let encoder = Encoder::new(&config, Compute::default(), 3, &Device::Cpu).unwrap();
+    drop(encoder.forward(&images(DType::F32)).unwrap());
+    assert_eq!(encoder.running_statistics().len(), 4);
+    for statistic in encoder.running_statistics() {
+        let start = if statistic.name.ends_with("running_var") { 1.0 } else { 0.0 };
+        assert!(f64s(&statistic.var).iter().all(|&value| value != start), "{} has not moved", statistic.name);
+    }
+    // Kernels keep their activations.
+    let unasked = Encoder::new(&HybridConfig { needs_candle: false }, Compute::default(), 3, &Device::Cpu).unwrap();
+    let error = unasked.features(&images(DType::F32)).unwrap_err();
+    assert!(matches!(error, ModelError::Config { field: "backend", .. }), "{error}");
+}
+
+#[test]
 fn names_stages_and_twins_are_those_of_the_backbone() {
     let encoder = Encoder::new(&PatchesConfig, Compute::default(), 7, &Device::Cpu).unwrap();
     let names: Vec<_> = encoder.parameters().iter().map(|p| p.name.as_str()).collect();
@@ -265,6 +331,41 @@ fn a_backbone_at_fault_is_told_so() {
     let asked = Encoder::new(&CandleUnasked, Compute::default(), 0, &Device::Cpu).unwrap();
     let error = asked.features(&images(DType::F32)).unwrap_err();
     assert!(matches!(error, ModelError::Config { field: "backend", .. }), "{error}");
+}
+
+/// An architecture whose head is at fault.
+#[derive(Clone, Debug)]
+struct WrongHead {
+    dim: usize,
+    head: HeadConfig,
+}
+
+impl Architecture for WrongHead {
+    fn embedding_dim(&self) -> usize {
+        self.dim
+    }
+
+    fn head(&self) -> HeadConfig {
+        self.head
+    }
+
+    fn build(&self, builder: &mut Builder) -> Result<Box<dyn Backbone>> {
+        SmallConfig { channels: 8 }.build(builder)
+    }
+}
+
+#[test]
+fn a_head_without_components_or_without_layers_is_refused() {
+    let mlp = |layers| HeadConfig::Mlp(MlpConfig { layers, ..MlpConfig::default() });
+    for (dim, head, name) in
+        [(0, HeadConfig::Linear, "embedding_dim"), (0, mlp(2), "embedding_dim"), (DIM, mlp(0), "head.layers")]
+    {
+        let error = Encoder::new(&WrongHead { dim, head }, Compute::default(), 0, &Device::Cpu).unwrap_err();
+        assert!(matches!(error, ModelError::Config { field, .. } if field == name), "{error}");
+        assert!(error.is_request());
+    }
+    let right = Encoder::new(&WrongHead { dim: DIM, head: mlp(2) }, Compute::default(), 0, &Device::Cpu).unwrap();
+    assert_eq!(right.forward(&images(DType::F32)).unwrap().embedding().dims(), [4, DIM]);
 }
 
 /// Uses Candle's operations without saying so.

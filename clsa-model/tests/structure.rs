@@ -1,9 +1,9 @@
 //! What the networks are made of: torchvision's names and shapes (fixtures/state_dicts.txt, written by
 //! make_state_dicts.py), and its initialization.
 
-use candle_core::{DType, Device, Tensor};
-use clsa_model::{Arch, Backend, Compute, Encoder, ModelConfig, ModelError, Stem, head};
-use std::collections::BTreeMap;
+use candle_core::{DType, Device, Tensor, Var};
+use clsa_model::{Arch, Backend, Compute, Encoder, ModelConfig, ModelError, SgdUpdate, Stem, head};
+use std::collections::{BTreeMap, HashMap};
 
 fn encoder(config: &ModelConfig, seed: u64) -> Encoder {
     let compute = Compute { backend: Backend::Portable, ..Compute::default() };
@@ -169,6 +169,26 @@ fn layers_and_seeds_draw_for_themselves() {
             assert!(correlation.abs() < SIGMAS / (a.len() as f64).sqrt(), "{correlation}");
         }
     }
+}
+
+#[test]
+fn a_copy_of_the_state_dictionary_keeps_what_an_update_writes_over() {
+    let config = ModelConfig { width: 0.0625, stem: Stem::Cifar, ..of(Arch::Resnet10) };
+    let encoder = encoder(&config, 1);
+    let images = Tensor::ones((2, 3, 8, 8), DType::F32, &Device::Cpu).unwrap();
+    let features = || f64s(&encoder.features(&images).unwrap());
+    let before = features();
+    let shared = encoder.state_dict().unwrap();
+    let kept: HashMap<_, _> = shared.iter().map(|(name, tensor)| (name.clone(), tensor.copy().unwrap())).collect();
+    let update = SgdUpdate { lr: 0.5, momentum: 0.0, weight_decay: 0.0 };
+    for parameter in encoder.parameters() {
+        let ones = parameter.var.ones_like().unwrap();
+        update.apply(&parameter.var, &Var::from_tensor(&ones).unwrap(), &ones).unwrap();
+        assert_eq!(f64s(&shared[&parameter.name]), f64s(&parameter.var), "{}", parameter.name);
+    }
+    assert_ne!(features(), before);
+    encoder.load_state_dict(&kept).unwrap();
+    assert_eq!(features(), before);
 }
 
 #[test]

@@ -189,6 +189,19 @@ fn updates_give_the_same_bits_for_one_two_and_five_threads() {
     assert!(one == run(2) && one == run(5));
 }
 
+/// As that of half the square of the weight is the weight itself.
+#[test]
+fn a_gradient_may_be_a_view_of_the_weight_or_of_its_velocity() {
+    for dtype in [DType::F32, DType::F64] {
+        let (weight, velocity) = (var(vec![2.0; 3], &[3], dtype), var(vec![0.0; 3], &[3], dtype));
+        let update = SgdUpdate { lr: 0.5, momentum: 0.5, weight_decay: 0.0 };
+        update.apply(&weight, &velocity, &weight.as_detached_tensor()).unwrap();
+        assert_eq!((f64s(&weight), f64s(&velocity)), (vec![1.0; 3], vec![2.0; 3]), "{dtype:?}");
+        update.apply(&weight, &velocity, &velocity.as_detached_tensor()).unwrap();
+        assert_eq!((f64s(&weight), f64s(&velocity)), (vec![-0.5; 3], vec![3.0; 3]), "{dtype:?}");
+    }
+}
+
 #[test]
 fn updates_of_another_shape_are_refused_and_change_nothing() {
     let var = |dims: &[usize]| Var::from_tensor(&Tensor::ones(dims, DType::F32, &Device::Cpu).unwrap()).unwrap();

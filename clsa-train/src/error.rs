@@ -22,6 +22,14 @@ pub enum TrainError {
     /// A batch without weak views.
     #[error("a step needs at least one weak view")]
     NoWeakView,
+    /// A view of other images than the key view is of.
+    #[error("a view of shape {shape:?} in a batch of {samples} samples; a view has (samples, 3, height, width)")]
+    View {
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Samples of the key view.
+        samples: usize,
+    },
     /// A batch that cannot be divided into the parts that it is computed in.
     #[error("a batch of {samples} samples cannot be computed in {parts} equal parts")]
     Parts {
@@ -221,6 +229,7 @@ impl TrainError {
             Self::Diverged { source, .. } | Self::Step { source, .. } => source.is_of_all_ranks(),
             Self::Unfit { .. }
             | Self::NoWeakView
+            | Self::View { .. }
             | Self::Parts { .. }
             | Self::NotFinite { .. }
             | Self::Update { .. }
@@ -243,7 +252,12 @@ impl TrainError {
     /// Whether what was asked for is wrong, rather than the machine or the course of the training.
     pub fn is_request(&self) -> bool {
         match self {
-            Self::Unfit { .. } | Self::NoWeakView | Self::Parts { .. } | Self::NoSuchTensor { .. } | Self::RankDiffers { .. } => true,
+            Self::Unfit { .. }
+            | Self::NoWeakView
+            | Self::View { .. }
+            | Self::Parts { .. }
+            | Self::NoSuchTensor { .. }
+            | Self::RankDiffers { .. } => true,
             Self::OnRank { is_request, .. } => *is_request,
             Self::NotFinite { .. }
             | Self::NotFiniteOnRank { .. }

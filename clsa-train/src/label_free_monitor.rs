@@ -1,4 +1,4 @@
-//! The label-free monitor: whether embeddings of held-out images stay apart and those of an image's views together.
+//! The label-free monitor: whether embeddings of images stay apart and those of an image's views together.
 
 use crate::error::Result;
 use crate::monitored_images::{BATCH, MonitoredImages};

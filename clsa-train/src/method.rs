@@ -54,7 +54,8 @@ pub struct Clsa {
 }
 
 impl Clsa {
-    /// Puts the parts together. `seed` draws ShuffleBN's permutations and is the same on all ranks.
+    /// Puts the parts together. Of `method`, `bank`, `momentum` and `final_momentum` are not looked at: those of `bank` and `pair` count.
+    /// `seed` draws ShuffleBN's permutations and is the same on all ranks.
     pub fn new(
         pair: MomentumPair,
         bank: MemoryBank,
@@ -96,6 +97,10 @@ impl Clsa {
         let samples = views.key.dim(0)?;
         if self.parts == 0 || !samples.is_multiple_of(self.parts) {
             return Err(TrainError::Parts { parts: self.parts, samples });
+        }
+        let mut others = views.weak.iter().chain(&views.strong);
+        if let Some(view) = others.find(|view| view.dims().first() != Some(&samples)) {
+            return Err(TrainError::View { shape: view.dims().to_vec(), samples });
         }
         // ξ follows θ as it stands before this step's update; then the keys, without gradient, with ShuffleBN. No query depends on
         // them, so that they come first, while no activations are kept.

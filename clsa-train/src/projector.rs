@@ -1,4 +1,4 @@
-//! The files of TensorBoard's embedding projector: features of some held-out images, their names and classes, and thumbnails.
+//! The files of TensorBoard's embedding projector: features of some images, their names and classes, and thumbnails.
 
 use crate::contact_sheet::{contact_sheet, png};
 use crate::error::{Result, TrainError};
@@ -79,7 +79,7 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
 
 /// `ProjectorConfig` of TensorBoard's projector plugin, as protocol buffer text.
 const CONFIG: &str = "embeddings {
-  tensor_name: \"features of held-out images\"
+  tensor_name: \"features of images\"
   tensor_path: \"projector/features.tsv\"
   metadata_path: \"projector/images.tsv\"
   sprite {

@@ -13,20 +13,30 @@ use clsa_run::Config;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// Encoders, bank and optimizer as a configuration describes them.
+/// Encoders, bank and optimizer as a configuration describes them. It has been found right by [`Config::validate`], as those that
+/// [`Config::load`] gives are.
 ///
 /// # Errors
 /// A value is out of range, or the memory does not suffice.
 pub fn build(config: &Config, device: &Device, communicator: Arc<dyn Communicator>) -> Result<Clsa> {
-    let (method, seed) = (&config.method, config.train.seed);
-    tune(device, config.compute.tune)?;
-    let mut pair = MomentumPair::new(&config.model, config.encoders(), method.momentum, seed, device)?;
+    let (momentum, seed) = (config.method.momentum, config.train.seed);
+    build_around(MomentumPair::new(&config.model, config.encoders(), momentum, seed, device)?, config, communicator)
+}
+
+/// Bank and optimizer as a configuration describes them, for encoders of any architecture.
+pub(crate) fn build_around(
+    mut pair: MomentumPair,
+    config: &Config,
+    communicator: Arc<dyn Communicator>,
+) -> Result<Clsa> {
+    let (method, seed, device) = (&config.method, config.train.seed, pair.query.device().clone());
+    tune(&device, config.compute.tune)?;
     pair.query.set_feature_stage(config.knn.stage.clone()).map_err(|error| TrainError::Unfit {
         key: format!("knn.stage = {}", config.knn.stage),
         reason: error.to_string(),
     })?;
     let dtype = config.compute.bank_dtype();
-    let bank = MemoryBank::random(method.bank, config.model.dim, seed, dtype, device)
+    let bank = MemoryBank::random(method.bank, pair.query.embedding_dim(), seed, dtype, &device)
         .map_err(|source| TrainError::Bank { keys: method.bank, source })?;
     // Some devices hold bf16 but do not compute with it: better known now than at the first step.
     bank.rows().narrow(0, 0, 1).and_then(|row| row.to_dtype(DType::F32)).map_err(|source| TrainError::BankType {

@@ -9,15 +9,16 @@ use crate::initial::{InitialWeights, Taken};
 use crate::knn_monitor::KnnMonitor;
 use crate::label_free_monitor::LabelFreeMonitor;
 use crate::method::Clsa;
+use crate::portable_on_gpu::portable_on_gpu;
 use crate::probe_monitor::ProbeMonitor;
 use crate::projector::Projector;
 use crate::recorded::Recorded;
 use crate::same_everywhere::{check_request, check_state};
-use crate::setup::build;
+use crate::setup::{build, build_around};
 use crate::view_loader::ViewLoader;
 use candle_core::{Device, Tensor};
 use clsa_data::{Dataset, LoaderConfig};
-use clsa_model::{Backend, Encoder, EngineKind, Precision};
+use clsa_model::{Backend, MomentumPair, Precision};
 use clsa_run::{
     AccuracyRecord, Checkpoint, CheckpointConfig, Config, DataIdentity, LabelFreeRecord, LockedRun, Metrics,
     MetricsWriter, OptimConfig, Position, Progress, RanksRecord, Record, StepRecord, TrainingState,
@@ -55,15 +56,19 @@ pub struct Datasets {
 
 /// What a run is made of.
 pub struct TrainerConfig {
-    /// The configuration.
+    /// The configuration, found right by [`Config::validate`].
     pub config: Config,
-    /// The run's folder, which the first rank alone writes; others need none.
+    /// Encoders of an architecture of one's own on `device`, with [`Config::encoders`]; none: those that `config.model` describes. The
+    /// commands, which know `config.model` alone, cannot load their checkpoints.
+    pub pair: Option<MomentumPair>,
+    /// The run's folder, which the first rank needs, and no other. The trained encoders are in its newest checkpoint
+    /// ([`RunFolder::newest_checkpoint`](clsa_run::RunFolder::newest_checkpoint)).
     pub run: Option<LockedRun>,
-    /// The images.
+    /// The images, found large and many enough by [`check_data`](crate::check_data).
     pub data: Datasets,
     /// Where the encoders are computed.
     pub device: Device,
-    /// Threads that read, decode and make views.
+    /// Threads that read, decode and make views; 0: one for each core.
     pub threads: usize,
     /// The other ranks.
     pub communicator: Arc<dyn Communicator>,
@@ -92,6 +97,41 @@ pub trait Observer {
 }
 
 /// A run that is ready to go.
+///
+/// # Examples
+/// ```
+/// use clsa_train::candle_core::Device;
+/// use clsa_train::clsa_data::{Limits, Source};
+/// use clsa_train::clsa_run::{AccuracyRecord, Config, LockedRun, StepRecord};
+/// use clsa_train::{Datasets, End, Observer, SingleProcess, Trainer, TrainerConfig};
+/// use std::sync::{Arc, atomic::AtomicBool};
+///
+/// struct Shown;
+///
+/// impl Observer for Shown {
+///     fn step(&mut self, record: &StepRecord, steps: u64) {
+///         println!("step {} of {steps}: loss {:.3}", record.step, record.loss);
+///     }
+///
+///     fn knn(&mut self, _: &AccuracyRecord) {}
+///
+///     fn warning(&mut self, text: &str) {
+///         eprintln!("{text}");
+///     }
+/// }
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("run");
+/// let changes = ["model.width=0.25", "train={epochs=1, batch_size=8}", "method.bank=16", "knn.every=0"];
+/// let config = Config::load("demo", &changes.map(str::to_owned))?;
+/// let images: Source = "procedural:classes=2,train=16,test=4,side=32".parse()?; // or a `Dataset` of your own
+/// let data = Datasets { train: images.open_splits(Limits::default())?.train, test: None, held_out: None };
+/// let (run, communicator) = (Some(LockedRun::begin(&path)?), Arc::new(SingleProcess));
+/// let trainer = TrainerConfig { config, pair: None, run, data, device: Device::Cpu, threads: 2, communicator };
+/// let end = Trainer::new(trainer, None)?.run(&AtomicBool::new(false), &mut Shown)?;
+/// assert!(matches!(end, End::Finished { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Trainer {
     config: Config,
     device: Device,
@@ -129,7 +169,8 @@ impl Trainer {
     /// same checkpoint.
     ///
     /// # Errors
-    /// The data are too few, the checkpoint does not fit, the run folder cannot be written, or ranks have been asked for different things.
+    /// The data are too few, the checkpoint does not fit, the first rank has no folder, or one that cannot be written, or ranks have been
+    /// asked for different things.
     pub fn new(mut trainer: TrainerConfig, checkpoint: Option<&Checkpoint>) -> Result<Self> {
         let communicator = Arc::clone(&trainer.communicator);
         trainer.config.train.ranks = communicator.world_size();
@@ -141,7 +182,7 @@ impl Trainer {
     }
 
     fn build(trainer: TrainerConfig, checkpoint: Option<&Checkpoint>) -> Result<Self> {
-        let TrainerConfig { config, run, data, device, threads, communicator } = trainer;
+        let TrainerConfig { config, pair, run, data, device, threads, communicator } = trainer;
         let seed = config.train.seed;
         let loader = LoaderConfig {
             batch_size: config.train.batch_size,
@@ -157,7 +198,14 @@ impl Trainer {
             world_size: communicator.world_size(),
         };
         let run = run.filter(|_| communicator.is_first());
-        let mut clsa = build(&config, &device, communicator)?;
+        if run.is_none() && communicator.is_first() {
+            let reason = "the first rank has no folder for what it trains; give it one that was begun".to_owned();
+            return Err(TrainError::Unfit { key: "run".to_owned(), reason });
+        }
+        let mut clsa = match pair {
+            Some(pair) => build_around(pair, &config, communicator)?,
+            None => build(&config, &device, communicator)?,
+        };
         let loader = ViewLoader::open(data.train.clone(), &config.views, loader, &device)?;
         let position = checkpoint.map_or(Position::default(), |c| c.position);
         let has_test_images = data.test.is_some();
@@ -240,10 +288,13 @@ impl Trainer {
     }
 
     fn train(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
+        let compute = &self.config.compute;
+        let is_unasked = compute.backend == Backend::Auto && compute.precision != Precision::F64;
         if self.output.is_some()
-            && let Some(note) = portable_on_gpu(&self.config, &self.clsa.pair.query)
+            && is_unasked
+            && let Some(note) = portable_on_gpu(&self.clsa.pair.query)
         {
-            observer.warning(note);
+            observer.warning(&format!("{note}; choose another model.width or backbone"));
         }
         let (epochs, last) = (self.config.train.epochs, self.config.train.last_epoch());
         let before = if self.position.step == 0 { self.evaluate(observer)? } else { None };
@@ -471,15 +522,6 @@ fn save_alone(
 fn write_settings(run: &LockedRun, config: &Config, images: &DataIdentity) -> Result<()> {
     run.write_config(config)?;
     Ok(images.write(run.folder())?)
-}
-
-/// What to say where a GPU computes in Candle's operations and nobody has asked for that.
-fn portable_on_gpu(config: &Config, encoder: &Encoder) -> Option<&'static str> {
-    let unasked = config.compute.backend == Backend::Auto && config.compute.precision != Precision::F64;
-    (unasked && encoder.device().is_cuda() && encoder.engine() == EngineKind::Portable).then_some(
-        "the GPU's kernels need channels in multiples of 8, and convolutions of at most 21 x 21: this network is computed in Candle's \
-         operations, many times slower; choose another model.width or backbone",
-    )
 }
 
 /// Says at which step and learning rate an error came up.

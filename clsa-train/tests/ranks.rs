@@ -215,6 +215,26 @@ fn a_batch_that_its_parts_do_not_divide_is_refused_by_both_numbers() {
 }
 
 #[test]
+fn views_of_other_images_than_the_key_view_is_of_are_refused_and_nothing_is_done() {
+    for others in [7, 9] {
+        for is_strong in [false, true] {
+            let mut views = views(8, 0);
+            let view = if is_strong { &mut views.strong[0] } else { &mut views.weak[1] };
+            *view = images(others, 1);
+            let mut clsa = clsa(1, &method(), Arc::new(SingleProcess));
+            let before = (weights(&clsa), clsa.bank.pointer());
+            let error = clsa.step(&views, 0.05).unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("a view of shape [{others}, 3, 8, 8] in a batch of 8")),
+                "{error}"
+            );
+            assert!(error.is_request());
+            assert_eq!((weights(&clsa), clsa.bank.pointer()), before);
+        }
+    }
+}
+
+#[test]
 fn batch_norm_splits_change_the_result() {
     let loss = |splits| clsa(splits, &method(), Arc::new(SingleProcess)).step(&views(8, 0), 0.05).unwrap().loss;
     assert_ne!(loss(1), loss(2));

@@ -1,11 +1,16 @@
 //! The trainer as a library: several ranks, and an observer in place of a terminal.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use clsa_data::image::RgbImage;
 use clsa_data::order::shuffled;
 use clsa_data::{Dataset, Label, Limits, SampleError, Source};
-use clsa_run::{AccuracyRecord, Config, LabelFreeRecord, LockedRun, Record, StepRecord};
-use clsa_train::{Communicator, Datasets, End, Observer, SingleProcess, TrainError, Trainer, TrainerConfig};
+use clsa_model::{ModelConfig, MomentumPair, weights};
+use clsa_run::{
+    AccuracyRecord, Checkpoint, Config, LabelFreeRecord, LockedRun, Record, Resumption, RunFolder, StepRecord,
+};
+use clsa_train::{
+    Communicator, Datasets, End, Observer, PendingMean, SingleProcess, TrainError, Trainer, TrainerConfig,
+};
 use settings::settings;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,7 +78,7 @@ fn train_on(
 ) -> (Result<End, TrainError>, Recorded) {
     // Of the others' nothing is left.
     let run = Some(LockedRun::begin(folder).unwrap());
-    let trainer = TrainerConfig { config, run, data, device: Device::Cpu, threads: 1, communicator };
+    let trainer = TrainerConfig { config, pair: None, run, data, device: Device::Cpu, threads: 1, communicator };
     let mut recorded = Recorded::default();
     let end = Trainer::new(trainer, None).unwrap().run(&AtomicBool::new(false), &mut recorded);
     (end, recorded)
@@ -210,4 +215,86 @@ fn a_bad_image_too_many_on_one_rank_ends_all_with_a_checkpoint_of_their_last_ste
     let checkpoints = std::fs::read_dir(run.join("checkpoints")).unwrap();
     let names = checkpoints.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), ["step-00000006.safetensors"]);
+}
+
+/// A rank that is given other means than the first.
+struct Drifting(ThreadRank);
+
+impl Communicator for Drifting {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+
+    fn world_size(&self) -> usize {
+        self.0.world_size()
+    }
+
+    fn all_gather(&self, tensor: &Tensor) -> candle_core::Result<Tensor> {
+        self.0.all_gather(tensor)
+    }
+
+    fn begin_mean(&self, values: Tensor) -> candle_core::Result<PendingMean> {
+        let (mean, rank) = (self.0.begin_mean(values)?, self.rank());
+        Ok(PendingMean::new(move || if rank == 1 { mean.wait()? * (1.0 + 1e-9) } else { mean.wait() }))
+    }
+}
+
+#[test]
+fn ranks_that_drift_apart_end_their_run_before_they_write_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let ranks: Vec<_> = ThreadRank::group(2)
+        .into_iter()
+        .map(|communicator| {
+            let folder = folder.path().join(if communicator.is_first() { "run" } else { "other" });
+            let config = config(2);
+            std::thread::spawn(move || {
+                train_on(images(&config), &folder, config, Arc::new(Drifting(communicator))).0.map_err(Box::new)
+            })
+        })
+        .collect();
+    for rank in ranks {
+        let error = rank.join().unwrap().unwrap_err();
+        assert!(matches!(*error, TrainError::Drifted { epoch: 1, rank: 1, .. }), "{error}");
+    }
+    let written = std::fs::read_dir(folder.path().join("run/checkpoints")).map_or(0, Iterator::count);
+    assert_eq!(written, 0);
+}
+
+#[test]
+fn the_first_rank_is_refused_a_training_whose_result_would_be_lost() {
+    let config = config(1);
+    let (data, communicator) = (images(&config), Arc::new(SingleProcess));
+    let trainer = TrainerConfig { config, pair: None, run: None, data, device: Device::Cpu, threads: 1, communicator };
+    let error = Trainer::new(trainer, None).err().expect("it has no folder");
+    assert!(error.to_string().starts_with("run: the first rank has no folder"), "{error}");
+    assert!(error.is_request());
+}
+
+#[test]
+fn encoders_that_are_given_are_those_that_are_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let train = |stop_epoch: u64, run: LockedRun, checkpoint: Option<&Checkpoint>| {
+        let mut config = config(1);
+        config.train.stop_epoch = stop_epoch;
+        // Of another architecture than the configuration names, in embeddings too.
+        let own = ModelConfig { width: 0.25, dim: 24, ..config.model.clone() };
+        let pair = MomentumPair::new(&own, config.encoders(), config.method.momentum, 7, &Device::Cpu).unwrap();
+        let before = pair.query.twin().unwrap().state_dict().unwrap();
+        let (data, communicator, device) = (images(&config), Arc::new(SingleProcess), Device::Cpu);
+        let (pair, run) = (Some(pair), Some(run));
+        let trainer = TrainerConfig { config, pair, run, data, device, threads: 1, communicator };
+        let trainer = Trainer::new(trainer, checkpoint).unwrap();
+        (trainer.run(&AtomicBool::new(false), &mut Recorded::default()).unwrap(), before)
+    };
+    let (end, before) = train(1, LockedRun::begin(&path).unwrap(), None);
+    assert!(matches!(end, End::Paused(Some(_))), "{end:?}");
+    let Resumption { run, checkpoint, .. } = LockedRun::resume(&path).unwrap();
+    let (end, _) = train(0, run, Some(&checkpoint));
+    assert!(matches!(end, End::Finished { .. }), "{end:?}");
+    let file = weights::read(&RunFolder::open(&path).unwrap().newest_checkpoint().unwrap()).unwrap();
+    assert_eq!(file.bank.unwrap().dims(), [32, 24]);
+    for (name, before) in before {
+        assert_eq!(file.tensors[&name].dims(), before.dims(), "{name}");
+    }
 }

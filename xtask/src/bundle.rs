@@ -1,5 +1,8 @@
 //! `cargo xtask bundle-cuda`: everything that proves and measures CUDA on another machine, in one folder.
 
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
 use crate::cuda::Toolkit;
 use crate::files::{at, make_folder, remove_folder, size_of};
 use crate::{cargo, code, nvcc, root, show, stub, target};
@@ -12,6 +15,7 @@ const HELP: &str = "\
 Make target/cuda-bundle: the program and the tests with CUDA, and check.sh, which proves and measures them on a machine
 with a GPU, a driver, PyTorch and torchvision. None is needed here; where no CUDA toolkit is found, nvcc, cuDNN and NCCL are
 installed from PyPI under target/ (python3 with venv is needed, 2.0 GB). The first build takes about 20 minutes on two cores.
+Programs that ask for a newer glibc than 2.39 are refused, and so is a cuDNN that cannot plan every convolution of the presets.
 
 Usage: cargo xtask bundle-cuda [--cifar TAR] [--photos TAR] [--limit MIB]
 
@@ -35,6 +39,20 @@ const PROGRAMS: [(&str, &str, &str); 4] = [
     ("clsa-cuda", "gpu", "convolution_tests"),
     ("clsa-cuda", "gpu_kernels", "kernel_tests"),
 ];
+
+/// The tests that plan the convolutions of the presets, which need no GPU and are run before anything is packed.
+const PLANS: (&str, &str) = ("clsa-cuda", "plans");
+
+/// The glibc of the machines that bundles are for: that of Ubuntu 24.04.
+const GLIBC: (u32, u32) = (2, 39);
+
+/// What cargo has built.
+struct Built {
+    /// The stripped programs and their names in the bundle.
+    programs: Vec<(PathBuf, &'static str)>,
+    /// [`PLANS`].
+    plans: PathBuf,
+}
 
 /// Runs the command.
 pub fn run(args: &[OsString]) -> Result<u8, String> {
@@ -73,17 +91,20 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
     let (bundle, fresh) = (target().join("cuda-bundle"), target().join("cuda-bundle.new"));
     check_before_build(&bundle, &data, limit)?;
     let toolkit = nvcc::toolkit()?;
-    let programs = build(&toolkit)?;
+    let Built { programs, plans } = build(&toolkit)?;
     remove_folder(&fresh)?;
     make_folder(&fresh.join("data"))?;
     let toolkit = with_stub(&toolkit, &target().join("cuda-link"))?;
+    plans_every_convolution(&toolkit, &plans)?;
     for (program, name) in &programs {
         starts_without_gpu(&toolkit, program)?;
+        asks_for_no_newer_glibc(program)?;
         pack(program, &fresh.join(format!("{name}.xz")))?;
     }
     for script in SCRIPTS {
         copy(&root().join(script), &fresh)?;
     }
+    fs::write(fresh.join("commit"), commit()).map_err(at(&fresh))?;
     copy_all(&root().join("benches/peers"), "py", &fresh.join("peers"))?;
     copy_all(&root().join("clsa-train/tests/golden"), "json", &fresh.join("golden"))?;
     for (name, archive) in &data {
@@ -122,14 +143,15 @@ fn within(limit: u64, bytes: u64, what: &str) -> Result<u64, String> {
     Ok(size)
 }
 
-/// Builds the program and the tests with CUDA; gives the stripped files and their names in the bundle.
-fn build(toolkit: &Toolkit) -> Result<Vec<(PathBuf, &'static str)>, String> {
+/// Builds the program and the tests with CUDA.
+fn build(toolkit: &Toolkit) -> Result<Built, String> {
     // In a folder of its own: another toolkit or capability makes all of Candle's kernels anew. In one command: cargo would
     // give other features to the dependencies of each package alone, and make the kernels anew for each.
     let folder = target().join("cuda-build");
     let mut command = cargo();
     command.args(["test", "--no-run", "--release", "--locked", "--package", "clsa-train", "--package", "clsa-cuda"]);
-    command.args(["--features", "clsa-train/nccl,clsa-cuda/nccl", "--test", "gpu", "--test", "gpu_kernels"]);
+    command.args(["--features", "clsa-train/nccl,clsa-cuda/nccl"]);
+    command.args(["--test", "gpu", "--test", "gpu_kernels", "--test", PLANS.1]);
     command.args(["--message-format", "json-render-diagnostics"]);
     command.arg("--target-dir").arg(&folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
     toolkit.build_with(&mut command)?;
@@ -138,17 +160,20 @@ fn build(toolkit: &Toolkit) -> Result<Vec<(PathBuf, &'static str)>, String> {
         return Err("the program did not build with CUDA".to_owned());
     }
     let messages = String::from_utf8_lossy(&output.stdout);
+    let found = |package: &str, target: &str| {
+        let built = executable(&messages, package, target);
+        built.ok_or_else(|| format!("cargo does not say where it built {target} of {package}"))
+    };
     let mut programs = Vec::new();
     for (package, target, name) in PROGRAMS {
-        let built = executable(&messages, package, target);
-        let built = built.ok_or_else(|| format!("cargo does not say where it built {target} of {package}"))?;
+        let built = found(package, target)?;
         let stripped = folder.join(format!("{name}.stripped"));
         if code(Command::new("strip").arg("-o").args([&stripped, &built]))? != 0 {
             return Err(format!("{} could not be stripped", built.display()));
         }
         programs.push((stripped, name));
     }
-    Ok(programs)
+    Ok(Built { programs, plans: found(PLANS.0, PLANS.1)? })
 }
 
 /// The executable of a target of a package, by cargo's messages, one a line.
@@ -183,6 +208,44 @@ fn starts_without_gpu(with_stub: &Toolkit, program: &Path) -> Result<(), String>
     }
 }
 
+/// Whether the [`PLANS`] are found; the tests say on the error stream which are not.
+fn plans_every_convolution(with_stub: &Toolkit, tests: &Path) -> Result<(), String> {
+    let mut run = Command::new(tests);
+    with_stub.run_with(&mut run)?;
+    match code(run.stdout(std::io::stderr()))? {
+        0 => Ok(()),
+        _ => Err("cuDNN does not plan every convolution of the presets; its tests say above why".to_owned()),
+    }
+}
+
+/// Whether a program starts with the glibc of the machines that bundles are for.
+fn asks_for_no_newer_glibc(program: &Path) -> Result<(), String> {
+    let output = Command::new("objdump").arg("-T").arg(program).output();
+    let output = output.map_err(|error| format!("objdump (Debian's binutils) could not be started: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("objdump could not read {}", program.display()));
+    }
+    match newer_glibc(&String::from_utf8_lossy(&output.stdout)) {
+        Some((major, minor)) => Err(format!(
+            "{} asks for glibc {major}.{minor}, newer than {}.{}; make the bundle on an older system",
+            program.display(),
+            GLIBC.0,
+            GLIBC.1
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The newest glibc that dynamic symbols ask for, as objdump lists them, where it is newer than [`GLIBC`].
+fn newer_glibc(symbols: &str) -> Option<(u32, u32)> {
+    let versions = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
+        let version = rest.split(|c: char| !(c.is_ascii_digit() || c == '.')).next()?;
+        let (major, rest) = version.split_once('.')?;
+        Some((major.parse().ok()?, rest.split('.').next()?.parse().ok()?))
+    });
+    versions.max().filter(|newest| *newest > GLIBC)
+}
+
 /// Compresses a file as xz does, by Python, which the other machine unpacks it with.
 fn pack(from: &Path, to: &Path) -> Result<(), String> {
     const SCRIPT: &str = "import lzma, shutil, sys\n\
@@ -191,6 +254,13 @@ fn pack(from: &Path, to: &Path) -> Result<(), String> {
         0 => Ok(()),
         _ => Err(format!("{} could not be packed", from.display())),
     }
+}
+
+/// The commit that is built, and whether there are changes since, in git's words; nothing where git does not say.
+fn commit() -> Vec<u8> {
+    let mut describe = Command::new("git");
+    describe.args(["describe", "--always", "--dirty", "--abbrev=40"]).current_dir(root());
+    describe.output().map_or_else(|_| Vec::new(), |output| output.stdout)
 }
 
 fn copy_all(from: &Path, extension: &str, to: &Path) -> Result<(), String> {
@@ -204,177 +274,4 @@ fn copy_all(from: &Path, extension: &str, to: &Path) -> Result<(), String> {
 fn copy(file: &Path, folder: &Path) -> Result<(), String> {
     let to = folder.join(file.file_name().unwrap_or_default());
     fs::copy(file, to).map(drop).map_err(at(file))
-}
-
-/// The checks themselves, with scripts in place of the programs and the peers.
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-    use std::env;
-    use std::os::unix::fs::PermissionsExt;
-
-    /// A folder that is removed in the end.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let folder = env::temp_dir().join(format!("clsa-xtask-{name}-{}", std::process::id()));
-            make_folder(&folder).unwrap();
-            Self(folder)
-        }
-
-        fn write(&self, file: &str, text: &str) -> PathBuf {
-            let path = self.0.join(file);
-            make_folder(path.parent().unwrap()).unwrap();
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            path
-        }
-
-        /// The exit code of check.sh, called from another folder, and what it writes to check.jsonl.
-        fn check(&self, options: &[&str]) -> (Option<i32>, String) {
-            let caller = self.0.join("caller");
-            make_folder(&caller).unwrap();
-            let path = format!("{}:{}", self.0.display(), env::var("PATH").unwrap());
-            let mut check = Command::new("bash");
-            check.args(["../check.sh", "--out", "results"]).args(options).current_dir(&caller).env("PATH", path);
-            let code = check.output().unwrap().status.code();
-            (code, fs::read_to_string(caller.join("results").join(RESULTS)).unwrap_or_default())
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    /// A bundle with these scripts as its programs and peers; none without Python, which the checks are written in.
-    fn bundle(name: &str, scripts: &[(&str, &str)]) -> Option<Folder> {
-        let python = Command::new("python3").arg("--version").output();
-        if !python.is_ok_and(|python| python.status.success()) {
-            println!("not tested: python3 is missing");
-            return None;
-        }
-        let bundle = Folder::new(name);
-        for script in SCRIPTS {
-            copy(&root().join(script), &bundle.0).unwrap();
-        }
-        for (file, text) in scripts {
-            let path = bundle.write(file, text);
-            pack(&path, &bundle.0.join(format!("{file}.xz"))).unwrap();
-        }
-        Some(bundle)
-    }
-
-    /// Whether each of the checks has succeeded.
-    fn succeeded(lines: &str) -> Vec<bool> {
-        lines.lines().map(|line| line.contains("\"ok\": true")).collect()
-    }
-
-    const MEASURES: &str = "#!/bin/sh\necho '{\"median_s\": 1.5}'\n";
-
-    #[test]
-    fn what_a_check_has_measured_is_kept_where_its_next_command_fails() {
-        let scripts = [("clsa", MEASURES), ("peers/torch_loss.py", "import sys\nsys.exit(3)\n")];
-        let Some(bundle) = bundle("measured", &scripts) else { return };
-        let (code, lines) = bundle.check(&["--only", "loss"]);
-        assert_eq!(code, Some(1));
-        assert!(lines.contains("\"ok\": false") && lines.contains("\"measured\": [{\"median_s\": 1.5}]"), "{lines}");
-    }
-
-    #[test]
-    fn tests_that_found_no_gpu_or_were_none_are_no_success() {
-        // libtest keeps back what a test that passes has printed, unless it is asked for it.
-        let no_gpu = "#!/bin/sh\n\
-            case \"$*\" in *--nocapture*) echo 'not tested: no device' ;; esac\n\
-            echo 'test result: ok. 1 passed; 0 failed'\n";
-        let none = "#!/bin/sh\necho 'test result: ok. 0 passed; 0 failed'\n";
-        let some = "#!/bin/sh\necho 'test result: ok. 2 passed; 0 failed'\n";
-        let runs_the_rest = "#!/bin/sh\nshift 4\nexec \"$@\"\n";
-        let scripts = [
-            ("kernel_tests", no_gpu),
-            ("convolution_tests", none),
-            ("training_tests", some),
-            ("compute-sanitizer", runs_the_rest),
-        ];
-        let Some(bundle) = bundle("untested", &scripts) else { return };
-        let (_, lines) = bundle.check(&["--only", "kernel_tests,sanitizer,convolution_tests,training_tests"]);
-        assert_eq!(succeeded(&lines), [false, false, false, true], "{lines}");
-    }
-
-    #[test]
-    fn work_on_the_gpu_is_done_by_processes_of_their_own_on_one_gpu() {
-        let peer = [("peers/torch_pcie.py", "print('{\"pinned_gb_s\": 1.5}')\n")];
-        let Some(bundle) = bundle("pcie", &peer) else { return };
-        // Tests and peers would not follow it.
-        assert_eq!(bundle.check(&["--only", "pcie", "--device", "cuda:1"]), (Some(2), String::new()));
-        let (code, lines) = bundle.check(&["--only", "pcie"]);
-        assert_eq!(code, Some(0), "{lines}");
-        assert!(lines.contains("\"detail\": {\"pinned_gb_s\": 1.5}"), "{lines}");
-    }
-
-    #[test]
-    fn a_relative_folder_for_the_results_is_that_of_the_caller() {
-        let Some(bundle) = bundle("results", &[]) else { return };
-        let (_, lines) = bundle.check(&["--only", "pcie"]);
-        assert_eq!(succeeded(&lines), [false]);
-        // Lines of a second call come after those of the first.
-        let (_, lines) = bundle.check(&["--only", "pcie"]);
-        assert_eq!(succeeded(&lines), [false, false]);
-        assert!(!bundle.0.join("results").exists());
-    }
-
-    #[test]
-    fn each_of_several_trainings_keeps_its_figures_and_weights() {
-        // The third training fails, and its checkpoint is one that is not converted.
-        let clsa = r#"#!/bin/sh
-case $1 in
-reproduce)
-    mkdir -p "$6/checkpoints"
-    echo "$2" >"$6/checkpoints/step-1.safetensors"
-    echo '{"kind": "step", "images_per_s": 1}' >"$6/metrics.jsonl"
-    [ "$2" != naive-cifar10 ] || { echo "no memory is left"; exit 1; }
-    echo "epoch 200: 1.0, published 1.0" ;;
-convert)
-    [ ! -e "$3" ] && [ "$(cat "$2")" != naive-cifar10 ] && cp "$2" "$3" ;;
-esac
-"#;
-        let Some(bundle) = bundle("long", &[("clsa", clsa)]) else { return };
-        let script = bundle.0.join("check.py");
-        let text = fs::read_to_string(&script).unwrap();
-        fs::write(&script, text.replace("50_000", "0")).unwrap();
-        let (_, lines) = bundle.check(&["--long", "moco-cifar10,clsa-cifar10,naive-cifar10"]);
-        assert_eq!(succeeded(&lines), [true, true, false], "{lines}");
-        assert!(lines.contains("no memory is left"), "{lines}");
-        for recipe in ["moco-cifar10", "clsa-cifar10"] {
-            let weights = bundle.0.join(format!("caller/results/{recipe}-0/{recipe}.safetensors.0"));
-            assert_eq!(fs::read_to_string(weights).unwrap().trim(), recipe);
-        }
-    }
-
-    #[test]
-    fn archives_beyond_the_limit_and_results_in_the_bundle_are_refused_before_the_build() {
-        let folder = Folder::new("before");
-        let archives = [("cifar", folder.write("archive", &"x".repeat((1 << 20) + 1)))];
-        assert_eq!(check_before_build(&folder.0, &archives, 2), Ok(()));
-        let refused = check_before_build(&folder.0, &archives, 1).unwrap_err();
-        assert!(refused.contains("2 MiB, more than 1"), "{refused}");
-        for results in ["results/check.jsonl", "check.jsonl"] {
-            folder.write(results, "");
-            let refused = check_before_build(&folder.0, &archives, 2).unwrap_err();
-            assert!(refused.contains(&format!("/{results} has results")), "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_toolkit_of_the_machine_has_the_stand_in_for_the_driver_too() {
-        let folder = Folder::new("stub");
-        for made in ["stub/libcuda.so.1", "lib/libcuda.so"] {
-            folder.write(made, "");
-        }
-        let toolkit = Toolkit { folder: "/cuda".into(), libraries: vec!["/cuda/lib64".into()], link: None };
-        let with_stub = with_stub(&toolkit, &folder.0).unwrap();
-        assert_eq!(with_stub.libraries, [PathBuf::from("/cuda/lib64"), folder.0.join("stub")]);
-    }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask …`: builds the program `clsa` with the right features and runs it; and what concerns the workspace itself.
 //!
-//! It depends on nothing, so that it starts in seconds, and knows features, and of the commands of `clsa` none but `doctor`.
+//! But for its tests it depends on nothing, so that it starts in seconds, and knows features, and of the commands of `clsa` none but
+//! `doctor`.
 
 /// Prints a line to the error stream; where nobody reads it, the work goes on.
 macro_rules! tell {

@@ -15,10 +15,10 @@ use sys::{cudnnBackendAttributeName_t as Name, cudnnBackendDescriptorType_t as K
 use super::descriptor::{Descriptor, check, failure};
 use super::graph::{IDS, Product};
 use super::plan::{Plan, Planner, no_engine};
-use crate::device::allocate;
 use crate::driver_error::driver;
 use crate::error::Result;
 use crate::gpu::Convolve;
+use crate::memory::allocate;
 
 /// How many plans are timed.
 const TUNED_PLANS: usize = 8;

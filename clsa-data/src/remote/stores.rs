@@ -10,7 +10,7 @@ use super::object::RemoteObject;
 use super::settings::Settings;
 use super::store::{MOST_LISTED, Shared, Store};
 use crate::error::{DataError, Fault};
-use crate::pattern::with_plain_brackets;
+use crate::wildcards::with_plain_brackets;
 
 /// The stores of one source.
 #[derive(Default)]

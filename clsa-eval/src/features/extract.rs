@@ -10,8 +10,8 @@ use clsa_data::Dataset;
 use clsa_model::Encoder;
 use std::sync::mpsc::sync_channel;
 
-/// The pooled features of the samples `indices` by the backbone's last stage in evaluation mode, in batches of
-/// `batch_size`. Calls `progress` after each batch with the samples that are done, and with all.
+/// The features of the samples `indices` ([`Encoder::features`]: pooled, of the backbone's last stage if no other was set) in
+/// batches of `batch_size`. Calls `progress` after each batch with the samples that are done, and with all.
 ///
 /// # Errors
 /// A sample has no class, cannot be read or transformed, or the encoder fails.

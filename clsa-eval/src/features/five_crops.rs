@@ -12,9 +12,18 @@ pub const TEST_CROPS: usize = 5;
 /// Crops of a training image: the same, and mirrored.
 pub const TRAIN_CROPS: usize = 10;
 
-/// Gives `sink` the features of `crops` crops of each of the samples `indices`, [`TRAIN_CROPS`] or [`TEST_CROPS`]: of the image
-/// resized as `transform` says the four corners and the center of its crop's size, then all of them mirrored (torchvision's
-/// `FiveCrop` and `TenCrop`). A pass of the encoder is of whole samples: `batch_size` crops or a few more.
+/// The crops of an image: of the image resized as `transform` says the four corners and the center of its crop's size, then all
+/// of them mirrored (torchvision's `FiveCrop` and `TenCrop`).
+#[derive(Clone, Copy, Debug)]
+pub struct CornersAndCenter<'a> {
+    /// How images are resized and normalized, and how large a crop is.
+    pub transform: &'a CenterCrop,
+    /// How many of the crops there are: [`TRAIN_CROPS`] or [`TEST_CROPS`].
+    pub count: usize,
+}
+
+/// Gives `sink` the features of these crops of each of the samples `indices`. A pass of the encoder is of whole samples:
+/// `batch_size` crops or a few more.
 ///
 /// # Errors
 /// A sample cannot be read or transformed, the encoder or `sink` fails.
@@ -22,15 +31,14 @@ pub fn extract_crops_into(
     encoder: &Encoder,
     dataset: &dyn Dataset,
     indices: &[usize],
-    transform: &CenterCrop,
-    crops: usize,
+    crops: CornersAndCenter<'_>,
     batch_size: usize,
     sink: &mut dyn FnMut(&[f32]) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
     let write = |augmenter: &mut Augmenter, _: usize, image: &RgbImage, out: &mut [f32]| {
-        write_crops(augmenter, image, transform, out)
+        write_crops(augmenter, image, crops.transform, out)
     };
-    let crops = Crops { side: transform.crop, count: crops, write: &write };
+    let crops = Crops { side: crops.transform.crop, count: crops.count, write: &write };
     Extractor { encoder, stage: None }.crops(dataset, indices, &crops, batch_size, sink)
 }
 
@@ -72,7 +80,8 @@ mod tests {
         let features = |indices: &[usize]| {
             let mut passes = Vec::new();
             let transform = CenterCrop::new(20, 16);
-            extract_crops_into(&encoder, images.as_ref(), indices, &transform, TEST_CROPS, 8, &mut |rows| {
+            let crops = CornersAndCenter { transform: &transform, count: TEST_CROPS };
+            extract_crops_into(&encoder, images.as_ref(), indices, crops, 8, &mut |rows| {
                 passes.push(rows.to_vec());
                 Ok(())
             })

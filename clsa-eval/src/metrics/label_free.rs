@@ -36,7 +36,7 @@ pub fn label_free(first: &[f32], second: &[f32], dim: usize) -> Result<LabelFree
         return Err(EvalError::Size { what: "the last row", got: first.len() % dim, expected: dim });
     }
     if let Some(row) = first.iter().chain(second).position(|value| !value.is_finite()) {
-        return Err(EvalError::NotFinite { split: "held-out", row: row % first.len() / dim });
+        return Err(EvalError::NotFinite { split: "monitored", row: row % first.len() / dim });
     }
     let images = first.len() / dim;
     let rows = |values: &[f32]| DMatrix::from_row_iterator(images, dim, values.iter().map(|&value| f64::from(value)));

@@ -194,7 +194,7 @@ impl Protocol for Corruptions {
         let config = KnnConfig::of(bench.settings())?;
         let linear = LogisticRegressionConfig { seed: bench.settings().seed(), ..LogisticRegressionConfig::default() };
         let drawn = Drawn::of(bench)?;
-        let mut results = [Vec::new(), Vec::new()];
+        let (mut k, mut results) = (config.k, [Vec::new(), Vec::new()]);
         for set in bench.labeled_features()? {
             let fits = bench.observer().begin(&format!("corruptions, {}, classifier", set.kind), "fits");
             let classifier = LogisticClassifier::fit(set.train, &linear, &fits)?;
@@ -202,6 +202,8 @@ impl Protocol for Corruptions {
             let found = Self::evaluate(bench, &set, &drawn, &config, &classifier)?;
             if set.kind == EncoderKind::Trained {
                 config.note_fewer(found.k, bench.observer());
+                // As for `knn`, the figure is that of the neighbors that there are.
+                k = found.k;
             }
             let LogisticClassifier { regularization, held_out, is_minimum, .. } = classifier;
             note_end(is_minimum, &format!("corruptions, {}", set.kind), bench.observer());
@@ -221,7 +223,7 @@ impl Protocol for Corruptions {
             settings["seed"] = json!(bench.settings().seed());
         }
         let further = Variant { name: "linear-features".to_owned(), settings: further, results: by_linear };
-        let variant = Some("knn".to_owned());
+        let variant = Some(format!("knn k={k} T={}", config.temperature));
         Ok(Outcome { variant, settings, results: by_knn, further: vec![further], ..Outcome::default() })
     }
 }

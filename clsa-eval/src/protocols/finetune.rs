@@ -41,7 +41,8 @@ pub struct FinetuneResult {
 
 /// Trains a copy of the backbone, batch norm by the statistics of each batch, and a linear classifier initialized
 /// N(0, 0.01) and 0, by SGD on randomly cropped and flipped training images, and applies them to the test images. The
-/// encoder stays as it is. Calls `progress` after each batch with the batches that are done, and with all.
+/// classifier stands on the backbone's last stage, wherever the encoder's features are taken, and the encoder stays as it
+/// is. Calls `progress` after each batch with the batches that are done, and with all.
 ///
 /// With `state`, everything trained is kept in that file after each epoch, and goes on from it if it is there: the result
 /// is bit-identical to that of an uninterrupted run. The file holds the state for exactly this encoder, data and settings;

@@ -12,8 +12,8 @@ use crate::EvalError;
 use crate::choice::{Tried, check_choice};
 use crate::evaluation::{EncoderKind, EncoderResult, Figures};
 use crate::features::{
-    FeatureFile, FeatureRows, FeatureShape, TEST_CROPS, TRAIN_CROPS, batch_of_side, extract_crops_into, finite_rows,
-    images_of_pass, presences,
+    CornersAndCenter, FeatureFile, FeatureRows, FeatureShape, TEST_CROPS, TRAIN_CROPS, batch_of_side,
+    extract_crops_into, finite_rows, images_of_pass, presences,
 };
 use crate::metrics::AveragePrecision;
 use crate::sgd_classifier::check_training;
@@ -166,7 +166,8 @@ impl Voc07 {
             block: images_of_pass(batch, crops) * crops,
         };
         bench.cached_features((&format!("{split}, {}", compared.kind), "crops"), &of, shape, |done, sink| {
-            extract_crops_into(compared.encoder, images, &indices[done / crops..], &transform, crops, batch, sink)
+            let of_each = CornersAndCenter { transform: &transform, count: crops };
+            extract_crops_into(compared.encoder, images, &indices[done / crops..], of_each, batch, sink)
         })
     }
 }

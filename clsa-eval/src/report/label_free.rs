@@ -11,8 +11,8 @@ use maud::{Markup, html};
 /// The verdict on each run, and the figures that it follows from.
 pub(super) fn section(runs: &[ReportedRun], commands: &Commands) -> Markup {
     let retrieval = html! {
-        "Own-view retrieval: images whose key view has their own weak view as its nearest, among those of up to 1000 held-out \
-         images. Chance is next to nothing."
+        "Own-view retrieval: images whose key view has their own weak view as its nearest, among those of up to 1000 images: of \
+         the test split, or, where there is none, of those that are trained on. Chance is next to nothing."
     };
     let rank = html! {
         "Effective rank of the embeddings (RankMe): how many directions they use, from 1 to the number of their components. It falls to \

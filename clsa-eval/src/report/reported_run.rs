@@ -19,6 +19,8 @@ pub(super) struct ReportedRun {
     pub folder: RunFolder,
     pub config: Config,
     pub metrics: Metrics,
+    /// Neighbors that vote in the k-NN evaluations of training.
+    pub neighbors: usize,
     /// Training step of the newest checkpoint.
     pub checkpoint: Option<u64>,
     /// Epochs that it has behind it; 0 where there is no checkpoint.
@@ -53,6 +55,7 @@ impl ReportedRun {
             found => Ok(found),
         };
         let known = DataIdentity::read(&folder)?;
+        let neighbors = config.knn.neighbors_among(known.as_ref().map_or(usize::MAX, |known| known.images));
         let of = |splits: &Splits| DataIdentity::of(splits.train.as_ref());
         let difference = opened.as_ref().ok().and_then(|splits| known?.difference(&of(splits)));
         let (views, embedding) = match (&opened, difference) {
@@ -67,7 +70,7 @@ impl ReportedRun {
             ),
             (Err(error), _) => (Err(not_opened(error)), Err(not_opened(error))),
         };
-        Ok(Self { name, folder, config, metrics, checkpoint, epochs_done, evaluations, views, embedding })
+        Ok(Self { name, folder, config, metrics, neighbors, checkpoint, epochs_done, evaluations, views, embedding })
     }
 
     fn embedded(
@@ -91,6 +94,12 @@ impl ReportedRun {
             Err(error) => return Err(format!("The checkpoints of this run cannot be read: {error}.")),
         }
         embedding(folder, config, &images, observer).map_err(|error| not_made(&error))
+    }
+
+    /// The settings of the k-NN evaluations of training.
+    pub(super) fn knn_settings(&self) -> String {
+        let knn = &self.config.knn;
+        format!("k = {}, T = {}, {} features", self.neighbors, knn.temperature, knn.stage)
     }
 
     /// Names of the classes of the run's images, where its data or an evaluation on them tell.

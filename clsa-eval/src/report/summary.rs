@@ -22,7 +22,8 @@ pub(super) fn section(runs: &[ReportedRun], commands: &Commands) -> Markup {
                             dt { "last loss" } dd { (format!("{:.3}", last.1)) }
                         }
                         @if let [first, .., last] = run.metrics.knn.as_slice() {
-                            dt { "k-NN in training" } dd { (format!("{:.1} % → {:.1} %", first.top1, last.top1)) }
+                            dt { "k-NN in training" }
+                            dd { (format!("{:.1} % → {:.1} % ({})", first.top1, last.top1, run.knn_settings())) }
                         }
                         @if let Some(speed) = Throughput::of(run) {
                             dt { "speed" } dd { (grouped(speed.median.round() as usize)) " images/s" }

@@ -62,11 +62,25 @@ pub(super) fn loss_section(runs: &[ReportedRun]) -> Markup {
     html! { @if figures.is_empty() { p.missing { (NO_STEPS) } } @else { div.figures { @for figure in figures { (figure) } } } }
 }
 
+/// The settings of the k-NN evaluations, by run where they differ.
+fn knn_settings(runs: &[ReportedRun]) -> String {
+    let evaluated = || runs.iter().filter(|run| !run.metrics.knn.is_empty());
+    let mut settings: Vec<String> = evaluated().map(ReportedRun::knn_settings).collect();
+    settings.dedup();
+    match settings.as_slice() {
+        [of_all] => of_all.clone(),
+        _ => evaluated().map(|run| format!("{}: {}", run.name, run.knn_settings())).collect::<Vec<_>>().join("; "),
+    }
+}
+
 /// k-NN accuracy during training.
 pub(super) fn knn_section(runs: &[ReportedRun], commands: &Commands) -> Markup {
     let curves = curves::knn(runs);
     let chance = if curves.level.is_some() { " The dashed line is chance." } else { "" };
-    let caption = html! { "Weighted k-NN accuracy of the frozen features on a part of the images, before the first step and during training." (chance) };
+    let caption = html! {
+        "Weighted k-NN accuracy (" (knn_settings(runs)) ") on as many images as [knn] in the configuration says, before the first step \
+         and during training." (chance)
+    };
     html! {
         @for run in runs.iter().filter(|run| run.metrics.knn.is_empty()) {
             p.missing {

@@ -14,8 +14,8 @@ use clsa_eval::hashes::{data_hash, encoder_hash};
 use clsa_eval::protocols::{EvalData, Knn, Settings, Workbench, WorkbenchConfig};
 use clsa_eval::report::{Report, ReportOptions};
 use clsa_eval::{EvalError, Silent};
-use clsa_model::{Compute, Encoder, weights};
-use clsa_run::{Position, RunFolder};
+use clsa_model::{Compute, Encoder, FeatureStage, weights};
+use clsa_run::{DataIdentity, Position, RunFolder};
 use run::{
     HOSTILE, checkpoint, checkpoint_at, configure, corrupt, evaluate, evaluate_elsewhere, evaluate_stage, record, whole,
 };
@@ -99,6 +99,32 @@ fn several_runs_stand_side_by_side_and_their_differences_are_marked() {
 }
 
 #[test]
+fn the_accuracy_by_neighbors_in_training_has_its_settings_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    whole(&one, 7);
+    whole(&two, 8);
+    let settings = "k = 20, T = 0.07, backbone features";
+    for html in [page(&one).0, report(&[&one, &two], &ReportOptions::default()).html()] {
+        let summary = section(&html, "summary");
+        assert!(summary.contains(&format!("30.0 % → 55.0 % ({settings})")), "{summary}");
+        let knn = section(&html, "knn");
+        assert!(knn.contains(&format!("Weighted k-NN accuracy ({settings}) on as many")), "{knn}");
+    }
+    let run = RunFolder::open(&two).unwrap();
+    let mut config = run.config().unwrap();
+    (config.knn.k, config.knn.temperature, config.knn.stage) = (200, 0.1, FeatureStage::Embedding);
+    fs::write(two.join("config.toml"), config.to_toml()).unwrap();
+    // There are only 80 training images.
+    let images = config.data.source.parse::<Source>().unwrap().open(Split::Train).unwrap();
+    DataIdentity::of(images.as_ref()).write(&run).unwrap();
+    let html = report(&[&one, &two], &ReportOptions::default()).html();
+    let both = format!("(one: {settings}; two: k = 80, T = 0.1, embedding features)");
+    let knn = section(&html, "knn");
+    assert!(knn.contains(&both), "{knn}");
+}
+
+#[test]
 fn every_evaluation_of_a_run_is_shown_under_its_data_set() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
@@ -143,11 +169,8 @@ fn evaluations_of_other_stages_are_named_wherever_their_figures_stand() {
         assert_eq!(count("classes", "<h4>", name, "</h4>"), 1, "{name}: the confusion matrix");
         // By class of knn and of linear-features.
         assert_eq!(count("classes", "<th scope=\"col\">", name, "</th>"), 2, "{name}");
-        assert_eq!(
-            count("corruptions", "<caption>Top-1 accuracy by corruptions knn of ", name, " in percent"),
-            1,
-            "{name}"
-        );
+        let caption = "<caption>Top-1 accuracy by corruptions knn k=20 T=0.07 of ";
+        assert_eq!(count("corruptions", caption, name, " in percent"), 1, "{name}");
         assert_eq!(count("results", "<b>", name, ": </b>"), 1, "{name}: the picture of retrieval");
     }
     assert_eq!(count("results", "<dt>features</dt>", "<dd>layer2</dd>", ""), 1);
@@ -293,7 +316,7 @@ fn figures_on_corrupted_images_have_their_own_table_and_a_section_by_corruption(
     let caption = "Top-1 accuracy on corrupted images in percent, with its 95 % interval for the trained encoder; clean is that of \
                    the trained encoder on the same images as they are. Chance is 25.0 %.";
     assert!(results.contains(caption), "{results}");
-    assert!(results.contains("corruptions knn") && results.contains("corruption images 40"), "{results}");
+    assert!(results.contains("corruptions knn k=20 T=0.07") && results.contains("corruption images 40"), "{results}");
     // 20 to 16 of 40 right by knn, and 21 of the clean images; the mean is that of 50 to 40 percent.
     let by_corruption = section(&html, "corruptions");
     let row = |name: &str, cells: &[&str]| {
@@ -312,7 +335,8 @@ fn figures_on_corrupted_images_have_their_own_table_and_a_section_by_corruption(
     whole(&other, 8);
     corrupt(&other);
     let both = report(&[&run, &other], &ReportOptions::default()).html();
-    assert!(section(&both, "corruptions").contains("Top-1 accuracy by corruptions knn of other in percent"));
+    let caption = "Top-1 accuracy by corruptions knn k=20 T=0.07 of other in percent";
+    assert!(section(&both, "corruptions").contains(caption));
 }
 
 /// A run on 40 images without labels, which are in the folder `photographs` beside it.

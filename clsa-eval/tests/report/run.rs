@@ -131,7 +131,8 @@ pub fn corrupt(folder: &Path) {
         let figures = Figures::CorruptedAccuracy(CorruptedAccuracy::of(&hits(right + 1), &corrupted, 0));
         EncoderResult { encoder, details: serde_json::json!({ "k": 20 }), figures }
     };
-    evaluation.protocols.extend([("knn", 20), ("linear-features", 30)].map(|(classifier, right)| ProtocolResult {
+    let classifiers = [("knn k=20 T=0.07", 20), ("linear-features", 30)];
+    evaluation.protocols.extend(classifiers.map(|(classifier, right)| ProtocolResult {
         protocol: format!("corruptions {classifier}"),
         settings: serde_json::json!({ "corruption_images": 40 }),
         results: vec![

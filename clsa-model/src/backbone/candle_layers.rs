@@ -12,7 +12,8 @@ impl Builder {
     /// they give it and the initialization that they ask for, drawn from the encoder's seed.
     ///
     /// The layers see the parameters change as they are trained, because they share their memory; they record a graph in
-    /// every pass. Three of Candle's do not fit. Batch norm copies its running statistics: use [`ConvBn`](super::ConvBn). The
+    /// every pass. Three of Candle's do not fit. Batch norm copies its running statistics: use [`ConvBn`](super::ConvBn), whose
+    /// results [`Ops::tensor`](super::Ops::tensor) gives to these layers, and [`Ops::image`](super::Ops::image) takes theirs. The
     /// fused `LayerNorm` and `softmax_last_dim` have no gradient: use `candle_nn::ops::layer_norm_slow` and
     /// `candle_nn::ops::softmax`.
     ///

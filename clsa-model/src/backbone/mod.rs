@@ -3,7 +3,8 @@
 //! A [`Backbone`] is written against [`Ops`], the operations of a pass. One that uses only [`Ops::conv_bn`], [`Ops::max_pool`]
 //! and, once and last, [`Ops::global_avg_pool`] runs on every engine, in the CPU kernels too. One that needs others, such as
 //! attention, computes them in Candle's own ([`Ops::candle`]) and says so in [`Architecture::needs_candle`]; its encoders are
-//! computed by the portable engine.
+//! computed by the portable engine. Both can be joined in one backbone, such as a convolutional stem before attention
+//! ([`Ops::tensor`]).
 //!
 //! An [`Architecture`] is what backbones are built from; [`ModelConfig`](crate::ModelConfig) is the one of this crate, and
 //! `Arch` its table. An encoder, a momentum pair and whatever trains them take any architecture.
@@ -109,7 +110,7 @@ pub trait Backbone: fmt::Debug + Send + Sync {
 
 /// What an encoder is built from: the shape of a backbone, and the size of the embedding.
 pub trait Architecture: fmt::Debug + Send + Sync {
-    /// Size of the embedding that the projection head gives.
+    /// Size of the embedding that the projection head gives, at least 1.
     fn embedding_dim(&self) -> usize;
 
     /// The layers from the features to the embedding.
@@ -117,8 +118,8 @@ pub trait Architecture: fmt::Debug + Send + Sync {
         HeadConfig::default()
     }
 
-    /// Whether the backbone calls [`Ops::candle`], or does more with [`Ops::global_avg_pool`] than to return what it gives, so
-    /// that only the portable engine can compute it.
+    /// Whether the backbone calls [`Ops::candle`] or [`Ops::tensor`], or does more with [`Ops::global_avg_pool`] than to return
+    /// what it gives, so that only the portable engine can compute it.
     fn needs_candle(&self) -> bool {
         false
     }

@@ -22,7 +22,8 @@ pub enum Mode {
 
 /// The arithmetic of one pass, given to [`Backbone::forward`](super::Backbone::forward) by the encoder's engine.
 pub trait Ops {
-    /// Takes images (N, 3, H, W) of any strides.
+    /// Takes images (N, 3, H, W) of any strides. A pass of Candle's operations also takes what these have made of an activation
+    /// ([`Self::tensor`]), with any number of channels.
     ///
     /// # Errors
     /// They have another rank, or a tensor operation fails.
@@ -61,6 +62,13 @@ pub trait Ops {
     /// The pass is one of this crate's kernels. An encoder refuses them for a backbone whose
     /// [`Architecture::needs_candle`](super::Architecture::needs_candle) is true.
     fn candle(&self) -> Result<CandlePass>;
+
+    /// The values of an activation, (N, C, H, W) in [`CandlePass::dtype`] and with their graph, for a backbone that goes on in
+    /// Candle's operations. The way back is [`Self::image`].
+    ///
+    /// # Errors
+    /// As [`Self::candle`].
+    fn tensor(&self, x: &Activation) -> Result<Tensor>;
 }
 
 /// An activation (N, C, H, W) of one pass, in the layout and type of its engine. Clones share the values.

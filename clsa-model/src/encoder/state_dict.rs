@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 impl Encoder {
-    /// Parameters, running statistics and batch counts by torchvision's names, as `state_dict()` gives them.
+    /// Parameters, running statistics and batch counts by torchvision's names, as `state_dict()` gives them. As there, the
+    /// tensors are the encoder's own memory, which training writes in place: to keep what they hold now, take a `copy()` of
+    /// each, or a [`Self::twin`].
     ///
     /// # Errors
     /// A tensor operation fails.

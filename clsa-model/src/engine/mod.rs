@@ -14,7 +14,6 @@ use candle_core::{Device, Tensor};
 use cpu::CpuEngine;
 use half::bf16;
 use portable::PortableEngine;
-pub(crate) use portable::graph_backward;
 
 /// An implementation of a network's passes.
 pub(crate) trait Engine: Send + Sync {

@@ -5,11 +5,11 @@ use crate::backbone::{CandlePass, Mode};
 use crate::compute::{Compute, EngineKind, Precision};
 use crate::error::Result;
 use crate::gradients::Gradients;
+use crate::graph_backward::graph_backward;
 use crate::network::Network;
 use crate::parameters::Parameter;
 use crate::pass::{Complete, Pass, Recorded};
 use crate::portable::Portable;
-use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use std::sync::Arc;
 
@@ -79,22 +79,4 @@ impl Recorded for GraphPass {
     ) -> Result<()> {
         graph_backward(self.graph, gradient, &self.parameters, gradients, complete).map(drop)
     }
-}
-
-/// Takes the gradient of a graph's result back by Candle and adds the parameters' gradients, each of which is
-/// then complete; those of other variables are left.
-pub(crate) fn graph_backward(
-    graph: Tensor,
-    gradient: &Tensor,
-    parameters: &[Parameter],
-    gradients: &mut Gradients,
-    complete: &mut Complete<'_>,
-) -> Result<GradStore> {
-    let mut store = (graph * gradient.detach())?.sum_all()?.backward()?;
-    for parameter in parameters {
-        if let Some(gradient) = store.remove(&parameter.var) {
-            complete(parameter.index, gradients.add(parameter.index, &gradient)?);
-        }
-    }
-    Ok(store)
 }

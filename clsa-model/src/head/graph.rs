@@ -2,9 +2,9 @@
 
 use super::Head;
 use crate::backbone::CandlePass;
-use crate::engine::graph_backward;
 use crate::error::Result;
 use crate::gradients::Gradients;
+use crate::graph_backward::graph_backward;
 use crate::parameters::Parameter;
 use crate::pass::Complete;
 use candle_core::{Tensor, Var};

@@ -12,7 +12,7 @@ pub(crate) use infer::{embedding_dim, infer, is_of_this_project};
 pub(crate) use pass::HeadPass;
 
 use crate::backbone::{BatchNorm, Builder, CandlePass, Mode};
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 pub use crate::head_config::{HeadConfig, MlpConfig};
 use crate::parameters::Parameter;
 use crate::portable::{batch_norm, relu};
@@ -109,7 +109,14 @@ pub(crate) struct Head {
 
 impl Head {
     /// A head from `features` to `dim` components.
+    ///
+    /// # Errors
+    /// A value of the configuration is out of range, as that of an architecture of one's own may be, or a tensor operation fails.
     pub fn new(builder: &mut Builder, config: HeadConfig, features: usize, dim: usize) -> Result<Self> {
+        config.validate()?;
+        if dim == 0 {
+            return Err(ModelError::config("embedding_dim", dim, "use at least 1 component; features need no head"));
+        }
         let mlp = match config {
             HeadConfig::Linear => {
                 let name = PREFIX.trim_end_matches('.');

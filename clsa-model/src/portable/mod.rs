@@ -86,6 +86,10 @@ impl Ops for Portable {
     fn candle(&self) -> Result<CandlePass> {
         Ok(self.pass)
     }
+
+    fn tensor(&self, x: &Activation) -> Result<Tensor> {
+        x.get::<Tensor>().cloned()
+    }
 }
 
 /// ReLU whose gradient at 0 is 0, as PyTorch's is (Candle's own passes it on). NaN stays NaN, which Candle's loses.

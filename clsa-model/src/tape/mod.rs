@@ -155,6 +155,10 @@ impl<K: Kernels> Ops for Tape<K> {
     fn candle(&self) -> Result<CandlePass> {
         Err(Self::refusal("asks for Candle's operations"))
     }
+
+    fn tensor(&self, _: &Activation) -> Result<Tensor> {
+        Err(Self::refusal("asks for Candle's operations"))
+    }
 }
 
 #[cfg(test)]

@@ -414,6 +414,11 @@ impl MonitorConfig {
         self.every > 0 || !self.at.is_empty()
     }
 
+    /// Neighbors that vote where there are so many training images: all that are looked at, if these are fewer than [`Self::k`].
+    pub fn neighbors_among(&self, images: usize) -> usize {
+        self.k.min(self.train_samples).min(images)
+    }
+
     /// Whether there is one after `done` epochs.
     pub fn is_due(&self, done: u64) -> bool {
         (self.every > 0 && done.is_multiple_of(self.every)) || self.at.contains(&done)

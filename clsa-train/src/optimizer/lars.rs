@@ -24,9 +24,10 @@ pub(super) fn step(updates: &[Update], config: &OptimConfig, lr: f64) -> Result<
     Ok(())
 }
 
-/// `coefficient·|w| / |d|`, or 1 where one of them is 0, as a scalar on the device.
+/// `coefficient·|w| / |d|`, or 1 where one of them is 0, as a vector of one on the device.
 fn trust(weight: &Tensor, direction: &Tensor, coefficient: f64) -> candle_core::Result<Tensor> {
-    let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()?.sqrt();
+    // No scalar: Candle hands a GPU the sizes of what it chooses from, of which a scalar has none.
+    let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()?.sqrt()?.reshape(1);
     let (weight, direction) = (norm(weight)?, norm(direction)?);
     let zero = weight.zeros_like()?;
     let both = (weight.gt(&zero)? * direction.gt(&zero)?)?;

@@ -22,8 +22,9 @@ impl Observer for Silent {
     }
 }
 
-/// A run of twelve steps in a folder, from the beginning or from a checkpoint; the tensors of its last checkpoint.
-fn train(gpu: &Device, precision: &str, folder: &Path, checkpoint: Option<&Path>) -> HashMap<String, Tensor> {
+/// A run of twelve steps in a folder, with further changes, from the beginning or from a checkpoint; the tensors of its last
+/// checkpoint.
+fn train(gpu: &Device, further: &[&str], folder: &Path, checkpoint: Option<&Path>) -> HashMap<String, Tensor> {
     let changes = [
         "data.source=procedural:classes=4,train=96,test=16,side=16",
         "model.width=0.25",
@@ -33,9 +34,9 @@ fn train(gpu: &Device, precision: &str, folder: &Path, checkpoint: Option<&Path>
         "method.bank=32",
         "train={epochs=2, batch_size=16}",
         "checkpoint={every_steps=5, keep=10}",
-        &format!("compute.precision={precision}"),
     ];
-    let config = Config::load("demo", &changes.map(str::to_owned)).unwrap();
+    let changes: Vec<String> = changes.iter().chain(further).map(|change| (*change).to_owned()).collect();
+    let config = Config::load("demo", &changes).unwrap();
     let splits = config.data.source.parse::<Source>().unwrap().open_splits(Limits::default()).unwrap();
     let data = Datasets { train: splits.train, test: None, held_out: None };
     let (run, checkpoint) = match checkpoint.map(|path| LockedRun::resume(path).unwrap()) {
@@ -43,7 +44,7 @@ fn train(gpu: &Device, precision: &str, folder: &Path, checkpoint: Option<&Path>
         None => (LockedRun::begin(folder).unwrap(), None),
     };
     let (device, communicator) = (gpu.clone(), Arc::new(SingleProcess));
-    let trainer = TrainerConfig { config, run: Some(run), data, device, threads: 2, communicator };
+    let trainer = TrainerConfig { config, pair: None, run: Some(run), data, device, threads: 2, communicator };
     Trainer::new(trainer, checkpoint.as_ref()).unwrap().run(&AtomicBool::new(false), &mut Silent).unwrap();
     candle_core::safetensors::load(folder.join("checkpoints/step-00000012.safetensors"), &Device::Cpu).unwrap()
 }
@@ -58,23 +59,42 @@ fn differing(a: &HashMap<String, Tensor>, b: &HashMap<String, Tensor>) -> Vec<(S
     all
 }
 
+/// A second run ends with the same bits, and so does one that goes on in the middle of an epoch.
+fn assert_runs_give_equal_bits(changes: &[&str]) {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let whole = train(&gpu, changes, &first, None);
+    let again = train(&gpu, changes, &second, None);
+    let resumed = train(&gpu, changes, &first, Some(&first.join("checkpoints/step-00000005.safetensors")));
+    let (again, resumed) = (differing(&whole, &again), differing(&whole, &resumed));
+    println!(
+        "{changes:?}: {} of {} tensors differ in a second run, {} when resumed",
+        again.len(),
+        whole.len(),
+        resumed.len()
+    );
+    assert!(again.is_empty(), "a second run differs: {again:?}");
+    assert!(resumed.is_empty(), "a resumed run differs: {resumed:?}");
+}
+
 #[test]
 fn runs_give_equal_bits_also_when_resumed_in_the_middle_of_an_epoch() {
-    let Some(gpu) = gpu() else { return };
-    for precision in ["f32", "bf16"] {
-        let folder = tempfile::tempdir().unwrap();
-        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
-        let whole = train(&gpu, precision, &first, None);
-        let again = train(&gpu, precision, &second, None);
-        let resumed = train(&gpu, precision, &first, Some(&first.join("checkpoints/step-00000005.safetensors")));
-        let (again, resumed) = (differing(&whole, &again), differing(&whole, &resumed));
-        println!(
-            "{precision}: {} of {} tensors differ in a second run, {} when resumed",
-            again.len(),
-            whole.len(),
-            resumed.len()
-        );
-        assert!(again.is_empty(), "a second run differs: {again:?}");
-        assert!(resumed.is_empty(), "a resumed run differs: {resumed:?}");
+    for precision in ["compute.precision=f32", "compute.precision=bf16"] {
+        assert_runs_give_equal_bits(&[precision]);
     }
+}
+
+#[test]
+fn symmetric_losses_parts_lars_a_probe_and_a_bank_in_bf16_give_equal_bits_too() {
+    assert_runs_give_equal_bits(&[
+        "compute.precision=bf16",
+        "compute.bn_splits=2",
+        "compute.bank=bf16",
+        "train.accumulate=2",
+        "method.symmetric=true",
+        "optim.kind=lars",
+        "optim.clip_norm=1.0",
+        "probe.lr=0.1",
+    ]);
 }

@@ -4,7 +4,7 @@ use crate::{difference, f64s, gpu, images};
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::{Backend as LossBackend, Candidates, ClsaLoss, MemoryBank};
 use clsa_model::{Arch, Backend, Compute, Encoder, Gradients, ModelConfig, Precision, Stem};
-use clsa_run::{MethodConfig, OptimConfig};
+use clsa_run::{MethodConfig, OptimConfig, OptimizerKind};
 use clsa_train::{Clsa, Communicator, Optimizer, SingleProcess, TrainError, Views};
 use std::sync::Arc;
 
@@ -127,13 +127,11 @@ fn the_loss_and_its_gradients_are_those_of_f64() {
 #[test]
 fn the_updates_are_those_of_the_cpu() {
     let Some(gpu) = gpu() else { return };
-    let run = |device: &Device| {
+    let run = |config: &OptimConfig, device: &Device| {
         let model = ModelConfig { arch: Arch::Resnet10, width: 0.125, dim: 8, ..ModelConfig::default() };
         let pair = clsa_model::MomentumPair::new(&model, Compute::default(), 0.9, 1, device).unwrap();
         let mut gradients = Gradients::new(pair.query.parameters().len());
-        let mut optimizer =
-            Optimizer::new(pair.query.parameters(), &OptimConfig { weight_decay: 1e-2, ..OptimConfig::default() })
-                .unwrap();
+        let mut optimizer = Optimizer::new(pair.query.parameters(), config).unwrap();
         for step in 0..3 {
             for parameter in pair.query.parameters() {
                 let values: Vec<f32> =
@@ -142,12 +140,40 @@ fn the_updates_are_those_of_the_cpu() {
                 gradients.set(parameter.index, gradient.to_device(device).unwrap());
             }
             pair.update_key().unwrap();
-            optimizer.step(pair.query.parameters(), &gradients, 0.1, 0).unwrap();
+            optimizer.step(pair.query.parameters(), &gradients, 0.1, step).unwrap();
         }
         let of =
             |encoder: &Encoder| encoder.parameters().iter().flat_map(|p| f64s(p.var.as_tensor())).collect::<Vec<_>>();
         (of(&pair.query), of(&pair.key))
     };
-    let (expected, got) = (run(&Device::Cpu), run(&gpu));
-    assert!(difference(&got.0, &expected.0) < 1e-6 && difference(&got.1, &expected.1) < 1e-6);
+    let decay = OptimConfig { weight_decay: 1e-2, ..OptimConfig::default() };
+    for config in [
+        decay.clone(),
+        OptimConfig { clip_norm: 0.5, exclude_norm_and_bias: true, ..decay.clone() },
+        OptimConfig { kind: OptimizerKind::Lars, ..decay.clone() },
+        OptimConfig { kind: OptimizerKind::Adamw, ..decay },
+    ] {
+        let (expected, got) = (run(&config, &Device::Cpu), run(&config, &gpu));
+        let (query, key) = (difference(&got.0, &expected.0), difference(&got.1, &expected.1));
+        assert!(query < 1e-6 && key < 1e-6, "{config:?}: query encoder {query:e}, key encoder {key:e}");
+    }
+}
+
+#[test]
+fn a_batch_in_parts_is_the_whole_one_with_as_many_groups_of_batch_norm() {
+    let Some(gpu) = gpu() else { return };
+    let run = |parts: usize, bn_splits: usize| {
+        let compute = Compute { backend: Backend::Auto, precision: Precision::F32, bn_splits };
+        let mut clsa = clsa_of(compute, &gpu, Arc::new(SingleProcess));
+        clsa.parts = parts;
+        for i in 0..2 {
+            clsa.step(&views(&gpu, f64::from(i)), 0.05).unwrap();
+        }
+        let encoders = [&clsa.pair.query, &clsa.pair.key];
+        let statistics = encoders.iter().flat_map(|encoder| encoder.running_statistics()).flat_map(|s| f64s(&s.var));
+        (state(&clsa), statistics.collect::<Vec<f64>>())
+    };
+    let (whole, parts) = (run(1, 2), run(2, 1));
+    let (of_state, of_statistics) = (difference(&parts.0, &whole.0), difference(&parts.1, &whole.1));
+    assert!(of_state < 1e-4 && of_statistics < 1e-4, "state {of_state:e}, running statistics {of_statistics:e}");
 }

@@ -17,18 +17,18 @@ impl Drop for Running {
     }
 }
 
+/// A training on two ranks that has just been begun.
+fn begun(args: &[String], folder: &Path) -> Child {
+    let mut command = mpirun(2);
+    command.arg(program()).args(args).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
 /// A training that lasts until something happens to it, once it has written a checkpoint; and the process that launched it.
 fn long(folder: &Path) -> (Running, u32) {
     let args =
         small(2, &["--out", "run", "--epochs", "100000", "--set", "knn.every=0", "--set", "checkpoint.every_steps=3"]);
-    let child = mpirun(2)
-        .arg(program())
-        .args(&args)
-        .current_dir(folder)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = begun(&args, folder);
     let (launcher, run) = (child.id(), Running(Some(child)));
     let start = Instant::now();
     while !std::fs::read_dir(folder.join("run/checkpoints")).is_ok_and(|files| files.count() > 2) {
@@ -72,13 +72,13 @@ fn ended(mut run: Running) -> Output {
     waiting.join().unwrap()
 }
 
-/// Whether the newest checkpoint is whole and the run goes on from it.
-fn goes_on(folder: &Path) {
+/// Whether the newest checkpoint is whole and the run goes on from it, with some more options.
+fn goes_on(folder: &Path, more: &[&str]) {
     let newest = clsa_run::RunFolder::open(&folder.join("run")).unwrap().newest_checkpoint().unwrap();
     let step = clsa_run::Checkpoint::load(&newest).unwrap().position.step;
     let epochs = (step / 4 + 2).to_string();
-    let resume = ["pretrain", "--resume", "run", "--threads", "1", "--epochs", &epochs].map(str::to_owned);
-    let output = on_ranks(2, &resume, folder);
+    let resume = [&["pretrain", "--resume", "run", "--threads", "1", "--epochs", &epochs][..], more].concat();
+    let output = on_ranks(2, &resume.into_iter().map(str::to_owned).collect::<Vec<_>>(), folder);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains(&format!("at step {step}")), "{}", stderr(&output));
 }
@@ -96,7 +96,7 @@ fn a_rank_that_is_killed_ends_the_others_and_the_run_goes_on() {
         let (out, said) = (String::from_utf8_lossy(&output.stdout), stderr(&output));
         let open_mpi = said.contains(&format!("process rank {rank}")) && said.contains("signal 9");
         assert!(open_mpi || out.contains("EXIT CODE: 9"), "{said}{out}");
-        goes_on(&path);
+        goes_on(&path, &[]);
         std::fs::remove_dir_all(path.join("run")).unwrap();
     }
 }
@@ -119,7 +119,7 @@ fn a_rank_or_launcher_that_is_asked_to_stop_ends_all_with_one_checkpoint() {
         if target != "mpirun" {
             assert!(output.status.success(), "{target}: {said}");
         }
-        goes_on(&path);
+        goes_on(&path, &[]);
         std::fs::remove_dir_all(path.join("run")).unwrap();
     }
 }
@@ -129,25 +129,35 @@ fn an_image_that_one_rank_cannot_read_ends_all_with_its_name_and_the_rank() {
     let folder = tempfile::tempdir().unwrap();
     let images = folder.path().join("images/train/a");
     std::fs::create_dir_all(&images).unwrap();
-    for number in 0..16 {
-        let image = image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * 16, y as u8 * 16, number * 16]));
+    for number in 0..64 {
+        let image = image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * 16, y as u8 * 16, number * 4]));
         image.save(images.join(format!("{number:02}.png"))).unwrap();
     }
-    std::fs::write(images.join("07.png"), "no image").unwrap();
+    let whole = std::fs::read(images.join("07.png")).unwrap();
     let more = ["--out", "run", "--data", "imagefolder:images", "--set", "data.on_error=stop", "--set", "knn.every=0"];
-    let output = on_ranks(2, &small(2, &more), folder.path());
+    let begin = on_ranks(2, &small(2, &[&more[..], &["--until-epoch", "1"]].concat()), folder.path());
+    assert!(begin.status.success(), "{}", stderr(&begin));
+    std::fs::write(images.join("07.png"), "no image").unwrap();
+    let more = ["pretrain", "--resume", "run", "--threads", "1", "--until-epoch", "0"].map(str::to_owned);
+    let output = ended(Running(Some(begun(&more, folder.path()))));
     let said = stderr(&output);
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
     assert!(said.contains("error: rank ") && said.contains("07.png"), "{said}");
     assert_eq!(output.status.code(), Some(1), "{said}");
+    std::fs::write(images.join("07.png"), whole).unwrap();
+    goes_on(folder.path(), &[]);
 }
 
 #[test]
 fn a_value_that_is_not_finite_ends_all_with_advice() {
     let folder = tempfile::tempdir().unwrap();
-    let output = on_ranks(2, &small(2, &["--out", "run", "--set", "optim.lr=1e300"]), folder.path());
+    let begin = on_ranks(2, &small(2, &["--out", "run", "--until-epoch", "1"]), folder.path());
+    assert!(begin.status.success(), "{}", stderr(&begin));
+    let more = ["pretrain", "--resume", "run", "--threads", "1", "--until-epoch", "0", "--set", "optim.lr=1e300"];
+    let output = ended(Running(Some(begun(&more.map(str::to_owned), folder.path()))));
     let said = stderr(&output);
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
     assert!(said.contains("training diverged") && said.contains("rank ") && said.contains("not finite"), "{said}");
     assert_eq!(output.status.code(), Some(1), "{said}");
+    goes_on(folder.path(), &["--set", "optim.lr=0.06"]);
 }

@@ -191,7 +191,7 @@ fn compare_orders() {
 
 #[test]
 fn a_recorded_trajectory_is_the_same_on_two_ranks_as_in_as_many_batch_norm_groups() {
-    for (case, groups) in [("single-r18-f64", 2), ("multi-r18-f64", 2), ("moco-r18-f64", 4)] {
+    for (case, groups) in [("single-r18-f64", 2), ("single-r50-f64", 2), ("multi-r18-f64", 2), ("moco-r18-f64", 4)] {
         let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case).with_extension("json");
         let recorded = if case.to_string_lossy().contains("moco") { 4 } else { 1 };
         let replay = |command: &mut Command, splits: u32| -> Trajectory {

@@ -5,7 +5,7 @@ use crate::EvalError;
 use crate::sgd_classifier::{SgdClassifier, SgdSchedule};
 use candle_core::{DType, Tensor, Var};
 use clsa_data::Label;
-use clsa_model::{Encoder, Gradients};
+use clsa_model::{Encoder, FeatureStage, Gradients};
 
 /// A copy of an encoder in training, with its classifier.
 pub(super) struct Tuned {
@@ -18,8 +18,10 @@ pub(super) struct Tuned {
 impl Tuned {
     pub fn new(encoder: &Encoder, classes: usize, seed: u64) -> Result<Self, EvalError> {
         let device = encoder.device();
-        let tuned = encoder.twin()?;
-        let classifier = SgdClassifier::new(classes, encoder.feature_dim(), seed, device)?;
+        let mut tuned = encoder.twin()?;
+        // It is trained to the end of the backbone, wherever the encoder's features are taken.
+        tuned.set_feature_stage(FeatureStage::Backbone)?;
+        let classifier = SgdClassifier::new(classes, tuned.feature_dim(), seed, device)?;
         let velocities = (tuned.parameters().iter())
             .map(|p| Var::zeros(p.var.shape(), p.var.dtype(), device))
             .collect::<candle_core::Result<_>>()?;
@@ -60,13 +62,11 @@ impl Tuned {
         let gradient = self.classifier.features_gradient(&loss)?.to_dtype(pass.embedding().dtype())?;
         pass.backward(&gradient, gradients)?;
         self.classifier.update(&features, &loss, &schedule.update(config.head_lr, epoch))?;
-        let update = schedule.update(config.lr, epoch);
-        let parameters = self.encoder.parameters().iter().zip(&self.velocities);
-        for ((parameter, velocity), gradient) in parameters.zip(gradients.iter()) {
-            if let Some(gradient) = gradient {
-                update.apply(&parameter.var, velocity, gradient)?;
-            }
-        }
+        let parameters = self.encoder.parameters().iter().zip(&self.velocities).zip(gradients.iter());
+        let updates: Vec<_> = parameters
+            .filter_map(|((parameter, velocity), gradient)| Some((&parameter.var, velocity, gradient?)))
+            .collect();
+        schedule.update(config.lr, epoch).apply_all(&updates)?;
         Ok(loss.value)
     }
 }

@@ -28,8 +28,9 @@ const MOST_BYTES: usize = i32::MAX as usize;
 /// features of the last stage. N, H and W may differ from call to call. The projection head is left out.
 ///
 /// The graph is what the backbone asks of [`Ops`](crate::backbone::Ops), so that it suits any that does without
-/// [`Ops::candle`](crate::backbone::Ops::candle) and calls [`Ops::global_avg_pool`](crate::backbone::Ops::global_avg_pool) once.
-/// The file appears whole, by rename, and takes the place of one that is there.
+/// [`Ops::candle`](crate::backbone::Ops::candle) and [`Ops::tensor`](crate::backbone::Ops::tensor), and calls
+/// [`Ops::global_avg_pool`](crate::backbone::Ops::global_avg_pool) once. The file appears whole, by rename, and takes the place of
+/// one that is there.
 ///
 /// # Errors
 /// The file's name does not end in `.onnx`, the network has 2 GiB or more, its backbone asks for Candle's operations or pools over all
@@ -174,8 +175,11 @@ mod tests {
 
     #[test]
     fn what_candle_computes_is_refused() {
-        let error = graph(true).unwrap_err();
-        assert!(error.is_request() && error.to_string().contains("use safetensors"), "{error}");
+        let mut recorder = Recorder::new();
+        let x = recorder.image(&Tensor::zeros((1, 3, 4, 4), DType::F32, &Device::Cpu).unwrap()).unwrap();
+        for error in [graph(true).unwrap_err(), recorder.tensor(&x).unwrap_err()] {
+            assert!(error.is_request() && error.to_string().contains("use safetensors"), "{error}");
+        }
     }
 
     #[test]

@@ -141,6 +141,10 @@ impl Ops for Recorder {
     fn candle(&self) -> Result<CandlePass> {
         Err(Self::refusal("asks for Candle's operations"))
     }
+
+    fn tensor(&self, _: &Activation) -> Result<Tensor> {
+        Err(Self::refusal("asks for Candle's operations"))
+    }
 }
 
 /// Weight and bias of a convolution that its batch norm, with the running statistics, is folded into.

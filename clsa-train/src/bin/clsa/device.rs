@@ -1,8 +1,6 @@
 //! `--device` and `--threads`: where and with how many threads a command computes.
 
-use crate::failure::Failure;
-#[cfg(not(feature = "cuda"))]
-use crate::failure::request;
+use crate::failure::{Failure, request};
 use anyhow::Context;
 use candle_core::Device;
 #[cfg(feature = "cuda")]
@@ -69,6 +67,10 @@ fn open_gpu(number: usize) -> Result<Device, Failure> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = opened.get(&number) {
         return Ok(device.clone());
+    }
+    let gpus = clsa_cuda::device_count().with_context(|| format!("--device cuda:{number}"))?;
+    if number >= gpus {
+        return Err(request(format!("--device cuda:{number}: GPUs that are seen here, counted from 0: {gpus}")));
     }
     let device = clsa_cuda::open(number).with_context(|| format!("--device cuda:{number}"))?;
     opened.insert(number, device.clone());

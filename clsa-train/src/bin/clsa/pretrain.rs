@@ -69,7 +69,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
     let instead = suitable_instead(data.train.as_ref(), data.held_out.as_deref());
     let protocol = instead.map_or_else(String::new, |protocol| format!(" --protocol {}", protocol.name()));
-    let trainer = TrainerConfig { config, run, data, device, threads, communicator: ranks.communicator() };
+    let trainer = TrainerConfig { config, pair: None, run, data, device, threads, communicator: ranks.communicator() };
     let mut trainer = Trainer::new(trainer, goes_on.as_ref().map(|goes_on| &goes_on.checkpoint))?;
     if let Some(initial) = initial {
         say!("begins with {}: {}", initial.path().display(), trainer.begin_with(&initial)?);

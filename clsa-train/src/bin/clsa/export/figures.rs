@@ -79,9 +79,8 @@ fn monitored(run: &RunFolder, config: &Config, step: Option<u64>) -> Option<Row>
     };
     let last = metrics.knn.into_iter().rev().find(|record| Some(record.step) == step)?;
     let knn = &config.knn;
-    // Where there are fewer images than neighbors, all of them vote.
     let images = DataIdentity::read(run).ok().flatten().map_or(usize::MAX, |data| data.images);
-    let k = knn.k.min(knn.train_samples).min(images);
+    let k = knn.neighbors_among(images);
     Some(Row {
         protocol: format!("knn k={k} T={} during training, on {} features", knn.temperature, knn.stage),
         measure: "Top-1 accuracy".to_owned(),

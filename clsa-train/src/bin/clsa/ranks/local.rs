@@ -84,14 +84,14 @@ fn start(commands: impl Iterator<Item = Command>) -> Result<Vec<Child>, Failure>
 /// that has failed, or 0.
 fn wait_for_all(mut running: Vec<Child>, signals: &AtomicUsize, grace: Duration) -> Result<i32, Failure> {
     let mut ended: Vec<Option<ExitStatus>> = vec![None; running.len()];
-    let (mut first, mut until, mut passed_on): (Option<usize>, Option<Instant>, usize) = (None, None, 0);
+    let (mut first, mut until, mut passed_on) = (None::<(usize, ExitStatus)>, None::<Instant>, 0);
     loop {
         for (rank, (ended, child)) in
             ended.iter_mut().zip(&mut running).enumerate().filter(|(_, (ended, _))| ended.is_none())
         {
             *ended = child.try_wait().context("a rank cannot be waited for")?;
             if let Some(status) = ended {
-                first = first.or(Some(rank).filter(|_| !status.success()));
+                first = first.or(Some((rank, *status)).filter(|_| !status.success()));
                 until = until.or(Some(Instant::now() + grace));
             }
         }
@@ -111,11 +111,8 @@ fn wait_for_all(mut running: Vec<Child>, signals: &AtomicUsize, grace: Duration)
         }
         std::thread::sleep(PAUSE);
     }
-    let Some(rank) = first else { return Ok(0) };
-    match ended[rank].and_then(|status| status.code()) {
-        Some(code) => Ok(code),
-        None => Err(anyhow!("rank {rank} was ended by a signal, and with it all others").into()),
-    }
+    let Some((rank, status)) = first else { return Ok(0) };
+    status.code().ok_or_else(|| anyhow!("rank {rank} was ended ({status}), and with it all others").into())
 }
 
 fn end_at_once(child: &mut Child) {
@@ -152,7 +149,7 @@ mod tests {
         for (script, expected) in [
             ("exit 1", Ok(1)),
             ("exit 2", Ok(2)),
-            ("kill -KILL $$", Err("rank 1 was ended by a signal, and with it all others".to_owned())),
+            ("kill -KILL $$", Err("rank 1 was ended (signal: 9 (SIGKILL)), and with it all others".to_owned())),
         ] {
             let (result, took) = waited(shells(&["sleep 60", script, "sleep 60"]), &AtomicUsize::new(0), SHORT);
             assert_eq!(result, expected);
@@ -164,7 +161,7 @@ mod tests {
     fn ranks_that_end_well_are_waited_for_and_one_that_stays_behind_is_not() {
         assert_eq!(waited(shells(&["true", "sleep 0.1"]), &AtomicUsize::new(0), LONG).0, Ok(0));
         let (result, took) = waited(shells(&["true", "sleep 60"]), &AtomicUsize::new(0), SHORT);
-        assert_eq!(result, Err("rank 1 was ended by a signal, and with it all others".to_owned()));
+        assert_eq!(result, Err("rank 1 was ended (signal: 9 (SIGKILL)), and with it all others".to_owned()));
         assert!(took < Duration::from_secs(20), "{took:?}");
     }
 

@@ -9,13 +9,26 @@ pub fn of(name: &str, study: &Study, figures: &Figures) -> String {
     format!(
         "# {}\n\n\
          Written by `cargo xtask study {name}`. All variants are of the preset `{}` with{set}\n\n\
-         Figures are k-NN accuracies after training, percent, means over seeds with their 95 % intervals (Student's distribution). \
+         Figures are k-NN accuracies{} after training, percent, means over seeds with their 95 % intervals (Student's distribution). \
          Differences are taken seed by seed: both trainings of a pair begin with the same weights and see the images in the same order. \
          A difference is in bold where its interval is on one side of zero; of many, one in twenty would be by chance.\n\n{}",
         study.question,
         study.preset,
+        neighbors(study),
         table(study, figures)
     )
+}
+
+/// The settings of k-NN, where all variants have the same.
+fn neighbors(study: &Study) -> String {
+    let configs = study.variants.iter().filter_map(|variant| study.last_config(variant).ok());
+    let mut settings = configs.map(|config| (config.knn.k, config.knn.temperature));
+    match settings.next() {
+        Some((k, temperature)) if settings.all(|other| other == (k, temperature)) => {
+            format!(" (k = {k}, T = {temperature})")
+        }
+        Some(_) | None => String::new(),
+    }
 }
 
 /// A row for each variant.
