@@ -21,7 +21,6 @@ mod mpi_ranks;
 #[cfg(feature = "nccl")]
 mod nccl_ranks;
 mod optimizer;
-mod portable_on_gpu;
 mod probe_monitor;
 mod projector;
 mod recorded;
@@ -59,7 +58,6 @@ pub use mpi_ranks::Mpi;
 #[cfg(feature = "nccl")]
 pub use nccl_ranks::Nccl;
 pub use optimizer::Optimizer;
-pub use portable_on_gpu::portable_on_gpu;
 pub use setup::{build, check_data};
 pub use shuffle_bn::Shuffle;
 pub use trainer::{Datasets, End, Observer, Trainer, TrainerConfig};

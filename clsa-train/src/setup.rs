@@ -13,8 +13,8 @@ use clsa_run::Config;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// Encoders, bank and optimizer as a configuration describes them. It has been found right by [`Config::validate`], as those that
-/// [`Config::load`] gives are.
+/// Encoders, bank and optimizer as a configuration describes them, which [`Config::validate`] has found right: [`Config::load`] does
+/// not ask it.
 ///
 /// # Errors
 /// A value is out of range, or the memory does not suffice.

@@ -9,7 +9,6 @@ use crate::initial::{InitialWeights, Taken};
 use crate::knn_monitor::KnnMonitor;
 use crate::label_free_monitor::LabelFreeMonitor;
 use crate::method::Clsa;
-use crate::portable_on_gpu::portable_on_gpu;
 use crate::probe_monitor::ProbeMonitor;
 use crate::projector::Projector;
 use crate::recorded::Recorded;
@@ -18,7 +17,7 @@ use crate::setup::{build, build_around};
 use crate::view_loader::ViewLoader;
 use candle_core::{Device, Tensor};
 use clsa_data::{Dataset, LoaderConfig};
-use clsa_model::{Backend, MomentumPair, Precision};
+use clsa_model::MomentumPair;
 use clsa_run::{
     AccuracyRecord, Checkpoint, CheckpointConfig, Config, DataIdentity, LabelFreeRecord, LockedRun, Metrics,
     MetricsWriter, OptimConfig, Position, Progress, RanksRecord, Record, StepRecord, TrainingState,
@@ -58,8 +57,9 @@ pub struct Datasets {
 pub struct TrainerConfig {
     /// The configuration, found right by [`Config::validate`].
     pub config: Config,
-    /// Encoders of an architecture of one's own on `device`, with [`Config::encoders`]; none: those that `config.model` describes. The
-    /// commands, which know `config.model` alone, cannot load their checkpoints.
+    /// Encoders of an architecture of one's own on `device`, with [`Config::encoders`] and the weights to begin with; none: those that
+    /// `config.model` describes. Their momentum becomes that of `config.method`. The commands and [`Trainer::begin_with`], which know
+    /// `config.model` alone, load no weights of them.
     pub pair: Option<MomentumPair>,
     /// The run's folder, which the first rank needs, and no other. The trained encoders are in its newest checkpoint
     /// ([`RunFolder::newest_checkpoint`](clsa_run::RunFolder::newest_checkpoint)).
@@ -124,6 +124,7 @@ pub trait Observer {
 /// # let path = folder.path().join("run");
 /// let changes = ["model.width=0.25", "train={epochs=1, batch_size=8}", "method.bank=16", "knn.every=0"];
 /// let config = Config::load("demo", &changes.map(str::to_owned))?;
+/// config.validate()?;
 /// let images: Source = "procedural:classes=2,train=16,test=4,side=32".parse()?; // or a `Dataset` of your own
 /// let data = Datasets { train: images.open_splits(Limits::default())?.train, test: None, held_out: None };
 /// let (run, communicator) = (Some(LockedRun::begin(&path)?), Arc::new(SingleProcess));
@@ -288,13 +289,10 @@ impl Trainer {
     }
 
     fn train(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<End> {
-        let compute = &self.config.compute;
-        let is_unasked = compute.backend == Backend::Auto && compute.precision != Precision::F64;
         if self.output.is_some()
-            && is_unasked
-            && let Some(note) = portable_on_gpu(&self.clsa.pair.query)
+            && let Some(why) = self.clsa.pair.query.without_kernels()
         {
-            observer.warning(&format!("{note}; choose another model.width or backbone"));
+            observer.warning(&format!("{why}; choose another model.width or backbone"));
         }
         let (epochs, last) = (self.config.train.epochs, self.config.train.last_epoch());
         let before = if self.position.step == 0 { self.evaluate(observer)? } else { None };

@@ -106,7 +106,7 @@ fn every_variant_is_trained_with_every_seed_once_and_compared_seed_by_seed() {
     assert_eq!(metrics("naive-0"), before, "what is trained is kept");
     let page = fs::read_to_string(folder.path().join("runs/study/study.md")).unwrap();
     assert!(page.starts_with("# Does it matter?\n") && page.contains(table.trim_end()), "{page}");
-    assert!(page.contains("k-NN accuracies (k = 5, T = 0.07) after training"), "{page}");
+    assert!(page.contains("k-NN accuracies (k = 5, T = 0.07, backbone features) after training"), "{page}");
     // All is there: nothing is trained, and the same is said.
     assert_eq!(printed(study(folder.path(), &["--seeds", "3", "--seconds", "0"])), table);
 }

@@ -3,7 +3,7 @@
 mod state_dict;
 
 use crate::backbone::{Architecture, Builder, Mode, Ops, Stage};
-use crate::compute::{Compute, EngineKind, Precision};
+use crate::compute::{Backend, Compute, EngineKind, Precision};
 use crate::engine::{self, Engine, PassEnd};
 use crate::error::{ModelError, Result};
 use crate::feature_stage::FeatureStage;
@@ -95,6 +95,17 @@ impl Encoder {
     /// What computes its passes.
     pub fn engine(&self) -> EngineKind {
         self.engine.kind()
+    }
+
+    /// Why a GPU, whose kernels neither the backbone nor [`Self::compute`] declines, computes this encoder without them, many times
+    /// slower: in words. None for any other encoder.
+    pub fn without_kernels(&self) -> Option<&'static str> {
+        let Compute { backend, precision, .. } = self.compute;
+        let declined = backend == Backend::Portable || precision == Precision::F64 || self.architecture.needs_candle();
+        (!declined && self.device.is_cuda() && self.engine() == EngineKind::Portable).then_some(
+            "the GPU's kernels need channels in multiples of 8, and convolutions of at most 21 x 21: this network is computed in \
+             Candle's operations, many times slower",
+        )
     }
 
     /// Where the parameters are.

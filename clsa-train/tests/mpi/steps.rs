@@ -191,7 +191,13 @@ fn compare_orders() {
 
 #[test]
 fn a_recorded_trajectory_is_the_same_on_two_ranks_as_in_as_many_batch_norm_groups() {
-    for (case, groups) in [("single-r18-f64", 2), ("single-r50-f64", 2), ("multi-r18-f64", 2), ("moco-r18-f64", 4)] {
+    // The deeper network makes more of what sums in another order round: it has the tolerance of `tests/golden.rs`.
+    for (case, groups, tolerance) in [
+        ("single-r18-f64", 2, 1e-9),
+        ("single-r50-f64", 2, 1e-7),
+        ("multi-r18-f64", 2, 1e-9),
+        ("moco-r18-f64", 4, 1e-9),
+    ] {
         let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case).with_extension("json");
         let recorded = if case.to_string_lossy().contains("moco") { 4 } else { 1 };
         let replay = |command: &mut Command, splits: u32| -> Trajectory {
@@ -205,7 +211,7 @@ fn a_recorded_trajectory_is_the_same_on_two_ranks_as_in_as_many_batch_norm_group
         let alone = replay(&mut Command::new(program()), groups);
         let shared = replay(mpirun(2).arg(program()), groups / 2);
         let close = |what: &str, a: f64, b: f64| {
-            assert!((a - b).abs() <= 1e-9 * b.abs().max(1e-3), "{what}: {a} and {b}");
+            assert!((a - b).abs() <= tolerance * b.abs().max(1e-3), "{what}: {a} and {b}");
         };
         assert_eq!((alone.steps.len(), alone.last.len()), (shared.steps.len(), shared.last.len()));
         for (s, (shared, alone)) in shared.steps.iter().zip(&alone.steps).enumerate() {

@@ -163,7 +163,7 @@ impl Subject {
             request(format!("{}: {}", self.weights.display(), misfit(&self.model, tensors, &error.to_string())))
         })?;
         foreign_head::note(&self.weights, &file);
-        if let Some(why) = clsa_train::portable_on_gpu(&encoder) {
+        if let Some(why) = encoder.without_kernels() {
             say!("note: {why}");
         }
         Ok((encoder, file))

@@ -1,7 +1,7 @@
 //! The page of a study.
 
 use super::figures::{Figures, Mean};
-use clsa_run::{Study, Variant};
+use clsa_run::{Config, Study, Variant};
 
 /// The page: the question, the table, and the command.
 pub fn of(name: &str, study: &Study, figures: &Figures) -> String {
@@ -22,13 +22,10 @@ pub fn of(name: &str, study: &Study, figures: &Figures) -> String {
 /// The settings of k-NN, where all variants have the same.
 fn neighbors(study: &Study) -> String {
     let configs = study.variants.iter().filter_map(|variant| study.last_config(variant).ok());
-    let mut settings = configs.map(|config| (config.knn.k, config.knn.temperature));
-    match settings.next() {
-        Some((k, temperature)) if settings.all(|other| other == (k, temperature)) => {
-            format!(" (k = {k}, T = {temperature})")
-        }
-        Some(_) | None => String::new(),
-    }
+    let mut settings = configs.map(|Config { knn, .. }| {
+        format!(" (k = {}, T = {}, {} features)", knn.neighbors_among(usize::MAX), knn.temperature, knn.stage)
+    });
+    settings.next().filter(|first| settings.all(|other| other == *first)).unwrap_or_default()
 }
 
 /// A row for each variant.
