@@ -50,6 +50,39 @@ fn weak_views_apply_each_part_at_its_rate() {
 }
 
 #[test]
+fn every_key_of_a_view_has_a_part_in_what_is_drawn() {
+    let mut seen: Vec<(&str, Vec<Vec<Op>>)> = Vec::new();
+    for text in [
+        "",
+        "size = 96",
+        "scale = [0.5, 0.6]",
+        "ratio = [1.9, 2.0]",
+        "jitter = false",
+        "jitter = { brightness = 0.1 }",
+        "jitter = { contrast = 0.1 }",
+        "jitter = { saturation = 0.1 }",
+        "jitter = { hue = 0.05 }",
+        "jitter = { probability = 0.1 }",
+        "grayscale = 0.9",
+        "blur = false",
+        "blur = { sigma = [1.0, 1.5] }",
+        "blur = { probability = 0.9 }",
+        "flip = 0.9",
+        "strong = true",
+        "strong = { draws = 2 }",
+        "strong = { probability = 0.9 }",
+        "strong = { pool = 'extended' }",
+        "strong = { levels = [9, 9] }",
+    ] {
+        let view: View = toml::from_str(text).unwrap();
+        let drawn: Vec<Vec<Op>> = draws(&view).take(200).collect();
+        let same = seen.iter().find(|(_, earlier)| *earlier == drawn).map(|(other, _)| *other);
+        assert_eq!(same, None, "draws the same as `{text}`");
+        seen.push((text, drawn));
+    }
+}
+
+#[test]
 fn views_keep_the_order_crop_jitter_grayscale_blur_flip_strong() {
     let jitter = |op: &Op| matches!(op, Op::Brightness(_) | Op::Contrast(_) | Op::Color(_) | Op::Hue(_));
     let mut all_parts = 0;

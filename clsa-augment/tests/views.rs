@@ -58,7 +58,8 @@ fn every_part_of_the_id_changes_the_draws() {
 #[test]
 fn both_layouts_hold_the_normalized_values_of_the_image() {
     let (photo, mut augmenter) = (photo(), Augmenter::new());
-    let plan = ViewPlan::single();
+    let mut plan = ViewPlan::single();
+    plan.weak[0].normalize = Normalize { mean: [0.1, 0.2, 0.3], std: [0.6, 0.5, 0.4] };
     for sample in 0..20 {
         for (index, view) in plan.views().enumerate() {
             let id = id(sample, index as u32);

@@ -82,7 +82,7 @@ pub trait Dataset: Send + Sync {
     /// As for [`Dataset::image`].
     fn dimensions(&self, index: usize) -> Result<(u32, u32), SampleError>;
 
-    /// The name of sample `index` in messages: a path below the source, or a number.
+    /// The name of sample `index`: a path with `/` between its parts, or a number.
     fn name(&self, index: usize) -> String;
 
     /// The image file of sample `index` as it is stored; `None` where the source stores bare pixels, which is the

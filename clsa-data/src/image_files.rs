@@ -8,7 +8,7 @@ use crate::dataset::{Dataset, Encoded};
 use crate::decode::{Limits, decode_file, header};
 use crate::label::{Label, Labels};
 use crate::listing::Listing;
-use crate::printable::printable_path;
+use crate::printable::{name_of, printable_path};
 use crate::sample_error::SampleError;
 
 /// One split of a source of image files.
@@ -44,7 +44,7 @@ impl Dataset for ImageFiles {
     }
 
     fn name(&self, index: usize) -> String {
-        printable_path(self.listing.path(index))
+        name_of(self.listing.path(index))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {

@@ -16,7 +16,7 @@ pub(crate) struct Planes {
     pub channels: usize,
     pub width: u32,
     pub height: u32,
-    /// The file or folder, for messages.
+    /// The name of the file or folder.
     pub file: String,
 }
 

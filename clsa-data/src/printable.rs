@@ -32,6 +32,17 @@ pub(crate) fn printable_path(path: impl AsRef<Path>) -> String {
     printable(&text_of(path.as_ref().as_os_str())).into_owned()
 }
 
+/// A path in the name of a sample: as [`printable_path`], with `/` between its parts on every system. Lists name images so, and the images
+/// of a run are known again by it.
+pub(crate) fn name_of(path: impl AsRef<Path>) -> String {
+    name_with_slashes(path.as_ref().as_os_str().as_encoded_bytes(), std::path::MAIN_SEPARATOR)
+}
+
+fn name_with_slashes(path: &[u8], separator: char) -> String {
+    let with_slashes = path.iter().map(|&byte| if char::from(byte) == separator { b'/' } else { byte });
+    printable(&text_of_bytes(&with_slashes.collect::<Vec<u8>>())).into_owned()
+}
+
 /// The text of a name, with `\xe9` for each byte that is not UTF-8; different names stay different.
 pub(crate) fn text_of(name: &OsStr) -> Cow<'_, str> {
     text_of_bytes(name.as_encoded_bytes())
@@ -64,6 +75,12 @@ mod tests {
         }
         let once = printable("\u{7}").into_owned();
         assert_eq!(printable(&once), once);
+    }
+
+    #[test]
+    fn names_have_slashes_where_a_system_parts_paths_otherwise_and_keep_what_is_no_separator() {
+        assert_eq!(name_with_slashes("C:\\é\\\u{202e}.png".as_bytes(), '\\'), "C:/é/\\u{202e}.png");
+        assert_eq!(name_with_slashes(br"a\b/c.png", '/'), r"a\b/c.png");
     }
 
     #[cfg(unix)]

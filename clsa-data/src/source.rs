@@ -235,12 +235,11 @@ fn check_address(kind: SourceKind, argument: &str) -> Result<(), String> {
 
 /// The argument with the home folder for a `~` that begins it, which shells leave alone behind a colon. An error is a reason.
 fn with_home(argument: &str) -> Result<String, String> {
-    let Some(rest) = argument.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
-        return Ok(argument.into());
-    };
-    match std::env::var("HOME") {
-        Ok(home) if !home.is_empty() => Ok(home + rest),
-        _ => Err("begins with `~`, but HOME names no folder; write the path in full".into()),
+    let is_whole = |rest: &&str| rest.is_empty() || rest.starts_with(std::path::is_separator);
+    let Some(rest) = argument.strip_prefix('~').filter(is_whole) else { return Ok(argument.into()) };
+    match std::env::home_dir().and_then(|home| home.into_os_string().into_string().ok()) {
+        Some(home) if !home.is_empty() => Ok(home + rest),
+        _ => Err("begins with `~`, but the system names no home folder; write the path in full".into()),
     }
 }
 

@@ -12,13 +12,15 @@ pub(crate) struct RandomCrops {
     seed: u64,
 }
 
-/// A loader of random crops of the test crop's size, each of an area in `scale` of its image.
+/// A loader of random crops of the test crop's size, each of an area in `scale` of its image, on as many threads as compute.
 pub(crate) fn random_crops(
     dataset: Arc<dyn Dataset>,
     transform: &CenterCrop,
     scale: (f64, f64),
     config: LoaderConfig,
 ) -> Result<Loader<RandomCrops>, DataError> {
+    // The loader has threads of its own, by default one for each core, however few may compute.
+    let config = LoaderConfig { threads: rayon::current_num_threads(), ..config };
     let view = View { normalize: transform.normalize, ..View::crop_and_flip(transform.crop, scale) };
     let seed = config.seed;
     Loader::new(dataset, Arc::new(RandomCrops { view, seed }), config)

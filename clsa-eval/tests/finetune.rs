@@ -1,4 +1,4 @@
-//! Fine-tuning: that all layers learn, and that it can be interrupted.
+//! Fine-tuning: that all layers learn, that it can be interrupted, and how it reads its images.
 
 mod small;
 mod state;
@@ -8,11 +8,12 @@ use candle_core::{DType, Tensor};
 use clsa_augment::CenterCrop;
 use clsa_data::{Dataset, Label, SampleError, Source, Split};
 use clsa_eval::protocols::{
-    EvalData, Finetune, FinetuneConfig, FinetuneResult, SettingValue, Settings, TrainTest, Workbench, WorkbenchConfig,
-    finetune,
+    EvalData, Finetune, FinetuneConfig, FinetuneResult, LinearConfig, SettingValue, Settings, TrainTest, Workbench,
+    WorkbenchConfig, finetune, linear,
 };
 use clsa_model::FeatureStage;
 use image::RgbImage;
+use rayon::ThreadPoolBuilder;
 use small::encoder;
 use state::state;
 use std::path::Path;
@@ -92,10 +93,17 @@ fn the_end_of_the_backbone_is_trained_and_tested_wherever_features_are_taken() {
     }
 }
 
-/// The training images, with how often one was read.
+/// The training images, with how often one was read, and how many threads read them together when the last one was.
 struct Counted {
     images: Arc<dyn Dataset>,
     reads: AtomicUsize,
+    threads: AtomicUsize,
+}
+
+impl Counted {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { images: data(Split::Train), reads: AtomicUsize::new(0), threads: AtomicUsize::new(0) })
+    }
 }
 
 impl Dataset for Counted {
@@ -113,6 +121,7 @@ impl Dataset for Counted {
 
     fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        self.threads.store(rayon::current_num_threads(), Ordering::Relaxed);
         self.images.image(index)
     }
 
@@ -128,7 +137,7 @@ impl Dataset for Counted {
 /// How often a training image was read by an epoch with these labels, and the works that were reported.
 fn reads(labels: &str) -> (usize, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
-    let train = Arc::new(Counted { images: data(Split::Train), reads: AtomicUsize::new(0) });
+    let train = Counted::new();
     let given = [("labels", SettingValue::Text(labels.to_owned())), ("epochs", SettingValue::Count(1))];
     let config = WorkbenchConfig {
         trained: &encoder(0),
@@ -150,4 +159,23 @@ fn the_hash_of_all_training_images_is_not_made_twice_and_that_of_some_reports_it
     assert!(all == 2 * 48 && !of_labeled(&works), "{all}: once for the hash, once for the epoch; {works:?}");
     let (some, works) = reads("50%");
     assert!(some == 48 + 2 * 24 && of_labeled(&works), "{some}: {works:?}");
+}
+
+#[test]
+fn the_images_of_finetune_and_linear_are_read_on_as_many_threads_as_compute() {
+    let train = Counted::new();
+    let images = TrainTest { train: train.clone(), test: data(Split::Test), transform: CenterCrop::new(16, 16) };
+    let tuned = FinetuneConfig { epochs: 1, ..config() };
+    let frozen = LinearConfig { epochs: 1, lr: vec![0.1], ..LinearConfig::default() };
+    // No machine has both numbers of cores.
+    for threads in [1, 2] {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let read_by = |protocol: &(dyn Fn() + Sync)| {
+            pool.install(protocol);
+            train.threads.swap(0, Ordering::Relaxed)
+        };
+        let of_finetune = read_by(&|| drop(finetune(&encoder(0), &images, &tuned, None, &|_, _| {}).unwrap()));
+        let of_linear = read_by(&|| drop(linear(&encoder(0), &images, &frozen, None, &|_, _| {}).unwrap()));
+        assert_eq!((of_finetune, of_linear), (threads, threads));
+    }
 }

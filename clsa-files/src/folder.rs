@@ -50,8 +50,10 @@ impl WholeFolder {
         // Made here, and not by the crate, as files are.
         let make = |path: &Path| fs::create_dir(path);
         loop {
-            let made = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).rand_bytes(RANDOM).make_in(within, make)?;
-            let unfinished = made.into_temp_path().keep()?;
+            let mut made =
+                tempfile::Builder::new().prefix(UNFINISHED_PREFIX).rand_bytes(RANDOM).make_in(within, make)?;
+            made.disable_cleanup(true);
+            let unfinished = made.path().to_owned();
             let lock = open_folder(&unfinished).filter(|folder| folder.lock().is_ok());
             let folder = Self { unfinished, path: path.to_owned(), _lock: lock };
             // As for a file: before it was locked, somebody may have removed it.

@@ -58,9 +58,12 @@ impl WholeFile {
     ///
     /// # Errors
     /// The disk is full or fails, or the name cannot be taken.
-    pub fn commit(self) -> io::Result<()> {
-        self.file.as_file().sync_all()?;
-        self.file.persist(&self.path).map_err(|error| error.error)?;
+    pub fn commit(mut self) -> io::Result<()> {
+        sync(self.file.as_file())?;
+        // Not by the crate, which on Windows replaces no file that is open, as the records of a run are, and knows no long paths.
+        fs::rename(self.file.path(), &self.path)?;
+        // Nothing has the name any more that would be removed.
+        self.file.disable_cleanup(true);
         sync_folder(folder_of(&self.path))
     }
 }
@@ -101,10 +104,20 @@ pub fn rename_whole(unfinished: &Path, path: &Path) -> io::Result<()> {
     sync_folder(folder_of(path))
 }
 
+/// Brings what was written to an open file to the disk.
+///
+/// # Errors
+/// The disk is full or fails.
+pub fn sync(file: &File) -> io::Result<()> {
+    let synced = file.sync_all();
+    // Apple's systems are asked in a way of their own, which not every file system there knows.
+    if cfg!(target_vendor = "apple") { where_it_can_be(synced) } else { synced }
+}
+
 /// Syncs a file that is closed.
 fn sync_file(path: &Path) -> io::Result<()> {
     // Windows syncs only what is open for writing, which a file of others' making need not allow elsewhere.
-    File::options().read(true).write(cfg!(windows)).open(path)?.sync_all()
+    sync(&File::options().read(true).write(cfg!(windows)).open(path)?)
 }
 
 /// Whether an open file or folder is still the one of this name: before it was locked, its last holder may have removed it or given it
@@ -127,10 +140,16 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     open_folder(folder).map_or(Ok(()), |folder| where_it_can_be(folder.sync_all()))
 }
 
-/// What is no failure of a disk, but of a file system that cannot sync folders (some of networks and of FUSE), is none.
+/// What is no failure of a disk, but of a file system that cannot sync (some of networks and of FUSE cannot folders, and on Apple's
+/// systems not files either), is none.
 fn where_it_can_be(synced: io::Result<()>) -> io::Result<()> {
+    let cannot = |error: &io::Error| match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::Unsupported => true,
+        // ENOTTY and ENOTSUP, which the standard library gives no kind there.
+        _ => cfg!(target_vendor = "apple") && matches!(error.raw_os_error(), Some(25 | 45)),
+    };
     match synced {
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(error) if cannot(&error) => Ok(()),
         synced => synced,
     }
 }
@@ -208,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_somebody_has_open_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_whole(&path, b"first").unwrap();
+        let _open = File::options().append(true).open(&path).unwrap();
+        write_whole(&path, b"second").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"second".to_vec(), vec!["a".to_owned()]));
+    }
+
+    #[test]
     fn an_abandoned_file_leaves_the_earlier_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
@@ -273,17 +302,19 @@ mod tests {
         assert_eq!(rename_whole(&part, &path).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     #[test]
-    fn a_folder_that_cannot_be_synced_is_passed_over_and_a_disk_that_fails_is_not() {
-        let [failed, invalid, missing, unsupported] = [5, 22, 38, 95];
-        for code in [invalid, missing, unsupported] {
-            assert!(where_it_can_be(Err(io::Error::from_raw_os_error(code))).is_ok());
+    fn what_cannot_be_synced_is_passed_over_and_a_disk_that_fails_is_not() {
+        // EINVAL, ENOSYS and EOPNOTSUPP; on Apple's systems also ENOTTY and ENOTSUP.
+        let passed_over: &[i32] = if cfg!(target_vendor = "apple") { &[22, 78, 102, 25, 45] } else { &[22, 38, 95] };
+        for &code in passed_over {
+            assert!(where_it_can_be(Err(io::Error::from_raw_os_error(code))).is_ok(), "{code}");
         }
-        assert_eq!(
-            where_it_can_be(Err(io::Error::from_raw_os_error(failed))).unwrap_err().raw_os_error(),
-            Some(failed)
-        );
+        // EIO and ENOSPC.
+        for code in [5, 28] {
+            let failed = where_it_can_be(Err(io::Error::from_raw_os_error(code)));
+            assert_eq!(failed.unwrap_err().raw_os_error(), Some(code));
+        }
         assert!(where_it_can_be(Ok(())).is_ok());
     }
 

@@ -36,6 +36,15 @@ impl LabelFree {
         self.is_alike() || finds_nothing
     }
 
+    /// Whether views are found more often than elsewhere, by more than two standard errors of the difference.
+    pub(crate) fn finds_more_than(&self, other: &Self) -> bool {
+        let variance = |of: &Self| {
+            let share = of.own_view_retrieval / 100.0;
+            share * (1.0 - share) / of.images.max(1) as f64
+        };
+        self.own_view_retrieval - other.own_view_retrieval > 200.0 * (variance(self) + variance(other)).sqrt()
+    }
+
     /// Whether all embeddings are nearly the same, or lie on a line.
     pub(crate) fn is_alike(&self) -> bool {
         self.images >= Self::VERY_FEW && (self.effective_rank < 1.5 || self.spread < 0.02)

@@ -186,8 +186,15 @@ fn lock(folder: &Path) -> Result<Option<File>, RunError> {
 
 /// Whether a lock failed because the file system has none, or because nobody keeps those of a file system of the network (ENOLCK).
 fn has_no_locks(error: &io::Error) -> bool {
-    const ENOLCK: i32 = 37;
-    error.kind() == ErrorKind::Unsupported || cfg!(target_os = "linux") && error.raw_os_error() == Some(ENOLCK)
+    // ENOLCK, and on Apple's systems ENOTSUP, which the standard library gives no kind there.
+    let codes: &[i32] = if cfg!(target_os = "linux") {
+        &[37]
+    } else if cfg!(target_vendor = "apple") {
+        &[77, 45]
+    } else {
+        &[]
+    };
+    error.kind() == ErrorKind::Unsupported || error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 fn now() -> String {
@@ -220,12 +227,14 @@ mod tests {
         assert!(matches!(LockedRun::resume(&path), Err(RunError::Checkpoint(_))), "the lock has ended");
     }
 
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     #[test]
     fn a_file_system_whose_locks_nobody_keeps_has_none() {
-        let [enosys, enolck, eio, enospc] =
-            [38, 37, 5, 28].map(|code| has_no_locks(&io::Error::from_raw_os_error(code)));
-        assert!(enosys && enolck && !eio && !enospc);
+        // ENOSYS, ENOLCK and ENOTSUP.
+        let without = if cfg!(target_vendor = "apple") { [78, 77, 45] } else { [38, 37, 95] };
+        let [eio, enospc] = [5, 28];
+        let has_none = |code| has_no_locks(&io::Error::from_raw_os_error(code));
+        assert!(without.into_iter().all(has_none) && !has_none(eio) && !has_none(enospc));
     }
 
     #[test]

@@ -245,6 +245,12 @@ impl Study {
             if [config.train.seed, last.train.seed] != [self.preset_seed().map_err(of_config)?; 2] {
                 return wrong(variant, "train.seed is that of each training, which a study sets; leave it out");
             }
+            if [config.train.stop_epoch, last.train.stop_epoch] != [0; 2] {
+                return wrong(
+                    variant,
+                    "train.stop_epoch is that of each training, which a study sets; leave it out, or set train.epochs",
+                );
+            }
             let epochs = config.train.epochs;
             // Where it is measured at all, it is after the last epoch.
             if !last.knn.is_on() {
@@ -357,6 +363,14 @@ mod tests {
             ),
             ("[[variant]]\nname = 'a'\nepochs = 3", "unknown field `epochs`"),
             ("[[variant]]\nname = 'a'\nset = ['train.seed=2']", "variant a: train.seed is that of each training"),
+            (
+                "[[variant]]\nname = 'a'\nset = ['train.stop_epoch=1']",
+                "variant a: train.stop_epoch is that of each training",
+            ),
+            (
+                "[[variant]]\nname = 'a'\nthen = {after_epoch=1, set=['train.stop_epoch=2']}",
+                "variant a: train.stop_epoch is that of each training",
+            ),
         ] {
             let error = loaded(text).expect_err(text);
             assert!(error.contains(expected), "{error}");

@@ -27,7 +27,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Views of an image are found better than at first.
+    /// Views of an image are found more often than at first, by more than two standard errors, or nearly always.
     Learning {
         /// The first figures.
         from: LabelFree,
@@ -49,17 +49,27 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict on records in the order of training; none before there are two.
+    /// Nearly all own views, percent: it cannot get much better.
+    const NEARLY_ALL: f64 = 99.0;
+
+    /// The verdict on records in the order of training, from the first of about as many images as the last; none before there are two.
     pub fn of(records: &[LabelFreeRecord]) -> Option<Self> {
+        // Among fewer images, views are found more often. A few may be left out in the middle of a run.
+        let images = records.last()?.figures.images;
+        let others = records.iter().rposition(|record| record.figures.images.abs_diff(images) > images / 10);
+        let records = &records[others.map_or(0, |last| last + 1)..];
         let [first, .., last] = records else { return None };
         let since = |is: fn(&LabelFree) -> bool| records.iter().rev().take_while(|record| is(&record.figures)).last();
         let (from, to) = (first.figures, last.figures);
-        // That views were never found is no collapse.
-        let collapsed = since(LabelFree::is_collapsed).filter(|since| since.step > first.step);
+        // That views were never found is no collapse, nor that one or two fewer are.
+        let were_found = records.iter().any(|record| record.figures.finds_more_than(&to));
+        let collapsed = since(LabelFree::is_collapsed).filter(|since| since.step > first.step && were_found);
         let collapsed = collapsed.or_else(|| since(LabelFree::is_alike));
         Some(match collapsed {
             Some(since) => Self::Collapsed { since: since.epoch },
-            None if to.own_view_retrieval > from.own_view_retrieval => Self::Learning { from, to },
+            None if to.finds_more_than(&from) || to.own_view_retrieval >= Self::NEARLY_ALL => {
+                Self::Learning { from, to }
+            }
             None => Self::NotLearning { from, to },
         })
     }
@@ -120,6 +130,34 @@ mod tests {
         assert_eq!(verdict(&[record(0, 8.0, 30.0), lost(1), lost(2)]), "collapsed since epoch 1");
         let alike = |epoch| record(epoch, 1.1, 0.1);
         assert_eq!(verdict(&[lost(0), alike(1), alike(2)]), "collapsed since epoch 1");
+    }
+
+    /// A record of embeddings that differ, whose own views are found for some of the images.
+    fn found(epoch: u64, found: usize, images: usize) -> LabelFreeRecord {
+        let mut record = record(epoch, 20.0, 100.0 * found as f64 / images as f64);
+        record.figures.images = images;
+        record
+    }
+
+    #[test]
+    fn a_view_found_more_or_less_is_neither_learning_nor_a_collapse() {
+        for records in [[found(0, 3, 100), found(1, 2, 100)], [found(0, 300, 1000), found(1, 301, 1000)]] {
+            assert!(verdict(&records).starts_with("not learning so far"), "{}", verdict(&records));
+        }
+        assert_eq!(verdict(&[found(0, 30, 100), found(1, 2, 100)]), "collapsed since epoch 1");
+    }
+
+    #[test]
+    fn views_that_are_all_found_from_the_beginning_are_no_failure_to_learn() {
+        assert!(verdict(&[found(0, 40, 40), found(1, 40, 40)]).starts_with("learning"));
+    }
+
+    #[test]
+    fn figures_of_far_fewer_images_are_not_compared_and_those_of_a_few_left_out_are() {
+        assert_eq!(verdict(&[found(0, 100, 1000), found(1, 18, 40)]), "none");
+        let resumed = [found(0, 100, 1000), found(1, 18, 40), found(2, 36, 40)];
+        assert_eq!(verdict(&resumed), "learning: effective rank 20 to 20, own-view retrieval 45 to 90 %");
+        assert!(verdict(&[found(0, 13, 1000), found(1, 61, 998)]).starts_with("learning"));
     }
 
     #[test]

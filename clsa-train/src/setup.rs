@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 use clsa_augment::View;
 use clsa_data::Dataset;
 use clsa_loss::MemoryBank;
-use clsa_model::MomentumPair;
+use clsa_model::{ModelError, MomentumPair};
 use clsa_run::Config;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -20,7 +20,14 @@ use std::sync::Arc;
 /// A value is out of range, or the memory does not suffice.
 pub fn build(config: &Config, device: &Device, communicator: Arc<dyn Communicator>) -> Result<Clsa> {
     let (momentum, seed) = (config.method.momentum, config.train.seed);
-    build_around(MomentumPair::new(&config.model, config.encoders(), momentum, seed, device)?, config, communicator)
+    let pair =
+        MomentumPair::new(&config.model, config.encoders(), momentum, seed, device).map_err(|error| match error {
+            ModelError::Config { field: "backend", value, expected } => {
+                TrainError::Unfit { key: format!("compute.backend = {value}"), reason: expected }
+            }
+            error => error.into(),
+        })?;
+    build_around(pair, config, communicator)
 }
 
 /// Bank and optimizer as a configuration describes them, for encoders of any architecture.

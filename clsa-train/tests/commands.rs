@@ -3,7 +3,7 @@
 #[path = "tiny/program.rs"]
 mod program;
 
-use program::{clsa, refused};
+use program::{clsa, refused, stderr};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -14,16 +14,31 @@ use tempfile::TempDir;
 fn replay_prints_the_trajectory_in_the_form_of_its_case() {
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/single-r18-f32.json");
     let mut short: Value = serde_json::from_str(&fs::read_to_string(case).unwrap()).unwrap();
-    short["config"]["steps"] = 1.into();
+    for (key, value) in [("steps", Value::from(1)), ("key", Value::from(32)), ("weak", Value::from(vec![32]))] {
+        short["config"][key] = value;
+    }
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("case.json");
     fs::write(&path, short.to_string()).unwrap();
-    let output = clsa().arg("replay").arg(&path).args(["--precision", "f32"]).assert().success();
-    let got: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let replayed = |more: &[&str]| clsa().arg("replay").arg(&path).args(more).assert();
+    let read =
+        |more: &[&str]| -> Value { serde_json::from_slice(&replayed(more).success().get_output().stdout).unwrap() };
+    let got = read(&["--precision", "f32"]);
     assert_eq!(got["steps"].as_array().unwrap().len(), 1);
     assert_eq!(got["queue_ptr"], 8);
     let names = |value: &Value| value["final"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&got), names(&short));
+
+    // Double where nothing is said, single where it is and where the kernels are.
+    let loss = |got: &Value| got["steps"][0]["loss"].as_f64().unwrap();
+    let double = loss(&read(&[]));
+    for single in [loss(&got), loss(&read(&["--backend", "cpu"]))] {
+        assert!(single != double && (single - double).abs() < 1e-3, "{single} {double}");
+    }
+    refused(replayed(&["--backend", "cpu", "--precision", "f64"]), 2, &["backend is cpu: "]);
+    let in_groups = replayed(&["--bn-splits", "2"]).success();
+    assert!(stderr(&in_groups).contains("over 1 groups of the batch, and replayed over 2"), "{}", stderr(&in_groups));
+    assert_ne!(loss(&serde_json::from_slice(&in_groups.get_output().stdout).unwrap()), double);
 }
 
 #[test]
@@ -40,6 +55,22 @@ fn views_draws_a_picture() {
     assert!(grid.width() > 224 + 2 * (224 + 192 + 160 + 128 + 96), "all eleven views and the original side by side");
     assert_eq!(grid, run(&folder.path().join("again.png")));
     refused(clsa().args(["views", "/no/such.jpg"]).assert(), 2, &["/no/such.jpg"]);
+}
+
+#[test]
+fn a_picture_of_views_follows_its_seed_its_rows_and_its_settings() {
+    let folder = TempDir::new().unwrap();
+    let photo = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8 * 4, y as u8 * 4, 128]));
+    photo.save(folder.path().join("photo.png")).unwrap();
+    let drawn = |more: &[&str]| {
+        let args = ["views", "photo.png", "--preset", "demo", "--out", "grid.png"];
+        clsa().current_dir(folder.path()).args(args).args(more).assert().success();
+        image::open(folder.path().join("grid.png")).unwrap().to_rgb8()
+    };
+    let one = drawn(&["--rows", "1"]);
+    assert!(drawn(&["--rows", "1", "--seed", "2"]) != one);
+    assert!(drawn(&["--rows", "2"]).height() > one.height());
+    assert!(drawn(&["--rows", "1", "--set", "views.strong=[]"]).width() < one.width());
 }
 
 #[test]

@@ -47,6 +47,8 @@ fn info_shows_splits_classes_and_sizes() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["splits"][0]["classes"][1]["samples"], 4);
     assert_eq!(json["splits"][1]["sizes"]["median"], serde_json::json!([40, 30]));
+    let few = stdout(&data(&["info", &source, "--json", "--headers", "3"]).assert().success());
+    assert_eq!(serde_json::from_str::<Value>(&few).unwrap()["splits"][0]["headers_read"], 3);
 }
 
 #[test]
@@ -106,6 +108,26 @@ fn pack_writes_shards_that_are_a_source_of_smaller_images() {
     assert!(stderr(&again).contains("is not empty"), "{}", stderr(&again));
 }
 
+/// The training shards that packing with these options writes, in order.
+fn packed(source: &str, options: &[&str]) -> Vec<Vec<u8>> {
+    let root = TempDir::new().unwrap();
+    let out = root.path().join("shards");
+    data(&["pack", source, out.to_str().unwrap()]).args(options).assert().success();
+    (0..).map_while(|shard| fs::read(out.join(format!("train-{shard:06}.tar"))).ok()).collect()
+}
+
+#[test]
+fn shards_have_the_order_the_size_and_the_quality_that_are_asked_for() {
+    let root = TempDir::new().unwrap();
+    let source = folder(root.path());
+    let [whole, zero, one] = [&["--in-order"][..], &[], &["--seed", "1"]].map(|options| packed(&source, options));
+    assert!(whole != zero && whole != one && zero != one);
+    let source = "procedural:classes=2,train=24,test=2,side=256";
+    assert!(packed(source, &["--shard-size", "1"]).len() > 1);
+    let bytes = |quality| packed(source, &["--short-side", "128", "--quality", quality]).concat().len();
+    assert!(bytes("10") < bytes("95"));
+}
+
 #[test]
 fn what_a_killed_packing_left_is_taken_over_with_a_note() {
     let root = TempDir::new().unwrap();
@@ -162,6 +184,7 @@ fn a_wrong_request_ends_with_2_and_one_sentence_that_names_it() {
         (vec!["fetch", "imagenet"], "cifar10, fashion-mnist"),
         (vec!["fetch", "cifar10", "--mirror", "data.org"], "begins with http:// or https://"),
         (vec!["pack", "procedural", "/tmp/out", "--quality", "0"], "--quality"),
+        (vec!["pack", "procedural", "/tmp/out", "--quality", "80"], "--short-side"),
         (vec![], "Usage"),
     ] {
         let message = stderr(&data(&args).assert().code(2));

@@ -53,6 +53,11 @@ fn features_are_written_in_every_form_and_made_only_once() {
     }
     assert_eq!((names.lines().count(), labels.lines().count()), (300, 300));
 
+    // Nothing is there yet in a folder of one's own.
+    let (code, _, stderr) = embed(at, &[&data[..], &["--force", "--out", "e.npy", "--cache", "kept"]].concat());
+    assert!(code == 0 && stderr.contains("features: "), "{stderr}");
+    assert!(fs::read_dir(at.join("kept/features")).unwrap().next().is_some());
+
     // Read as their users do, where there is a Python with pandas, pyarrow, safetensors and scikit-learn.
     if let Some(python) = std::env::var_os("CLSA_PYTHON") {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/check_embeddings.py");
@@ -159,6 +164,11 @@ fn an_image_is_its_own_nearest_and_what_is_found_is_told_and_drawn() {
     }
     let picture = image::open(at.join("search.png")).unwrap();
     assert_eq!((picture.width(), picture.height()), (5 * 84 + 12, 2 * 84));
+
+    let of_test = ["--weights", "encoder.safetensors", "--data", DATA, "--resize", "16", "--crop", "16"];
+    let (code, stdout, stderr) = clsa(at, &[&["search", "--split", "test", "one.png"], &of_test[..]].concat());
+    assert!(code == 0 && stdout.lines().count() == 10, "{stdout}{stderr}");
+    assert!(stdout.lines().all(|line| line.contains("\"image\":\"procedural/test#")), "{stdout}");
 
     let search = |more: &[&'static str]| [&["search"], &of[..], more].concat();
     refused(at, &search(&["none.png"]), "none.png");

@@ -283,6 +283,44 @@ fn finetune_and_retrieval_write_figures_and_a_picture_and_features_are_reused_or
 }
 
 #[test]
+fn seed_batch_size_labeled_images_and_cache_are_those_given_and_classes_are_shown_where_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(&at.join("good"), &model());
+    let labeled: String = (0..8).map(|sample| format!("procedural/train#{sample}\n")).collect();
+    std::fs::write(at.join("labeled.txt"), labeled).unwrap();
+    let args = ["--run", "good", "--trained-only", "--protocol", "linear,finetune", "--epochs", "1", "--lr", "0.1"];
+    let given = ["--batch-size", "16", "--label-list", "labeled.txt", "--cache", "kept"];
+    let evaluated = |more: &[&str]| {
+        let (code, stdout, stderr) = eval(at, &[&args[..], &given, more].concat());
+        assert_eq!(code, 0, "{stderr}");
+        // 80 images in batches of 16, and those of the list in one.
+        for batches in ["linear, trained: 5/5 batches", "finetune, trained: 1/1 batches"] {
+            assert!(stderr.contains(batches), "{stderr}");
+        }
+        (stdout, Evaluation::read(&at.join("good/eval.json")).unwrap())
+    };
+    let (plain, of_seed_0) = evaluated(&[]);
+    let (by_class, of_seed_5) = evaluated(&["--seed", "5", "--per-class"]);
+    for (first, second) in of_seed_0.protocols.iter().zip(&of_seed_5.protocols) {
+        assert_eq!([first, second].map(|protocol| protocol.settings["seed"].as_u64()), [Some(0), Some(5)]);
+        assert_eq!(second.settings["batch_size"], 16);
+        let [first, second] = [first, second].map(|protocol| &protocol.results[0].details["train_loss"]);
+        assert_ne!(first, second);
+    }
+    let finetuned = of_seed_5.protocols.iter().find(|protocol| protocol.name() == "finetune").unwrap();
+    assert_eq!(finetuned.settings["labelled_samples"], 8);
+    for class in &of_seed_5.classes {
+        let shown = |table: &str| table.lines().filter(|line| line.starts_with(class.as_str())).count();
+        assert_eq!((shown(&plain), shown(&by_class)), (0, 2), "{class}: {by_class}");
+    }
+    for protocol in ["linear", "finetune"] {
+        assert_eq!(walk(&at.join("kept").join(protocol)).len(), 2, "a state of each seed");
+        assert!(!at.join("good").join(protocol).exists());
+    }
+}
+
+#[test]
 fn wrong_requests_end_with_one_sentence_and_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

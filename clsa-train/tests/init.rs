@@ -106,7 +106,10 @@ fn a_run_begins_where_the_weights_are_records_them_and_goes_on_without_the_file(
     let file = folder.path().join("weights.safetensors");
     fs::copy(checkpoint(&first, 8), &file).unwrap();
     let init = file.display().to_string();
-    let assert = pretrain(&second, &["--init", &init, "--until-epoch", "1", "--set", "optim.lr=0.001"]).success();
+    let sha256: String = Sha256::digest(fs::read(&file).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("init.sha256={sha256}");
+    let begin = ["--init", &init, "--set", &digest, "--until-epoch", "1", "--set", "optim.lr=0.001"];
+    let assert = pretrain(&second, &begin).success();
     let text = stderr(&assert);
     assert!(
         text.contains(&format!("begins with {init}: backbone, key encoder, projection head, memory bank")),
@@ -118,7 +121,6 @@ fn a_run_begins_where_the_weights_are_records_them_and_goes_on_without_the_file(
     assert_eq!(figures(before.last().unwrap()), figures(&after[0]), "training begins where the other ended");
 
     let config = fs::read_to_string(second.join("config.toml")).unwrap();
-    let sha256: String = Sha256::digest(fs::read(&file).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(config.contains(&format!("weights = \"{init}\"")) && config.contains(&sha256), "{config}");
     fs::remove_file(&file).unwrap();
     resume(&second, &["--until-epoch", "0"]).success();
@@ -148,6 +150,9 @@ fn a_run_that_is_begun_with_gives_its_settings_unless_a_preset_is_named() {
     fs::write(&file, text.replace("batch_size = 16\n", "batch_size = 16\nranks = 4\n")).unwrap();
     begin("fourth", &["--epochs=1", "--set", "method.bank=64"]).success();
     begin("fifth", &["--epochs=1", "--batch-size=8", "--set", "compute.bn_splits=1"]).success();
+    // Parts of a batch that are asked for are not replaced by others.
+    let in_parts = begin("sixth", &["--set", "method.bank=64", "--set", "train.accumulate=3"]);
+    refused(in_parts, 2, &["train.accumulate = 3: use a divisor of compute.bn_splits, which is 4"]);
     let batch = |run: &str| RunFolder::at(&folder.path().join(run)).config().unwrap().train.batch_size;
     assert_eq!((batch("fourth"), batch("fifth")), (64, 8));
     assert!(!folder.path().join("third").exists());
@@ -179,5 +184,8 @@ fn weights_that_do_not_fit_or_are_not_those_named_are_refused_before_a_run_begin
     refused(init("none.safetensors", &[]), 2, &["none.safetensors"]);
     let other_content = format!("init={{weights=\"{}\", sha256=\"00ff\"}}", at("good.safetensors"));
     refused(pretrain(&out, &["--set", &other_content]), 2, &["good.safetensors", "SHA-256", "00ff"]);
+    refused(init("good.safetensors", &["--set", "init.sha256=00ff"]), 2, &["good.safetensors", "SHA-256", "00ff"]);
+    let another = init("good.safetensors", &["--set", "init.weights=other.pth"]);
+    refused(another, 2, &[&format!("--init {}: --set init.weights=other.pth names", at("good.safetensors"))]);
     assert!(!out.exists());
 }

@@ -228,12 +228,35 @@ fn a_probe_of_images_without_classes_is_refused() {
     }
     let run = folder.path().join("run");
     let source = format!("flat:{}", images.display());
-    refused(
-        pretrain(&run, &["--data", &source, "--set", "probe.lr=0.1"]),
-        2,
-        &["probe.lr = 0.1", "no classes", "use 0"],
-    );
+    let assert = pretrain(&run, &["--data", &source, "--set", "probe.lr=0.1"]);
+    assert!(!stderr(&assert).contains("is trained, but not evaluated"), "{}", stderr(&assert));
+    refused(assert, 2, &["probe.lr = 0.1", "no classes", "use 0"]);
     assert!(!run.exists());
+}
+
+#[test]
+fn a_probe_that_no_test_images_evaluate_is_told() {
+    let folder = TempDir::new().unwrap();
+    let (images, run) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(&images, &[("train/a", 20), ("train/b", 20)]);
+    let data = format!("imagefolder:{}", images.display());
+    let log = stderr(&pretrain(&run, &["--data", &data, "--set", "probe.lr=0.1", "--set", "knn.every=0"]).success());
+    assert_eq!(log.matches("so the probe of probe.lr is trained, but not evaluated").count(), 1, "{log}");
+    assert!(records(&run, "probe").is_empty());
+}
+
+#[test]
+fn a_probe_learns_by_the_schedule_of_the_encoder() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let optim = "optim={lr=0.08, warmup_epochs=1, schedule='step'}";
+    let steps = "checkpoint={every_steps=1, keep=9}";
+    pretrain(&run, &["--set", "probe.lr=0.5", "--set", optim, "--set", steps]).success();
+    let has_learned = |step: u64| {
+        let bias = tensors(&checkpoint(&run, step)).remove("probe.fc.bias").unwrap();
+        bias.chunks_exact(4).any(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()) != 0.0)
+    };
+    assert_eq!([1, 2].map(has_learned), [false, true], "the first step has the rate 0");
 }
 
 #[test]

@@ -73,6 +73,22 @@ fn every_optimizer_leaves_the_weights_that_pytorchs_leaves() {
 }
 
 #[test]
+fn momentum_is_the_part_of_the_velocity_that_stays() {
+    let optim: OptimConfig = toml::from_str("momentum = 0.5\nweight_decay = 0.0").unwrap();
+    let full = |value: f64| Tensor::full(value, (2, 2), &Device::Cpu).unwrap();
+    let parameters = [Parameter { name: "0".to_owned(), index: 0, var: Var::from_tensor(&full(1.0)).unwrap() }];
+    let mut optimizer = Optimizer::new(&parameters, &optim).unwrap();
+    let mut gradients = Gradients::new(1);
+    gradients.set(0, full(3.0));
+    // 1 - 0.1 · 3, and then less 0.1 · (0.5 · 3 + 3).
+    for (steps, expected) in [(0, 0.7), (1, 0.25)] {
+        optimizer.step(&parameters, &gradients, 0.1, steps).unwrap();
+        let value = parameters[0].var.flatten_all().unwrap().to_vec1::<f64>().unwrap()[0];
+        assert!((value - expected).abs() < 1e-12, "after step {steps}: {value}");
+    }
+}
+
+#[test]
 fn a_parameter_without_gradient_is_left_as_it_is() {
     for kind in ["sgd", "lars", "adamw"] {
         let optim: OptimConfig = toml::from_str(&format!("kind = \"{kind}\"\nclip_norm = 1.0")).unwrap();

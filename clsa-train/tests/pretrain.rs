@@ -281,6 +281,7 @@ fn wrong_requests_end_at_once_with_one_sentence() {
     refuse(&["--set", "method.bank=8"], &["method.bank = 8", "16"]);
     refuse(&["--set", "method.temperature=0"], &["method.temperature"]);
     refuse(&["--set", "compute.bn_splits=3"], &["compute.bn_splits = 3", "16"]);
+    refuse(&["--set", "compute.backend=cuda"], &["compute.backend = cuda: ", "use portable"]);
     refuse(&["--set", "compute.bank=f16"], &["--set compute.bank=f16", "f32", "bf16"]);
     let double = ["--set", "compute.precision=f64", "--set", "compute.backend=portable"];
     refuse(
@@ -297,6 +298,15 @@ fn wrong_requests_end_at_once_with_one_sentence() {
     refuse(&["--data", "tape:/dev/st0"], &["tape"]);
     refuse(&["--preset", "imagenet-single-300"], &["imagenet-single-300", "imagenet-single-200"]);
     refuse(&["--device", "tpu"], &["tpu", "cuda:N"]);
+}
+
+#[test]
+fn images_that_are_smaller_than_a_view_are_trained_on_where_that_is_allowed() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let larger = ["--epochs", "1", "--set", "views.key.size=24"];
+    refused(pretrain(&run, &larger), 2, &["views.key: a view of 24 pixels", "data.allow_upscaling"]);
+    pretrain(&run, &[&larger[..], &["--set", "data.allow_upscaling=true"]].concat()).success();
 }
 
 #[test]

@@ -35,11 +35,12 @@ fn a_run_is_pretrained_evaluated_and_reported_and_the_page_is_the_same_on_any_nu
         "{stderr}"
     );
     assert!(fs::read_to_string(at.join("runs/one/report.html")).unwrap().contains("class=\"missing\""));
-    let reported = |name: &str, threads: &str| {
-        let (code, stderr) = clsa(at, &["report", "runs/one", "--out", name, "--threads", threads]);
+    let reported_with = |name: &str, options: &[&str]| {
+        let (code, stderr) = clsa(at, &[&["report", "runs/one", "--out", name][..], options].concat());
         assert_eq!(code, 0, "{stderr}");
         fs::read_to_string(at.join(name)).unwrap()
     };
+    let reported = |name: &str, threads: &str| reported_with(name, &["--threads", threads]);
     // What an evaluation caches, the report reuses, and nothing else changes.
     let bare = reported("bare.html", "1");
     let (code, stderr) = clsa(at, &["eval", "--protocol", "knn,retrieval", "--out", "elsewhere.json"]);
@@ -51,6 +52,9 @@ fn a_run_is_pretrained_evaluated_and_reported_and_the_page_is_the_same_on_any_nu
     assert_eq!(code, 0, "{stderr}");
     let page = reported("1.html", "1");
     assert_eq!(page, reported("3.html", "3"));
+    // Of other images, where not all are shown.
+    let few = ["0", "1"].map(|seed| reported_with("few.html", &["--samples", "12", "--seed", seed]));
+    assert!(few[0] != few[1]);
     for text in ["linear-features", "Share of the nearest neighbors", "data:image/jpeg;base64,", "t-SNE"] {
         assert!(page.contains(text), "{text}");
     }

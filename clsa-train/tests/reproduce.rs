@@ -134,7 +134,7 @@ fn a_figure_outside_its_band_fails_the_command_and_one_inside_does_not() {
 }
 
 #[test]
-fn a_linear_figure_is_compared_where_it_is_of_the_last_epoch() {
+fn a_linear_figure_is_compared_where_it_is_of_the_last_epoch_and_made_as_the_published_one() {
     let folder = TempDir::new().unwrap();
     let kept = folder.path().join("kept/r");
     run(&kept, "imagenet-single-200", &[], &[]);
@@ -153,19 +153,28 @@ fn a_linear_figure_is_compared_where_it_is_of_the_last_epoch() {
         results: vec![result(Figures::Accuracy(accuracy))],
         wall_time_s: 1.0,
     };
-    for (step, row) in [(9, "| 200 | 69.40 ± 1.0 | |"), (10, "| 200 | 69.40 ± 1.0 | 50.0 (-19.4, outside) |")] {
+    let (none, compared) = ("| 200 | 69.40 ± 1.0 | |", "| 200 | 69.40 ± 1.0 | 50.0 (-19.4, outside) |");
+    for (step, settings, resize, stage, row) in [
+        (9, json!({}), 256, FeatureStage::Backbone, none),
+        (10, json!({}), 256, FeatureStage::Backbone, compared),
+        (10, json!({ "seed": 3 }), 256, FeatureStage::Backbone, compared),
+        (10, json!({ "epochs": 10 }), 256, FeatureStage::Backbone, none),
+        (10, json!({ "lr": [1.0, 10.0] }), 256, FeatureStage::Backbone, none),
+        (10, json!({}), 232, FeatureStage::Backbone, none),
+        (10, json!({}), 256, FeatureStage::Embedding, none),
+    ] {
         let evaluation = Evaluation {
             weights: format!("runs/r/checkpoints/step-{step:08}.safetensors"),
             encoder_sha256: String::new(),
-            stage: FeatureStage::Backbone,
+            stage,
             data: "imagefolder:/data/imagenet".to_owned(),
             data_sha256: String::new(),
             classes: vec!["a".to_owned(), "b".to_owned()],
             train_samples: 2,
             test_samples: 2,
-            transform: CenterCrop::new(256, 224),
+            transform: CenterCrop::new(resize, 224),
             chance: None,
-            protocols: vec![linear.clone()],
+            protocols: vec![ProtocolResult { settings, ..linear.clone() }],
         };
         evaluation.write(&kept.join("eval.json")).unwrap();
         reproduce(folder.path(), &["--table", "page.md", "--runs", "kept"]).success();

@@ -392,6 +392,45 @@ fn a_run_that_has_ended_takes_no_other_settings_that_nothing_would_follow() {
 }
 
 #[test]
+fn the_last_evaluation_of_a_run_may_be_made_with_other_parts_of_a_batch() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let in_parts = ["--epochs", "1", "--set", "compute.bn_splits=4", "--set", "train.accumulate=2"];
+    pretrain(&run, &in_parts).success();
+    let metrics = run.join("metrics.jsonl");
+    let whole = fs::read_to_string(&metrics).unwrap();
+    let last = whole.lines().rfind(|line| line.contains("\"knn\"")).unwrap();
+    fs::write(&metrics, whole.replace(&format!("{last}\n"), "")).unwrap();
+    resume(&run, &["--set", "train.accumulate=1"]).success();
+    assert_eq!(fs::read_to_string(&metrics).unwrap(), whole);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn as_many_threads_read_images_as_are_asked_for() {
+    let folder = TempDir::new().unwrap();
+    for threads in ["1", "3"] {
+        let run = folder.path().join(threads);
+        let out = run.display().to_string();
+        let more = ["--out", &out, "--epochs", "100000", "--set", "knn.every=0", "--threads", threads];
+        let running = start(&[&["pretrain"], &TINY[..], &more].concat(), Stdio::null());
+        wait_for_steps(&run, 1);
+        let readers = || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", running.0.id())).unwrap();
+            let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
+            names.filter(|name| name.starts_with("clsa-data-")).count().to_string()
+        };
+        // A thread has its name only when it has begun.
+        let start = Instant::now();
+        while readers() != threads {
+            assert!(start.elapsed() < Duration::from_secs(30), "{} in place of {threads}", readers());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        stop(running);
+    }
+}
+
+#[test]
 fn a_folder_that_a_failed_run_has_left_is_to_be_removed_and_not_resumed() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");

@@ -107,8 +107,13 @@ fn every_variant_is_trained_with_every_seed_once_and_compared_seed_by_seed() {
     let page = fs::read_to_string(folder.path().join("runs/study/study.md")).unwrap();
     assert!(page.starts_with("# Does it matter?\n") && page.contains(table.trim_end()), "{page}");
     assert!(page.contains("k-NN accuracies (k = 5, T = 0.07, backbone features) after training"), "{page}");
-    // All is there: nothing is trained, and the same is said.
-    assert_eq!(printed(study(folder.path(), &["--seeds", "3", "--seconds", "0"])), table);
+    // All is there: nothing is trained, and the same is said, on a page of any name.
+    let usual = folder.path().join("runs/study/study.md");
+    fs::remove_file(&usual).unwrap();
+    let again = ["--seeds", "3", "--seconds", "0", "--table", "page.md"];
+    assert_eq!(printed(study(folder.path(), &again)), table);
+    assert_eq!(fs::read_to_string(folder.path().join("page.md")).unwrap(), page);
+    assert!(!usual.exists());
 }
 
 #[test]
@@ -118,6 +123,19 @@ fn images_that_give_no_figure_are_refused_before_anything_is_trained() {
     image::RgbImage::new(16, 16).save(folder.path().join("a.png")).unwrap();
     let text = refused(study(folder.path(), &["--data", "flat:."]));
     assert!(text.contains("--data flat:.: a study's figures need images with labels and a test split"), "{text}");
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn a_device_or_a_number_of_threads_that_is_none_is_refused_before_anything_is_made() {
+    let folder = TempDir::new().unwrap();
+    write_study(folder.path(), "0.0");
+    for (more, expected) in
+        [(["--device", "tpu"], "use cpu, cuda or cuda:N"), (["--threads", "two"], "use a number up to 1024")]
+    {
+        let said = refused(study(folder.path(), &more));
+        assert!(said.contains(expected), "{said}");
+    }
     assert!(!folder.path().join("runs").exists());
 }
 

@@ -4,17 +4,18 @@ use candle_core::{Device, Tensor};
 use clsa_data::image::RgbImage;
 use clsa_data::order::shuffled;
 use clsa_data::{Dataset, Label, Limits, SampleError, Source};
-use clsa_model::{ModelConfig, MomentumPair, weights};
+use clsa_model::{EngineKind, ModelConfig, MomentumPair, weights};
 use clsa_run::{
     AccuracyRecord, Checkpoint, Config, LabelFreeRecord, LockedRun, Record, Resumption, RunFolder, StepRecord,
 };
 use clsa_train::{
-    Communicator, Datasets, End, Observer, PendingMean, SingleProcess, TrainError, Trainer, TrainerConfig,
+    Communicator, Datasets, End, Observer, PendingMean, SingleProcess, TrainError, Trainer, TrainerConfig, build,
 };
 use settings::settings;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use thread_ranks::ThreadRank;
 
 #[path = "tiny/settings.rs"]
@@ -147,13 +148,14 @@ fn ranks_share_the_data_and_only_the_first_writes_evaluates_and_is_observed() {
     }
 }
 
-/// Images of which one cannot be read.
-struct BadImage {
+/// Images that are counted as they are read, and of which one may be bad.
+struct Watched {
     images: Arc<dyn Dataset>,
-    bad: usize,
+    bad: Option<usize>,
+    read: AtomicUsize,
 }
 
-impl Dataset for BadImage {
+impl Dataset for Watched {
     fn len(&self) -> usize {
         self.images.len()
     }
@@ -167,7 +169,8 @@ impl Dataset for BadImage {
     }
 
     fn image(&self, index: usize) -> Result<RgbImage, SampleError> {
-        if index == self.bad {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        if Some(index) == self.bad {
             return Err(SampleError::Decode { name: self.name(index), reason: "it is bad".to_owned() });
         }
         self.images.image(index)
@@ -201,7 +204,7 @@ fn a_bad_image_too_many_on_one_rank_ends_all_with_a_checkpoint_of_their_last_ste
                 let mut run = folder.join("run");
                 if !communicator.is_first() {
                     run = folder.join("other");
-                    data.train = Arc::new(BadImage { images: data.train, bad });
+                    data.train = Arc::new(Watched { images: data.train, bad: Some(bad), read: AtomicUsize::new(0) });
                 }
                 train_on(data, &run, config, Arc::new(communicator)).0.map_err(Box::new)
             })
@@ -215,6 +218,61 @@ fn a_bad_image_too_many_on_one_rank_ends_all_with_a_checkpoint_of_their_last_ste
     let checkpoints = std::fs::read_dir(run.join("checkpoints")).unwrap();
     let names = checkpoints.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), ["step-00000006.safetensors"]);
+}
+
+/// Ends a run in its first step, when so many images are read, and no further one for a while.
+struct Stopping<'a> {
+    images: &'a Watched,
+    expected: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for Stopping<'_> {
+    fn step(&mut self, _: &StepRecord, _: u64) {
+        let (start, read) = (Instant::now(), || self.images.read.load(Ordering::Relaxed));
+        while read() < self.expected && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Time to do what it must not do; a pause that is too short lets a wrong trainer pass, but fails no right one.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(read(), self.expected);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn knn(&mut self, _: &AccuracyRecord) {}
+
+    fn warning(&mut self, text: &str) {
+        panic!("{text}");
+    }
+}
+
+#[test]
+fn as_many_batches_are_made_ahead_as_the_configuration_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for prefetch in [1, 3] {
+        let mut config = config(1);
+        (config.knn.every, config.data.prefetch) = (0, prefetch);
+        let watched = Arc::new(Watched { images: images(&config).train, bad: None, read: AtomicUsize::new(0) });
+        let data = Datasets { train: watched.clone(), test: None, held_out: None };
+        let run = Some(LockedRun::begin(&folder.path().join(prefetch.to_string())).unwrap());
+        let (communicator, stop) = (Arc::new(SingleProcess), AtomicBool::new(false));
+        let trainer = TrainerConfig { config, pair: None, run, data, device: Device::Cpu, threads: 1, communicator };
+        // Those of the picture of the first batch, of this batch, and of those ahead.
+        let expected = 8 + 16 * (1 + prefetch);
+        let mut stopping = Stopping { images: &watched, expected, stop: &stop };
+        let end = Trainer::new(trainer, None).unwrap().run(&stop, &mut stopping).unwrap();
+        assert!(matches!(end, End::Stopped(Some(_))), "{end:?}");
+    }
+}
+
+#[test]
+fn both_encoders_are_computed_by_the_backend_that_the_configuration_asks_for() {
+    for (backend, kind) in [("auto", EngineKind::Cpu), ("cpu", EngineKind::Cpu), ("portable", EngineKind::Portable)] {
+        let change = format!("compute.backend={backend}");
+        let changes: Vec<String> = settings().map(str::to_owned).chain([change]).collect();
+        let clsa = build(&Config::load("demo", &changes).unwrap(), &Device::Cpu, Arc::new(SingleProcess)).unwrap();
+        assert_eq!([clsa.pair.query.engine(), clsa.pair.key.engine()], [kind; 2], "{backend}");
+    }
 }
 
 /// A rank that is given other means than the first.

@@ -59,7 +59,7 @@ impl Shard {
             .into_inner()
             .and_then(|mut writer| writer.flush().map(|()| writer))
             .and_then(|writer| writer.into_inner().map_err(|error| error.into_error()))
-            .and_then(|file| file.sync_all().map(|()| file))
+            .and_then(|file| clsa_files::sync(&file).map(|()| file))
             .map_err(DataError::write(&path))?;
         let bytes = file.metadata().map_err(DataError::write(&path))?.len();
         write_scanned(&path, &[])?;

@@ -57,8 +57,13 @@ impl Cache {
         };
         let metadata = file.metadata()?;
         if metadata.modified().ok().and_then(|time| time.elapsed().ok()).is_none_or(|age| age > USED) {
-            // On a folder that can only be read, what is used is removed as if it was not.
-            let _ = file.set_modified(SystemTime::now());
+            let now = SystemTime::now();
+            // On a folder that can only be read, what is used is removed as if it was not. Windows asks for a file open for writing.
+            let _ = if cfg!(windows) {
+                File::options().write(true).open(entry.join(name)).and_then(|file| file.set_modified(now))
+            } else {
+                file.set_modified(now)
+            };
         }
         // A machine that lost its power may leave a name without content.
         Ok((metadata.len() == size).then_some(file))

@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use super::spec::{Argument, Spec};
 use crate::error::{DataError, Fault};
 use crate::planes::Planes;
-use crate::printable::printable_path;
+use crate::printable::name_of;
 use crate::split::Split;
 use crate::text::decode_text;
 
@@ -99,7 +99,7 @@ fn open(path: &Path, split: Split) -> Result<Planes, DataError> {
         Some(text) => class_names(path, form, &text)?,
         None => (0..form.classes).map(|class| class.to_string()).collect(),
     };
-    let file = printable_path(path);
+    let file = name_of(path);
     Ok(Planes { classes, labels, pixels, channels: 3, width: SIDE, height: SIDE, file })
 }
 

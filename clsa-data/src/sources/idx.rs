@@ -11,7 +11,7 @@ use super::spec::{Argument, Spec};
 use crate::decode::Limits;
 use crate::error::{DataError, Fault};
 use crate::planes::Planes;
-use crate::printable::printable_path;
+use crate::printable::{name_of, printable_path};
 use crate::split::Split;
 
 pub(super) static SPEC: Spec = Spec {
@@ -65,7 +65,7 @@ fn open(folder: &Path, split: Split, limits: Limits) -> Result<Planes, DataError
         channels: 1,
         width,
         height,
-        file: printable_path(&image_file),
+        file: name_of(&image_file),
     })
 }
 

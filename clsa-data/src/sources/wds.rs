@@ -14,7 +14,7 @@ use crate::error::{DataError, Fault};
 use crate::label::{Label, Presence};
 use crate::object::Opener;
 use crate::pattern;
-use crate::printable::{printable, printable_path};
+use crate::printable::{name_of, printable, printable_path};
 use crate::sample_error::SampleError;
 use crate::shard_index::remarks::Remarks;
 use crate::shard_index::{CLASSES_FILE, OpenShard, class_names};
@@ -187,7 +187,7 @@ impl Dataset for Wds {
 
     fn name(&self, index: usize) -> String {
         let (shard, at) = self.locate(index);
-        format!("{}/{}", printable_path(shard.path()), printable(shard.index.name(at)))
+        format!("{}/{}", name_of(shard.path()), printable(shard.index.name(at)))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Resamplings of the bootstrap.
 pub(super) const RESAMPLINGS: u64 = 1000;
 
-/// A figure in percent with its 95 % bootstrap interval (percentile method over test samples).
+/// A figure in percent with its 95 % bootstrap interval (percentile method over test samples; where all of them are right, or none,
+/// the exact one).
 ///
 /// # Examples
 /// ```
@@ -48,7 +49,17 @@ impl Estimate {
         let value = percent(values.iter().sum());
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut resampled = || percent((0..n).map(|_| values[rng.random_range(0..n)]).sum());
-        Self::with_samples(value, (0..RESAMPLINGS).map(|_| resampled()).collect())
+        let mut estimate = Self::with_samples(value, (0..RESAMPLINGS).map(|_| resampled()).collect());
+        // Resampled, values that are all 1, or all 0, are so again. The exact bound (Clopper and Pearson 1934) is the mean at which
+        // that happens once in forty times, and for values in between at most as often.
+        let bound = 100.0 * 0.025f64.powf(1.0 / n as f64);
+        if values.iter().all(|value| *value > 1.0 - 1e-9) {
+            estimate.low = bound;
+        }
+        if values.iter().all(|value| *value == 0.0) {
+            estimate.high = 100.0 - bound;
+        }
+        estimate
     }
 
     /// A figure whose interval holds 95 % of `samples`, of which there is at least one.
@@ -72,5 +83,18 @@ mod tests {
         assert!((figure.low - (70.0 - half)).abs() < 0.3, "{figure:?}");
         assert!((figure.high - (70.0 + half)).abs() < 0.3, "{figure:?}");
         assert_eq!(figure, Estimate::share(&hits, 3), "the interval depends on the seed alone");
+    }
+
+    #[test]
+    fn an_interval_has_a_width_also_where_all_are_right_or_none() {
+        let [all, none] = [true, false].map(|hit| Estimate::share(&[hit; 40], 0));
+        // scipy.stats.beta.ppf(0.025, 40, 1)
+        assert!((all.low - 91.190).abs() < 1e-3 && all.high == 100.0, "{all:?}");
+        assert!((none.high - 8.810).abs() < 1e-3 && none.low == 0.0, "{none:?}");
+        assert_eq!((all.value, none.value), (100.0, 0.0));
+        // As the shares of forms of an image are added.
+        let share: f64 = (0..60).map(|_| 1.0 / 60.0).sum();
+        assert!((Estimate::mean(&[share; 40], 0).low - all.low).abs() < 1e-9, "{share}");
+        assert_eq!(Estimate::share(&[], 0), Estimate::exact(0.0));
     }
 }

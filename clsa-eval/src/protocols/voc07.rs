@@ -194,7 +194,7 @@ impl Protocol for Voc07 {
                 name: "resize",
                 kind: SettingKind::Count,
                 placeholder: "PIXELS",
-                about: "short side after resizing (343)",
+                about: "short side after resizing (8/7 of the side of the crops: 343 for 300)",
             },
             Setting {
                 name: "epochs",
@@ -272,6 +272,7 @@ mod tests {
         };
         assert_eq!(sides(&[]), Ok((343, 300)));
         assert_eq!(sides(&[("crop", 300)]), Ok((343, 300)));
+        assert_eq!(sides(&[("crop", 224)]), Ok((256, 224)));
         assert_eq!(sides(&[("resize", 20), ("crop", 16)]), Ok((20, 16)));
         for (given, what) in [
             (&[("resize", 256)][..], "resize is 256: voc07 cuts crops of 300 pixels"),

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 pub(super) fn section(runs: &[ReportedRun], commands: &Commands) -> Markup {
     let retrieval = html! {
         "Own-view retrieval: images whose key view has their own weak view as its nearest, among those of up to 1000 images: of \
-         the test split, or, where there is none, of those that are trained on. Chance is next to nothing."
+         the test split, or, where there is none, of those that are trained on. Chance is one in as many images."
     };
     let rank = html! {
         "Effective rank of the embeddings (RankMe): how many directions they use, from 1 to the number of their components. It falls to \
@@ -33,7 +33,8 @@ pub(super) fn section(runs: &[ReportedRun], commands: &Commands) -> Markup {
                 Some(verdict) => p { @if runs.len() > 1 { b { (run.name) ": " } } (verdict) "." },
                 None => p.missing {
                     @if runs.len() > 1 { b { (run.name) ": " } }
-                    "There are not two evaluations yet: the run has just begun, or knn.every is 0. "
+                    "There are not two evaluations of about as many images yet: the run has just begun, or gone on with other images, \
+                     or knn.every is 0. "
                     code { (commands.pretrain("--set knn.every=1")) } " evaluates after each epoch."
                 },
             }

@@ -93,6 +93,7 @@ fn several_runs_stand_side_by_side_and_their_differences_are_marked() {
     whole(&one, 7);
     whole(&two, 8);
     let page = report(&[&one, &two], &ReportOptions::default()).html();
+    assert!(section(&page, "results").contains("It says nothing of how far another seed of the training would be."));
     assert!(page.contains("<mark>seed</mark>") && !page.contains("<mark>batch_size</mark>"));
     assert!(page.contains("<td>one</td>") && page.contains("<td>two</td>"));
     assert!(section(&page, "loss").contains("over strong ones too where they are in InfoNCE"));
@@ -313,9 +314,9 @@ fn figures_on_corrupted_images_have_their_own_table_and_a_section_by_corruption(
     let (html, missing) = page(&run);
     assert_eq!(missing, "");
     let results = section(&html, "results");
-    let caption = "Top-1 accuracy on corrupted images in percent, with its 95 % interval for the trained encoder; clean is that of \
-                   the trained encoder on the same images as they are. Chance is 25.0 %.";
-    assert!(results.contains(caption), "{results}");
+    let caption = "Top-1 accuracy on corrupted images in percent, with its 95 % interval over test images for the trained encoder; \
+                   clean is that of the trained encoder on the same images as they are. Chance is 25.0 %.";
+    assert!(results.contains(caption) && !results.contains("another seed"), "{results}");
     assert!(results.contains("corruptions knn k=20 T=0.07") && results.contains("corruption images 40"), "{results}");
     // 20 to 16 of 40 right by knn, and 21 of the clean images; the mean is that of 50 to 40 percent.
     let by_corruption = section(&html, "corruptions");

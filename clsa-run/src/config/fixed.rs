@@ -33,11 +33,14 @@ pub struct OfEachRank {
     pub batch_size: Option<usize>,
     /// `compute.bn_splits`.
     pub bn_splits: Option<usize>,
+    /// `train.accumulate`.
+    pub accumulate: Option<usize>,
 }
 
 impl Config {
-    /// Spreads the steps over another number of ranks. The images of a step and the groups of batch norm, where they are not given, stay
-    /// as many, so that the run goes on as it would have. Says what is otherwise; nothing where the number is the same.
+    /// Spreads the steps over another number of ranks. What is not given follows: the images of a step and the groups of batch norm stay
+    /// as many, so that the run goes on as it would have, and a batch has fewer parts where their number does not divide the groups of a
+    /// rank. Says what is otherwise; nothing where the number of ranks is the same.
     ///
     /// # Errors
     /// The images of a step, or the groups, are not given and cannot be divided among so many ranks; the number so far is 0.
@@ -67,16 +70,21 @@ impl Config {
                 }),
             }
         };
-        let (batch, splits) = (self.train.batch_size, self.compute.bn_splits);
+        let (batch, splits, parts) = (self.train.batch_size, self.compute.bn_splits, self.train.accumulate);
         self.train.batch_size = given.batch_size.map_or_else(|| share("train.batch_size", batch), Ok)?;
         self.compute.bn_splits = given.bn_splits.map_or_else(|| share("compute.bn_splits", splits), Ok)?;
         self.train.ranks = ranks;
         // A part of a batch has groups of its own.
-        self.train.accumulate = greatest_common_divisor(self.train.accumulate, self.compute.bn_splits);
+        let fitting = greatest_common_divisor(parts, self.compute.bn_splits);
+        self.train.accumulate = given.accumulate.unwrap_or(fitting);
         let as_before = "; a step is of as many images as before, and batch norm of as many groups";
-        let what = if given == OfEachRank::default() { as_before } else { "" };
+        let what = if (given.batch_size, given.bn_splits) == (None, None) { as_before } else { "" };
+        let in_parts = match self.train.accumulate == parts {
+            true => String::new(),
+            false => format!(", train.accumulate {}", self.train.accumulate),
+        };
         Ok(Some(format!(
-            "{} in place of {}{what} (train.batch_size {}, compute.bn_splits {} on each)",
+            "{} in place of {}{what} (train.batch_size {}, compute.bn_splits {}{in_parts} on each)",
             counted(ranks),
             counted(before),
             self.train.batch_size,
@@ -112,20 +120,31 @@ mod tests {
         assert_eq!(spread(2).unwrap(), (16, 4, 4, None));
         let (batch, splits, accumulate, said) = spread(1).unwrap();
         assert_eq!((batch, splits, accumulate), (32, 8, 4));
-        assert!(said.unwrap().starts_with("1 rank in place of 2 ranks"));
-        let (batch, splits, accumulate, _) = spread(4).unwrap();
+        let said = said.unwrap();
+        assert!(said.starts_with("1 rank in place of 2 ranks") && !said.contains("accumulate"), "{said}");
+        let (batch, splits, accumulate, said) = spread(4).unwrap();
         assert_eq!((batch, splits, accumulate), (8, 2, 2));
+        let said = said.unwrap();
+        assert!(said.ends_with("(train.batch_size 8, compute.bn_splits 2, train.accumulate 2 on each)"), "{said}");
         let error: ConfigError = spread(5).unwrap_err();
         assert!(error.to_string().contains("2 x 16 cannot be divided among 5 ranks"), "{error}");
         assert!(spread(16).is_err(), "there are 8 groups");
         let given = |batch_size, bn_splits| {
             let mut config = before.clone();
-            let said = config.spread_over(5, OfEachRank { batch_size, bn_splits });
+            let said = config.spread_over(5, OfEachRank { batch_size, bn_splits, ..OfEachRank::default() });
             said.map(|said| (config.train.batch_size, config.compute.bn_splits, config.train.accumulate, said.unwrap()))
         };
         assert!(given(Some(8), None).is_err() && given(None, Some(2)).is_err());
-        let said = "5 ranks in place of 2 ranks (train.batch_size 8, compute.bn_splits 2 on each)".to_owned();
+        let said = "5 ranks in place of 2 ranks (train.batch_size 8, compute.bn_splits 2, train.accumulate 2 on each)"
+            .to_owned();
         assert_eq!(given(Some(8), Some(2)).unwrap(), (8, 2, 2, said));
+        // Parts that are given stay, and are refused where they do not fit.
+        let mut config = before.clone();
+        config.train.accumulate = 3;
+        config.spread_over(1, OfEachRank { accumulate: Some(3), ..OfEachRank::default() }).unwrap();
+        assert_eq!((config.train.accumulate, config.compute.bn_splits), (3, 8));
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.starts_with("train.accumulate = 3: use a divisor of compute.bn_splits, which is 8"), "{error}");
         for ranks in ["0", "4611686018427387904"] {
             let mut config = Config::load("demo", &[format!("train.ranks={ranks}")]).unwrap();
             assert!(config.spread_over(1, OfEachRank::default()).is_err(), "{ranks}");

@@ -82,7 +82,7 @@ impl MetricsWriter {
     /// # Errors
     /// The disk is full or fails.
     pub fn sync(&self) -> Result<(), MetricsError> {
-        self.lines.get_ref().sync_data().map_err(MetricsError::io(&self.path))
+        clsa_files::sync(self.lines.get_ref()).map_err(MetricsError::io(&self.path))
     }
 
     /// Also writes the records as rows of `metrics.csv`, from those on that the run goes on from.

@@ -353,6 +353,16 @@ fn a_run_leaves_its_encoder_and_the_card_says_how_it_was_trained_and_how_good_it
     assert!(!card(&again).contains(root.path().to_str().unwrap()));
     assert!(card(&again).contains("| encoder | query encoder, which was trained by gradients |"), "{}", card(&again));
 
+    // Of the test images a part is corrupted.
+    let part = ["eval", "--protocol", "corruptions", "--corruption-images", "8", "--trained-only", "--run"];
+    clsa().args(part).arg(&run).assert().success();
+    let corrupted = root.path().join("corrupted");
+    export_run(&run, "onnx", &corrupted, &[]).success();
+    let text = card(&corrupted);
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| corruptions ")).collect();
+    assert!(rows.len() == 2 && rows.iter().all(|row| row.ends_with("| 8 of procedural |")), "{text}");
+    assert!(text.contains(&row) && text.contains("| 95 % over test images |"), "{row}: {text}");
+
     let smaller = ["eval", "--protocol", "knn", "--resize", "14", "--crop", "12", "--run"];
     clsa().args(smaller).arg(&run).assert().success();
     let cut = root.path().join("cut");

@@ -42,7 +42,7 @@ fn what_was_not_used_for_the_longest_time_is_removed_first() {
     for (number, entry) in entries.iter().enumerate() {
         cache.write(entry, "0", &[0; 300]).unwrap();
         let time = std::time::SystemTime::now() - Duration::from_secs(1000 - 100 * number as u64);
-        std::fs::File::open(entry.join("0")).unwrap().set_modified(time).unwrap();
+        std::fs::File::options().write(true).open(entry.join("0")).unwrap().set_modified(time).unwrap();
     }
     assert!(cache.open_file(&entries[0], "0", 300).unwrap().is_some());
     // What lost its content with the power of the machine is none of it.
@@ -63,7 +63,7 @@ fn what_cannot_be_removed_stays_and_others_go_in_its_place() {
     for (number, entry) in others.iter().enumerate() {
         cache.write(entry, "0", &[0; 30_000]).unwrap();
         let time = std::time::SystemTime::now() + Duration::from_secs(100 + number as u64);
-        std::fs::File::open(entry.join("0")).unwrap().set_modified(time).unwrap();
+        std::fs::File::options().write(true).open(entry.join("0")).unwrap().set_modified(time).unwrap();
     }
     cache.write(&cache.entry("e"), "0", &[0; 30_000]).unwrap();
     assert!(oldest.exists() && !others[0].exists() && others[2].exists());

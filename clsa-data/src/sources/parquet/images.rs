@@ -18,7 +18,7 @@ use crate::error::{DataError, Fault};
 use crate::label::{Label, Labels};
 use crate::object::Opener;
 use crate::pattern;
-use crate::printable::{printable, printable_path};
+use crate::printable::{name_of, printable, printable_path};
 use crate::remote_error::RemoteError;
 use crate::sample_error::SampleError;
 use crate::split::Split;
@@ -195,7 +195,7 @@ impl Dataset for ParquetImages {
         let Group { file, group } = self.groups[group];
         let ImageFile { table, has_lists, .. } = &self.files[file];
         let unit = if *has_lists { "image" } else { "row" };
-        format!("{}#group {group}, {unit} {row}", printable_path(table.file.object.path()))
+        format!("{}#group {group}, {unit} {row}", name_of(table.file.object.path()))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Encoded>, SampleError> {

@@ -46,7 +46,11 @@ impl<'a> Part<'a> {
         if path.exists() {
             // What was just made here beside it would stay; what became it has its name no more.
             if is_at(&file, &part) {
-                std::fs::remove_file(&part)?;
+                match std::fs::remove_file(&part) {
+                    // Where these cannot be told apart, it may have become the file.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
             }
             return Ok(None);
         }

@@ -82,7 +82,7 @@ struct Pack {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     short_side: Option<u32>,
     /// Quality of JPEG for resized images
-    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, default_value_t = 95, requires = "short_side", value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
     /// Size of a shard, MiB
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]

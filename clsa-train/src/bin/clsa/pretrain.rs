@@ -231,15 +231,15 @@ fn lacks_evaluation(run: &RunFolder, config: &Config, data: &Datasets, epoch: u6
     Ok(config.knn.is_on() && !is_made)
 }
 
-/// Whether a run is to go on with other settings than it had, but for what says where it runs.
+/// Whether a run is to go on with other settings than it had, but for what says where it runs and how a step is spread there.
 fn changes_settings(goes_on: &GoesOn, config: &Config) -> Result<bool, Failure> {
     let GoesOn { checkpoint, .. } = goes_on;
     let before = Config::parse(&checkpoint.path.display().to_string(), &checkpoint.config, &[])?;
     let mut now = config.clone();
     now.data.source.clone_from(&before.data.source);
     now.compute.bn_splits = before.compute.bn_splits;
-    let (ranks, batch_size, stop_epoch) = (before.train.ranks, before.train.batch_size, before.train.stop_epoch);
-    now.train = TrainConfig { ranks, batch_size, stop_epoch, ..now.train };
+    let TrainConfig { ranks, batch_size, accumulate, stop_epoch, .. } = before.train;
+    now.train = TrainConfig { ranks, batch_size, accumulate, stop_epoch, ..now.train };
     Ok(now != before)
 }
 
@@ -415,6 +415,11 @@ pub fn open(config: &Config) -> Result<Datasets, DataError> {
     let test = held_out.clone().filter(labeled).filter(|_| labeled(&train));
     if test.is_none() && config.knn.is_on() {
         say!("note: {} has no labeled test images, so there is no k-NN accuracy", config.data.source);
+    }
+    // Without classes there is no probe at all.
+    if test.is_none() && config.probe.lr > 0.0 && labeled(&train) {
+        let source = &config.data.source;
+        say!("note: {source} has no labeled test images, so the probe of probe.lr is trained, but not evaluated");
     }
     Ok(Datasets { train, test, held_out })
 }

@@ -106,10 +106,7 @@ impl Ranks {
 
     /// How many threads each computes with where nobody says: 0, one for each core, or the share of the cores of its machine.
     fn default_threads(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // A launcher that binds processes to cores has shared them out already.
-        let all = all_cores().unwrap_or(cores);
-        self.joined.as_ref().map_or(0, |Joined { launched, .. }| cores.min((all / launched.on_machine).max(1)))
+        self.joined.as_ref().map_or(0, |Joined { launched, .. }| share(Cores::of_this_process(), launched.on_machine))
     }
 
     /// The result of this process if all have one. If not, all have the error of the first that failed.
@@ -160,15 +157,70 @@ impl Ranks {
     }
 }
 
-/// Cores of this machine, whatever this process may use of them.
-#[cfg(unix)]
-#[allow(unsafe_code)] // the standard library knows only those that this process may use
-fn all_cores() -> Option<usize> {
-    // SAFETY: the call reads a number.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).ok()
+/// How many of the cores that each of several processes of a machine may use are its share.
+fn share(Cores { usable, bound, online }: Cores, processes: usize) -> usize {
+    // A quota of time, as containers have, is of all together; a launcher that binds processes to cores has shared those out already.
+    let is_quota = usable < bound.min(online);
+    let all = if is_quota { usable } else { online };
+    usable.min((all / processes).max(1))
 }
 
-#[cfg(not(unix))]
-fn all_cores() -> Option<usize> {
-    None
+/// Numbers of cores.
+#[derive(Clone, Copy)]
+struct Cores {
+    /// That this process may use at a time.
+    usable: usize,
+    /// That it may run on, some of which may be off.
+    bound: usize,
+    /// Of this machine.
+    online: usize,
+}
+
+impl Cores {
+    fn of_this_process() -> Self {
+        let usable = std::thread::available_parallelism().map_or(1, usize::from);
+        // Files of Linux, which say the same with every C library. Elsewhere neither a quota nor what a launcher has bound is known.
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let bound = bound_cores(&read("/proc/self/status")).unwrap_or(usable);
+        let online = cores_in(&read("/sys/devices/system/cpu/online")).unwrap_or(usable);
+        Self { usable, bound, online }
+    }
+}
+
+/// On how many cores a process may run, as its status says.
+fn bound_cores(status: &str) -> Option<usize> {
+    cores_in(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?)
+}
+
+/// How many numbers a list such as `0-3,8,10-11` has.
+fn cores_in(list: &str) -> Option<usize> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+    };
+    list.trim().split(',').map(range).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_of_the_machine_where_processes_are_bound_and_of_the_quota_where_there_is_one() {
+        let shares = |usable, bound, online| share(Cores { usable, bound, online }, 4);
+        assert_eq!(shares(16, 16, 16), 4);
+        assert_eq!(shares(4, 4, 16), 4, "bound to a part of the cores");
+        assert_eq!(shares(2, 2, 16), 2, "bound to fewer than a share");
+        assert_eq!(shares(4, 64, 64), 1, "a quota of four cores");
+        assert_eq!(shares(8, 16, 64), 2, "a quota of eight cores, and bound to more");
+        assert_eq!(shares(16, 128, 16), 4, "cores that are off are no quota");
+        assert_eq!(shares(2, 2, 2), 1, "more processes than cores");
+    }
+
+    #[test]
+    fn cores_are_counted_as_linux_lists_them() {
+        assert_eq!(["0-3,8,10-11\n", "\t0\n", "", "3-1", "a"].map(cores_in), [Some(7), Some(1), None, None, None]);
+        let status = "Name:\tclsa\nCpus_allowed:\tf0\nCpus_allowed_list:\t4-7\nMems_allowed_list:\t0\n";
+        assert_eq!((bound_cores(status), bound_cores("")), (Some(4), None));
+    }
 }

@@ -9,8 +9,9 @@ use crate::streams::{put, say};
 use crate::{eval, pretrain, program};
 use anyhow::anyhow;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clsa_eval::evaluation::{EncoderKind, Evaluation};
-use clsa_model::Precision;
+use clsa_eval::evaluation::{EncoderKind, Evaluation, ProtocolResult};
+use clsa_eval::protocols::LinearConfig;
+use clsa_model::{FeatureStage, Precision};
 use clsa_run::{Comparison, Config, Metrics, Recipe, RecipeMeasure, RunError, RunFolder};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -201,17 +202,26 @@ fn comparisons(recipe: &Recipe, run: &RunFolder) -> Result<Vec<Comparison>, Fail
         RecipeMeasure::Linear => {
             let (file, Some(last)) = (run.evaluation_file(), recipe.figures.last()) else { return Ok(Vec::new()) };
             let evaluation = if file.is_file() { Some(Evaluation::read(&file)?) } else { None };
+            let transform = run.config()?.center_crop();
             if let Some(evaluation) = &evaluation
-                && !is_of_epoch(evaluation, last.epoch, run)?
+                && (!is_of_epoch(evaluation, last.epoch, run)?
+                    || evaluation.transform != transform
+                    || evaluation.stage != FeatureStage::Backbone)
             {
                 return Ok(Vec::new());
             }
-            let linear = evaluation.iter().flat_map(|evaluation| &evaluation.protocols).find(|p| p.name() == "linear");
+            let linear = evaluation.iter().flat_map(|evaluation| &evaluation.protocols).find(|p| is_as_published(p));
             let trained = linear.and_then(|p| p.results.iter().find(|result| result.encoder == EncoderKind::Trained));
             let top1 = trained.and_then(|result| result.figures.main()).map(|figure| figure.value);
             Ok(top1.map(|top1| Comparison { published: *last, top1 }).into_iter().collect())
         }
     }
+}
+
+/// Whether a protocol is the linear classifier with the settings by which the experiments were evaluated, of any seed.
+fn is_as_published(protocol: &ProtocolResult) -> bool {
+    let config = serde_json::from_value::<LinearConfig>(protocol.settings.clone());
+    protocol.name() == "linear" && config.is_ok_and(|own| LinearConfig { seed: 0, ..own } == LinearConfig::default())
 }
 
 /// Whether an evaluation is of the checkpoint that an epoch, counted from 1, has left. What is kept of a run may have no checkpoints.

@@ -5,6 +5,7 @@ mod figures_file;
 mod page;
 
 use crate::arguments::parsed;
+use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request, without_checkpoint};
 use crate::signals::was_asked_to_stop;
 use crate::streams::{put, say};
@@ -81,11 +82,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     figures: Option<PathBuf>,
     /// Threads that compute [default: one for each core]
-    #[arg(long)]
-    threads: Option<String>,
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = device::thread_count)]
+    threads: usize,
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
-    device: String,
+    device: DeviceName,
 }
 
 /// Runs the command.
@@ -273,17 +274,16 @@ fn is_trained(
 
 /// Begins a variant or goes on with it, up to its end or until it is asked to stop.
 fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path) -> Result<(), Failure> {
-    let mut usual: Vec<(&str, OsString)> =
-        vec![("--data", args.data.clone().into()), ("--device", args.device.clone().into())];
-    usual.extend(args.threads.iter().map(|threads| ("--threads", threads.into())));
+    let &Args { threads, device, .. } = args;
     let pretrain = |own: Vec<(&'static str, OsString)>, set: &[String]| {
         if was_asked_to_stop() {
             return Ok(());
         }
         let set = set.iter().map(|change| ("--set", change.into()));
-        let options: Vec<_> = usual.iter().cloned().chain(own).chain(set).collect();
-        let args: pretrain::Args = parsed("pretrain", &[], &options)?;
-        pretrain::run(pretrain::Args { is_of_study: true, ..args })
+        let data = ("--data", OsString::from(&args.data));
+        let options: Vec<_> = [data].into_iter().chain(own).chain(set).collect();
+        let asked: pretrain::Args = parsed("pretrain", &[], &options)?;
+        pretrain::run(pretrain::Args { threads, device, is_of_study: true, ..asked })
     };
     let until = |epoch: u64| ("--until-epoch", OsString::from(epoch.to_string()));
     let go_on = |epoch: u64, set: &[String]| pretrain(vec![("--resume", folder.into()), until(epoch)], set);

@@ -104,7 +104,9 @@ fn figures_section(rows: &[figures::Row]) -> String {
             format!("| {protocol} | {measure} | {value:.1} | {interval} | {images} |\n")
         })
         .collect();
-    format!("\n## Figures\n\n| protocol | figure | % | 95 % | test images |\n|---|---|---|---|---|\n{rows}")
+    format!(
+        "\n## Figures\n\n| protocol | figure | % | 95 % over test images | test images |\n|---|---|---|---|---|\n{rows}"
+    )
 }
 
 fn images_section(exported: &Exported, target: Target) -> String {

@@ -47,12 +47,15 @@ fn evaluated(run: &RunFolder, hash: &str, transform: &CenterCrop) -> Vec<Row> {
         if evaluation.encoder_sha256 != hash {
             continue;
         }
-        let mut images = format!("{} of {}", evaluation.test_samples, source_kind(&evaluation.data));
+        let mut source = source_kind(&evaluation.data);
         let CenterCrop { resize, crop, .. } = evaluation.transform;
         if (resize, crop) != (transform.resize, transform.crop) {
-            images += &format!(", resized to {resize} and cut to {crop} pixels");
+            source += &format!(", resized to {resize} and cut to {crop} pixels");
         }
         for protocol in evaluation.protocols {
+            // Of many test images, a part is corrupted.
+            let corrupted = protocol.settings.get("corruption_images").and_then(serde_json::Value::as_u64);
+            let tested = corrupted.unwrap_or(evaluation.test_samples as u64);
             for result in protocol.results.into_iter().filter(|result| result.encoder == EncoderKind::Trained) {
                 let Some(main) = result.figures.main() else { continue };
                 rows.push(Row {
@@ -60,7 +63,7 @@ fn evaluated(run: &RunFolder, hash: &str, transform: &CenterCrop) -> Vec<Row> {
                     measure: result.figures.measure().name().to_owned(),
                     value: main.value,
                     interval: Some((main.low, main.high)),
-                    images: images.clone(),
+                    images: format!("{tested} of {source}"),
                 });
             }
         }

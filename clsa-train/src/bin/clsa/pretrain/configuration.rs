@@ -39,6 +39,7 @@ pub fn folder_name(args: &Args) -> String {
 
 /// The configuration of a new run: a preset's, or that of the run whose weights it begins with, up to its last epoch.
 pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> Result<Config, Failure> {
+    let named = args.init.as_ref().map(|path| path.display().to_string());
     let mut config = match run_to_begin_with(args) {
         Some(run) => {
             let file = run.config_file();
@@ -47,6 +48,9 @@ pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> 
         }
         None => load(preset(args), &[])?,
     };
+    if let Some(weights) = &named {
+        config.init = Some(InitConfig { weights: weights.clone(), sha256: String::new() });
+    }
     // A preset is of each rank; the configuration of a run of several is of all of them.
     config = if config.train.ranks == 1 {
         with_overrides(&config, overrides)?
@@ -57,8 +61,12 @@ pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> 
         }
         spread
     };
-    if let Some(path) = &args.init {
-        config.init = Some(InitConfig { weights: path.display().to_string(), sha256: String::new() });
+    if let (Some(named), Some(InitConfig { weights, .. })) = (&named, &config.init)
+        && named != weights
+    {
+        return Err(request(format!(
+            "--init {named}: --set init.weights={weights} names other weights; leave one out"
+        )));
     }
     Ok(config)
 }
@@ -112,11 +120,13 @@ fn spread(config: &Config, overrides: &[String], ranks: usize) -> Result<(Config
     let mut other = config.clone();
     other.train.batch_size += 1;
     other.compute.bn_splits += 1;
+    other.train.accumulate += 1;
     let other = with_overrides(&other, overrides)?;
     let given = |a: usize, b: usize| (a == b).then_some(a);
     let given = OfEachRank {
         batch_size: given(changed.train.batch_size, other.train.batch_size),
         bn_splits: given(changed.compute.bn_splits, other.compute.bn_splits),
+        accumulate: given(changed.train.accumulate, other.train.accumulate),
     };
     let said = changed.spread_over(ranks, given)?;
     Ok((changed, said))
