@@ -121,7 +121,6 @@ impl Drop for WholeFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remove_abandoned;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
@@ -230,7 +229,7 @@ mod tests {
         fs::create_dir(&abandoned).unwrap();
         fs::write(abandoned.join("half"), "").unwrap();
         let folder = WholeFolder::create(&root.path().join("a")).unwrap();
-        remove_abandoned(root.path()).unwrap();
+        crate::remove_abandoned(root.path()).unwrap();
         folder.commit("").unwrap();
         assert_eq!(names(root.path()), ["a"]);
     }

@@ -104,7 +104,7 @@ pub fn rename_whole(unfinished: &Path, path: &Path) -> io::Result<()> {
     sync_folder(folder_of(path))
 }
 
-/// Brings what was written to an open file to the disk.
+/// Brings what was written to an open file to the disk, where its file system can do that.
 ///
 /// # Errors
 /// The disk is full or fails.

@@ -26,7 +26,7 @@ impl LabelFree {
     /// Fewer images than these say nothing of retrieval.
     const FEW: usize = 100;
     /// Fewer images than these say nothing of rank and spread either.
-    const VERY_FEW: usize = 8;
+    pub(crate) const VERY_FEW: usize = 8;
 
     /// Whether embeddings are so alike that nothing can be told from them, or views of an image are found no more often than by
     /// chance. The latter is a collapse only where they have been found before: an untrained encoder of few images may not find any.
@@ -36,7 +36,8 @@ impl LabelFree {
         self.is_alike() || finds_nothing
     }
 
-    /// Whether views are found more often than elsewhere, by more than two standard errors of the difference.
+    /// Whether views are found more often than elsewhere, by more than two standard errors of the difference, as if it were of other
+    /// images: which of them were found is not recorded.
     pub(crate) fn finds_more_than(&self, other: &Self) -> bool {
         let variance = |of: &Self| {
             let share = of.own_view_retrieval / 100.0;

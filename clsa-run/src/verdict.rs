@@ -65,11 +65,13 @@ impl Verdict {
         let were_found = records.iter().any(|record| record.figures.finds_more_than(&to));
         let collapsed = since(LabelFree::is_collapsed).filter(|since| since.step > first.step && were_found);
         let collapsed = collapsed.or_else(|| since(LabelFree::is_alike));
+        // Of a few images all are found by chance.
+        let keeps_nearly_all = to.images >= LabelFree::VERY_FEW
+            && to.own_view_retrieval >= Self::NEARLY_ALL
+            && !from.finds_more_than(&to);
         Some(match collapsed {
             Some(since) => Self::Collapsed { since: since.epoch },
-            None if to.finds_more_than(&from) || to.own_view_retrieval >= Self::NEARLY_ALL => {
-                Self::Learning { from, to }
-            }
+            None if to.finds_more_than(&from) || keeps_nearly_all => Self::Learning { from, to },
             None => Self::NotLearning { from, to },
         })
     }
@@ -150,6 +152,9 @@ mod tests {
     #[test]
     fn views_that_are_all_found_from_the_beginning_are_no_failure_to_learn() {
         assert!(verdict(&[found(0, 40, 40), found(1, 40, 40)]).starts_with("learning"));
+        for records in [[found(0, 1, 1), found(1, 1, 1)], [found(0, 1000, 1000), found(1, 990, 1000)]] {
+            assert!(verdict(&records).starts_with("not learning so far"), "{}", verdict(&records));
+        }
     }
 
     #[test]

@@ -5,8 +5,6 @@ mod tiny;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, resume, stderr, tensors};
 
@@ -131,6 +129,7 @@ fn another_seed_gives_another_run() {
 #[cfg(unix)]
 #[test]
 fn a_terminated_run_writes_a_checkpoint_and_goes_on_to_the_same_end() {
+    use std::time::{Duration, Instant};
     let folder = TempDir::new().unwrap();
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
     let long = ["--epochs=30", "--set", "knn.every=0"];
@@ -141,7 +140,7 @@ fn a_terminated_run_writes_a_checkpoint_and_goes_on_to_the_same_end() {
         .args(long)
         .arg("--out")
         .arg(&cut)
-        .stderr(Stdio::piped())
+        .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     let start = Instant::now();
@@ -367,6 +366,7 @@ fn a_run_is_not_written_over() {
     refused(pretrain(&run, &[]), 2, &["--resume", &run.display().to_string()]);
 }
 
+#[cfg(unix)]
 #[test]
 fn files_of_a_run_follow_the_umask() {
     use std::os::unix::fs::PermissionsExt;

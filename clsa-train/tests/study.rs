@@ -136,6 +136,10 @@ fn a_device_or_a_number_of_threads_that_is_none_is_refused_before_anything_is_ma
         let said = refused(study(folder.path(), &more));
         assert!(said.contains(expected), "{said}");
     }
+    if cfg!(not(feature = "cuda")) {
+        let said = refused(study(folder.path(), &["--device", "cuda:7"]));
+        assert!(said.contains("built without CUDA"), "{said}");
+    }
     assert!(!folder.path().join("runs").exists());
 }
 

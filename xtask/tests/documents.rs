@@ -39,3 +39,21 @@ fn the_figures_that_come_with_the_study_are_of_its_variants_as_they_are() {
         assert_eq!(figure["configuration"], study.digest(variant).unwrap(), "{line}");
     }
 }
+
+#[test]
+fn the_page_of_the_study_has_every_figure_by_variant_and_seed() {
+    let (page, figures) = (document("docs/where-ddm-helps.md"), document("docs/studies/ddm.jsonl"));
+    let mut of_variants: Vec<(String, Vec<String>)> = Vec::new();
+    for line in figures.lines() {
+        let figure: serde_json::Value = serde_json::from_str(line).unwrap();
+        let (variant, top1) = (figure["variant"].as_str().unwrap(), figure["top1"].as_f64().unwrap());
+        match of_variants.iter_mut().find(|(name, _)| name == variant) {
+            Some((_, all)) => all.push(format!("{top1:.1}")),
+            None => of_variants.push((variant.to_owned(), vec![format!("{top1:.1}")])),
+        }
+    }
+    for (variant, all) in of_variants {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {variant} | "))).expect(&variant);
+        assert!(row.contains(&format!("| {} |", all.join(", "))), "{row}: {all:?}");
+    }
+}

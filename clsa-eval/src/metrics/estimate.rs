@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const RESAMPLINGS: u64 = 1000;
 
 /// A figure in percent with its 95 % bootstrap interval (percentile method over test samples; where all of them are right, or none,
-/// the exact one).
+/// the exact one; of an average precision, without the bias of resampling).
 ///
 /// # Examples
 /// ```
@@ -22,9 +22,9 @@ pub(super) const RESAMPLINGS: u64 = 1000;
 pub struct Estimate {
     /// The figure on the whole test set.
     pub value: f64,
-    /// 2.5th percentile over resampled test sets.
+    /// Lower end of the interval.
     pub low: f64,
-    /// 97.5th percentile over resampled test sets.
+    /// Upper end of the interval.
     pub high: f64,
 }
 

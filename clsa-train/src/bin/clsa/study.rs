@@ -93,6 +93,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     let mut study = Study::load(&args.study, &args.overrides)?;
     read_weights(&mut study)?;
+    device::open(args.device)?;
     let images = images(&args, &study)?;
     let name = Path::new(&args.study).file_stem().unwrap_or_default();
     let runs = args.runs.clone().unwrap_or_else(|| Path::new("runs").join(name));
