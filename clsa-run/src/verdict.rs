@@ -66,9 +66,8 @@ impl Verdict {
         let collapsed = since(LabelFree::is_collapsed).filter(|since| since.step > first.step && were_found);
         let collapsed = collapsed.or_else(|| since(LabelFree::is_alike));
         // Of a few images all are found by chance.
-        let keeps_nearly_all = to.images >= LabelFree::VERY_FEW
-            && to.own_view_retrieval >= Self::NEARLY_ALL
-            && !from.finds_more_than(&to);
+        let keeps_nearly_all =
+            to.images >= LabelFree::VERY_FEW && to.own_view_retrieval >= Self::NEARLY_ALL && !from.finds_more_than(&to);
         Some(match collapsed {
             Some(since) => Self::Collapsed { since: since.epoch },
             None if to.finds_more_than(&from) || keeps_nearly_all => Self::Learning { from, to },

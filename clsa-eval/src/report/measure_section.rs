@@ -77,7 +77,8 @@ pub(super) fn measure_section(set: &EvaluationsOfDataSet, measure: &Measure, com
         (Measure::SameClassShare | Measure::Custom(_), Some(_)) | (_, None) => "",
     };
     let level = chance.map(|chance| format!(" Chance is {} %.", percent(chance))).unwrap_or_default();
-    let seeds = if compared { " The interval says nothing of how far another seed of the training would be." } else { "" };
+    let seeds =
+        if compared { " The interval says nothing of how far another seed of the training would be." } else { "" };
     let caption = format!(
         "{name} in percent, with its 95 % interval over test images for the trained encoder{what}.{level}{seeds}"
     );

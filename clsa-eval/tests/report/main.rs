@@ -93,7 +93,10 @@ fn several_runs_stand_side_by_side_and_their_differences_are_marked() {
     whole(&one, 7);
     whole(&two, 8);
     let page = report(&[&one, &two], &ReportOptions::default()).html();
-    assert!(section(&page, "results").contains("The interval says nothing of how far another seed of the training would be."));
+    assert!(
+        section(&page, "results")
+            .contains("The interval says nothing of how far another seed of the training would be.")
+    );
     assert!(page.contains("<mark>seed</mark>") && !page.contains("<mark>batch_size</mark>"));
     assert!(page.contains("<td>one</td>") && page.contains("<td>two</td>"));
     assert!(section(&page, "loss").contains("over strong ones too where they are in InfoNCE"));
