@@ -64,6 +64,24 @@ pub fn units(dtype: DType) -> (Vec<ConvBn>, Builder) {
     )
 }
 
+/// As [`units`], with channels that the kernels of GPUs take.
+#[cfg(feature = "host-kernels")]
+pub fn units_of_eights(dtype: DType) -> (Vec<ConvBn>, Builder) {
+    units_of(
+        &[
+            (3, 24, 7, 2),
+            (24, 16, 1, 1),
+            (16, 32, 3, 2),
+            (24, 72, 1, 2),
+            (32, 72, 1, 1),
+            (72, 16, 1, 1),
+            (16, 32, 3, 1),
+            (32, 72, 1, 1),
+        ],
+        dtype,
+    )
+}
+
 /// A network that reads activations in ways that a residual network does not: one by max pooling and by a convolution, one
 /// as input and as residual of the same unit, and features of a unit without residual.
 pub fn forward_branched(ops: &mut dyn Ops, units: &[ConvBn], images: &Tensor) -> Result<Tensor> {
@@ -139,16 +157,36 @@ pub fn values(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
 
-/// The largest difference over the largest value.
-pub fn largest_difference(got: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let scale = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-    // `max` of a number and NaN is the number, which would hide the NaN.
-    got.iter()
-        .zip(expected)
-        .map(|(a, b)| (f64::from(*a) - b).abs())
-        .fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
-        / scale
+/// A sum in f64 of terms that f32 computes, and what that may lose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum {
+    value: f64,
+    magnitude: f64,
+    terms: usize,
+}
+
+impl Sum {
+    pub fn of(term: f64) -> Self {
+        Self { value: term, magnitude: term.abs(), terms: 1 }
+    }
+
+    pub fn add(&mut self, term: f64) {
+        *self = Self { value: self.value + term, magnitude: self.magnitude + term.abs(), terms: self.terms + 1 };
+    }
+
+    /// Whether `got` is the sum but for rounding. Its bound holds for every order of the additions, and in proportion to
+    /// the terms, because a sum may happen to be near zero: `n` roundings lose no more than `n · u / (1 - n · u)` of the
+    /// terms' magnitudes, with `u` = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+    pub fn is(&self, got: f32) -> bool {
+        // One rounding for each addition and one for each term's product.
+        let lost = (self.terms + 1) as f64 * 2f64.powi(-24);
+        (f64::from(got) - self.value).abs() <= lost / (1.0 - lost) * self.magnitude
+    }
+}
+
+/// Whether each number is its sum but for rounding.
+pub fn are_sums(got: &[f32], expected: &[Sum]) -> bool {
+    got.len() == expected.len() && got.iter().zip(expected).all(|(&got, sum)| sum.is(got))
 }
 
 /// The length of the difference over the length of what is expected.

@@ -10,7 +10,7 @@ mod reference;
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
-use reference::{EPS, convolve, difference, eps_of, moments, normalized, shapes, terms, values};
+use reference::{EPS, absolute, convolve, difference, eps_of, largest, moments, normalized, shapes, terms, values};
 
 /// The difference of the mean square and the squared mean, in single precision, would be noise.
 #[test]
@@ -61,24 +61,27 @@ proptest! {
         let n = groups * shape.c_in;
         let (scale, shift) = (values(n, seed + 3), values(n, seed + 4));
         let normed = normalized(shape, groups, &z, &scale, &shift);
+        let normed_terms = normalized(shape, groups, &absolute(&z), &absolute(&scale), &absolute(&shift));
         let plain: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
+        let plain_terms: Vec<f64> = plain.iter().map(|x| x.abs()).collect();
         let (pool, eps) = (MemoryPool::default(), eps_of(shape));
         for instructions in InstructionSet::available() {
             let lazy = ActivationView::Normalized { z: &z, scale: &scale, shift: &shift, relu: true };
-            for (source, x) in [(ActivationView::Plain(&z), &plain), (lazy, &normed)] {
+            for (source, x, terms) in [(ActivationView::Plain(&z), &plain, &plain_terms), (lazy, &normed, &normed_terms)] {
                 let expected = convolve(shape, x, &w, &dy);
+                let sizes = convolve(shape, terms, &absolute(&w), &absolute(&dy));
                 let mut out = vec![f32::NAN; shape.output_len()];
                 let got = Conv { instructions, memory: &pool, shape, groups }.forward(source, &w, &mut out);
-                let error = difference(&out, &expected.out);
+                let size = largest(&sizes.out);
+                let error = difference(&out, &expected.out, size);
                 prop_assert!(error < eps, "{instructions:?} {shape:?}: output differs by {error:e}");
 
-                // Relative to the largest output, as the outputs themselves.
-                let scale = expected.out.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
+                // As the outputs, relative to what their terms add up to.
                 for (group, z) in expected.out.chunks_exact(shape.output_len() / groups).enumerate() {
                     for (c, (mean, variance)) in moments(z, shape.c_out).into_iter().enumerate() {
-                        let error = (got.mean()[group * shape.c_out + c] - mean).abs() / scale;
+                        let error = (got.mean()[group * shape.c_out + c] - mean).abs() / size;
                         prop_assert!(error < eps, "{instructions:?} {shape:?}: mean differs by {error:e}");
-                        let error = (got.variance()[group * shape.c_out + c] - variance).abs() / (scale * scale);
+                        let error = (got.variance()[group * shape.c_out + c] - variance).abs() / (size * size);
                         prop_assert!(error < eps, "{instructions:?} {shape:?}: variance differs by {error:e}");
                     }
                 }
@@ -86,17 +89,18 @@ proptest! {
                 let mut gradient = vec![0.5; shape.weight_len()];
                 Conv { instructions, memory: &pool, shape, groups }.backward_weight(source, &dy, &mut gradient);
                 let added: Vec<f64> = expected.weight_gradient.iter().map(|g| g + 0.5).collect();
-                let error = difference(&gradient, &added);
+                let error = difference(&gradient, &added, largest(&sizes.weight_gradient) + 0.5);
                 prop_assert!(error < eps, "{instructions:?} {shape:?}: weight gradient differs by {error:e}");
 
                 let mut gradient = vec![f32::NAN; shape.input_len()];
                 Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&dy, &w, &mut gradient, false);
-                let error = difference(&gradient, &expected.input_gradient);
+                let size = largest(&sizes.input_gradient);
+                let error = difference(&gradient, &expected.input_gradient, size);
                 prop_assert!(error < eps, "{instructions:?} {shape:?}: input gradient differs by {error:e}");
                 let mut twice = gradient.clone();
                 Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&dy, &w, &mut twice, true);
                 let doubled: Vec<f64> = expected.input_gradient.iter().map(|g| 2.0 * g).collect();
-                let error = difference(&twice, &doubled);
+                let error = difference(&twice, &doubled, 2.0 * size);
                 prop_assert!(error < eps, "{instructions:?} {shape:?}: added input gradient differs by {error:e}");
             }
 
@@ -110,7 +114,9 @@ proptest! {
                 let c = i % shape.c_out;
                 (y * f64::from(scale[c]) + f64::from(bias[c]) + f64::from(r)).max(0.0)
             }).collect();
-            let error = difference(&out, &expected);
+            let size = largest(&convolve(shape, &plain_terms, &absolute(&w), &absolute(&dy)).out);
+            // Factors, biases and residuals are at most 1.
+            let error = difference(&out, &expected, size + 2.0);
             prop_assert!(error < eps, "{instructions:?} {shape:?}: folded output differs by {error:e}");
         }
     }
@@ -170,9 +176,15 @@ proptest! {
             }
         }
         let with_residual = which == 2;
+        // Two values that nearly coincide make a standard deviation near zero: what is lost there is lost in f32.
+        let steepest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
         let expected: Vec<f64> = (0..n).map(|i| {
             let y = normed[i] * f64::from(weight[i % channels]) + f64::from(bias[i % channels]);
             if with_residual { (y + f64::from(residual[i])).max(0.0) } else if which == 1 { y.max(0.0) } else { y }
+        }).collect();
+        let terms: Vec<f64> = (0..n).map(|i| {
+            let residual = if with_residual { f64::from(residual[i]).abs() } else { 0.0 };
+            (normed[i] * f64::from(weight[i % channels])).abs() + f64::from(bias[i % channels]).abs() + residual
         }).collect();
         let pool = MemoryPool::default();
         for instructions in InstructionSet::available() {
@@ -182,10 +194,8 @@ proptest! {
             let mut out = vec![f32::NAN; n];
             let source = with_residual.then_some(ActivationView::Plain(&residual));
             BatchNormPass { instructions, channels, z: &z, affine: &affine }.normalize(source, which > 0, &mut out);
-            let error = difference(&out, &expected);
-            // Two values that nearly coincide make a standard deviation near zero: what is lost there is lost in f32.
-            let largest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
-            prop_assert!(error < EPS * largest, "{instructions:?}: output differs by {error:e}");
+            let error = difference(&out, &expected, largest(&terms));
+            prop_assert!(error < EPS * steepest, "{instructions:?}: output differs by {error:e}");
 
             let mask = match which {
                 0 => ReluMask::Open,
@@ -207,23 +217,26 @@ proptest! {
             let g: Vec<f64> = (0..n)
                 .map(|i| if which == 0 || forwarded[i] > 0.0 { f64::from(given[i]) } else { 0.0 })
                 .collect();
-            let mut expected = vec![0.0; n];
+            let (mut expected, mut terms) = (vec![0.0; n], vec![0.0; n]);
             for group in 0..groups {
                 for c in 0..channels {
                     let places = || (0..pixels).map(|p| (group * pixels + p) * channels + c);
-                    let sum: f64 = places().map(|i| g[i]).sum();
+                    let (sum, size): (f64, f64) = (places().map(|i| g[i]).sum(), places().map(|i| g[i].abs()).sum());
                     let weighted: f64 = places().map(|i| g[i] * normed[i]).sum();
+                    let weighted_size: f64 = places().map(|i| (g[i] * normed[i]).abs()).sum();
                     let at = group * channels + c;
-                    prop_assert!((sums.gradient[at] - sum).abs() < 10.0 * EPS * (1.0 + sum.abs()));
-                    prop_assert!((sums.weighted[at] - weighted).abs() < 10.0 * EPS * largest * (1.0 + weighted.abs()));
+                    prop_assert!((sums.gradient[at] - sum).abs() <= EPS * size);
+                    prop_assert!((sums.weighted[at] - weighted).abs() <= EPS * steepest * (size + weighted_size));
+                    let factor = f64::from(weight[c]) * inv_std[at];
                     for i in places() {
-                        let rest = g[i] - (sum + normed[i] * weighted) / pixels as f64;
-                        expected[i] = f64::from(weight[c]) * inv_std[at] * rest;
+                        expected[i] = factor * (g[i] - (sum + normed[i] * weighted) / pixels as f64);
+                        let rest = (size + normed[i].abs() * weighted_size) / pixels as f64;
+                        terms[i] = factor.abs() * (g[i].abs() + rest);
                     }
                 }
             }
-            let error = difference(&dz, &expected);
-            prop_assert!(error < 2.0 * EPS * largest, "{instructions:?}: gradient differs by {error:e}");
+            let error = difference(&dz, &expected, largest(&terms));
+            prop_assert!(error < 2.0 * EPS * steepest, "{instructions:?}: gradient differs by {error:e}");
         }
     }
 
@@ -247,9 +260,10 @@ proptest! {
                 }
             }
         });
-        let mut expected_gradient = vec![0.0f64; x.len()];
+        let (mut expected_gradient, mut sizes) = (vec![0.0f64; x.len()], vec![0.0; x.len()]);
         for (&from, &g) in from.iter().zip(&dy) {
             expected_gradient[from] += f64::from(g);
+            sizes[from] += f64::from(g.abs());
         }
         for instructions in InstructionSet::available() {
             let (mut out, mut taps) = (vec![0.0; len], vec![0u8; len]);
@@ -258,22 +272,24 @@ proptest! {
             prop_assert_eq!(&out, &expected);
             let mut gradient = vec![f32::NAN; x.len()];
             max_pool_backward(instructions, BatchShape { batch, height, width, channels }, &dy, &taps, &mut gradient);
-            prop_assert!(difference(&gradient, &expected_gradient) < 1e-6);
+            prop_assert!(difference(&gradient, &expected_gradient, largest(&sizes)) < 1e-6);
         }
         let pixels = height * width;
         let mut mean = vec![0.0; batch * channels];
         global_avg_pool(channels, pixels, &x, &mut mean);
-        let expected: Vec<f64> = (0..batch * channels).map(|i| {
-            let (n, c) = (i / channels, i % channels);
-            (0..pixels).map(|p| f64::from(x[(n * pixels + p) * channels + c])).sum::<f64>() / pixels as f64
-        }).collect();
-        prop_assert!(difference(&mean, &expected) < EPS);
+        let of = |x: &[f32]| -> Vec<f64> {
+            (0..batch * channels).map(|i| {
+                let (n, c) = (i / channels, i % channels);
+                (0..pixels).map(|p| f64::from(x[(n * pixels + p) * channels + c])).sum::<f64>() / pixels as f64
+            }).collect()
+        };
+        prop_assert!(difference(&mean, &of(&x), largest(&of(&absolute(&x)))) < EPS);
         let mut gradient = vec![0.0; x.len()];
         global_avg_pool_backward(channels, pixels, &mean, &mut gradient);
         let expected: Vec<f64> = (0..x.len())
             .map(|i| f64::from(mean[i / (pixels * channels) * channels + i % channels]) / pixels as f64)
             .collect();
-        prop_assert!(difference(&gradient, &expected) < EPS);
+        prop_assert!(difference(&gradient, &expected, largest(&expected)) < EPS);
     }
 }
 

@@ -136,6 +136,11 @@ fn help_and_hints_name_the_program_as_the_user_runs_it() {
     );
 }
 
+/// Whether the kernel lets a process ask for its largest use of memory anew.
+fn tells_peaks() -> bool {
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 #[test]
 fn bench_prints_one_line_of_json() {
     let step = ["bench", "step", "--arch", "resnet18", "--stem", "cifar", "--width", "0.125", "--batch", "2", "--key"];
@@ -145,7 +150,7 @@ fn bench_prints_one_line_of_json() {
     for (assert, field) in lines.iter().zip(["peak_rss_mb", "extra_peak_mb"]) {
         let result: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
         assert!(result["median_s"].as_f64().unwrap() > 0.0);
-        assert!(result[field].is_f64());
+        assert!(result[field].is_f64() || field == "extra_peak_mb" && !tells_peaks());
     }
 }
 
@@ -189,6 +194,10 @@ fn numbers_that_no_machine_holds_are_refused_and_named() {
 
 #[test]
 fn the_memory_of_the_loss_does_not_count_the_making_of_the_bank() {
+    if !tells_peaks() {
+        println!("not tested: the kernel does not tell how much memory was used since");
+        return;
+    }
     let loss = ["bench", "loss", "--batch", "2", "--weak", "1", "--strong", "1", "--bank", "200000", "--steps", "1"];
     for precision in ["f32", "bf16"] {
         let assert = clsa().args(loss).args(["--precision", precision, "--json"]).assert().success();

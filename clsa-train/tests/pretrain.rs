@@ -126,38 +126,6 @@ fn another_seed_gives_another_run() {
     assert!(ends[0] != ends[1]);
 }
 
-#[cfg(unix)]
-#[test]
-fn a_terminated_run_writes_a_checkpoint_and_goes_on_to_the_same_end() {
-    use std::time::{Duration, Instant};
-    let folder = TempDir::new().unwrap();
-    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
-    let long = ["--epochs=30", "--set", "knn.every=0"];
-    pretrain(&whole, &long).success();
-    let child = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa"))
-        .arg("pretrain")
-        .args(TINY)
-        .args(long)
-        .arg("--out")
-        .arg(&cut)
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let start = Instant::now();
-    while fs::read_to_string(cut.join("metrics.jsonl")).map_or(0, |text| text.lines().count()) < 6 {
-        assert!(start.elapsed() < Duration::from_secs(60), "the run does not get going");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    std::process::Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains(&format!("clsa pretrain --resume {}", cut.display())), "{text}");
-    assert!(!checkpoint(&cut, 120).exists(), "the run was over before the signal came");
-    resume(&cut, &[]).success();
-    assert_eq!(tensors(&checkpoint(&whole, 120)), tensors(&checkpoint(&cut, 120)));
-}
-
 #[test]
 fn damaged_checkpoints_are_refused_by_name_and_the_one_before_is_used() {
     let folder = TempDir::new().unwrap();

@@ -3,11 +3,12 @@
 mod tiny;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, resume, stderr};
+use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, resume, stderr, tensors};
 
 /// A process that ends with the test, whatever that finds.
 struct Running(Child);
@@ -26,8 +27,12 @@ fn start(arguments: &[&str], stderr: Stdio) -> Running {
 
 /// A run that goes on until it is stopped.
 fn endless(out: &Path) -> Running {
+    endless_with(out, Stdio::null())
+}
+
+fn endless_with(out: &Path, stderr: Stdio) -> Running {
     let out = out.display().to_string();
-    start(&[&["pretrain"], &TINY[..], &["--out", &out, "--epochs", "100000"]].concat(), Stdio::null())
+    start(&[&["pretrain"], &TINY[..], &["--out", &out, "--epochs", "100000"]].concat(), stderr)
 }
 
 /// Waits until a run has recorded so many steps.
@@ -42,7 +47,9 @@ fn wait_for_steps(run: &Path, steps: usize) {
 }
 
 fn signal(run: &Running, name: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &run.0.id().to_string()]).status().unwrap().success());
+    // The shell's own, because not every machine has it as a program.
+    let kill = format!("kill -{name} {}", run.0.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
 fn stop(mut run: Running) {
@@ -468,6 +475,28 @@ fn a_run_among_its_own_images_is_refused() {
     begin("flat:photos", "r").success();
     begin("imagefolder:sorted", "sorted/r").success();
     assert!(!folder.path().join("photos/runs").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminated_run_writes_a_checkpoint_and_goes_on_to_the_same_end() {
+    let folder = TempDir::new().unwrap();
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    let mut running = endless_with(&cut, Stdio::piped());
+    // Within an epoch of 4 steps, more likely than not.
+    wait_for_steps(&cut, 6);
+    signal(&running, "TERM");
+    let mut text = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(running.0.wait().unwrap().success(), "{text}");
+    assert!(text.contains(&format!("clsa pretrain --resume {}", cut.display())), "{text}");
+    let steps = records(&cut, "step").len() as u64;
+    assert!(checkpoint(&cut, steps).exists(), "the checkpoint of the last step");
+    let epochs = steps / 4 + 1;
+    let until = ["--until-epoch", &epochs.to_string()];
+    resume(&cut, &until).success();
+    pretrain(&whole, &[&["--epochs", "100000"], &until[..]].concat()).success();
+    assert_eq!(tensors(&checkpoint(&whole, 4 * epochs)), tensors(&checkpoint(&cut, 4 * epochs)));
 }
 
 #[cfg(unix)]

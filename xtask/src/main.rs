@@ -120,6 +120,9 @@ fn replace_by(mut command: Command) -> Result<u8, String> {
 fn test(args: &[OsString]) -> Result<u8, String> {
     let mut test = cargo();
     test.args(["test", "--release", "--workspace"]);
+    // The servers of tests are on this machine, whatever stands between it and others.
+    let direct = ["NO_PROXY", "no_proxy"].iter().find_map(|name| env::var(name).ok());
+    test.env("NO_PROXY", direct.map_or_else(|| "127.0.0.1".to_owned(), |hosts| format!("{hosts},127.0.0.1")));
     match features::missing_for_mpi() {
         None => _ = test.args(["--features", "clsa-train/mpi"]),
         Some(packages) => tell!("note: the tests of several ranks over MPI are left out; they need {packages}"),

@@ -114,14 +114,27 @@ impl RemoteObject {
         }
     }
 
+    /// What the cache has of a block; none where it has not all of it, or cannot be read.
+    fn kept_block(&self, number: u64) -> Option<Bytes> {
+        let (range, mut bytes) = (self.range(number), Vec::new());
+        let size = range.end - range.start;
+        let mut file = self.store.cache.open_file(&self.entry, &block_name(number), size).ok().flatten()?;
+        file.read_to_end(&mut bytes).ok().filter(|&read| read as u64 == size)?;
+        Some(bytes.into())
+    }
+
     /// A block from the store, which is then kept on this machine.
-    fn fetch(&self, number: u64) -> io::Result<Bytes> {
+    pub(super) fn fetch(&self, number: u64) -> io::Result<Bytes> {
         if let Some(failure) = self.failure() {
             return Err(io::Error::new(FAILED, failure));
         }
         let flights = || self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = flights().entry(number).or_default().clone();
         let fetched = flight.get_or_init(|| {
+            // It may have come, and its flight have ended, since the cache was looked at.
+            if let Some(bytes) = self.kept_block(number) {
+                return Ok(bytes);
+            }
             let bytes = self.store.get(&self.address, &self.meta, self.range(number))?;
             let unwritten = |error: io::Error| RemoteError {
                 address: self.address.clone(),

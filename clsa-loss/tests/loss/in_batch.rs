@@ -63,11 +63,13 @@ proptest! {
         let tau2 = if same { tau } else { tau2 };
         let loss = ClsaLoss { temperature: tau, ddm_temperature: tau2, alpha, ..ClsaLoss::default() };
         let batch = Batch::random(Sizes { weak, strong, samples, dim, bank: 0 }, 1.0, seed);
+        // As a candidate, a weak view takes a gradient of DDM too, and keeps that one's rounding.
+        let scale = ClsaLoss { temperature: 1.0 / (1.0 / tau + alpha * strong as f64 / tau2), ..loss };
         let (output, gradients) = computed(&batch, |weak, strong| loss.forward(weak, strong, InBatch));
-        assert_agrees(&output, &gradients, &by_sample(&batch, &loss), &loss, DOUBLE);
+        assert_agrees(&output, &gradients, &by_sample(&batch, &loss), &scale, DOUBLE);
         let single = batch.to_dtype(DType::F32);
         let (output, gradients) = computed(&single, |weak, strong| loss.forward(weak, strong, InBatch));
-        assert_agrees(&output, &gradients, &by_sample(&batch, &loss), &loss, SINGLE_PORTABLE);
+        assert_agrees(&output, &gradients, &by_sample(&batch, &loss), &scale, SINGLE_PORTABLE);
     }
 }
 

@@ -104,7 +104,7 @@ fn product(a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], add: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_network::{largest_difference, values};
+    use crate::test_network::{Sum, are_sums, values};
     use proptest::prelude::*;
 
     proptest! {
@@ -122,23 +122,23 @@ mod tests {
             let (mut dx, mut dw, mut db) = (vec![f32::NAN; x.len()], vec![0.5; w.len()], vec![-0.25; b.len()]);
             linear_backward(&x, &w, &dy, &mut dx, &mut dw, &mut db);
 
-            let mut wanted: Vec<f64> = (0..rows * outputs).map(|i| f64::from(b[i % outputs])).collect();
-            let (mut wanted_dx, mut wanted_dw) = (vec![0.0; x.len()], vec![0.5; w.len()]);
-            let mut wanted_db = vec![-0.25; b.len()];
+            let mut wanted: Vec<Sum> = (0..rows * outputs).map(|i| Sum::of(b[i % outputs].into())).collect();
+            let (mut wanted_dx, mut wanted_dw) = (vec![Sum::default(); x.len()], vec![Sum::of(0.5); w.len()]);
+            let mut wanted_db = vec![Sum::of(-0.25); b.len()];
             for (row, output) in (0..rows * outputs).map(|i| (i / outputs, i % outputs)) {
                 let g = f64::from(dy[row * outputs + output]);
-                wanted_db[output] += g;
+                wanted_db[output].add(g);
                 for input in 0..inputs {
                     let (x, w) = (f64::from(x[row * inputs + input]), f64::from(w[output * inputs + input]));
-                    wanted[row * outputs + output] += x * w;
-                    wanted_dx[row * inputs + input] += g * w;
-                    wanted_dw[output * inputs + input] += g * x;
+                    wanted[row * outputs + output].add(x * w);
+                    wanted_dx[row * inputs + input].add(g * w);
+                    wanted_dw[output * inputs + input].add(g * x);
                 }
             }
-            prop_assert!(largest_difference(&y, &wanted) < 1e-5, "output");
-            prop_assert!(largest_difference(&dx, &wanted_dx) < 1e-5, "input gradient");
-            prop_assert!(largest_difference(&dw, &wanted_dw) < 1e-5, "weight gradient");
-            prop_assert!(largest_difference(&db, &wanted_db) < 1e-5, "bias gradient");
+            prop_assert!(are_sums(&y, &wanted), "output");
+            prop_assert!(are_sums(&dx, &wanted_dx), "input gradient");
+            prop_assert!(are_sums(&dw, &wanted_dw), "weight gradient");
+            prop_assert!(are_sums(&db, &wanted_db), "bias gradient");
         }
     }
 }

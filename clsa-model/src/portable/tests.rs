@@ -74,6 +74,48 @@ fn pass(dtype: DType, unit: &ConvBn, x: &Tensor, residual: &Tensor, dy: &Tensor,
     (y.detach(), all.map(|var| store.get(var).unwrap().clone()).to_vec())
 }
 
+/// Output and gradients of one unit in bf16 are within its rounding of f64.
+fn compare_unit(
+    [n, side, c_in, c_out]: [usize; 4],
+    (kernel, stride): (usize, usize),
+    seed: usize,
+) -> Result<(), TestCaseError> {
+    let x = values(&[n, c_in, side, side], seed);
+    let out = side.div_ceil(stride);
+    let (residual, dy) = (values(&[n, c_out, out, out], seed + 1), values(&[n, c_out, out, out], seed + 2));
+    let narrow = unit(DType::F32, c_in, c_out, kernel, stride, seed);
+    // The weights as bfloat16 sees them.
+    let weight = &narrow.conv.weight.var;
+    weight.set(&weight.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap()).unwrap();
+    let wide = unit(DType::F64, c_in, c_out, kernel, stride, seed);
+    wide.conv.weight.var.set(&weight.to_dtype(DType::F64).unwrap()).unwrap();
+    for relu in [false, true] {
+        let (y, gradients) = pass(DType::BF16, &narrow, &x, &residual, &dy, relu);
+        let (expected, _) = pass(DType::F64, &wide, &x, &residual, &dy, relu);
+        // ReLU may leave nothing, or one number near zero: the size is that before it.
+        let size = largest(&pass(DType::F64, &wide, &x, &residual, &dy, false).0);
+        let error = difference(&y, &expected) / size;
+        prop_assert!(error < 3.0 * ROUNDING, "output differs by {error:e}");
+        // ReLU's gate is compared above; here it is taken as bf16 sees it.
+        let gate = if relu { y.to_dtype(DType::F64).unwrap().sign().unwrap() } else { y.ones_like().unwrap() };
+        let gated = (dy.to_dtype(DType::F64).unwrap() * gate.to_dtype(DType::F64).unwrap()).unwrap();
+        let (_, expected) = pass(DType::F64, &wide, &x, &residual, &gated, false);
+        // A gradient is a sum that may happen to be near zero: its size is what other gradients of the output make that
+        // all pass.
+        let others: Vec<_> = (3..11)
+            .map(|k| values(gated.dims(), seed + k).to_dtype(DType::F64).unwrap())
+            .map(|dy| pass(DType::F64, &wide, &x, &residual, &dy, false).1)
+            .collect();
+        let size = |i: usize| others.iter().fold(largest(&expected[i]), |m, other| m.max(largest(&other[i])));
+        let names = ["input", "weight", "scale", "bias", "residual"];
+        for (i, name) in names.into_iter().enumerate() {
+            let error = difference(&gradients[i], &expected[i]) / size(i);
+            prop_assert!(error < 4.0 * ROUNDING, "{name} gradient differs by {error:e}");
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -86,35 +128,7 @@ proptest! {
         (kernel, stride) in prop_oneof![Just((1, 1)), Just((1, 2)), Just((3, 1)), Just((3, 2)), Just((7, 2))],
         seed in 0..1000usize,
     ) {
-        let x = values(&[n, c_in, side, side], seed);
-        let out = side.div_ceil(stride);
-        let (residual, dy) = (values(&[n, c_out, out, out], seed + 1), values(&[n, c_out, out, out], seed + 2));
-        let narrow = unit(DType::F32, c_in, c_out, kernel, stride, seed);
-        // The weights as bfloat16 sees them.
-        narrow.conv.weight.var.set(&narrow.conv.weight.var.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap()).unwrap();
-        let wide = unit(DType::F64, c_in, c_out, kernel, stride, seed);
-        wide.conv.weight.var.set(&narrow.conv.weight.var.to_dtype(DType::F64).unwrap()).unwrap();
-        for relu in [false, true] {
-            let (y, gradients) = pass(DType::BF16, &narrow, &x, &residual, &dy, relu);
-            let (expected, _) = pass(DType::F64, &wide, &x, &residual, &dy, relu);
-            let error = difference(&y, &expected) / largest(&expected);
-            prop_assert!(error < 3.0 * ROUNDING, "output differs by {error:e}");
-            // ReLU's gate is compared above; here it is taken as bf16 sees it.
-            let gate = if relu { y.to_dtype(DType::F64).unwrap().sign().unwrap() } else { y.ones_like().unwrap() };
-            let gated = (dy.to_dtype(DType::F64).unwrap() * gate.to_dtype(DType::F64).unwrap()).unwrap();
-            let (_, expected) = pass(DType::F64, &wide, &x, &residual, &gated, false);
-            // A gradient is a sum that may happen to be near zero: its size is what other gradients of the output make.
-            let others: Vec<_> = (3..11)
-                .map(|k| values(gated.dims(), seed + k).to_dtype(DType::F64).unwrap() * gate.to_dtype(DType::F64).unwrap())
-                .map(|dy| pass(DType::F64, &wide, &x, &residual, &dy.unwrap(), false).1)
-                .collect();
-            let size = |i: usize| others.iter().fold(largest(&expected[i]), |m, other| m.max(largest(&other[i])));
-            let names = ["input", "weight", "scale", "bias", "residual"];
-            for (i, name) in names.into_iter().enumerate() {
-                let error = difference(&gradients[i], &expected[i]) / size(i);
-                prop_assert!(error < 4.0 * ROUNDING, "{name} gradient differs by {error:e}");
-            }
-        }
+        compare_unit([n, side, c_in, c_out], (kernel, stride), seed)?;
     }
 
     /// Pooling chooses, so that bf16 is exact; the mean is f32's.
@@ -139,4 +153,9 @@ proptest! {
         prop_assert!(difference(&dx, &exact_dx) <= (2.0 + 3.0 + 4.0) * ROUNDING * largest(&dy));
         prop_assert!(difference(&mean, &exact_mean) <= 1e-6 * largest(&x));
     }
+}
+
+#[test]
+fn a_unit_whose_outputs_are_all_negative_before_relu_is_within_its_rounding_too() {
+    compare_unit([2, 4, 2, 1], (1, 2), 187).unwrap();
 }

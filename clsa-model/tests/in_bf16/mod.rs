@@ -5,9 +5,9 @@
 //! 8 bits, by at most half a unit in the last of them, 2⁻⁸ of the number. An operand that is normalized while it is read
 //! may be rounded so too before it is multiplied, which changes each term of a sum by at most 2⁻⁸ of itself, and so the
 //! sum by 2⁻⁸ of the sum of the terms' absolute values. The products of two bf16 are exact in f32; for their sums, and
-//! for Winograd's transforms, stands the bound of the tests in f32.
+//! for Winograd's transforms, stands the bound of the tests in f32, relative to the same absolute values.
 
-use crate::reference::{EPS, convolve, eps_of, moments, normalized, shapes, terms, values};
+use crate::reference::{EPS, absolute, convolve, eps_of, largest, moments, normalized, shapes, terms, values};
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
@@ -36,19 +36,18 @@ fn nan(n: usize) -> Vec<bf16> {
 }
 
 /// Fails where an element differs by more than its own rounding (`stored`), that of what was read (`read`, the sum of the
-/// absolute terms) and `eps` of the largest allow for.
+/// absolute terms) and `lost` in f32 allow for.
 fn compare(
     what: &dyn std::fmt::Debug,
     got: &[f32],
     expected: &[f64],
     stored: bool,
     read: Option<&[f64]>,
-    eps: f64,
+    lost: f64,
 ) -> TestCaseResult {
     prop_assert_eq!(got.len(), expected.len());
-    let largest = expected.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
     for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
-        let mut allowed = eps * largest;
+        let mut allowed = lost;
         if stored {
             allowed += ROUNDING * expected.abs();
         }
@@ -76,30 +75,32 @@ proptest! {
         let (scale, shift) = (values(n, seed + 3), values(n, seed + 4));
         let normed = normalized(shape, groups, &z_wide, &scale, &shift);
         let plain = doubles(&z_wide);
-        let absolute = |v: &[f32]| v.iter().map(|x| x.abs()).collect::<Vec<f32>>();
+        let of_absolute = |x: &[f64]| convolve(shape, x, &absolute(&w), &absolute(&dy_wide));
         // The normalized values are not negative.
-        let terms = convolve(shape, &normed, &absolute(&w), &absolute(&dy_wide));
+        let read = of_absolute(&normed);
+        let normed_terms = normalized(shape, groups, &absolute(&z_wide), &absolute(&scale), &absolute(&shift));
+        let sizes = [of_absolute(&doubles(&absolute(&z_wide))), of_absolute(&normed_terms)];
         let exact = [convolve(shape, &plain, &w, &dy_wide), convolve(shape, &normed, &w, &dy_wide)];
         let (pool, eps) = (MemoryPool::default(), eps_of(shape));
         for instructions in InstructionSet::available() {
             let lazy = ActivationView::Normalized { z: &z, scale: &scale, shift: &shift, relu: true };
-            let sources = [(ActivationView::Plain(&z[..]), None), (lazy, Some(&terms))];
-            for ((source, read), expected) in sources.into_iter().zip(&exact) {
+            let sources = [(ActivationView::Plain(&z[..]), None), (lazy, Some(&read))];
+            for (((source, read), expected), sizes) in sources.into_iter().zip(&exact).zip(&sizes) {
                 let what = |part: &'static str| (part, read.is_some(), instructions, shape);
                 let mut out = nan(shape.output_len());
                 let got = Conv { instructions, memory: &pool, shape, groups }.forward(source, &w, &mut out);
                 let out = widened(&out);
-                compare(&what("output"), &out, &expected.out, true, read.map(|t| &t.out[..]), eps)?;
+                let size = largest(&sizes.out);
+                compare(&what("output"), &out, &expected.out, true, read.map(|t| &t.out[..]), eps * size)?;
 
                 // The moments are those of what is stored.
                 let stored = doubles(&out);
-                let largest = stored.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
                 for (group, z) in stored.chunks_exact(shape.output_len() / groups).enumerate() {
                     for (c, (mean, variance)) in moments(z, shape.c_out).into_iter().enumerate() {
                         let at = group * shape.c_out + c;
-                        let error = (got.mean()[at] - mean).abs() / largest;
+                        let error = (got.mean()[at] - mean).abs() / size;
                         prop_assert!(error < EPS, "{instructions:?} {shape:?}: mean differs by {error:e}");
-                        let error = (got.variance()[at] - variance).abs() / (largest * largest);
+                        let error = (got.variance()[at] - variance).abs() / (size * size);
                         prop_assert!(error < EPS, "{instructions:?} {shape:?}: variance differs by {error:e}");
                     }
                 }
@@ -108,17 +109,19 @@ proptest! {
                 Conv { instructions, memory: &pool, shape, groups }.backward_weight(source, &dy, &mut gradient);
                 let added: Vec<f64> = expected.weight_gradient.iter().map(|g| g + 0.5).collect();
                 let read = read.map(|t| &t.weight_gradient[..]);
-                compare(&what("weight gradient"), &gradient, &added, false, read, eps)?;
+                let lost = eps * (largest(&sizes.weight_gradient) + 0.5);
+                compare(&what("weight gradient"), &gradient, &added, false, read, lost)?;
             }
 
             let expected = &exact[0].input_gradient;
+            let lost = eps * largest(&sizes[0].input_gradient);
             let mut gradient = nan(shape.input_len());
             Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&dy, &w, &mut gradient, false);
-            compare(&("input gradient", instructions, shape), &widened(&gradient), expected, true, None, eps)?;
+            compare(&("input gradient", instructions, shape), &widened(&gradient), expected, true, None, lost)?;
             let (mut sum, before) = rounded(shape.input_len(), seed + 5);
             Conv { instructions, memory: &pool, shape, groups: 1 }.backward_data(&dy, &w, &mut sum, true);
             let added: Vec<f64> = expected.iter().zip(&before).map(|(g, &b)| g + f64::from(b)).collect();
-            compare(&("added input gradient", instructions, shape), &widened(&sum), &added, true, None, eps)?;
+            compare(&("added input gradient", instructions, shape), &widened(&sum), &added, true, None, lost + eps)?;
 
             let (scale, bias) = (values(shape.c_out, seed + 6), values(shape.c_out, seed + 7));
             let (residual, residual_wide) = rounded(shape.output_len(), seed + 8);
@@ -129,10 +132,9 @@ proptest! {
                 let c = i % shape.c_out;
                 (y * f64::from(scale[c]) + f64::from(bias[c]) + f64::from(r)).max(0.0)
             }).collect();
-            // Sums lose of the convolution's largest output, which the factors of at most 1 do not raise.
-            let ratio = exact[0].out.iter().fold(0.0f64, |m, x| m.max(x.abs()))
-                / folded.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
-            compare(&("folded output", instructions, shape), &widened(&out), &folded, true, None, eps * ratio.max(1.0))?;
+            // Factors, biases and residuals are at most 1.
+            let lost = eps * (largest(&sizes[0].out) + 2.0);
+            compare(&("folded output", instructions, shape), &widened(&out), &folded, true, None, lost)?;
         }
     }
 
@@ -178,7 +180,12 @@ proptest! {
             if relu { y.max(0.0) } else { y }
         }).collect();
         // Two values that nearly coincide make a standard deviation near zero: what is lost there is lost in f32.
-        let largest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
+        let steepest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
+        let terms: Vec<f64> = (0..n).map(|i| {
+            let (weight, bias) = (f64::from(weight[i % channels]), f64::from(bias[i % channels]));
+            // A residual, its scale and its shift are at most 1.
+            (normed[i] * weight).abs() + bias.abs() + if which >= 2 { 2.0 } else { 0.0 }
+        }).collect();
         let pool = MemoryPool::default();
         for instructions in InstructionSet::available() {
             let mut copy = nan(n);
@@ -192,7 +199,7 @@ proptest! {
                 _ => None,
             };
             BatchNormPass { instructions, channels, z: &z, affine: &affine }.normalize(source, relu, &mut out);
-            compare(&("output", instructions, which), &widened(&out), &expected, true, None, EPS * largest)?;
+            compare(&("output", instructions, which), &widened(&out), &expected, true, None, EPS * steepest * largest(&terms))?;
 
             let mask = match which {
                 0 => ReluMask::Open,
@@ -213,22 +220,27 @@ proptest! {
                 BatchNormPass { instructions, channels, z: &z, affine: &affine }.backward_apply(&sums, mask, &mut gradient, None);
                 dz.copy_from_slice(&gradient);
             }
-            let mut expected = vec![0.0; n];
+            let (mut expected, mut terms) = (vec![0.0; n], vec![0.0; n]);
+            let g: Vec<f64> = (0..n).map(|i| f64::from(masked(i))).collect();
             for group in 0..groups {
                 for c in 0..channels {
                     let places = || (0..pixels).map(|p| (group * pixels + p) * channels + c);
-                    let sum: f64 = places().map(|i| f64::from(masked(i))).sum();
-                    let weighted: f64 = places().map(|i| f64::from(masked(i)) * normed[i]).sum();
+                    let (sum, size): (f64, f64) = (places().map(|i| g[i]).sum(), places().map(|i| g[i].abs()).sum());
+                    let weighted: f64 = places().map(|i| g[i] * normed[i]).sum();
+                    let weighted_size: f64 = places().map(|i| (g[i] * normed[i]).abs()).sum();
                     let at = group * channels + c;
-                    prop_assert!((sums.gradient[at] - sum).abs() < 10.0 * EPS * (1.0 + sum.abs()));
-                    prop_assert!((sums.weighted[at] - weighted).abs() < 10.0 * EPS * largest * (1.0 + weighted.abs()));
+                    prop_assert!((sums.gradient[at] - sum).abs() <= EPS * size);
+                    prop_assert!((sums.weighted[at] - weighted).abs() <= EPS * steepest * (size + weighted_size));
+                    let factor = f64::from(weight[c]) * inv_std[at];
                     for i in places() {
-                        let rest = f64::from(masked(i)) - (sum + normed[i] * weighted) / pixels as f64;
-                        expected[i] = f64::from(weight[c]) * inv_std[at] * rest;
+                        expected[i] = factor * (g[i] - (sum + normed[i] * weighted) / pixels as f64);
+                        let rest = (size + normed[i].abs() * weighted_size) / pixels as f64;
+                        terms[i] = factor.abs() * (g[i].abs() + rest);
                     }
                 }
             }
-            compare(&("gradient", instructions, which), &widened(&dz), &expected, true, None, 2.0 * EPS * largest)?;
+            let lost = 2.0 * EPS * steepest * largest(&terms);
+            compare(&("gradient", instructions, which), &widened(&dz), &expected, true, None, lost)?;
         }
     }
 
@@ -265,9 +277,9 @@ proptest! {
             let (mut out, mut taps) = (nan(len), vec![0u8; len]);
             max_pool(instructions, BatchShape { batch, height, width, channels }, source, &mut out, &mut taps);
             let out = widened(&out);
-            compare(&("output", instructions, lazy), &out, &expected, lazy, None, if lazy { EPS } else { 0.0 })?;
+            compare(&("output", instructions, lazy), &out, &expected, lazy, None, if lazy { 2.0 * EPS } else { 0.0 })?;
             // The place that was taken holds the value; the gradient goes there.
-            let mut expected_gradient = vec![0.0f64; x.len()];
+            let (mut expected_gradient, mut sizes) = (vec![0.0f64; x.len()], vec![0.0; x.len()]);
             let mut taken = vec![0; len];
             let mut wrong = None;
             terms(shape, |o, i, tap| {
@@ -275,6 +287,7 @@ proptest! {
                     let at = o * channels + c;
                     if usize::from(taps[at]) == tap {
                         expected_gradient[i * channels + c] += f64::from(dy_wide[at]);
+                        sizes[i * channels + c] += f64::from(dy_wide[at].abs());
                         taken[at] += 1;
                         let rounded = f64::from(bf16::from_f64(seen[i * channels + c]).to_f32());
                         if (rounded - f64::from(out[at])).abs() > 2.0 * ROUNDING * rounded.abs() + EPS {
@@ -286,22 +299,24 @@ proptest! {
             prop_assert!(wrong.is_none() && taken.iter().all(|&n| n == 1), "{instructions:?}: {wrong:?}");
             let mut gradient = nan(x.len());
             max_pool_backward(instructions, BatchShape { batch, height, width, channels }, &dy, &taps, &mut gradient);
-            compare(&("gradient", instructions, lazy), &widened(&gradient), &expected_gradient, true, None, 1e-6)?;
+            compare(&("gradient", instructions, lazy), &widened(&gradient), &expected_gradient, true, None, 1e-6 * largest(&sizes))?;
         }
         let pixels = height * width;
         let mut mean = vec![0.0; batch * channels];
         global_avg_pool(channels, pixels, &x, &mut mean);
-        let expected: Vec<f64> = (0..batch * channels).map(|i| {
-            let (n, c) = (i / channels, i % channels);
-            (0..pixels).map(|p| f64::from(x_wide[(n * pixels + p) * channels + c])).sum::<f64>() / pixels as f64
-        }).collect();
-        compare(&"mean", &mean, &expected, false, None, EPS)?;
+        let of = |x: &[f32]| -> Vec<f64> {
+            (0..batch * channels).map(|i| {
+                let (n, c) = (i / channels, i % channels);
+                (0..pixels).map(|p| f64::from(x[(n * pixels + p) * channels + c])).sum::<f64>() / pixels as f64
+            }).collect()
+        };
+        compare(&"mean", &mean, &of(&x_wide), false, None, EPS * largest(&of(&absolute(&x_wide))))?;
         let mut gradient = nan(x.len());
         global_avg_pool_backward(channels, pixels, &mean, &mut gradient);
         let expected: Vec<f64> = (0..x.len())
             .map(|i| f64::from(mean[i / (pixels * channels) * channels + i % channels]) / pixels as f64)
             .collect();
-        compare(&"mean's gradient", &widened(&gradient), &expected, true, None, 1e-6)?;
+        compare(&"mean's gradient", &widened(&gradient), &expected, true, None, 1e-6 * largest(&expected))?;
     }
 }
 

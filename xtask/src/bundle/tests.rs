@@ -62,9 +62,10 @@ impl Drop for Folder {
 
 /// A bundle with these scripts as its programs and peers; none without Python, which the checks are written in.
 fn bundle(name: &str, scripts: &[(&str, &str)]) -> Option<Folder> {
-    let python = Command::new("python3").args(["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]).output();
+    let python =
+        Command::new("python3").args(["-c", "import lzma, sys; sys.exit(sys.version_info < (3, 11))"]).output();
     if !python.is_ok_and(|python| python.status.success()) {
-        println!("not tested: python3 of version 3.11 or later is missing");
+        println!("not tested: python3 of version 3.11 or later, with its module lzma, is missing");
         return None;
     }
     let bundle = Folder::new(name);

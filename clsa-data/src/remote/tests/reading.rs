@@ -44,6 +44,18 @@ fn the_words_of_a_pattern_state_the_split() {
     assert!(matches!(len("train-000.tar", Split::Test), Err(DataError::NoSplit(_))));
 }
 
+/// A thread may look at the cache just before another has fetched the block and is done.
+#[test]
+fn a_block_that_has_come_since_the_cache_was_looked_at_is_not_fetched_again() {
+    let (server, cache) = (Server::new(), TempDir::new().unwrap());
+    let bytes = noise(&server, "a.bin", 1000);
+    let object = Stores::with(settings(cache.path())).open(&format!("{}/a.bin", server.address())).unwrap();
+    assert!(object.fetch(0).unwrap() == bytes);
+    server.asked();
+    assert!(object.fetch(0).unwrap() == bytes);
+    assert!(server.asked().is_empty());
+}
+
 #[test]
 fn an_object_is_read_at_any_place_and_each_block_is_fetched_once() {
     let (server, cache) = (Server::new(), TempDir::new().unwrap());
