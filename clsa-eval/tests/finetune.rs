@@ -55,7 +55,11 @@ fn config() -> FinetuneConfig {
 
 #[test]
 fn a_trained_backbone_fits_the_training_images_better_than_a_guess_and_than_one_that_hardly_moves() {
-    let train_loss = |lr: f64| run(&FinetuneConfig { lr, epochs: 40, ..config() }, None, 40).train_loss.unwrap();
+    // Crops that leave most of an image: with small ones the loss hangs on the last bits of the sums.
+    let train_loss = |lr: f64| {
+        let config = FinetuneConfig { lr, epochs: 40, scale: (0.6, 1.0), ..config() };
+        run(&config, None, 40).train_loss.unwrap()
+    };
     let (trained, still) = (train_loss(0.05), train_loss(1e-9));
     assert!(
         trained < 0.8 * 3f64.ln() && trained < 0.8 * still,

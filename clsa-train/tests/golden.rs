@@ -70,7 +70,7 @@ fn assert_starts_like_f32(name: &str, backend: Backend) {
     assert_close("ddm", got.ddm, expected.ddm, 5e-5);
     // A norm of ResNet-50 in PyTorch's own f32 is 1.1e-3 from that in its f64; of ResNet-18, where another order of sums turns
     // a unit's ReLU, up to 6e-4.
-    let tolerance = if name.contains("r50") { 2e-2 } else { 5e-3 };
+    let tolerance = if name.contains("r50") { 1e-2 } else { 5e-3 };
     for (parameter, norm) in &expected.grad_norms {
         assert_close(&format!("gradient of {parameter}"), got.grad_norms[parameter], *norm, tolerance);
     }
@@ -82,7 +82,8 @@ fn assert_starts_near_it_in_bf16(name: &str) {
     case.config.steps = 1;
     let got = &run(&case, Backend::Cpu, Precision::Bf16).steps[0];
     let expected = &case.steps[0];
-    assert_close("loss", got.loss, expected.loss, 3e-2);
+    // At a temperature of 0.1 MoCo's loss is a tenth: products of eight bits move it by a fiftieth.
+    assert_close("loss", got.loss, expected.loss, if name.starts_with("moco") { 6e-2 } else { 3e-2 });
     for (parameter, norm) in &expected.grad_norms {
         assert_close(&format!("gradient of {parameter}"), got.grad_norms[parameter], *norm, 0.3);
     }
