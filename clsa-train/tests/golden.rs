@@ -65,11 +65,13 @@ fn assert_starts_like_f32(name: &str, backend: Backend) {
     case.config.steps = 1;
     let got = &run(&case, backend, Precision::F32).steps[0];
     let expected = &case.steps[0];
-    assert_close("loss", got.loss, expected.loss, 5e-5);
-    assert_close("contrastive", got.contrastive, expected.contrastive, 5e-5);
-    assert_close("ddm", got.ddm, expected.ddm, 5e-5);
-    // A norm of ResNet-50 in PyTorch's own f32 is 1.1e-3 from that in its f64; of ResNet-18, where another order of sums turns
-    // a unit's ReLU, up to 6e-4.
+    // At a temperature of 0.1 MoCo's loss is a tenth, of which rounding is a larger part.
+    let tolerance = if name.starts_with("moco") { 5e-5 } else { 1e-5 };
+    assert_close("loss", got.loss, expected.loss, tolerance);
+    assert_close("contrastive", got.contrastive, expected.contrastive, tolerance);
+    assert_close("ddm", got.ddm, expected.ddm, tolerance);
+    // A norm of ResNet-50 in PyTorch's own f32 is 1.1e-3 from that in its f64; with ResNet-18, one in ours is up to
+    // 6e-4 from PyTorch's, where another order of sums turns a unit's ReLU (`CLSA_KERNELS=scalar`).
     let tolerance = if name.contains("r50") { 1e-2 } else { 5e-3 };
     for (parameter, norm) in &expected.grad_norms {
         assert_close(&format!("gradient of {parameter}"), got.grad_norms[parameter], *norm, tolerance);
@@ -82,7 +84,7 @@ fn assert_starts_near_it_in_bf16(name: &str) {
     case.config.steps = 1;
     let got = &run(&case, Backend::Cpu, Precision::Bf16).steps[0];
     let expected = &case.steps[0];
-    // At a temperature of 0.1 MoCo's loss is a tenth: products of eight bits move it by a fiftieth.
+    // Products of eight bits move MoCo's small loss by a fiftieth.
     assert_close("loss", got.loss, expected.loss, if name.starts_with("moco") { 6e-2 } else { 3e-2 });
     for (parameter, norm) in &expected.grad_norms {
         assert_close(&format!("gradient of {parameter}"), got.grad_norms[parameter], *norm, 0.3);

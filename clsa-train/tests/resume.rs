@@ -3,12 +3,11 @@
 mod tiny;
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, resume, stderr, tensors};
+use tiny::{TINY, checkpoint, clsa, pretrain, records, refused, resume, stderr};
 
 /// A process that ends with the test, whatever that finds.
 struct Running(Child);
@@ -480,6 +479,8 @@ fn a_run_among_its_own_images_is_refused() {
 #[cfg(unix)]
 #[test]
 fn a_terminated_run_writes_a_checkpoint_and_goes_on_to_the_same_end() {
+    use std::io::Read;
+    use tiny::tensors;
     let folder = TempDir::new().unwrap();
     let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
     let mut running = endless_with(&cut, Stdio::piped());

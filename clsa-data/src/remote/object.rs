@@ -123,7 +123,7 @@ impl RemoteObject {
         Some(bytes.into())
     }
 
-    /// A block from the store, which is then kept on this machine.
+    /// A block from the store, which is then kept on this machine; or what is kept, where another thread was faster.
     pub(super) fn fetch(&self, number: u64) -> io::Result<Bytes> {
         if let Some(failure) = self.failure() {
             return Err(io::Error::new(FAILED, failure));

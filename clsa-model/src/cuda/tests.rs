@@ -128,8 +128,8 @@ fn bottlenecks_and_pooling_agree_with_portable_operations() {
     agrees(&build, &[Element::F32, Element::Bf16], [4, 33, 2]);
 }
 
-/// In bf16, fifty layers make noise of the gradients, which would be compared with other noise. The images are some for which
-/// no unit is so near to ReLU's edge that another order of sums turns it.
+/// In bf16, fifty layers make noise of the gradients, which would be compared with other noise. With these images no unit is
+/// so near to ReLU's edge that another order of sums turns it.
 #[test]
 fn a_resnet50_agrees_with_portable_operations_in_f32() {
     let config = ModelConfig { arch: Arch::Resnet50, stem: Stem::Imagenet, width: 0.125, ..ModelConfig::default() };

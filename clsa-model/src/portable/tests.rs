@@ -100,8 +100,8 @@ fn compare_unit(
         let gate = if relu { y.to_dtype(DType::F64).unwrap().sign().unwrap() } else { y.ones_like().unwrap() };
         let gated = (dy.to_dtype(DType::F64).unwrap() * gate.to_dtype(DType::F64).unwrap()).unwrap();
         let (_, expected) = pass(DType::F64, &wide, &x, &residual, &gated, false);
-        // A gradient is a sum that may happen to be near zero: its size is what other gradients of the output make that
-        // all pass.
+        // A gradient is a sum that may happen to be near zero, and ReLU may let nothing through: its size is what other
+        // gradients of the output make without ReLU.
         let others: Vec<_> = (3..11)
             .map(|k| values(gated.dims(), seed + k).to_dtype(DType::F64).unwrap())
             .map(|dy| pass(DType::F64, &wide, &x, &residual, &dy, false).1)

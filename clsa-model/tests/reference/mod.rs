@@ -88,7 +88,7 @@ pub fn normalized(shape: ConvShape, groups: usize, z: &[f32], scale: &[f32], shi
     z.iter().enumerate().map(of).collect()
 }
 
-/// What a convolution of absolute values is, is what the terms of one with signs add up to without them.
+/// The absolute values. A convolution of them is the sum of the absolute values of its terms, which rounding is relative to.
 pub fn absolute(values: &[f32]) -> Vec<f32> {
     values.iter().map(|x| x.abs()).collect()
 }

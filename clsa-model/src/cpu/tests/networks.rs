@@ -55,7 +55,7 @@ fn agrees_with(instructions: InstructionSet, config: &ModelConfig, batch: usize,
 #[test]
 fn basic_blocks_agree_with_the_portable_operations() {
     let config = ModelConfig { arch: Arch::Resnet18, stem: Stem::Cifar, width: 0.25, ..ModelConfig::default() };
-    // Images for which no unit is so near to ReLU's edge that another order of sums turns it.
+    // With these images no unit is so near to ReLU's edge that another order of sums turns it.
     agrees(&config, 4, 34, 1);
 }
 
