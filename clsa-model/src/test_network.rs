@@ -49,34 +49,27 @@ pub fn forward(ops: &mut dyn Ops, units: &[ConvBn], images: &Tensor) -> Result<T
 
 /// The units of [`forward`].
 pub fn units(dtype: DType) -> (Vec<ConvBn>, Builder) {
-    units_of(
-        &[
-            (3, 20, 7, 2),
-            (20, 18, 1, 1),
-            (18, 24, 3, 2),
-            (20, 72, 1, 2),
-            (24, 72, 1, 1),
-            (72, 18, 1, 1),
-            (18, 24, 3, 1),
-            (24, 72, 1, 1),
-        ],
-        dtype,
-    )
+    bottleneck_units([20, 18, 24, 72], dtype)
 }
 
 /// As [`units`], with channels that the kernels of GPUs take.
 #[cfg(feature = "host-kernels")]
 pub fn units_of_eights(dtype: DType) -> (Vec<ConvBn>, Builder) {
+    bottleneck_units([24, 16, 32, 72], dtype)
+}
+
+/// The units of [`forward`] with these channels: of the stem, and of a bottleneck's three convolutions.
+fn bottleneck_units([stem, first, second, third]: [usize; 4], dtype: DType) -> (Vec<ConvBn>, Builder) {
     units_of(
         &[
-            (3, 24, 7, 2),
-            (24, 16, 1, 1),
-            (16, 32, 3, 2),
-            (24, 72, 1, 2),
-            (32, 72, 1, 1),
-            (72, 16, 1, 1),
-            (16, 32, 3, 1),
-            (32, 72, 1, 1),
+            (3, stem, 7, 2),
+            (stem, first, 1, 1),
+            (first, second, 3, 2),
+            (stem, third, 1, 2),
+            (second, third, 1, 1),
+            (third, first, 1, 1),
+            (first, second, 3, 1),
+            (second, third, 1, 1),
         ],
         dtype,
     )

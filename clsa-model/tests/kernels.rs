@@ -10,7 +10,9 @@ mod reference;
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
-use reference::{EPS, absolute, convolve, difference, eps_of, largest, moments, normalized, shapes, terms, values};
+use reference::{
+    EPS, Norm, absolute, convolve, difference, eps_of, largest, means, moments, normalized, shapes, terms, values,
+};
 
 /// The difference of the mean square and the squared mean, in single precision, would be noise.
 #[test]
@@ -165,19 +167,9 @@ proptest! {
             batch: groups, height: pixels, width: 1, c_in: channels, c_out: channels, kernel: 1, stride: 1, padding: 0,
         };
         let wide: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
-        let mut normed = vec![0.0; n];
-        let mut inv_std = vec![0.0; groups * channels];
-        for (group, z) in wide.chunks_exact(pixels * channels).enumerate() {
-            for (c, (mean, variance)) in moments(z, channels).into_iter().enumerate() {
-                inv_std[group * channels + c] = 1.0 / (variance + 1e-5).sqrt();
-                for i in (0..pixels).map(|p| p * channels + c) {
-                    normed[group * pixels * channels + i] = (z[i] - mean) * inv_std[group * channels + c];
-                }
-            }
-        }
+        let reference = Norm::new(&wide, groups, channels);
+        let (normed, steepest) = (&reference.normed, reference.steepest());
         let with_residual = which == 2;
-        // Two values that nearly coincide make a standard deviation near zero: what is lost there is lost in f32.
-        let steepest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
         let expected: Vec<f64> = (0..n).map(|i| {
             let y = normed[i] * f64::from(weight[i % channels]) + f64::from(bias[i % channels]);
             if with_residual { (y + f64::from(residual[i])).max(0.0) } else if which == 1 { y.max(0.0) } else { y }
@@ -217,25 +209,13 @@ proptest! {
             let g: Vec<f64> = (0..n)
                 .map(|i| if which == 0 || forwarded[i] > 0.0 { f64::from(given[i]) } else { 0.0 })
                 .collect();
-            let (mut expected, mut terms) = (vec![0.0; n], vec![0.0; n]);
-            for group in 0..groups {
-                for c in 0..channels {
-                    let places = || (0..pixels).map(|p| (group * pixels + p) * channels + c);
-                    let (sum, size): (f64, f64) = (places().map(|i| g[i]).sum(), places().map(|i| g[i].abs()).sum());
-                    let weighted: f64 = places().map(|i| g[i] * normed[i]).sum();
-                    let weighted_size: f64 = places().map(|i| (g[i] * normed[i]).abs()).sum();
-                    let at = group * channels + c;
-                    prop_assert!((sums.gradient[at] - sum).abs() <= EPS * size);
-                    prop_assert!((sums.weighted[at] - weighted).abs() <= EPS * steepest * (size + weighted_size));
-                    let factor = f64::from(weight[c]) * inv_std[at];
-                    for i in places() {
-                        expected[i] = factor * (g[i] - (sum + normed[i] * weighted) / pixels as f64);
-                        let rest = (size + normed[i].abs() * weighted_size) / pixels as f64;
-                        terms[i] = factor.abs() * (g[i].abs() + rest);
-                    }
-                }
+            let expected = reference.backward(&weight, &g);
+            for at in 0..groups * channels {
+                let (size, weighted_size) = (expected.sum_terms[at], expected.weighted_terms[at]);
+                prop_assert!((sums.gradient[at] - expected.sum[at]).abs() <= EPS * size);
+                prop_assert!((sums.weighted[at] - expected.weighted[at]).abs() <= EPS * steepest * (size + weighted_size));
             }
-            let error = difference(&dz, &expected, largest(&terms));
+            let error = difference(&dz, &expected.input, largest(&expected.input_terms));
             prop_assert!(error < 2.0 * EPS * steepest, "{instructions:?}: gradient differs by {error:e}");
         }
     }
@@ -277,12 +257,7 @@ proptest! {
         let pixels = height * width;
         let mut mean = vec![0.0; batch * channels];
         global_avg_pool(channels, pixels, &x, &mut mean);
-        let of = |x: &[f32]| -> Vec<f64> {
-            (0..batch * channels).map(|i| {
-                let (n, c) = (i / channels, i % channels);
-                (0..pixels).map(|p| f64::from(x[(n * pixels + p) * channels + c])).sum::<f64>() / pixels as f64
-            }).collect()
-        };
+        let of = |x: &[f32]| means(x, channels, pixels);
         prop_assert!(difference(&mean, &of(&x), largest(&of(&absolute(&x)))) < EPS);
         let mut gradient = vec![0.0; x.len()];
         global_avg_pool_backward(channels, pixels, &mean, &mut gradient);

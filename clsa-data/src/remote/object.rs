@@ -114,15 +114,6 @@ impl RemoteObject {
         }
     }
 
-    /// What the cache has of a block; none where it has not all of it, or cannot be read.
-    fn kept_block(&self, number: u64) -> Option<Bytes> {
-        let (range, mut bytes) = (self.range(number), Vec::new());
-        let size = range.end - range.start;
-        let mut file = self.store.cache.open_file(&self.entry, &block_name(number), size).ok().flatten()?;
-        file.read_to_end(&mut bytes).ok().filter(|&read| read as u64 == size)?;
-        Some(bytes.into())
-    }
-
     /// A block from the store, which is then kept on this machine; or what is kept, where another thread was faster.
     pub(super) fn fetch(&self, number: u64) -> io::Result<Bytes> {
         if let Some(failure) = self.failure() {
@@ -132,10 +123,12 @@ impl RemoteObject {
         let flight = flights().entry(number).or_default().clone();
         let fetched = flight.get_or_init(|| {
             // It may have come, and its flight have ended, since the cache was looked at.
-            if let Some(bytes) = self.kept_block(number) {
-                return Ok(bytes);
+            let range = self.range(number);
+            let whole = |bytes: &Vec<u8>| bytes.len() as u64 == range.end - range.start;
+            if let Some(bytes) = self.kept(&block_name(number)).filter(whole) {
+                return Ok(bytes.into());
             }
-            let bytes = self.store.get(&self.address, &self.meta, self.range(number))?;
+            let bytes = self.store.get(&self.address, &self.meta, range)?;
             let unwritten = |error: io::Error| RemoteError {
                 address: self.address.clone(),
                 fault: RemoteFault::Unreachable,

@@ -7,7 +7,9 @@
 //! sum by 2⁻⁸ of the sum of the terms' absolute values. The products of two bf16 are exact in f32; for their sums, and
 //! for Winograd's transforms, stands the bound of the tests in f32, relative to the same absolute values.
 
-use crate::reference::{EPS, absolute, convolve, eps_of, largest, moments, normalized, shapes, terms, values};
+use crate::reference::{
+    EPS, Norm, absolute, convolve, eps_of, largest, means, moments, normalized, shapes, terms, values,
+};
 use clsa_model::kernels::*;
 use half::bf16;
 use proptest::prelude::*;
@@ -155,16 +157,8 @@ proptest! {
             batch: groups, height: pixels, width: 1, c_in: channels, c_out: channels, kernel: 1, stride: 1, padding: 0,
         };
         let wide = doubles(&z_wide);
-        let mut normed = vec![0.0; n];
-        let mut inv_std = vec![0.0; groups * channels];
-        for (group, z) in wide.chunks_exact(pixels * channels).enumerate() {
-            for (c, (mean, variance)) in moments(z, channels).into_iter().enumerate() {
-                inv_std[group * channels + c] = 1.0 / (variance + 1e-5).sqrt();
-                for i in (0..pixels).map(|p| p * channels + c) {
-                    normed[group * pixels * channels + i] = (z[i] - mean) * inv_std[group * channels + c];
-                }
-            }
-        }
+        let reference = Norm::new(&wide, groups, channels);
+        let (normed, steepest) = (&reference.normed, reference.steepest());
         // Without ReLU, with it, and with a residual as it is stored or normalized while it is read.
         let relu = which > 0;
         let added = |i: usize| match which {
@@ -179,8 +173,6 @@ proptest! {
             let y = normed[i] * f64::from(weight[i % channels]) + f64::from(bias[i % channels]) + added(i);
             if relu { y.max(0.0) } else { y }
         }).collect();
-        // Two values that nearly coincide make a standard deviation near zero: what is lost there is lost in f32.
-        let steepest = inv_std.iter().fold(1.0f64, |m, &s| m.max(s));
         let terms: Vec<f64> = (0..n).map(|i| {
             let (weight, bias) = (f64::from(weight[i % channels]), f64::from(bias[i % channels]));
             // A residual, its scale and its shift are at most 1.
@@ -220,27 +212,15 @@ proptest! {
                 BatchNormPass { instructions, channels, z: &z, affine: &affine }.backward_apply(&sums, mask, &mut gradient, None);
                 dz.copy_from_slice(&gradient);
             }
-            let (mut expected, mut terms) = (vec![0.0; n], vec![0.0; n]);
             let g: Vec<f64> = (0..n).map(|i| f64::from(masked(i))).collect();
-            for group in 0..groups {
-                for c in 0..channels {
-                    let places = || (0..pixels).map(|p| (group * pixels + p) * channels + c);
-                    let (sum, size): (f64, f64) = (places().map(|i| g[i]).sum(), places().map(|i| g[i].abs()).sum());
-                    let weighted: f64 = places().map(|i| g[i] * normed[i]).sum();
-                    let weighted_size: f64 = places().map(|i| (g[i] * normed[i]).abs()).sum();
-                    let at = group * channels + c;
-                    prop_assert!((sums.gradient[at] - sum).abs() <= EPS * size);
-                    prop_assert!((sums.weighted[at] - weighted).abs() <= EPS * steepest * (size + weighted_size));
-                    let factor = f64::from(weight[c]) * inv_std[at];
-                    for i in places() {
-                        expected[i] = factor * (g[i] - (sum + normed[i] * weighted) / pixels as f64);
-                        let rest = (size + normed[i].abs() * weighted_size) / pixels as f64;
-                        terms[i] = factor.abs() * (g[i].abs() + rest);
-                    }
-                }
+            let expected = reference.backward(&weight, &g);
+            for at in 0..groups * channels {
+                let (size, weighted_size) = (expected.sum_terms[at], expected.weighted_terms[at]);
+                prop_assert!((sums.gradient[at] - expected.sum[at]).abs() <= EPS * size);
+                prop_assert!((sums.weighted[at] - expected.weighted[at]).abs() <= EPS * steepest * (size + weighted_size));
             }
-            let lost = 2.0 * EPS * steepest * largest(&terms);
-            compare(&("gradient", instructions, which), &widened(&dz), &expected, true, None, lost)?;
+            let lost = 2.0 * EPS * steepest * largest(&expected.input_terms);
+            compare(&("gradient", instructions, which), &widened(&dz), &expected.input, true, None, lost)?;
         }
     }
 
@@ -304,12 +284,7 @@ proptest! {
         let pixels = height * width;
         let mut mean = vec![0.0; batch * channels];
         global_avg_pool(channels, pixels, &x, &mut mean);
-        let of = |x: &[f32]| -> Vec<f64> {
-            (0..batch * channels).map(|i| {
-                let (n, c) = (i / channels, i % channels);
-                (0..pixels).map(|p| f64::from(x[(n * pixels + p) * channels + c])).sum::<f64>() / pixels as f64
-            }).collect()
-        };
+        let of = |x: &[f32]| means(x, channels, pixels);
         compare(&"mean", &mean, &of(&x_wide), false, None, EPS * largest(&of(&absolute(&x_wide))))?;
         let mut gradient = nan(x.len());
         global_avg_pool_backward(channels, pixels, &mean, &mut gradient);

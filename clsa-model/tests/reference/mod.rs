@@ -129,3 +129,70 @@ pub fn moments(z: &[f64], channels: usize) -> Vec<(f64, f64)> {
         })
         .collect()
 }
+
+/// Batch norm of each group's pixels in f64, before weight and bias.
+pub struct Norm {
+    channels: usize,
+    pub normed: Vec<f64>,
+    /// Per group and channel.
+    pub inv_std: Vec<f64>,
+}
+
+/// What comes back through a [`Norm`] and its weight. Of each sum also what its terms add up to without their signs.
+pub struct NormGradients {
+    /// Per group and channel, as `weighted`.
+    pub sum: Vec<f64>,
+    pub sum_terms: Vec<f64>,
+    /// Of the gradient times the normalized value.
+    pub weighted: Vec<f64>,
+    pub weighted_terms: Vec<f64>,
+    pub input: Vec<f64>,
+    pub input_terms: Vec<f64>,
+}
+
+impl Norm {
+    pub fn new(z: &[f64], groups: usize, channels: usize) -> Self {
+        let (mut normed, mut inv_std) = (Vec::with_capacity(z.len()), Vec::new());
+        for z in z.chunks_exact(z.len() / groups) {
+            let of: Vec<_> =
+                moments(z, channels).into_iter().map(|(mean, var)| (mean, 1.0 / (var + 1e-5).sqrt())).collect();
+            normed.extend(z.iter().enumerate().map(|(i, z)| (z - of[i % channels].0) * of[i % channels].1));
+            inv_std.extend(of.iter().map(|of| of.1));
+        }
+        Self { channels, normed, inv_std }
+    }
+
+    /// By how much f32 may lose more than elsewhere: two values that nearly coincide make a standard deviation near zero.
+    pub fn steepest(&self) -> f64 {
+        self.inv_std.iter().fold(1.0, |m, &s| m.max(s))
+    }
+
+    pub fn backward(&self, weight: &[f32], g: &[f64]) -> NormGradients {
+        let Self { channels, normed, inv_std } = self;
+        let per_group = g.len() * channels / inv_std.len();
+        let pixels = (per_group / channels) as f64;
+        let at = |i: usize| i / per_group * channels + i % channels;
+        let sums = |of: &dyn Fn(usize) -> f64| {
+            let mut sums = vec![0.0; inv_std.len()];
+            (0..g.len()).for_each(|i| sums[at(i)] += of(i));
+            sums
+        };
+        let (sum, sum_terms) = (sums(&|i| g[i]), sums(&|i| g[i].abs()));
+        let (weighted, weighted_terms) = (sums(&|i| g[i] * normed[i]), sums(&|i| (g[i] * normed[i]).abs()));
+        let factor = |i: usize| f64::from(weight[i % channels]) * inv_std[at(i)];
+        let input = |i| factor(i) * (g[i] - (sum[at(i)] + normed[i] * weighted[at(i)]) / pixels);
+        let terms =
+            |i| factor(i).abs() * (g[i].abs() + (sum_terms[at(i)] + normed[i].abs() * weighted_terms[at(i)]) / pixels);
+        let (input, input_terms) = ((0..g.len()).map(input).collect(), (0..g.len()).map(terms).collect());
+        NormGradients { sum, sum_terms, weighted, weighted_terms, input, input_terms }
+    }
+}
+
+/// The mean over each image's pixels, per channel.
+pub fn means(x: &[f32], channels: usize, pixels: usize) -> Vec<f64> {
+    let of = |i: usize| {
+        let image = i / channels * pixels;
+        (image..image + pixels).map(|pixel| f64::from(x[pixel * channels + i % channels])).sum::<f64>() / pixels as f64
+    };
+    (0..x.len() / pixels).map(of).collect()
+}
