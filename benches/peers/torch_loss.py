@@ -7,7 +7,7 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from torch_step import add_run_options, compiled, measure, new_step, parse, peak_gpu_mb, peak_rss_mb, positive, report
+from torch_step import add_run_options, clsa_loss, compiled, measure, new_step, parse, peak_gpu_mb, peak_rss_mb, positive, report
 
 
 def official_loss(weak, strong, key, bank, t=0.2):
@@ -32,13 +32,14 @@ def main():
     parser.add_argument("--bank", type=positive, default=65536)
     parser.add_argument("--dim", type=positive, default=128)
     parser.add_argument("--steps", type=positive, default=5, help="measured passes")
+    parser.add_argument("--once", action="store_true", help="make the distribution of a strong view once, not for every weak view")
     add_run_options(parser)
     a, device = parse(parser)
     unit = lambda rows: F.normalize(torch.randn(rows, a.dim, device=device), dim=1)
     bank, key = unit(a.bank).T.contiguous(), unit(a.batch)
     weak = [unit(a.batch).requires_grad_() for _ in range(a.weak)]
     strong = [unit(a.batch).requires_grad_() for _ in range(a.strong)]
-    forward = compiled(official_loss, a)
+    forward = compiled(clsa_loss if a.once else official_loss, a)
 
     def step():
         new_step(a)
@@ -52,7 +53,7 @@ def main():
     peak_mb = peak_gpu_mb(device) if on_gpu else peak_rss_mb()
     sizes = dict(batch=a.batch, weak=a.weak, strong=a.strong, bank=a.bank, precision="tf32" if a.tf32 else "f32")
     memory = dict(peak_gpu_mb=peak_gpu_mb(device), extra_peak_mb=peak_mb - inputs_mb)
-    report(a, device, "loss", **sizes, steps=a.steps, **times, **memory)
+    report(a, device, "loss", once=a.once, **sizes, steps=a.steps, **times, **memory)
 
 
 if __name__ == "__main__":

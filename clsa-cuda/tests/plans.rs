@@ -1,56 +1,15 @@
 //! Every convolution of the presets has a plan on an H100 and an H200, found without either.
 
+mod presets;
+
 use std::collections::HashSet;
 
 use clsa_cuda::{ConvShape, Direction, Element, Planner, Product};
+use presets::{CIFAR10, PRESETS, Preset};
 
 /// What cuDNN knows of an H100 and of an H200, as it says it there.
 const DEVICES: [&str; 2] = [include_str!("devices/h100.json"), include_str!("devices/h200.json")];
 const H100: &str = DEVICES[0];
-
-/// The network of presets, and the views that it is given.
-struct Preset {
-    names: &'static str,
-    /// Images of a step.
-    batch: usize,
-    /// Channels of the first stage.
-    width: usize,
-    /// Whether the first layers are a 7x7 convolution and max pooling, or one 3x3 convolution.
-    large_stem: bool,
-    /// Blocks of the stages.
-    blocks: [usize; 4],
-    /// Channels of a block's output for each of its width.
-    expansion: usize,
-    /// Sides of the views.
-    sides: &'static [usize],
-}
-
-const CIFAR10: Preset = Preset {
-    names: "cifar10, mocov2plus-cifar10",
-    batch: 256,
-    width: 64,
-    large_stem: false,
-    blocks: [2; 4],
-    expansion: 1,
-    sides: &[32],
-};
-
-const PRESETS: [Preset; 7] = [
-    Preset {
-        names: "imagenet-*",
-        large_stem: true,
-        blocks: [3, 4, 6, 3],
-        expansion: 4,
-        sides: &[224, 192, 160, 128, 96],
-        ..CIFAR10
-    },
-    Preset { names: "photos", batch: 64, large_stem: true, sides: &[96], ..CIFAR10 },
-    Preset { names: "demo", batch: 64, width: 32, blocks: [1; 4], ..CIFAR10 },
-    Preset { names: "ddm-cifar10", batch: 128, width: 16, ..CIFAR10 },
-    Preset { names: "lightly-moco-cifar10", batch: 128, ..CIFAR10 },
-    CIFAR10,
-    Preset { names: "clsa-cifar10, moco-cifar10, naive-cifar10", batch: 512, ..CIFAR10 },
-];
 
 impl Preset {
     /// The convolutions of views of this side, each shape once.
@@ -157,7 +116,8 @@ fn plan_all_on(device: &str, name: &str, shapes: &[ConvShape], element: Element)
 fn plan_presets(element: Element) {
     for preset in PRESETS {
         for &side in preset.sides {
-            plan_all(&format!("{} at {side} in {}", preset.names, element.name()), &preset.shapes(side), element);
+            let name = format!("{} at {side} in {}", preset.names.join(", "), element.name());
+            plan_all(&name, &preset.shapes(side), element);
         }
     }
 }

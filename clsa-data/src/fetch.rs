@@ -19,7 +19,7 @@ pub use error::FetchError;
 /// use clsa_data::fetch::Fetchable;
 ///
 /// let names: Vec<&str> = Fetchable::ALL.iter().map(|data| data.name()).collect();
-/// assert_eq!(names, ["cifar10", "fashion-mnist"]);
+/// assert_eq!(names, ["cifar10", "cifar100", "fashion-mnist"]);
 /// let data: Fetchable = "cifar10".parse()?;
 /// assert_eq!(data.source("data".as_ref()).to_string(), "cifar-bin:data/cifar-10-binary.tar.gz");
 /// # Ok::<(), clsa_data::fetch::FetchError>(())
@@ -29,6 +29,8 @@ pub use error::FetchError;
 pub enum Fetchable {
     /// CIFAR-10 in the binary version.
     Cifar10,
+    /// CIFAR-100 in the binary version.
+    Cifar100,
     /// Fashion-MNIST.
     FashionMnist,
 }
@@ -54,6 +56,14 @@ static CIFAR_10: Published = Published {
     file: Some("cifar-10-binary.tar.gz"),
 };
 
+static CIFAR_100: Published = Published {
+    name: "cifar100",
+    address: "https://www.cs.toronto.edu/~kriz",
+    files: &[("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8")],
+    kind: SourceKind::CifarBin,
+    file: Some("cifar-100-binary.tar.gz"),
+};
+
 static FASHION_MNIST: Published = Published {
     name: "fashion-mnist",
     address: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
@@ -69,11 +79,12 @@ static FASHION_MNIST: Published = Published {
 
 impl Fetchable {
     /// All that can be fetched.
-    pub const ALL: &'static [Fetchable] = &[Fetchable::Cifar10, Fetchable::FashionMnist];
+    pub const ALL: &'static [Fetchable] = &[Fetchable::Cifar10, Fetchable::Cifar100, Fetchable::FashionMnist];
 
     fn published(self) -> &'static Published {
         match self {
             Fetchable::Cifar10 => &CIFAR_10,
+            Fetchable::Cifar100 => &CIFAR_100,
             Fetchable::FashionMnist => &FASHION_MNIST,
         }
     }

@@ -3,7 +3,7 @@
 use crate::EvalError;
 use crate::features::Features;
 use crate::metrics::Predictions;
-use crate::sgd_classifier::SgdClassifier;
+use crate::sgd_classifier::{Loss, SgdClassifier};
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_data::Label;
 use clsa_model::SgdUpdate;
@@ -46,12 +46,28 @@ impl OnlineProbe {
         Ok(Self { classifier, classes, device: device.clone() })
     }
 
-    /// One step of SGD with momentum 0.9 on features (N, dim) whose images have these labels, with cross-entropy. Returns the mean loss
-    /// before it.
+    /// One step of SGD with momentum 0.9 on features (N, dim) whose images have these labels, with cross-entropy. A GPU is not waited
+    /// for.
     ///
     /// # Errors
     /// There are not as many labels as rows, a label is no class, or one beyond those of the probe; or a tensor operation fails.
-    pub fn step(&self, features: &Tensor, labels: &[Label], lr: f64) -> Result<f64, EvalError> {
+    pub fn step(&self, features: &Tensor, labels: &[Label], lr: f64) -> Result<(), EvalError> {
+        let features = features.to_dtype(DType::F32)?;
+        let loss = self.cross_entropy(&features, labels)?;
+        let update = SgdUpdate { lr, momentum: Self::MOMENTUM, weight_decay: 0.0 };
+        self.classifier.update(&features, &loss, &update)
+    }
+
+    /// Mean cross-entropy of features (N, dim) whose images have these labels. A GPU is waited for.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn loss(&self, features: &Tensor, labels: &[Label]) -> Result<f64, EvalError> {
+        self.cross_entropy(&features.to_dtype(DType::F32)?, labels)?.value()
+    }
+
+    /// Cross-entropy of features in f32; checks the labels.
+    fn cross_entropy(&self, features: &Tensor, labels: &[Label]) -> Result<Loss, EvalError> {
         let known = labels.iter().filter_map(Label::class).filter(|&class| (class as usize) < self.classes).count();
         if known < labels.len() {
             return Err(EvalError::Size { what: "the labeled part of the batch", got: known, expected: labels.len() });
@@ -60,11 +76,7 @@ impl OnlineProbe {
         if labels.len() != rows {
             return Err(EvalError::Size { what: "the labels of the batch", got: labels.len(), expected: rows });
         }
-        let features = features.to_dtype(DType::F32)?;
-        let loss = self.classifier.cross_entropy(&features, labels)?;
-        let update = SgdUpdate { lr, momentum: Self::MOMENTUM, weight_decay: 0.0 };
-        self.classifier.update(&features, &loss, &update)?;
-        Ok(loss.value)
+        self.classifier.cross_entropy(features, labels)
     }
 
     /// The ranked classes of each row.
@@ -95,8 +107,13 @@ mod tests {
         let values: Vec<f32> = (0..30).flat_map(|i| row(i % 3, i)).collect();
         let features = Tensor::from_vec(values, (30, 4), &Device::Cpu).unwrap();
         let labels: Vec<Label> = (0..30).map(|i| Label::Class(i % 3)).collect();
-        let losses: Vec<f64> = (0..60).map(|_| probe.step(&features, &labels, 0.3).unwrap()).collect();
-        assert!((losses[0] - 3f64.ln()).abs() < 0.05 && losses[59] < 0.3 * losses[0], "{losses:?}");
+        let loss = || probe.loss(&features, &labels).unwrap();
+        let first = loss();
+        assert!(first == loss() && (first - 3f64.ln()).abs() < 0.05, "{first}, which reading does not change");
+        for _ in 0..60 {
+            probe.step(&features, &labels, 0.3).unwrap();
+        }
+        assert!(loss() < 0.3 * first, "{} after {first}", loss());
         let test: Vec<f32> = (30..60).flat_map(|i| row(i % 3, i)).collect();
         let test = Features { values: test, dim: 4, labels: (30..60).map(|i| i % 3).collect() };
         assert_eq!(probe.predict(&test).unwrap().top1(&test.labels), 100.0);

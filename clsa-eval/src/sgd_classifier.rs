@@ -39,12 +39,19 @@ pub(crate) fn check_training(epochs: u64, batch_size: usize) -> Result<(), EvalE
     EvalError::at_least_one("batch_size", batch_size as u64)
 }
 
-/// Loss of a batch.
+/// Loss of a batch, whose value stays on its device until it is asked for: a GPU goes on meanwhile.
 pub(crate) struct Loss {
-    /// Mean over the images.
-    pub value: f64,
+    /// Sum over the images, a scalar in f32.
+    sum: Tensor,
     /// Gradient of the logits (N, classes).
     gradient: Tensor,
+}
+
+impl Loss {
+    /// Mean over the images. Waits for a GPU.
+    pub fn value(&self) -> Result<f64, EvalError> {
+        Ok(f64::from(self.sum.to_scalar::<f32>()?) / self.gradient.dim(0)? as f64)
+    }
 }
 
 impl SgdClassifier {
@@ -102,9 +109,9 @@ impl SgdClassifier {
             one_hot[row * classes + class as usize] = 1.0;
         }
         let one_hot = Tensor::from_vec(one_hot, (n, classes), logits.device())?;
-        let sum = (log_softmax(&logits, D::Minus1)? * &one_hot)?.sum_all()?.to_scalar::<f32>()?;
+        let sum = (log_softmax(&logits, D::Minus1)? * &one_hot)?.sum_all()?.neg()?;
         let gradient = ((softmax(&logits, D::Minus1)? - one_hot)? / n as f64)?;
-        Ok(Loss { value: -f64::from(sum) / n as f64, gradient })
+        Ok(Loss { sum, gradient })
     }
 
     /// Binary cross-entropy of features (N, dim) against the presence of each class in each image, summed over the
@@ -121,9 +128,9 @@ impl SgdClassifier {
         // log(1 + exp(z)) - y·z, with the exponential of a negative number.
         let softplus = (logits.relu()? + (logits.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
         let loss = (softplus - (&logits * &present)?)?;
-        let sum = (loss * &counts)?.sum_all()?.to_scalar::<f32>()?;
+        let sum = (loss * &counts)?.sum_all()?;
         let gradient = (((sigmoid(&logits)? - present)? * counts)? / n as f64)?;
-        Ok(Loss { value: f64::from(sum) / n as f64, gradient })
+        Ok(Loss { sum, gradient })
     }
 
     /// The gradient of the features (N, dim), for what lies before them.
@@ -172,7 +179,7 @@ mod tests {
                     moved[at] += by;
                     let moved = Tensor::from_vec(moved, var(&classifier).shape(), &Device::Cpu).unwrap();
                     var(&classifier).set(&moved).unwrap();
-                    loss(&classifier).value
+                    loss(&classifier).value().unwrap()
                 };
                 let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
                 let step = f64::from(before[at] - after[at]);
@@ -217,7 +224,7 @@ mod tests {
                 Difficult => 0.0,
             })
             .sum();
-        let loss = classifier.binary_cross_entropy(&features(), &labels).unwrap().value;
+        let loss = classifier.binary_cross_entropy(&features(), &labels).unwrap().value().unwrap();
         assert!((loss - expected / ROWS as f64).abs() < 1e-5, "{loss}");
     }
 }

@@ -2,19 +2,22 @@
 //! makes scores into exponentials where they lie.
 
 use candle_core::{DType, Tensor};
-use clsa_cuda::{Cuda, Element, Ops, SoftmaxBlock};
+use clsa_cuda::{Gpu, Ops, SoftmaxBlock};
 
-use crate::LossError;
 use crate::statistics::{Queries, Statistics, TOLERANCE_F32, outranking_logits};
 
-/// Scores in memory at a time: 16 MiB, which the cache of a GPU of Hopper's size holds.
-const SCORES: usize = 1 << 22;
+/// How many scores to have in memory at a time: 16 MiB, which the cache of a GPU of Hopper's size holds.
+pub(crate) const SCORES: usize = 1 << 22;
 
-/// The log-sum-exp and mean of every row, for rows in F32.
-pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
+/// The log-sum-exp and mean of every row, for rows in F32. A block has as many candidates as give at most so many scores, and one at
+/// least.
+pub(crate) fn statistics<G: Gpu>(
+    ops: &Ops<G>,
+    queries: &Queries,
+    scores_of_block: usize,
+) -> clsa_cuda::Result<Statistics> {
     let device = queries.rows.device();
     let (count, dim) = queries.rows.dims2()?;
-    let ops = Ops::new(Cuda::of(device)?, Element::F32)?;
     let rows = queries.rows.contiguous()?;
     let inverse: Vec<f32> = queries.inverse_temperatures.iter().map(|&inverse| inverse as f32).collect();
     let inverse = Tensor::from_vec(inverse, count, device)?;
@@ -28,7 +31,7 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
     let sum = Tensor::zeros(count, DType::F32, device)?;
     let above = Tensor::zeros(counted, DType::F32, device)?;
     let mut weighted = Tensor::zeros((count, dim), DType::F32, device)?;
-    let block = (SCORES / count).max(1);
+    let block = (scores_of_block / count).max(1);
     let bank = queries.candidates.bank.map(|bank| bank.rows());
     for source in [Some(queries.candidates.keys), bank].into_iter().flatten() {
         let length = source.dims()[0];
@@ -52,3 +55,6 @@ pub(crate) fn statistics(queries: &Queries) -> Result<Statistics, LossError> {
     let mean = weighted.broadcast_div(&sum.unsqueeze(1)?)?;
     Ok(Statistics { shift: max, log_sum: sum.log()?, mean, above_positive: above })
 }
+
+#[cfg(all(test, feature = "host-kernels"))]
+mod tests;

@@ -5,6 +5,8 @@
 
 use candle_core::{DType, Device};
 use clsa_cpu::InstructionSet;
+#[cfg(feature = "cuda")]
+use clsa_cuda::{Cuda, Element, Ops};
 
 #[cfg(feature = "cuda")]
 use crate::cuda;
@@ -86,7 +88,10 @@ impl Engine {
             Self::Portable => portable::statistics(queries),
             Self::Cpu(kernels) => cpu::statistics(kernels, queries),
             #[cfg(feature = "cuda")]
-            Self::Cuda => cuda::statistics(queries),
+            Self::Cuda => {
+                let ops = Ops::new(Cuda::of(queries.rows.device())?, Element::F32)?;
+                Ok(cuda::statistics(&ops, queries, cuda::SCORES)?)
+            }
         }
     }
 }

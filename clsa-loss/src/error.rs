@@ -86,6 +86,12 @@ pub enum LossError {
         /// The number of weak views given.
         got: usize,
     },
+    /// Of a kind of views that a term is of, none is given.
+    #[error("`{argument}` is empty, where at least one view is needed")]
+    NoViews {
+        /// `weak` or `strong`.
+        argument: &'static str,
+    },
     /// The positive columns reach beyond the keys.
     #[error(
         "`first_positive` is {first_positive}: with a batch of {batch}, `keys` needs at least {} rows and has {keys}",
@@ -141,6 +147,7 @@ impl LossError {
             | Self::Measures { .. }
             | Self::NoCandidates
             | Self::TooFewViews { .. }
+            | Self::NoViews { .. }
             | Self::Positive { .. }
             | Self::Pointer { .. }
             | Self::BankSize { .. }

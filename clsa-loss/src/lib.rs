@@ -5,8 +5,9 @@ mod bank;
 mod candidates;
 mod check;
 mod cpu;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", all(test, feature = "host-kernels")))]
 mod cuda;
+mod ddm_targets;
 mod embeddings;
 mod engine;
 mod error;
@@ -30,6 +31,7 @@ pub use bank::MemoryBank;
 pub use candidates::{CandidateSet, Candidates, InBatch};
 pub use candle_core;
 pub use clsa_cpu;
+pub use ddm_targets::DdmTargets;
 pub use engine::Backend;
 pub use error::LossError;
 pub use loss::ClsaLoss;

@@ -5,7 +5,10 @@ use candle_core::{DType, Tensor};
 use crate::embeddings::Embeddings;
 use crate::engine::Engine;
 use crate::terms::Constants;
-use crate::{Argument, Backend, CandidateSet, LossError, LossOutput, PendingLoss, check, in_batch, keys_and_bank};
+use crate::{
+    Argument, Backend, CandidateSet, Candidates, DdmTargets, LossError, LossOutput, PendingLoss, check, in_batch,
+    keys_and_bank,
+};
 
 /// The CLSA loss with its three constants (paper section 3.3; the default is the paper's).
 ///
@@ -89,27 +92,85 @@ impl ClsaLoss {
         strong: &[Tensor],
         candidates: impl Into<CandidateSet<'a>>,
     ) -> Result<PendingLoss, LossError> {
-        let candidates = candidates.into();
-        let embeddings = Embeddings::new(weak, strong)?;
-        let constants = self.constants(embeddings.as_ref().map_or(DType::F64, |embeddings| embeddings.rows.dtype()))?;
-        match (candidates, embeddings) {
+        match (candidates.into(), Embeddings::new(weak, strong)?) {
             (CandidateSet::Keys(candidates), Some(embeddings)) => {
-                candidates.check(embeddings.dim, embeddings.device())?;
-                let engine = Engine::resolve(self.backend, embeddings.rows.dtype(), embeddings.device())?;
+                let (constants, engine) = self.resolved(&embeddings, candidates)?;
                 let terms = keys_and_bank::terms(constants, engine, &embeddings, candidates)?;
                 PendingLoss::new(self.alpha, embeddings, terms, Some(candidates.keys))
             }
             (CandidateSet::Keys(candidates), None) => {
+                self.constants(DType::F64)?;
                 candidates.check(candidates.keys.dims().last().copied().unwrap_or(0), candidates.keys.device())?;
                 check::finite(&Argument::Keys.to_string(), candidates.keys)?;
                 PendingLoss::without_views(candidates.keys.device())
             }
             (CandidateSet::InBatch, Some(embeddings)) => {
-                let terms = in_batch::terms(constants, &embeddings)?;
+                let terms = in_batch::terms(self.constants(embeddings.rows.dtype())?, &embeddings)?;
                 PendingLoss::new(self.alpha, embeddings, terms, None)
             }
-            (CandidateSet::InBatch, None) => Err(LossError::TooFewViews { got: 0 }),
+            (CandidateSet::InBatch, None) => {
+                self.constants(DType::F64)?;
+                Err(LossError::TooFewViews { got: 0 })
+            }
         }
+    }
+
+    /// The contrastive terms of weak views, and what these ask of strong ones: [`Self::begin`] in two calls, of which the second is
+    /// [`Self::begin_ddm`]. A training loop can so go back through one view before it makes the next, and keep the activations of one
+    /// at a time: `DDM` needs the weak views' distributions, but has no gradient to them.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], and if there is no weak view.
+    ///
+    /// # Examples
+    /// ```
+    /// use clsa_loss::candle_core::{DType, Device};
+    /// use clsa_loss::{Candidates, ClsaLoss, MemoryBank};
+    ///
+    /// let embed = |seed| MemoryBank::random(8, 16, seed, DType::F64, &Device::Cpu).map(|bank| bank.rows().clone());
+    /// let (weak, strong, keys) = ([embed(1)?], [embed(2)?], embed(3)?);
+    /// let (loss, candidates) = (ClsaLoss::default(), Candidates::new(&keys));
+    /// let (contrastive, targets) = loss.begin_contrastive(&weak, candidates)?;
+    /// let ddm = loss.begin_ddm(&strong, &targets, candidates)?;
+    ///
+    /// let together = loss.forward(&weak, &strong, candidates)?;
+    /// let apart = contrastive.wait()?.total + ddm.wait()?.total;
+    /// assert!((apart - together.total).abs() < 1e-12);
+    /// # Ok::<(), clsa_loss::LossError>(())
+    /// ```
+    pub fn begin_contrastive(
+        &self,
+        weak: &[Tensor],
+        candidates: Candidates<'_>,
+    ) -> Result<(PendingLoss, DdmTargets), LossError> {
+        let embeddings = Embeddings::new(weak, &[])?.ok_or(LossError::NoViews { argument: "weak" })?;
+        let (constants, engine) = self.resolved(&embeddings, candidates)?;
+        let (terms, targets) = keys_and_bank::contrastive_terms(constants, engine, &embeddings, candidates)?;
+        Ok((PendingLoss::new(self.alpha, embeddings, terms, Some(candidates.keys))?, targets))
+    }
+
+    /// The DDM terms of strong views, by the targets that weak views have set against the same candidates.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], and if there is no strong view or the targets are of other samples or on another device.
+    pub fn begin_ddm(
+        &self,
+        strong: &[Tensor],
+        targets: &DdmTargets,
+        candidates: Candidates<'_>,
+    ) -> Result<PendingLoss, LossError> {
+        let embeddings = Embeddings::new(&[], strong)?.ok_or(LossError::NoViews { argument: "strong" })?;
+        targets.check(&[embeddings.batch, embeddings.dim], &embeddings.rows)?;
+        let (constants, engine) = self.resolved(&embeddings, candidates)?;
+        let terms = keys_and_bank::ddm_terms(constants, engine, &embeddings, targets, candidates)?;
+        PendingLoss::new(self.alpha, embeddings, terms, Some(candidates.keys))
+    }
+
+    /// The constants and the engine for views, checked with their candidates.
+    fn resolved(&self, embeddings: &Embeddings, candidates: Candidates<'_>) -> Result<(Constants, Engine), LossError> {
+        let constants = self.constants(embeddings.rows.dtype())?;
+        candidates.check(embeddings.dim, embeddings.device())?;
+        Ok((constants, Engine::resolve(self.backend, embeddings.rows.dtype(), embeddings.device())?))
     }
 
     /// The constants, checked for views of a dtype.

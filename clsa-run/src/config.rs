@@ -12,7 +12,7 @@ pub(crate) use error::one_line;
 pub use fixed::OfEachRank;
 pub use presets::Preset;
 pub use tables::{
-    BankPrecision, CheckpointConfig, ComputeConfig, Config, DataConfig, EvalConfig, InitConfig, LogConfig,
+    BankKeys, BankPrecision, CheckpointConfig, ComputeConfig, Config, DataConfig, EvalConfig, InitConfig, LogConfig,
     MethodConfig, MonitorConfig, OptimConfig, OptimizerKind, ProbeConfig, Schedule, StrongLoss, TrainConfig,
 };
 
@@ -73,18 +73,19 @@ impl Config {
         Ok(config)
     }
 
-    /// The configuration as TOML, as a run's `config.toml` holds it.
+    /// The configuration as TOML.
     pub fn to_toml(&self) -> String {
-        let text = toml::to_string(self).expect("a configuration has only string keys and plain values");
-        if self.train.ranks == 1 {
-            return text;
-        }
-        let says = format!(
-            "# images of each of the {} ranks: a step is of {}\nbatch_size = ",
-            self.train.ranks,
-            self.train.global_batch()
-        );
-        text.replacen("batch_size = ", &says, 1)
+        toml::to_string(self).expect("a configuration has only string keys and plain values")
+    }
+
+    /// The text of a run's `config.toml`: [`Config::to_toml`], which also says what `train.batch_size` is of. It may become the preset of a
+    /// run on other ranks.
+    pub fn to_file(&self) -> String {
+        let says = match self.train.ranks {
+            1 => "images of a step, on each rank where there are several".to_owned(),
+            ranks => format!("images of each of the {ranks} ranks: a step is of {}", self.train.global_batch()),
+        };
+        self.to_toml().replacen("batch_size = ", &format!("# {says}\nbatch_size = "), 1)
     }
 }
 
@@ -104,14 +105,30 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_of_several_ranks_says_what_its_batch_size_is() {
-        let config = Config::load("demo", &["train.ranks=4".to_owned()]).unwrap();
-        let text = config.to_toml();
-        assert!(
-            text.contains("# images of each of the 4 ranks: a step is of 256\nbatch_size = 64\nranks = 4\n"),
-            "{text}"
-        );
-        assert_eq!(Config::parse("copy", &text, &[]).unwrap(), config);
+    fn the_file_of_a_configuration_says_what_its_batch_size_is_of_on_one_rank_too() {
+        for (ranks, says) in [
+            (1, "# images of a step, on each rank where there are several\nbatch_size = 64\nseed = 0\n"),
+            (4, "# images of each of the 4 ranks: a step is of 256\nbatch_size = 64\nranks = 4\n"),
+        ] {
+            let config = Config::load("demo", &[format!("train.ranks={ranks}")]).unwrap();
+            let text = config.to_file();
+            assert!(text.contains(says), "{text}");
+            assert_eq!(Config::parse("copy", &text, &[]).unwrap(), config);
+            assert!(!config.to_toml().contains('#'), "digests of studies are of the bare text");
+        }
+    }
+
+    #[test]
+    fn a_key_of_a_table_can_be_set_where_a_word_stands_for_the_table() {
+        let written = Config::load("moco-cifar10", &[]).unwrap().to_toml();
+        assert!(written.contains("head = \"linear\"") && written.contains("blur = false"));
+        let set = |change: &str| Config::parse("written", &written, &[change.to_owned()]);
+        let by_table = set("model.head={hidden=64}").unwrap();
+        assert_eq!(set("model.head.hidden=64").unwrap(), by_table);
+        let by_table = set("views.key.blur={probability=0.3}").unwrap();
+        assert_eq!(set("views.key.blur.probability=0.3").unwrap(), by_table);
+        let error = set("optim.lr.x=1").unwrap_err().to_string();
+        assert!(error.contains("lr is not a table"), "{error}");
     }
 
     #[test]

@@ -22,9 +22,9 @@ pub use clsa_data;
 pub use clsa_loss;
 pub use clsa_model;
 pub use config::{
-    BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, InitConfig, LogConfig,
-    MethodConfig, MonitorConfig, OfEachRank, OptimConfig, OptimizerKind, Preset, ProbeConfig, Schedule, StrongLoss,
-    TrainConfig,
+    BankKeys, BankPrecision, CheckpointConfig, ComputeConfig, Config, ConfigError, DataConfig, EvalConfig, InitConfig,
+    LogConfig, MethodConfig, MonitorConfig, OfEachRank, OptimConfig, OptimizerKind, Preset, ProbeConfig, Schedule,
+    StrongLoss, TrainConfig,
 };
 pub use data_identity::{DataIdentity, hash_names_and_labels};
 pub use file_hash::{file_sha256, rest_sha256};
@@ -34,7 +34,7 @@ pub use locked_run::{LockedRun, Resumption};
 pub use metrics::{
     AccuracyRecord, LabelFreeRecord, Metrics, MetricsError, MetricsWriter, RanksRecord, Record, StepRecord,
 };
-pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeMeasure};
+pub use recipe::{Comparison, PublishedFigure, Recipe, RecipeImages, RecipeMeasure};
 pub use schedule::{Progress, cosine};
 pub use shell::shell_word;
 pub use study::{Later, Study, StudyError, Variant};

@@ -139,7 +139,7 @@ impl LockedRun {
         let checkpoints = self.folder.checkpoints();
         fs::create_dir_all(&checkpoints).map_err(RunError::io(&checkpoints))?;
         let path = self.folder.config_file();
-        clsa_files::write_whole(&path, config.to_toml().as_bytes()).map_err(RunError::io(&path))
+        clsa_files::write_whole(&path, config.to_file().as_bytes()).map_err(RunError::io(&path))
     }
 }
 

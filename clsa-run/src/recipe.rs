@@ -1,7 +1,8 @@
 //! Recipes: presets of others' experiments, with the figures that these have published.
 
 use crate::config::{ComputeConfig, Config, OfEachRank};
-use crate::metrics::Metrics;
+use crate::data_identity::DataIdentity;
+use crate::metrics::{AccuracyRecord, Metrics};
 
 /// A preset that repeats an experiment of others, and what they found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,7 +11,7 @@ pub struct Recipe {
     /// Name of the recipe and of its preset.
     pub name: &'static str,
     /// The images that it is meant for.
-    pub images: &'static str,
+    pub images: RecipeImages,
     /// What the figures measure.
     pub measure: RecipeMeasure,
     /// Who published the figures, and where; or what the recipe is compared with.
@@ -19,11 +20,24 @@ pub struct Recipe {
     pub figures: &'static [PublishedFigure],
 }
 
+/// The images of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecipeImages {
+    /// What they are called.
+    pub name: &'static str,
+    /// Images of the training split.
+    pub training: usize,
+    /// Classes.
+    pub classes: usize,
+}
+
 /// What a recipe's figures measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecipeMeasure {
     /// The run's own k-NN evaluations, with the settings of its table `[knn]`.
     Knn,
+    /// The linear classifier that the run trains beside the encoder, with the settings of its table `[probe]`.
+    Probe,
     /// The protocol `linear` on the trained encoder.
     Linear,
 }
@@ -53,17 +67,22 @@ const fn figure(epoch: u64, top1: f64, band: f64) -> PublishedFigure {
     PublishedFigure { epoch, top1, band }
 }
 
+const NOTEBOOK: &str = "the notebook of MoCo's authors, \
+                        colab.research.google.com/github/facebookresearch/moco/blob/colab-notebook/colab/moco_cifar10_demo.ipynb";
+const CIFAR_10: RecipeImages = RecipeImages { name: "CIFAR-10", training: 50_000, classes: 10 };
+const CIFAR_100: RecipeImages = RecipeImages { name: "CIFAR-100", training: 50_000, classes: 100 };
+const IMAGENET: RecipeImages = RecipeImages { name: "ImageNet", training: 1_281_167, classes: 1000 };
+
 const PAPER: &str = "Wang and Qi 2021 (arXiv 2104.07713), table 1: linear evaluation on ImageNet";
 
 impl Recipe {
     /// All recipes, the smallest first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self {
             name: "moco-cifar10",
-            images: "CIFAR-10",
+            images: CIFAR_10,
             measure: RecipeMeasure::Knn,
-            source: "the log in the notebook of MoCo's authors, \
-                     colab.research.google.com/github/facebookresearch/moco/blob/colab-notebook/colab/moco_cifar10_demo.ipynb",
+            source: NOTEBOOK,
             figures: &[
                 figure(1, 31.98, 1.5),
                 figure(5, 37.95, 1.5),
@@ -76,65 +95,79 @@ impl Recipe {
             ],
         },
         Self {
+            name: "moco-symmetric-cifar10",
+            images: CIFAR_10,
+            measure: RecipeMeasure::Knn,
+            source: NOTEBOOK,
+            figures: &[figure(200, 85.3, 1.5)],
+        },
+        Self {
             name: "clsa-cifar10",
-            images: "CIFAR-10",
+            images: CIFAR_10,
             measure: RecipeMeasure::Knn,
             source: "none: moco-cifar10 with a strong view and DDM, to be held against it",
             figures: &[],
         },
         Self {
             name: "naive-cifar10",
-            images: "CIFAR-10",
+            images: CIFAR_10,
             measure: RecipeMeasure::Knn,
             source: "none: moco-cifar10 with a strong view in InfoNCE, to be held against it",
             figures: &[],
         },
         Self {
             name: "lightly-moco-cifar10",
-            images: "CIFAR-10",
+            images: CIFAR_10,
             measure: RecipeMeasure::Knn,
-            source: "lightly's benchmark of February 2022, \
+            source: "lightly's benchmark of February 2022 (the best of all epochs), \
                      github.com/lightly-ai/lightly/blob/master/docs/source/getting_started/benchmarks/cifar10_benchmark.py",
             figures: &[figure(200, 83.8, 1.5)],
         },
         Self {
             name: "mocov2plus-cifar10",
-            images: "CIFAR-10",
-            measure: RecipeMeasure::Linear,
-            source: "solo-learn's table, github.com/vturrisi/solo-learn#cifar-10, whose linear classifier was trained beside the encoder",
+            images: CIFAR_10,
+            measure: RecipeMeasure::Probe,
+            source: "solo-learn's table, github.com/vturrisi/solo-learn#cifar-10",
             figures: &[figure(1000, 92.94, 1.0)],
         },
         Self {
+            name: "mocov2plus-cifar100",
+            images: CIFAR_100,
+            measure: RecipeMeasure::Probe,
+            source: "solo-learn's table, github.com/vturrisi/solo-learn#cifar-100",
+            figures: &[figure(1000, 69.89, 1.0)],
+        },
+        Self {
             name: "imagenet-mocov2-200",
-            images: "ImageNet",
+            images: IMAGENET,
             measure: RecipeMeasure::Linear,
             source: PAPER,
             figures: &[figure(200, 67.5, 1.0)],
         },
         Self {
             name: "imagenet-single-200",
-            images: "ImageNet",
+            images: IMAGENET,
             measure: RecipeMeasure::Linear,
             source: PAPER,
             figures: &[figure(200, 69.4, 1.0)],
         },
         Self {
             name: "imagenet-single-800",
-            images: "ImageNet",
+            images: IMAGENET,
             measure: RecipeMeasure::Linear,
             source: PAPER,
             figures: &[figure(800, 72.2, 1.0)],
         },
         Self {
             name: "imagenet-multi-200",
-            images: "ImageNet",
+            images: IMAGENET,
             measure: RecipeMeasure::Linear,
             source: PAPER,
             figures: &[figure(200, 73.3, 1.0)],
         },
         Self {
             name: "imagenet-multi-800",
-            images: "ImageNet",
+            images: IMAGENET,
             measure: RecipeMeasure::Linear,
             source: PAPER,
             figures: &[figure(800, 76.2, 1.0)],
@@ -160,23 +193,47 @@ impl Recipe {
     }
 
     /// The recipe that a run of this configuration follows. What has no part in the result is free, and so are the seed, the
-    /// arithmetic of the encoders, when the run is stopped and evaluated, and how a step is spread over ranks and parts.
+    /// arithmetic of the encoders, when the run is stopped and evaluated, and how a step is spread over ranks and parts. The probe has a
+    /// part where the figures are its own.
     pub fn of(config: &Config) -> Option<Self> {
-        Self::ALL.into_iter().find(|recipe| recipe.config().is_some_and(|own| own.is_but_for_free_keys(config)))
+        let is_measured =
+            |recipe: &Self, own: &Config| recipe.measure != RecipeMeasure::Probe || own.probe == config.probe;
+        Self::ALL.into_iter().find(|recipe| {
+            recipe.config().is_some_and(|own| own.is_but_for_free_keys(config) && is_measured(recipe, &own))
+        })
     }
 
     fn config(&self) -> Option<Config> {
         Config::load(self.name, &[]).ok()
     }
 
-    /// The figures of a run beside the published ones, as far as both are there; of a recipe that is measured by
-    /// [`RecipeMeasure::Knn`].
+    /// What a run has measured itself of what the figures measure; nothing for [`RecipeMeasure::Linear`].
+    pub fn measured<'a>(&self, metrics: &'a Metrics) -> &'a [AccuracyRecord] {
+        match self.measure {
+            RecipeMeasure::Knn => &metrics.knn,
+            RecipeMeasure::Probe => &metrics.probe,
+            RecipeMeasure::Linear => &[],
+        }
+    }
+
+    /// The figures of a run beside the published ones, as far as it has [`measured`](Self::measured) them.
     pub fn compare(&self, metrics: &Metrics) -> Vec<Comparison> {
         let comparison = |published: &PublishedFigure| {
-            let own = metrics.knn_after(published.epoch)?;
+            let own = self.measured(metrics).iter().rfind(|record| record.epoch == published.epoch)?;
             Some(Comparison { published: *published, top1: own.top1 })
         };
         self.figures.iter().filter_map(comparison).collect()
+    }
+}
+
+impl RecipeImages {
+    /// How other training images differ in number or classes, in a few words; none where they do not.
+    pub fn difference(&self, other: &DataIdentity) -> Option<String> {
+        let &Self { training, classes, .. } = self;
+        if other.classes != classes {
+            return Some(format!("{} classes in place of {classes}", other.classes));
+        }
+        (other.images != training).then(|| format!("{} images in place of {training}", other.images))
     }
 }
 
@@ -228,7 +285,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::AccuracyRecord;
 
     #[test]
     fn every_recipe_has_a_preset_that_trains_as_long_as_its_last_figure_asks() {
@@ -273,5 +329,29 @@ mod tests {
         let metrics = Metrics { knn, ..Metrics::default() };
         let found: Vec<_> = recipe.compare(&metrics).iter().map(|c| (c.published.epoch, c.is_inside())).collect();
         assert_eq!(found, [(1, true), (5, false), (10, false)]);
+    }
+
+    #[test]
+    fn a_figure_of_a_probe_is_compared_with_the_runs_own_which_has_its_settings() {
+        let recipe = Recipe::named("mocov2plus-cifar100").unwrap();
+        let record = |top1| AccuracyRecord { step: 195_000, epoch: 1000, top1, top5: 99.0 };
+        let metrics = Metrics { knn: vec![record(1.0)], probe: vec![record(70.5)], ..Metrics::default() };
+        assert_eq!(
+            recipe.compare(&metrics).iter().map(|c| (c.top1, c.is_inside())).collect::<Vec<_>>(),
+            [(70.5, true)]
+        );
+        let other = Config::load(recipe.name, &["probe.lr=0.1".to_owned()]).unwrap();
+        assert_eq!(Recipe::of(&other), None);
+        let of_free_probe = Config::load("moco-cifar10", &["probe.lr=0.1".to_owned()]).unwrap();
+        assert_eq!(Recipe::of(&of_free_probe).map(|recipe| recipe.name), Some("moco-cifar10"));
+    }
+
+    #[test]
+    fn other_images_are_told_from_those_of_the_publication() {
+        let images = Recipe::named("mocov2plus-cifar100").unwrap().images;
+        let identity = |images, classes| DataIdentity { images, classes, names_sha256: String::new() };
+        assert_eq!(images.difference(&identity(50_000, 100)), None);
+        assert_eq!(images.difference(&identity(50_000, 10)).unwrap(), "10 classes in place of 100");
+        assert_eq!(images.difference(&identity(2000, 100)).unwrap(), "2000 images in place of 50000");
     }
 }

@@ -44,21 +44,17 @@ pub(crate) fn together<T>(communicator: &dyn Communicator, result: Result<T>) ->
     let told = match &result {
         Ok(_) => Vec::new(),
         Err(error) => {
-            let of_images = u8::from(error.is_of_store()) << 1 | u8::from(error.is_of_images()) << 2;
-            let kind = u8::from(error.is_request()) | of_images;
+            let kinds = [error.is_request(), error.is_of_store(), error.is_of_images(), error.is_divergence()];
+            let kind = kinds.iter().rev().fold(0u8, |kind, &is_so| kind << 1 | u8::from(is_so));
             [&[kind], sentence(error).as_bytes()].concat()
         }
     };
     for (rank, told) in gather_bytes(communicator, &told)?.into_iter().enumerate() {
         if let [kind, reason @ ..] = &told[..] {
             let reason = String::from_utf8_lossy(reason).into_owned();
-            return Err(TrainError::OnRank {
-                rank,
-                reason,
-                is_request: kind & 1 != 0,
-                is_of_store: kind & 2 != 0,
-                is_of_images: kind & 4 != 0,
-            });
+            let [is_request, is_of_store, is_of_images, is_divergence] =
+                [0, 1, 2, 3].map(|place| kind >> place & 1 == 1);
+            return Err(TrainError::OnRank { rank, reason, is_request, is_of_store, is_of_images, is_divergence });
         }
     }
     result
@@ -85,4 +81,53 @@ pub fn sentence(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::communicator::PendingMean;
+    use candle_core::Result as TensorResult;
+    use clsa_data::SampleError;
+    use clsa_run::CheckpointError;
+
+    /// The first of two ranks, of which the other has the same.
+    struct Twice;
+
+    impl Communicator for Twice {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn world_size(&self) -> usize {
+            2
+        }
+
+        fn all_gather(&self, tensor: &Tensor) -> TensorResult<Tensor> {
+            Tensor::cat(&[tensor, tensor], 0)
+        }
+
+        fn begin_mean(&self, values: Tensor) -> TensorResult<PendingMean> {
+            Ok(PendingMean::new(move || Ok(values)))
+        }
+    }
+
+    #[test]
+    fn an_error_that_all_ranks_have_is_still_of_its_kind() {
+        let not_finite = CheckpointError::NotWritten { path: "step-1".into(), reason: "it is not finite".to_owned() };
+        let damaged = SampleError::Decode { name: "a.png".to_owned(), reason: "no image".to_owned() };
+        let asked = TrainError::Unfit { key: "train.epochs".to_owned(), reason: "use more".to_owned() };
+        let kinds =
+            |error: &TrainError| [error.is_request(), error.is_of_store(), error.is_of_images(), error.is_divergence()];
+        for (error, expected) in [
+            (TrainError::Checkpoint(not_finite), [false, false, false, true]),
+            (asked, [true, false, false, false]),
+            (TrainError::Sample(damaged), [false, false, true, false]),
+        ] {
+            assert_eq!(kinds(&error), expected, "{error}");
+            let words = format!("rank 0: {error}");
+            let told = together(&Twice, Err::<(), _>(error)).unwrap_err();
+            assert_eq!((kinds(&told), told.to_string()), (expected, words));
+        }
+    }
 }

@@ -65,6 +65,8 @@ pub enum TrainError {
         is_of_store: bool,
         /// Whether there is nothing wrong but images.
         is_of_images: bool,
+        /// Whether training left the finite numbers, see [`TrainError::is_divergence`].
+        is_divergence: bool,
     },
     /// Ranks that cannot train together.
     #[error("rank {rank} has {what}; start every rank with the same program, configuration and images")]
@@ -217,6 +219,9 @@ impl TrainError {
 
     /// Whether training left the finite numbers: in a step, or in the state of which a checkpoint was to be written.
     pub fn is_divergence(&self) -> bool {
+        if let Self::OnRank { is_divergence, .. } = self {
+            return *is_divergence;
+        }
         matches!(self, Self::Diverged { .. } | Self::Checkpoint(CheckpointError::NotWritten { .. }))
     }
 

@@ -17,52 +17,46 @@ pub struct StepReport {
     pub acc1: f64,
 }
 
-/// The loss of some of the queries against the keys of one view.
+/// A term of the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Term {
+    /// InfoNCE.
+    Contrastive,
+    /// The pairs of a strong view and each weak one.
+    Ddm,
+}
+
+/// The term of one query against the keys of one view.
 pub(crate) struct Loss {
-    pub weak: Vec<LossQuery>,
-    pub strong: Vec<LossQuery>,
+    /// The query's view, for messages.
+    pub view: String,
+    pub term: Term,
     /// Which view the keys are of, for messages.
     pub key_view: &'static str,
     pub pending: PendingLoss,
 }
 
-/// A query of a loss.
-pub(crate) struct LossQuery {
-    /// Its number among the step's queries.
-    pub number: usize,
-    /// Which view, for messages.
-    pub view: String,
-}
-
 impl Loss {
-    /// Whether a query is one of this loss.
-    pub fn is_of(&self, query: usize) -> bool {
-        self.weak.iter().chain(&self.strong).any(|of_loss| of_loss.number == query)
-    }
-
-    /// The gradient to the embedding of a query, if it is one of this loss.
-    pub fn gradient(&self, query: usize) -> Result<Option<Tensor>> {
-        let place = |queries: &[LossQuery]| queries.iter().position(|of_loss| of_loss.number == query);
-        Ok(match (place(&self.weak), place(&self.strong)) {
-            (Some(i), _) => Some(self.pending.weak_gradient(i)?),
-            (None, Some(j)) => Some(self.pending.strong_gradient(j)?),
-            (None, None) => None,
+    /// The gradient to the query's embedding.
+    pub fn gradient(&self) -> Result<Tensor> {
+        Ok(match self.term {
+            Term::Contrastive => self.pending.weak_gradient(0)?,
+            Term::Ddm => self.pending.strong_gradient(0)?,
         })
     }
 
     /// The name of the first tensor that holds a value which is NaN or infinite.
     fn first_not_finite(&self, measures: &[f64]) -> Option<String> {
         Some(match self.pending.first_not_finite(measures)? {
-            Argument::Weak(i) => format!("embedding of {}", self.weak[i].view),
-            Argument::Strong(j) => format!("embedding of {}", self.strong[j].view),
+            Argument::Weak(_) | Argument::Strong(_) => format!("embedding of {}", self.view),
             Argument::Keys => format!("key of {}", self.key_view),
         })
     }
 }
 
-/// The losses of each part of a batch as numbers, in one copy from the device: the sum over a part's losses, the mean over the parts. Or
-/// the name of the first value that is not finite.
-pub(crate) fn report(parts: Vec<Vec<Loss>>) -> Result<std::result::Result<StepReport, String>> {
+/// The losses of each part of a batch as numbers, in one copy from the device: the sum over a part's losses, DDM times `alpha`, and the
+/// mean over the parts. Or the name of the first value that is not finite.
+pub(crate) fn report(parts: Vec<Vec<Loss>>, alpha: f64) -> Result<std::result::Result<StepReport, String>> {
     let measures: Vec<&Tensor> = parts.iter().flatten().map(|loss| loss.pending.measures()).collect();
     let measures = Tensor::cat(&measures, 0)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let mut rest = &measures[..];
@@ -76,14 +70,18 @@ pub(crate) fn report(parts: Vec<Vec<Loss>>) -> Result<std::result::Result<StepRe
     for losses in parts {
         let mut outputs = Vec::new();
         for (loss, measures) in losses.into_iter().zip(&mut of_loss) {
-            let Loss { weak, strong, pending, .. } = loss;
+            let Loss { view, term, pending, .. } = loss;
             let output = pending.finish(measures)?;
-            if let Some(term) = term_not_finite(&weak, &strong, &output) {
-                return Ok(Err(term));
+            let (name, value) = match term {
+                Term::Contrastive => ("contrastive", output.contrastive),
+                Term::Ddm => ("DDM", output.ddm),
+            };
+            if !value.is_finite() {
+                return Ok(Err(format!("{name} term of {view}")));
             }
             outputs.push(output);
         }
-        reports.push(sum(&outputs));
+        reports.push(sum(&outputs, alpha));
     }
     let mean = |figure: fn(&StepReport) -> f64| reports.iter().map(figure).sum::<f64>() / count;
     Ok(Ok(StepReport {
@@ -94,21 +92,14 @@ pub(crate) fn report(parts: Vec<Vec<Loss>>) -> Result<std::result::Result<StepRe
     }))
 }
 
-/// The name of the first term that is NaN or infinite.
-fn term_not_finite(weak: &[LossQuery], strong: &[LossQuery], output: &LossOutput) -> Option<String> {
-    let contrastive = weak.iter().zip(&output.contrastive_per_view).map(|term| ("contrastive", term));
-    let ddm = strong.iter().zip(&output.ddm_per_view).map(|term| ("DDM", term));
-    let (term, (query, _)) = contrastive.chain(ddm).find(|(_, (_, value))| !value.is_finite())?;
-    Some(format!("{term} term of {}", query.view))
-}
-
 /// The sum of the losses; the accuracy is that of the first.
-fn sum(outputs: &[LossOutput]) -> StepReport {
-    let sum = |part: fn(&LossOutput) -> f64| outputs.iter().map(part).sum();
+fn sum(outputs: &[LossOutput], alpha: f64) -> StepReport {
+    let sum = |part: fn(&LossOutput) -> f64| outputs.iter().map(part).sum::<f64>();
+    let (contrastive, ddm) = (sum(|output| output.contrastive), sum(|output| output.ddm));
     StepReport {
-        loss: sum(|output| output.total),
-        contrastive: sum(|output| output.contrastive),
-        ddm: sum(|output| output.ddm),
+        loss: contrastive + alpha * ddm,
+        contrastive,
+        ddm,
         acc1: outputs.first().map_or(f64::NAN, |output| output.acc1),
     }
 }

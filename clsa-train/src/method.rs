@@ -5,13 +5,14 @@ use crate::communicator::Communicator;
 use crate::error::{Result, TrainError};
 use crate::gradient_buckets::GradientBuckets;
 use crate::image_bytes::ImageBytes;
-use crate::losses::{self, Loss, LossQuery, StepReport};
+use crate::losses::{self, Loss, StepReport, Term};
 use crate::optimizer::Optimizer;
 use crate::shuffle_bn::Shuffle;
 use candle_core::Tensor;
-use clsa_loss::{Candidates, ClsaLoss, MemoryBank};
+use clsa_loss::{Candidates, ClsaLoss, DdmTargets, MemoryBank};
 use clsa_model::{BatchInParts, Encoder, Gradients, Mode, MomentumPair, Pass};
-use clsa_run::{MethodConfig, StrongLoss, TrainingState};
+use clsa_run::{BankKeys, MethodConfig, StrongLoss, TrainingState};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The views of a batch of N images, each (N, 3, H, W) with the view's own H and W.
@@ -116,9 +117,15 @@ impl Clsa {
         let (losses, features) = passes?;
         self.features = Some(features);
         // All numbers of the step in one copy. Nothing is updated on any rank unless they are finite on all.
-        let report = self.agreed(losses::report(losses)?)?;
+        let report = self.agreed(losses::report(losses, self.method.alpha)?)?;
         // The keys of the global batch enter the bank, after the logits were formed; the optimizer moves θ.
-        self.bank.push_finite(&keys[0].rows)?;
+        let entering = match self.method.bank_keys {
+            BankKeys::KeyView => &keys[..1],
+            BankKeys::Both => &keys[..],
+        };
+        for keys in entering.iter().rev() {
+            self.bank.push_finite(&keys.rows)?;
+        }
         self.optimizer.step(self.pair.query.parameters(), &self.gradients, lr, self.steps)?;
         self.steps += 1;
         Ok(report)
@@ -144,7 +151,7 @@ impl Clsa {
             let (of_part, features_of_part) =
                 self.part(views, part * samples / self.parts, keys, gradients, buckets)?;
             losses.push(of_part);
-            features.push(features_of_part);
+            features.extend(features_of_part);
             if let Some(statistics) = &mut statistics {
                 statistics.end_part()?;
             }
@@ -154,7 +161,9 @@ impl Clsa {
         Ok((losses, joined(features)?))
     }
 
-    /// A part of the batch, from sample `first` on: its losses, and the first weak view's features.
+    /// A part of the batch, from sample `first` on: its losses, and the first weak view's features. Each query is its own pass with its own
+    /// batch statistics, and goes back before the next begins, so that the activations of one view are in memory at a time: weak views,
+    /// the key view where the loss is symmetric, then strong views, whose targets are known by then.
     fn part(
         &self,
         views: &Views,
@@ -162,44 +171,60 @@ impl Clsa {
         keys: &[Keys],
         gradients: &mut Gradients,
         mut buckets: Option<&mut GradientBuckets<'_>>,
-    ) -> Result<(Vec<Loss>, Tensor)> {
+    ) -> Result<(Vec<Loss>, Option<Tensor>)> {
         let samples = views.key.dim(0)? / self.parts;
-        let of_part = |images: &Tensor| images.narrow(0, first, samples);
-        // Queries: every view is its own pass with its own batch statistics, weak views first, in order.
-        let mut queries = Vec::new();
-        for (kind, images) in [("weak", &views.weak), ("strong", &views.strong)] {
-            for (i, images) in images.iter().enumerate() {
-                queries.push(self.query(format!("{kind} view {i}"), &of_part(images)?)?);
+        let queries = self.queries(views);
+        let last = queries.len() - 1;
+        // What the weak views ask of strong ones, for each direction.
+        let mut targets: Vec<Option<DdmTargets>> = vec![None; keys.len()];
+        let (mut losses, mut features) = (Vec::new(), None);
+        for (number, query) in queries.into_iter().enumerate() {
+            let pass = self.pair.query.forward(&query.images.narrow(0, first, samples)?)?;
+            features.get_or_insert_with(|| pass.features().detach());
+            let mut gradient: Option<Tensor> = None;
+            for direction in query.directions.clone() {
+                let loss = self.loss(&query, &pass, &keys[direction], &mut targets[direction], first)?;
+                let own = loss.gradient()?;
+                gradient = Some(gradient.map_or(Ok(own.clone()), |others| others + own)?);
+                losses.push(loss);
             }
-        }
-        let features = queries[0].pass.features().clone();
-        let (weak, all): (Vec<usize>, usize) = ((0..views.weak.len()).collect(), queries.len());
-        let strong: Vec<usize> = (weak.len()..all).collect();
-        if self.method.symmetric {
-            queries.push(self.query("key view".to_owned(), &of_part(&views.key)?)?);
-        }
-        // InfoNCE of every weak view, DDM of every pair (weak, strong), against B = [keys of all ranks ; bank].
-        let mut losses = vec![self.loss(&queries, weak.clone(), strong.clone(), &keys[0], first)?];
-        if self.method.symmetric {
-            let others = weak.into_iter().skip(1).chain([all]).collect();
-            losses.push(self.loss(&queries, others, strong, &keys[1], first)?);
-        }
-        // The loss is the mean over the batch's samples: each part has its share of it.
-        let last = (0..queries.len()).rev().find(|&i| losses.iter().any(|loss| loss.is_of(i)));
-        for (i, query) in queries.into_iter().enumerate() {
-            let mut of_losses = losses.iter().filter_map(|loss| loss.gradient(i).transpose());
-            if let Some(first) = of_losses.next() {
-                let sum = of_losses.try_fold(first?, |sum, other| -> Result<_> { Ok((sum + other?)?) })?;
-                let share = if self.parts == 1 { sum } else { (sum / self.parts as f64)? };
-                match buckets.as_mut().filter(|_| last == Some(i)) {
-                    None => query.pass.backward(&share, gradients)?,
-                    Some(buckets) => query.pass.backward_by_parameter(&share, gradients, &mut |index, gradient| {
-                        buckets.take(index, gradient);
-                    })?,
-                }
+            let Some(gradient) = gradient else { continue };
+            // The loss is the mean over the batch's samples: each part has its share of it.
+            let share = if self.parts == 1 { gradient } else { (gradient / self.parts as f64)? };
+            match buckets.as_mut().filter(|_| number == last) {
+                None => pass.backward(&share, gradients)?,
+                Some(buckets) => pass.backward_by_parameter(&share, gradients, &mut |index, gradient| {
+                    buckets.take(index, gradient);
+                })?,
             }
         }
         Ok((losses, features))
+    }
+
+    /// The queries of a step, in their order, of which the first is that of the first weak view.
+    fn queries<'a>(&self, views: &'a Views) -> Vec<Query<'a>> {
+        let symmetric = self.method.symmetric;
+        let all = if symmetric { 0..2 } else { 0..1 };
+        // The ablation asks strong views for the same one-hot answer as weak ones.
+        let of_strong = match self.method.strong_loss {
+            StrongLoss::Ddm => Term::Ddm,
+            StrongLoss::InfoNce => Term::Contrastive,
+        };
+        let sets_targets = of_strong == Term::Ddm && !views.strong.is_empty();
+        let query = |view, images, term, directions| Query { view, images, term, sets_targets, directions };
+        let mut queries = Vec::new();
+        for (i, images) in views.weak.iter().enumerate() {
+            // The first weak view's keys are those of the other direction.
+            let directions = if i == 0 { 0..1 } else { all.clone() };
+            queries.push(query(format!("weak view {i}"), images, Term::Contrastive, directions));
+        }
+        if symmetric {
+            queries.push(query("key view".to_owned(), &views.key, Term::Contrastive, 1..2));
+        }
+        for (j, images) in views.strong.iter().enumerate() {
+            queries.push(query(format!("strong view {j}"), images, of_strong, all.clone()));
+        }
+        queries
     }
 
     /// Gives both encoders the mean of the ranks' running statistics: those of one process with as many groups of batch norm. No step
@@ -238,10 +263,6 @@ impl Clsa {
             probe: &[],
             statistics_of_ranks: None,
         }
-    }
-
-    fn query(&self, view: String, images: &Tensor) -> Result<Query> {
-        Ok(Query { view, pass: self.pair.query.forward(images)? })
     }
 
     /// The keys (world_size * N, dim) of all ranks in order, embedded by ξ from the shuffled global batch, which travels as bytes
@@ -286,32 +307,38 @@ impl Clsa {
         Ok((self.parts > 1).then(|| BatchInParts::begin(encoder)).transpose()?)
     }
 
-    /// The loss of the queries with these numbers, which are of the samples from `first` on, against keys and bank. The positive of
-    /// sample n of this rank is column rank·N + n.
+    /// The term of a query's samples, those from `first` on, against keys and bank. The positive of sample n of this rank is column
+    /// rank·N + n. `targets` are those of the weak views so far.
     fn loss(
         &self,
-        queries: &[Query],
-        mut weak: Vec<usize>,
-        mut strong: Vec<usize>,
+        query: &Query<'_>,
+        pass: &Pass,
         keys: &Keys,
+        targets: &mut Option<DdmTargets>,
         first: usize,
     ) -> Result<Loss> {
-        if self.method.strong_loss == StrongLoss::InfoNce {
-            // The ablation: strong views are asked for the same one-hot answer as weak ones.
-            weak.append(&mut strong);
-        }
         let samples = keys.rows.dim(0)? / self.communicator.world_size();
         let first_positive = self.communicator.rank() * samples + first;
         let batch_negatives = self.method.batch_negatives;
         let candidates = Candidates { keys: &keys.rows, bank: Some(&self.bank), first_positive, batch_negatives };
-        let embeddings = |numbers: &[usize]| -> Vec<Tensor> {
-            numbers.iter().map(|&number| queries[number].pass.embedding().clone()).collect()
+        // Without its graph, which would keep the activations that it was made of.
+        let embedding = [pass.embedding().detach()];
+        let pending = match query.term {
+            Term::Contrastive if query.sets_targets => {
+                let (pending, own) = self.loss.begin_contrastive(&embedding, candidates)?;
+                *targets = Some(match targets.take() {
+                    Some(others) => others.and(&own)?,
+                    None => own,
+                });
+                pending
+            }
+            Term::Contrastive => self.loss.begin(&embedding, &[], candidates)?,
+            Term::Ddm => {
+                let targets = targets.as_ref().ok_or(TrainError::NoWeakView)?;
+                self.loss.begin_ddm(&embedding, targets, candidates)?
+            }
         };
-        let pending = self.loss.begin(&embeddings(&weak), &embeddings(&strong), candidates)?;
-        let named = |numbers: Vec<usize>| -> Vec<LossQuery> {
-            numbers.into_iter().map(|number| LossQuery { number, view: queries[number].view.clone() }).collect()
-        };
-        Ok(Loss { weak: named(weak), strong: named(strong), key_view: keys.view, pending })
+        Ok(Loss { view: query.view.clone(), term: query.term, key_view: keys.view, pending })
     }
 
     /// The mean of the reports of all ranks. Fails on every rank if a value is not finite on any, so that none waits for one that has
@@ -337,11 +364,17 @@ impl Clsa {
     }
 }
 
-/// A view's pass.
-struct Query {
+/// A view that the query encoder sees.
+struct Query<'a> {
     /// Which view, for messages.
     view: String,
-    pass: Pass,
+    /// (N, 3, H, W), of all parts.
+    images: &'a Tensor,
+    term: Term,
+    /// Whether the view, if it is a weak one, sets targets of strong ones.
+    sets_targets: bool,
+    /// Of which keys it is compared with.
+    directions: Range<usize>,
 }
 
 /// Keys of the global batch.

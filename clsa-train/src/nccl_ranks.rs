@@ -1,11 +1,10 @@
 //! Ranks as processes with a GPU each, which exchange tensors by NCCL.
 
 use crate::communicator::{Communicator, PendingMean};
-use crate::rendezvous;
+use crate::rendezvous::{self, Group};
 use crate::route::Route;
 use candle_core::{Device, Error, Result, Tensor, bail};
 use clsa_cuda::{NcclGroup, NcclId};
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,24 +23,31 @@ struct Process {
 
 impl Nccl {
     /// Joins the others as number `rank` of `world_size`; waits until all have. `address`, `HOST:PORT`, is where the first of them
-    /// can be asked for what makes the group one, which has to be within `patience`.
+    /// can be asked for what makes the group one, which has to be within `patience`. `job`, by which other groups at the same address are
+    /// told apart, is the same for all; it may be empty.
     ///
     /// # Errors
-    /// The others do not come, the address is in use, or NCCL fails.
-    pub fn join(device: &Device, rank: usize, world_size: usize, address: &str, patience: Duration) -> Result<Self> {
+    /// The others do not come, another group is there, the address is in use, or NCCL fails.
+    pub fn join(
+        device: &Device,
+        job: &str,
+        rank: usize,
+        world_size: usize,
+        address: &str,
+        patience: Duration,
+    ) -> Result<Self> {
         let until = Instant::now() + patience;
         let met = |error: std::io::Error| Error::Msg(format!("MASTER_ADDR and MASTER_PORT ({address}): {error}"));
+        let ranks = Group::new(world_size, job);
         let id = if rank == 0 {
             let id = NcclId::new().map_err(Error::wrap)?;
             if world_size > 1 {
-                let port = address.rsplit_once(':').map_or("", |(_, port)| port);
-                // The name may be that of one of several networks of this machine.
-                let listener = TcpListener::bind(format!("0.0.0.0:{port}")).map_err(met)?;
-                rendezvous::hand_out(&listener, id.bytes(), world_size - 1, until).map_err(met)?;
+                let listener = rendezvous::listen(address).map_err(met)?;
+                rendezvous::hand_out(&listener, &ranks, id.bytes(), until).map_err(met)?;
             }
             id
         } else {
-            let bytes = rendezvous::ask(address, rank, NcclId::LEN, until).map_err(met)?;
+            let bytes = rendezvous::ask(address, rank, &ranks, NcclId::LEN, until).map_err(met)?;
             let Ok(bytes) = bytes.try_into() else { bail!("the first rank has handed out too few bytes") };
             NcclId::from_bytes(bytes)
         };

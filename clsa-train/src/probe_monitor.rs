@@ -44,13 +44,12 @@ impl ProbeMonitor {
         &self.variables
     }
 
-    /// One step on the features (N, C) of a batch.
+    /// One step on the features (N, C) of a batch, for which a GPU is not waited for.
     ///
     /// # Errors
     /// A label is no class, or a tensor operation fails.
     pub fn step(&self, features: &Tensor, labels: &[Label], lr: f64) -> Result<()> {
-        self.probe.step(features, labels, lr)?;
-        Ok(())
+        Ok(self.probe.step(features, labels, lr)?)
     }
 
     /// Top-1 and top-5 accuracy on the test images, percent; none where there are no labeled ones. Images that cannot be read are left

@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::head;
 use clsa_model::{Compute, Encoder, HeadConfig, ModelConfig, MomentumPair, Precision, Stem};
-use clsa_run::{MethodConfig, OptimConfig, StrongLoss};
+use clsa_run::{MethodConfig, OptimConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -183,8 +183,6 @@ pub fn replay(
         temperature: config.t,
         ddm_temperature: config.t2,
         alpha: config.alpha,
-        symmetric: false,
-        strong_loss: StrongLoss::Ddm,
         batch_negatives: config.batch_negatives,
         ..MethodConfig::default()
     };

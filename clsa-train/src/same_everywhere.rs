@@ -23,20 +23,32 @@ pub(crate) fn check_request(communicator: &dyn Communicator, config: &Config, im
     let all = gather_bytes(communicator, own.to_string().as_bytes())?;
     let Some(rank) = (1..all.len()).find(|&rank| all[rank] != all[0]) else { return Ok(()) };
     let parsed = |rank: usize| serde_json::from_slice(&all[rank]).unwrap_or(Value::Null);
-    let what = difference("", &parsed(rank), &parsed(0)).unwrap_or_else(|| "another program".to_owned());
+    let what = difference_of_requests(&parsed(rank), &parsed(0)).unwrap_or_else(|| "another program".to_owned());
     Err(TrainError::RankDiffers { rank, what })
 }
 
-/// The first value that differs, and what the other is.
+/// What differs in what a rank and rank 0 were asked for. The program comes first: another version may know other keys.
+fn difference_of_requests(own: &Value, first: &Value) -> Option<String> {
+    let of_images = || {
+        let [own, first] = [own, first].map(|asked| serde_json::from_value::<DataIdentity>(asked["images"].clone()));
+        first.ok()?.difference(&own.ok()?)
+    };
+    difference("program", &own["program"], &first["program"])
+        .or_else(|| difference("", &own["config"], &first["config"]))
+        .or_else(of_images)
+}
+
+/// The first value that differs, and what the other is. A key that is left out has its default.
 fn difference(key: &str, value: &Value, other: &Value) -> Option<String> {
     let (Value::Object(object), Value::Object(others)) = (value, other) else {
-        return (value != other).then(|| format!("{key} = {value} where rank 0 has {other}"));
+        let shown = |value: &Value| if value.is_null() { "the default".to_owned() } else { value.to_string() };
+        return (value != other).then(|| format!("{key} = {} where rank 0 has {}", shown(value), shown(other)));
     };
     let mut names: Vec<&String> = object.keys().chain(others.keys()).collect();
     names.sort();
     names.into_iter().find_map(|name| {
         let of = |object: &serde_json::Map<String, Value>| object.get(name).cloned().unwrap_or(Value::Null);
-        let name = if key.is_empty() || key == "config" { name.clone() } else { format!("{key}.{name}") };
+        let name = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
         difference(&name, &of(object), &of(others))
     })
 }
@@ -118,28 +130,41 @@ mod tests {
         }
     }
 
-    fn replaced(from: &'static str, to: &'static str) -> Second<impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync> {
-        assert_eq!(from.len(), to.len());
+    /// Texts in place of others of the same length, one after the other.
+    fn replaced(changes: Vec<(String, String)>) -> Second<impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync> {
         Second(move |own| {
             let own = String::from_utf8(own).unwrap();
-            assert!(own.contains(from), "{own}");
-            own.replacen(from, to, 1).into_bytes()
+            let changed = changes.iter().fold(own, |own, (from, to)| {
+                assert!(from.len() == to.len() && own.contains(from), "{from}: {own}");
+                own.replacen(from, to, 1)
+            });
+            changed.into_bytes()
         })
     }
 
     #[test]
     fn a_rank_that_was_asked_for_something_else_is_named_with_what_it_has() {
-        let config = Config::load("demo", &["data.source=procedural:train=64".to_owned()]).unwrap();
+        let asked = ["data.source=procedural:train=64", "optim.scale_lr=true"].map(str::to_owned);
+        let config = Config::load("demo", &asked).unwrap();
         let images =
             DataIdentity::of("procedural:train=64".parse::<Source>().unwrap().open(Split::Train).unwrap().as_ref());
+        let change = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let left_out = |key: &str| (key.to_owned(), " ".repeat(key.len()));
         let version = format!("\"version\":\"{}", env!("CARGO_PKG_VERSION"));
-        let other = format!("{}9", &version[..version.len() - 1]);
-        for (communicator, words) in [
-            (replaced("\"epochs\":12", "\"epochs\":13"), "rank 1 has train.epochs = 13 where rank 0 has 12;"),
-            (replaced("\"images\":64", "\"images\":65"), "rank 1 has images.images = 65 where rank 0 has 64;"),
-            (replaced(version.leak(), other.leak()), "rank 1 has program.version = "),
+        let other_version = (version.clone(), format!("{}9", &version[..version.len() - 1]));
+        let epochs = change("\"epochs\":12", "\"epochs\":13");
+        let names: String = images.names_sha256.chars().rev().collect();
+        let other_names = change(&images.names_sha256, &names);
+        for (changes, words) in [
+            (vec![epochs.clone()], "rank 1 has train.epochs = 13 where rank 0 has 12;"),
+            (vec![left_out("\"scale_lr\":true,")], "rank 1 has optim.scale_lr = the default where rank 0 has true;"),
+            (vec![change("\"images\":64", "\"images\":65")], "rank 1 has 65 images in place of 64;"),
+            (vec![other_names.clone()], "rank 1 has images of other names, classes or order;"),
+            // The program is looked at first, and the images last.
+            (vec![other_names, epochs.clone()], "rank 1 has train.epochs = 13 where rank 0 has 12;"),
+            (vec![epochs, other_version], "rank 1 has program.version = "),
         ] {
-            let error = check_request(&communicator, &config, &images).unwrap_err();
+            let error = check_request(&replaced(changes), &config, &images).unwrap_err();
             assert!(error.is_request() && error.is_of_all_ranks() && error.to_string().starts_with(words), "{error}");
         }
         check_request(&Second(|own| own), &config, &images).unwrap();

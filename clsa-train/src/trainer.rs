@@ -302,15 +302,16 @@ impl Trainer {
         }
         while self.position.epoch < last {
             let is_stopped = self.epoch(stop, observer)?;
+            let done = self.position.epoch;
             if self.position.batch == 0 {
                 self.clsa.average_statistics()?;
+                // Before any checkpoint of it, which all would go on from as if they had been the same.
+                if self.clsa.communicator.world_size() > 1 {
+                    check_state(&*self.clsa.communicator, &self.clsa.state(), done)?;
+                }
             }
             if is_stopped {
                 return Ok(End::Stopped(save(&mut self.output, &self.clsa, &self.config, self.position)?));
-            }
-            let done = self.position.epoch;
-            if self.clsa.communicator.world_size() > 1 {
-                check_state(&*self.clsa.communicator, &self.clsa.state(), done)?;
             }
             let CheckpointConfig { every, every_steps, .. } = self.config.checkpoint;
             let is_due = every_steps > 0 && self.position.step.is_multiple_of(every_steps);
@@ -527,4 +528,71 @@ fn at_step(error: TrainError, step: u64, lr: f64) -> TrainError {
     let diverged = matches!(error, TrainError::NotFinite { .. } | TrainError::NotFiniteOnRank { .. });
     let source = Box::new(error);
     if diverged { TrainError::Diverged { step, lr, source } } else { TrainError::Step { step, source } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::communicator::PendingMean;
+    use candle_core::{DType, Result as TensorResult};
+    use clsa_data::{Limits, Source};
+    use serde_json::Value;
+
+    /// The first of two ranks, of which the other has been asked for the same and has come to another state.
+    struct BesideDrifted;
+
+    impl Communicator for BesideDrifted {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn world_size(&self) -> usize {
+            2
+        }
+
+        fn all_gather(&self, tensor: &Tensor) -> TensorResult<Tensor> {
+            if tensor.dtype() != DType::U8 {
+                return Tensor::cat(&[tensor, tensor], 0);
+            }
+            let own = tensor.to_vec1::<u8>()?;
+            let mut other = own.clone();
+            // What was asked for is JSON, and digests are not.
+            if serde_json::from_slice::<Value>(&own).is_err() {
+                other[0] ^= 1;
+            }
+            let all = [own, other].concat();
+            let len = all.len();
+            Tensor::from_vec(all, len, &Device::Cpu)
+        }
+
+        fn begin_mean(&self, values: Tensor) -> TensorResult<PendingMean> {
+            Ok(PendingMean::new(move || Ok(values)))
+        }
+    }
+
+    struct Silent;
+
+    impl Observer for Silent {
+        fn step(&mut self, _: &StepRecord, _: u64) {}
+
+        fn knn(&mut self, _: &AccuracyRecord) {}
+
+        fn warning(&mut self, _: &str) {}
+    }
+
+    #[test]
+    fn ranks_that_have_drifted_are_told_and_not_saved_where_a_stop_was_asked_for_in_the_last_step_of_an_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        // An epoch of one step.
+        let changes = ["model.width=0.125", "train={epochs=2, batch_size=8}", "method.bank=32", "knn.every=0"];
+        let config = Config::load("demo", &changes.map(str::to_owned)).unwrap();
+        let images: Source = "procedural:classes=2,train=16,test=4,side=32".parse().unwrap();
+        let data = Datasets { train: images.open_splits(Limits::default()).unwrap().train, test: None, held_out: None };
+        let (run, communicator) = (Some(LockedRun::begin(&path).unwrap()), Arc::new(BesideDrifted));
+        let trainer = TrainerConfig { config, pair: None, run, data, device: Device::Cpu, threads: 1, communicator };
+        let error = Trainer::new(trainer, None).unwrap().run(&AtomicBool::new(true), &mut Silent).unwrap_err();
+        assert!(matches!(error, TrainError::Drifted { epoch: 1, rank: 1, .. }), "{error}");
+        assert_eq!(std::fs::read_dir(path.join("checkpoints")).unwrap().count(), 0);
+    }
 }

@@ -181,7 +181,7 @@ fn a_wrong_request_ends_with_2_and_one_sentence_that_names_it() {
         (vec!["verify", &empty], "has no image files"),
         (vec!["index", "imagefolder:/data"], "only shards have an index"),
         (vec!["index", "wds:/no/such/{0..9}.tar"], "/no/such/0.tar"),
-        (vec!["fetch", "imagenet"], "cifar10, fashion-mnist"),
+        (vec!["fetch", "imagenet"], "cifar10, cifar100, fashion-mnist"),
         (vec!["fetch", "cifar10", "--mirror", "data.org"], "begins with http:// or https://"),
         (vec!["pack", "procedural", "/tmp/out", "--quality", "0"], "--quality"),
         (vec!["pack", "procedural", "/tmp/out", "--quality", "80"], "--short-side"),

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use clsa_loss::MemoryBank;
 use clsa_model::{Arch, Backend, Compute, ModelConfig, MomentumPair, Precision, Stem};
-use clsa_run::{MethodConfig, OptimConfig, StrongLoss};
+use clsa_run::{BankKeys, MethodConfig, OptimConfig, StrongLoss};
 use clsa_train::{Clsa, Communicator, ImageBytes, Optimizer, SingleProcess, StepReport, TrainError, Views};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -79,7 +79,9 @@ fn two_ranks_equal_one_process_with_two_batch_norm_splits() {
 
 #[test]
 fn two_ranks_equal_one_process_with_two_batch_norm_splits_in_the_symmetric_variant() {
-    two_ranks_equal_one_process(&MethodConfig { symmetric: true, ..method() });
+    for bank_keys in [BankKeys::KeyView, BankKeys::Both] {
+        two_ranks_equal_one_process(&MethodConfig { symmetric: true, bank_keys, ..method() });
+    }
 }
 
 #[test]
@@ -289,6 +291,13 @@ fn the_symmetric_loss_is_both_directions() {
         // The keys of the key view enter the bank, not those of the first weak view.
         assert_equal(&bank, &bank_of_one, 1e-12);
         assert_ne!(bank, bank_of_other);
+        // With both, those of the first weak view come before.
+        let (both, _, bank_of_both) =
+            step(&MethodConfig { bank_keys: BankKeys::Both, ..symmetric.clone() }, &views(6, 0));
+        assert_eq!(both.loss, total.loss);
+        let entered = 6 * DIM;
+        let expected = [&bank_of_other[..entered], &bank_of_one[..entered], &bank_of_one[2 * entered..]].concat();
+        assert_equal(&bank_of_both, &expected, 1e-12);
     }
 }
 

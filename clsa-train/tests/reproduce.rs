@@ -10,6 +10,8 @@ use clsa_run::{Config, LockedRun, Position};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A run of a recipe with k-NN accuracies by epoch.
@@ -70,7 +72,9 @@ fn wrong_requests_name_what_to_do() {
     let text = error(reproduce(folder.path(), &[]), 2);
     assert!(text.contains("NAME"), "{text}");
     let text = error(reproduce(folder.path(), &["--table", "results.md"]), 2);
-    assert!(text.contains("--runs runs"), "{text}");
+    assert!(text.contains("--table: there is neither runs nor docs/runs here"), "{text}");
+    let text = error(reproduce(folder.path(), &["--table", "results.md", "--runs", "kept"]), 2);
+    assert!(text.contains("--runs kept: "), "{text}");
     fs::create_dir(folder.path().join("runs")).unwrap();
     let text = error(reproduce(folder.path(), &["--table", "results.md"]), 2);
     assert!(text.contains("--runs runs: no run there follows an experiment"), "{text}");
@@ -88,6 +92,96 @@ fn wrong_requests_name_what_to_do() {
     let text = error(reproduce(folder.path(), &["moco-cifar10", "--seed", "3", "--data", "flat:."]), 2);
     assert!(text.contains("--data flat:.: its figures need images with labels and a test split"), "{text}");
     assert!(!folder.path().join("runs/moco-cifar10-3").exists());
+}
+
+/// An image folder of so many classes, with so many images of each to train on and one to test with.
+fn images(root: &Path, classes: u8, each: u8) {
+    for (split, count) in [("train", each), ("test", 1)] {
+        for class in 0..classes {
+            let folder = root.join(split).join(format!("class{class}"));
+            fs::create_dir_all(&folder).unwrap();
+            for i in 0..count {
+                let color = image::Rgb([20 * class, 4 * i, 90]);
+                image::RgbImage::from_pixel(32, 32, color).save(folder.join(format!("{i}.png"))).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn images_of_other_classes_than_the_publications_are_refused_before_training() {
+    let folder = TempDir::new().unwrap();
+    images(folder.path(), 2, 1);
+    let text = error(reproduce(folder.path(), &["mocov2plus-cifar100", "--data", "imagefolder:."]), 2);
+    let words =
+        "mocov2plus-cifar100 was published of CIFAR-100, and these are other images (2 classes in place of 100)";
+    assert!(text.contains(words) && !folder.path().join("runs").exists(), "{text}");
+    let path = folder.path().join("r");
+    run(&path, "moco-cifar10", &[], &[]);
+    fs::write(path.join("data.json"), json!({ "images": 9, "classes": 2, "names_sha256": "" }).to_string()).unwrap();
+    let text = error(reproduce(folder.path(), &["moco-cifar10", "--out", "r"]), 2);
+    assert!(text.contains("--out r: moco-cifar10 was published of CIFAR-10, and these are other images"), "{text}");
+}
+
+#[test]
+fn a_run_that_was_stopped_before_the_epoch_that_was_asked_for_has_not_succeeded() {
+    let folder = TempDir::new().unwrap();
+    // As many as a step takes, and no more.
+    images(folder.path(), 10, 52);
+    let mut running = std::process::Command::new(assert_cmd::cargo::cargo_bin("clsa"))
+        .current_dir(folder.path())
+        .args(["reproduce", "moco-cifar10", "--data", "imagefolder:."])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let metrics = folder.path().join("runs/moco-cifar10-0/metrics.jsonl");
+    let start = Instant::now();
+    while !fs::read_to_string(&metrics).unwrap_or_default().contains("\"kind\":\"step\"") {
+        let is_running = running.try_wait().unwrap().is_none();
+        assert!(is_running && start.elapsed() < Duration::from_secs(180), "there is no step");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The shell's own, because not every machine has it as a program.
+    let kill = format!("kill -TERM {}", running.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let output = running.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("note: what was published of CIFAR-10 is of all its images, and these are 520 images"),
+        "{text}"
+    );
+    assert!(text.contains(" of 200; the same command goes on") && !text.contains("pretrain --resume"), "{text}");
+}
+
+#[test]
+fn the_page_leaves_out_what_is_no_run_on_these_images_and_what_cannot_be_read_and_has_each_run_once() {
+    let folder = TempDir::new().unwrap();
+    let (runs, kept) = (folder.path().join("runs"), folder.path().join("docs/runs"));
+    run(&runs.join("a"), "moco-cifar10", &[], &[(1, 31.5)]);
+    run(&kept.join("b"), "moco-cifar10", &["data.source=imagefolder:CIFAR10"], &[(1, 31.5)]);
+    run(&runs.join("few"), "moco-cifar10", &["train.seed=1"], &[(1, 77.7)]);
+    let few = json!({ "images": 2000, "classes": 10, "names_sha256": "" }).to_string();
+    fs::write(runs.join("few/data.json"), few).unwrap();
+    run(&runs.join("damaged"), "moco-cifar10", &["train.seed=2"], &[(1, 88.8)]);
+    fs::write(runs.join("damaged/metrics.jsonl"), "{\"kind\":\n{}\n").unwrap();
+    let assert = reproduce(folder.path(), &["--table"]).success();
+    let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(text.contains("few follows moco-cifar10, but not on CIFAR-10 (2000 images in place of 50000)"), "{text}");
+    assert!(text.contains("damaged/metrics.jsonl") && text.contains("this run is left out"), "{text}");
+    let page = fs::read_to_string(folder.path().join("docs/RESULTS.md")).unwrap();
+    assert!(page.contains("| epoch | published | seed 0, imagefolder |\n"), "{page}");
+}
+
+#[test]
+fn the_page_of_results_is_that_of_the_records_that_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs");
+    let records = docs.join("runs").display().to_string();
+    reproduce(folder.path(), &["--table", "page.md", "--runs", &records]).success();
+    let page = fs::read_to_string(folder.path().join("page.md")).unwrap();
+    assert_eq!(page, fs::read_to_string(docs.join("RESULTS.md")).unwrap());
 }
 
 #[test]

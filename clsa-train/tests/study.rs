@@ -106,7 +106,9 @@ fn every_variant_is_trained_with_every_seed_once_and_compared_seed_by_seed() {
     assert_eq!(runs(folder.path()), ["later-0", "later-1", "later-2", "naive-0", "naive-1", "naive-2"]);
     assert_eq!(metrics("naive-0"), before, "what is trained is kept");
     let page = fs::read_to_string(folder.path().join("runs/study/study.md")).unwrap();
-    assert!(page.starts_with("# Does it matter?\n") && page.contains(table.trim_end()), "{page}");
+    let (settings, rows) = table.split_once("\n\n").unwrap();
+    assert_eq!(settings, "k-NN accuracy (k = 5, T = 0.07, backbone features), percent:");
+    assert!(page.starts_with("# Does it matter?\n") && page.contains(rows.trim_end()), "{page}");
     assert!(page.contains("k-NN accuracies (k = 5, T = 0.07, backbone features) after training"), "{page}");
     // All is there: nothing is trained, and the same is said, on a page of any name.
     let usual = folder.path().join("runs/study/study.md");

@@ -1,5 +1,6 @@
 //! `cargo xtask bundle-cuda`: everything that proves and measures CUDA on another machine, in one folder.
 
+mod elsewhere;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
@@ -15,16 +16,37 @@ const HELP: &str = "\
 Make target/cuda-bundle: the program and the tests with CUDA, and check.sh, which proves and measures them on a machine
 with a GPU, a driver, PyTorch and torchvision. None is needed here; where no CUDA toolkit is found, nvcc, cuDNN and NCCL are
 installed from PyPI under target/ (python3 with venv is needed, 2.0 GB). The first build takes about 20 minutes on two cores.
-Programs that ask for a newer glibc than 2.39 are refused, and so is a cuDNN that cannot plan every convolution of the presets.
+It is for all GPUs from compute capability 8.0 on, unless CUDA_COMPUTE_CAP names another for Candle's kernels. Refused are a
+toolkit of another CUDA than 13.0 or without cuDNN and NCCL, a cuDNN that cannot plan every convolution of the presets, and
+programs that ask for another library than CUDA's and C++'s, or for a newer glibc or C++ library than Ubuntu 24.04's.
 
 Usage: cargo xtask bundle-cuda [--cifar TAR] [--photos TAR] [--limit MIB]
 
-  --cifar TAR    an archive with train/CLASS/FILE and test/CLASS/FILE, for a run of training
-  --photos TAR   an archive of JPEG files, for training from end to end
-  --limit MIB    refuse to make a larger bundle, where it is to be sent
+  --cifar TAR    an archive with train/CLASS/FILE and test/CLASS/FILE, for a run of training; the check cifar is skipped without
+  --photos TAR   an archive of JPEG files, for training from end to end; the check end_to_end is skipped without
+  --limit MIB    refuse to make a bundle that is larger than this, by default 53
 
 Example: cargo xtask bundle-cuda --photos photos.tar && target/cuda-bundle/check.sh --dry-run
 ";
+
+/// MiB that a bundle may have where `--limit` does not say, so that it can be sent beside the sources where 64 are the most.
+const LIMIT: u64 = 53;
+
+/// An archive that a bundle may hold.
+struct Archive {
+    /// What the bundle calls it.
+    name: &'static str,
+    /// The option with its path.
+    option: &'static str,
+    /// The check that check.sh skips without it.
+    check: &'static str,
+}
+
+/// In the order of the help.
+const ARCHIVES: [Archive; 2] = [
+    Archive { name: "cifar", option: "--cifar", check: "cifar" },
+    Archive { name: "imagenet", option: "--photos", check: "end_to_end" },
+];
 
 /// What the bundle holds beside the programs.
 const SCRIPTS: [&str; 2] = ["xtask/cuda/check.sh", "xtask/cuda/check.py"];
@@ -43,8 +65,12 @@ const PROGRAMS: [(&str, &str, &str); 4] = [
 /// The tests that plan the convolutions of the presets, which need no GPU and are run before anything is packed.
 const PLANS: (&str, &str) = ("clsa-cuda", "plans");
 
-/// The glibc of the machines that bundles are for: that of Ubuntu 24.04.
-const GLIBC: (u32, u32) = (2, 39);
+/// The programs that pack a bundle, each with arguments that only show that it is there, and with what brings it.
+const PACKERS: [(&str, &[&str], &str); 3] = [
+    ("strip", &["--version"], "Debian's binutils"),
+    ("objdump", &["--version"], "Debian's binutils"),
+    ("python3", &["-c", "import lzma"], "python3 with its module lzma"),
+];
 
 /// What cargo has built.
 struct Built {
@@ -54,51 +80,36 @@ struct Built {
     plans: PathBuf,
 }
 
+/// What was asked for.
+struct Request {
+    /// Archives and what the bundle calls them.
+    data: Vec<(&'static str, PathBuf)>,
+    /// MiB.
+    limit: u64,
+}
+
 /// Runs the command.
 pub fn run(args: &[OsString]) -> Result<u8, String> {
-    let (mut data, mut limit) = (Vec::new(), u64::MAX);
-    let mut rest = args.iter();
-    while let Some(arg) = rest.next() {
-        let name = match arg.to_str() {
-            Some("--help" | "-h") => {
-                show(HELP);
-                return Ok(0);
-            }
-            Some("--cifar") => "cifar",
-            Some("--photos") => "imagenet",
-            Some("--limit") => {
-                let Some(mib) = rest.next().and_then(|mib| mib.to_str()?.parse().ok()) else {
-                    tell!("error: --limit needs a number of MiB");
-                    return Ok(2);
-                };
-                limit = mib;
-                continue;
-            }
-            _ => {
-                tell!("error: bundle-cuda does not know {}; see --help", arg.to_string_lossy());
-                return Ok(2);
-            }
-        };
-        match rest.next().map(PathBuf::from) {
-            Some(archive) if archive.is_file() => data.push((name, archive)),
-            _ => {
-                tell!("error: {} needs the path of an archive", arg.to_string_lossy());
-                return Ok(2);
-            }
-        }
-    }
+    let Request { data, limit } = match requested(args) {
+        Ok(request) => request,
+        Err(code) => return Ok(code),
+    };
     // The new one is made beside the one that is there, so that that is replaced whole.
     let (bundle, fresh) = (target().join("cuda-bundle"), target().join("cuda-bundle.new"));
     check_before_build(&bundle, &data, limit)?;
+    can_pack(&PACKERS)?;
     let toolkit = nvcc::toolkit()?;
+    elsewhere::serves(&toolkit)?;
     let Built { programs, plans } = build(&toolkit)?;
     remove_folder(&fresh)?;
     make_folder(&fresh.join("data"))?;
-    let toolkit = with_stub(&toolkit, &target().join("cuda-link"))?;
+    let link = toolkit.link.clone().unwrap_or_else(|| target().join("cuda-link"));
+    stub::make(&link)?;
+    let toolkit = with_stub(&toolkit, &link);
     plans_every_convolution(&toolkit, &plans)?;
     for (program, name) in &programs {
+        elsewhere::starts(program)?;
         starts_without_gpu(&toolkit, program)?;
-        asks_for_no_newer_glibc(program)?;
         pack(program, &fresh.join(format!("{name}.xz")))?;
     }
     for script in SCRIPTS {
@@ -117,7 +128,53 @@ pub fn run(args: &[OsString]) -> Result<u8, String> {
     remove_folder(&bundle)?;
     fs::rename(&fresh, &bundle).map_err(at(&bundle))?;
     show(&format!("{} has {size} MiB; on a machine with a GPU: ./check.sh\n", bundle.display()));
+    for what in skipped_without(&data) {
+        tell!("warning: {what}");
+    }
     Ok(0)
+}
+
+/// What the options ask for; the exit code where that is no bundle.
+fn requested(args: &[OsString]) -> Result<Request, u8> {
+    let mut request = Request { data: Vec::new(), limit: LIMIT };
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let name = match arg.to_str() {
+            Some("--help" | "-h") => {
+                show(HELP);
+                return Err(0);
+            }
+            Some("--limit") => {
+                let Some(mib) = rest.next().and_then(|mib| mib.to_str()?.parse().ok()) else {
+                    tell!("error: --limit needs a number of MiB");
+                    return Err(2);
+                };
+                request.limit = mib;
+                continue;
+            }
+            option => match ARCHIVES.iter().find(|archive| option == Some(archive.option)) {
+                Some(archive) => archive.name,
+                None => {
+                    tell!("error: bundle-cuda does not know {}; see --help", arg.to_string_lossy());
+                    return Err(2);
+                }
+            },
+        };
+        match rest.next().map(PathBuf::from) {
+            Some(archive) if archive.is_file() => request.data.push((name, archive)),
+            _ => {
+                tell!("error: {} needs the path of an archive", arg.to_string_lossy());
+                return Err(2);
+            }
+        }
+    }
+    Ok(request)
+}
+
+/// What check.sh will not do for want of data, a sentence for each archive that is not there.
+fn skipped_without(data: &[(&str, PathBuf)]) -> Vec<String> {
+    let absent = ARCHIVES.iter().filter(|archive| data.iter().all(|(name, _)| *name != archive.name));
+    absent.map(|archive| format!("without {}, check.sh skips the check {}", archive.option, archive.check)).collect()
 }
 
 /// Refuses what can be seen before the build, which takes long.
@@ -134,11 +191,26 @@ fn check_before_build(bundle: &Path, data: &[(&str, PathBuf)], limit: u64) -> Re
     within(limit, size, "the archives alone have").map(drop)
 }
 
+/// Whether these programs start.
+fn can_pack(packers: &[(&str, &[&str], &str)]) -> Result<(), String> {
+    let starts = |program: &str, args: &[&str]| {
+        Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+    };
+    match packers.iter().find(|(program, args, _)| !starts(program, args)) {
+        Some((program, _, package)) => {
+            Err(format!("{program}, which packs the bundle, does not start; install {package}"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The MiB that so many bytes take, unless these are more than the limit.
 fn within(limit: u64, bytes: u64, what: &str) -> Result<u64, String> {
     let size = bytes.div_ceil(1 << 20);
     if size > limit {
-        return Err(format!("{what} {size} MiB, more than {limit} (--limit); give it smaller archives"));
+        return Err(format!(
+            "{what} {size} MiB, more than {limit} (--limit); give it smaller archives or a higher limit"
+        ));
     }
     Ok(size)
 }
@@ -154,7 +226,7 @@ fn build(toolkit: &Toolkit) -> Result<Built, String> {
     command.args(["--test", "gpu", "--test", "gpu_kernels", "--test", PLANS.1]);
     command.args(["--message-format", "json-render-diagnostics"]);
     command.arg("--target-dir").arg(&folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    toolkit.build_with(&mut command)?;
+    toolkit.build_for_others_with(&mut command)?;
     let output = command.output().map_err(|error| format!("cargo could not be started: {error}"))?;
     if !output.status.success() {
         return Err("the program did not build with CUDA".to_owned());
@@ -186,13 +258,10 @@ fn executable(messages: &str, package: &str, target: &str) -> Option<PathBuf> {
     })
 }
 
-/// The toolkit with the stand-in for the driver among its libraries, which is made in the folder where the toolkit has none: one of this
-/// machine has at most a `libcuda.so` for the linker.
-fn with_stub(toolkit: &Toolkit, folder: &Path) -> Result<Toolkit, String> {
-    let link = toolkit.link.as_deref().unwrap_or(folder);
-    stub::make(link)?;
+/// The toolkit with the stand-in for the driver, which is in this folder, among its libraries.
+fn with_stub(toolkit: &Toolkit, link: &Path) -> Toolkit {
     let libraries = toolkit.libraries.iter().cloned().chain([link.join("stub")]).collect();
-    Ok(Toolkit { folder: toolkit.folder.clone(), libraries, link: None })
+    Toolkit { folder: toolkit.folder.clone(), libraries, link: None }
 }
 
 /// Whether the program links: all its libraries and symbols are found, with the stand-in for the driver.
@@ -216,34 +285,6 @@ fn plans_every_convolution(with_stub: &Toolkit, tests: &Path) -> Result<(), Stri
         0 => Ok(()),
         _ => Err("cuDNN does not plan every convolution of the presets; its tests say above why".to_owned()),
     }
-}
-
-/// Whether a program starts with the glibc of the machines that bundles are for.
-fn asks_for_no_newer_glibc(program: &Path) -> Result<(), String> {
-    let output = Command::new("objdump").arg("-T").arg(program).output();
-    let output = output.map_err(|error| format!("objdump (Debian's binutils) could not be started: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("objdump could not read {}", program.display()));
-    }
-    match newer_glibc(&String::from_utf8_lossy(&output.stdout)) {
-        Some((major, minor)) => Err(format!(
-            "{} asks for glibc {major}.{minor}, newer than {}.{}; make the bundle on an older system",
-            program.display(),
-            GLIBC.0,
-            GLIBC.1
-        )),
-        None => Ok(()),
-    }
-}
-
-/// The newest glibc that dynamic symbols ask for, as objdump lists them, where it is newer than [`GLIBC`].
-fn newer_glibc(symbols: &str) -> Option<(u32, u32)> {
-    let versions = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
-        let version = rest.split(|c: char| !(c.is_ascii_digit() || c == '.')).next()?;
-        let (major, rest) = version.split_once('.')?;
-        Some((major.parse().ok()?, rest.split('.').next()?.parse().ok()?))
-    });
-    versions.max().filter(|newest| *newest > GLIBC)
 }
 
 /// Compresses a file as xz does, by Python, which the other machine unpacks it with.

@@ -8,16 +8,34 @@ use std::process::Command;
 /// Where drivers are that `ldconfig` does not know of.
 const DRIVER_FOLDERS: [&str; 3] = ["/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib"];
 
+/// Names the compute capability that Candle's kernels are compiled for.
+const CAPABILITY: &str = "CUDA_COMPUTE_CAP";
+
+/// That of Ampere, the oldest that is supported: what is compiled for it runs on every later GPU too.
+const OLDEST: &str = "80";
+
 /// Whether a program that is linked to the driver's library starts here.
 pub fn has_driver() -> bool {
     const LIBRARY: &str = "libcuda.so.1";
     let named = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let mut folders = env::split_paths(&named).chain(DRIVER_FOLDERS.map(PathBuf::from));
-    folders.any(|folder| folder.join(LIBRARY).exists())
-        || ["ldconfig", "/sbin/ldconfig"].iter().any(|ldconfig| {
-            let known = Command::new(ldconfig).arg("-p").output();
-            known.is_ok_and(|known| String::from_utf8_lossy(&known.stdout).contains(LIBRARY))
-        })
+    folders.any(|folder| folder.join(LIBRARY).exists()) || is_known_to_the_loader(LIBRARY)
+}
+
+/// Whether programs find a library of this name in a folder that `ldconfig` knows.
+pub fn is_known_to_the_loader(library: &str) -> bool {
+    ["ldconfig", "/sbin/ldconfig"].iter().any(|ldconfig| {
+        let known = Command::new(ldconfig).arg("-p").output();
+        known.is_ok_and(|known| String::from_utf8_lossy(&known.stdout).contains(library))
+    })
+}
+
+/// Whether `nvidia-smi`, asked for the compute capability alone, tells it. There may be a driver's library without this tool.
+fn tells_capability(nvidia_smi: &mut Command) -> bool {
+    nvidia_smi.output().is_ok_and(|answer| {
+        let text = String::from_utf8_lossy(&answer.stdout);
+        answer.status.success() && text.lines().next().is_some_and(|line| line.trim().parse::<f32>().is_ok())
+    })
 }
 
 /// A CUDA toolkit: nvcc, with the libraries that Candle and our kernels are linked to.
@@ -54,12 +72,22 @@ impl Toolkit {
         if let Some(link) = &self.link {
             command.env("CUDNN_LIB", link);
         }
-        if env::var_os("CUDA_COMPUTE_CAP").is_none() && !has_driver() {
-            // Candle asks the GPU for its capability. Without one: 8.0, which every later one runs too.
-            command.env("CUDA_COMPUTE_CAP", "80");
+        let nvidia_smi = ["--query-gpu=compute_cap", "--format=csv,noheader"];
+        if env::var_os(CAPABILITY).is_none() && !tells_capability(Command::new("nvidia-smi").args(nvidia_smi)) {
+            // Candle's build asks the GPU for its capability, and fails where nothing answers.
+            command.env(CAPABILITY, OLDEST);
         }
         // A third of the size, and drivers unpack it in no time.
         command.env("NVCC_APPEND_FLAGS", env::var_os("NVCC_APPEND_FLAGS").unwrap_or("--compress-mode=size".into()));
+        Ok(())
+    }
+
+    /// The same for programs that are to run on other machines, whatever GPU this one has.
+    pub fn build_for_others_with(&self, command: &mut Command) -> Result<(), String> {
+        self.build_with(command)?;
+        if env::var_os(CAPABILITY).is_none() {
+            command.env(CAPABILITY, OLDEST);
+        }
         Ok(())
     }
 
@@ -93,6 +121,7 @@ pub fn versioned_libraries(folder: &Path) -> Vec<(PathBuf, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
 
     #[test]
     fn a_program_finds_the_libraries_of_a_cudnn_that_is_apart_from_its_toolkit() {
@@ -107,5 +136,24 @@ mod tests {
         toolkit.run_with(&mut command).unwrap();
         let (_, path) = command.get_envs().find(|(name, _)| *name == "LD_LIBRARY_PATH").unwrap();
         assert!(env::split_paths(path.unwrap()).collect::<Vec<_>>().starts_with(&folders), "{path:?}");
+    }
+
+    #[test]
+    fn a_driver_whose_tool_does_not_tell_the_capability_is_as_none() {
+        let tells = |program: &str, answer: &str| tells_capability(Command::new(program).arg(answer));
+        assert!(tells("echo", "9.0"));
+        // Of an old driver, of one that does not run, and without the tool.
+        assert!(!tells("echo", "[N/A]"));
+        assert!(!tells("false", "9.0"));
+        assert!(!tells("clsa-no-such-program", "9.0"));
+    }
+
+    #[test]
+    fn what_is_for_other_machines_is_built_for_the_oldest_gpu_unless_another_is_named() {
+        let toolkit = Toolkit { folder: "/cuda".into(), libraries: Vec::new(), link: None };
+        let mut command = Command::new("cargo");
+        toolkit.build_for_others_with(&mut command).unwrap();
+        let set = command.get_envs().find(|(name, _)| *name == CAPABILITY).and_then(|(_, value)| value);
+        assert_eq!(set, env::var_os(CAPABILITY).is_none().then_some(OsStr::new("80")));
     }
 }

@@ -43,9 +43,9 @@ impl RemoteFile {
 /// use clsa_data::fetch::{RemoteFile, fetch_file};
 ///
 /// let file = RemoteFile {
-///     url: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz".into(),
-///     name: "cifar-100-binary.tar.gz".into(),
-///     md5: "03b5dce01913d631647c71ecec9e9cb8".into(),
+///     url: "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz".into(),
+///     name: "cifar-100-python.tar.gz".into(),
+///     md5: "eb9058c3a382ffc7106e4002c42a8d85".into(),
 /// };
 /// let path = fetch_file(&file, "data".as_ref(), &mut |done, of| println!("{done} of {of} bytes"))?;
 /// # Ok::<(), clsa_data::fetch::FetchError>(())

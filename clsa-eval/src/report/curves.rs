@@ -101,6 +101,13 @@ pub(super) fn knn(runs: &[ReportedRun]) -> Curves {
     Curves { y_label: "accuracy, %", series, from_zero: true, level }
 }
 
+/// Accuracy of the online probes.
+pub(super) fn probe(runs: &[ReportedRun]) -> Curves {
+    let series =
+        by_run(runs, true, |run| run.metrics.probe.iter().map(|probe| (probe.step as f64, probe.top1)).collect());
+    Curves { y_label: "accuracy, %", series, from_zero: true, level: None }
+}
+
 /// Images whose own second view is the nearest, percent.
 pub(super) fn own_view_retrieval(runs: &[ReportedRun]) -> Curves {
     let series = label_free(runs, |figures| figures.own_view_retrieval);

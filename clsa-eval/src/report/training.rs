@@ -1,4 +1,4 @@
-//! The sections of training: loss, learning rate, and k-NN accuracy.
+//! The sections of training: loss, learning rate, and accuracy.
 
 use super::commands::Commands;
 use super::curves;
@@ -81,6 +81,13 @@ pub(super) fn knn_section(runs: &[ReportedRun], commands: &Commands) -> Markup {
         "Weighted k-NN accuracy (" (knn_settings(runs)) ") on as many images as [knn] in the configuration says, before the first step \
          and during training." (chance)
     };
+    // That of a single run is among the curves above.
+    let several = if runs.len() > 1 { runs } else { &[] };
+    let probes = drawn(
+        &curves::probe(several),
+        "Accuracy of the online probe by step",
+        html! { "Accuracy of a linear classifier that is trained beside the encoder, of the runs that have one." },
+    );
     html! {
         @for run in runs.iter().filter(|run| run.metrics.knn.is_empty()) {
             p.missing {
@@ -91,5 +98,6 @@ pub(super) fn knn_section(runs: &[ReportedRun], commands: &Commands) -> Markup {
             }
         }
         @if let Some(figure) = drawn(&curves, "k-NN accuracy by step", caption) { div.figures { (figure) } }
+        @if let Some(figure) = probes { div.figures { (figure) } }
     }
 }

@@ -129,6 +129,24 @@ fn the_accuracy_by_neighbors_in_training_has_its_settings_beside_it() {
 }
 
 #[test]
+fn the_online_probes_of_several_runs_have_curves_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    whole(&one, 7);
+    whole(&two, 8);
+    let alt = "Accuracy of the online probe by step";
+    let html = || report(&[&one, &two], &ReportOptions::default()).html();
+    assert!(!section(&html(), "knn").contains(alt));
+    let mut metrics = fs::read_to_string(two.join("metrics.jsonl")).unwrap();
+    for (step, top1) in [(0, 25.0), (4, 62.5)] {
+        metrics += &format!("{{\"kind\":\"probe\",\"step\":{step},\"epoch\":1,\"top1\":{top1:?},\"top5\":99.0}}\n");
+    }
+    fs::write(two.join("metrics.jsonl"), metrics).unwrap();
+    let knn = html();
+    assert!(section(&knn, "knn").contains(&format!("{alt}: ")) && section(&knn, "knn").contains("62.5"), "{knn}");
+}
+
+#[test]
 fn every_evaluation_of_a_run_is_shown_under_its_data_set() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

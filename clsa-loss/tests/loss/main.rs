@@ -3,6 +3,7 @@
 mod agreement;
 mod bank;
 mod batch;
+mod by_view;
 mod cpu;
 mod errors;
 mod formula;

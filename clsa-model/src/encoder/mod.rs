@@ -215,8 +215,9 @@ impl Encoder {
         self.engine.embed(&self.network, images, mode)
     }
 
-    /// Images (N, 3, H, W) to features (N, C) in evaluation mode, with batch norm folded into the convolutions: what a linear
-    /// probe sees. Taken at [`Self::feature_stage`], the pooled features of the backbone's last stage if nothing else was said.
+    /// Images (N, 3, H, W) to features (N, C) in evaluation mode: what a linear probe sees. Taken at [`Self::feature_stage`], the
+    /// pooled features of the backbone's last stage if nothing else was said. Batch norm is that of the running statistics: folded
+    /// into the convolutions by the CPU kernels and in portable operations, applied behind each convolution by the kernels of a GPU.
     ///
     /// # Errors
     /// The images have another shape.

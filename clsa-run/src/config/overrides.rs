@@ -28,6 +28,10 @@ fn insert(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
     let mut at = table;
     for parent in parents {
         let next = at.entry(parent).or_insert_with(|| Value::Table(Table::new()));
+        // A name, or whether there is one at all, in the place of a table: `head = "mlp"`, `blur = false`.
+        if next.is_str() || next.is_bool() {
+            *next = Value::Table(Table::new());
+        }
         at = next.as_table_mut().ok_or_else(|| format!("{parent} is not a table"))?;
     }
     at.insert(last.to_owned(), value);

@@ -1,6 +1,6 @@
 //! Which values a configuration accepts, as far as that can be said without looking at the data.
 
-use super::{BankPrecision, Config, ConfigError};
+use super::{BankKeys, BankPrecision, Config, ConfigError};
 use clsa_augment::MAX_SIDE;
 use clsa_model::Precision;
 use std::fmt::Display;
@@ -20,8 +20,12 @@ impl Config {
         let fraction = "use a number from 0 to 1";
         let one = "use at least 1";
         let neighbors = "use at least 1 neighbor and 1 image of each split";
+        let (entering, what) = match method.bank_keys {
+            BankKeys::KeyView => (global, "one batch"),
+            BankKeys::Both => (global.saturating_mul(2), "both keys of one batch"),
+        };
         let bank = format!(
-            "the bank must hold at least one batch of {global} (train.batch_size, on every rank); use a larger bank or a smaller batch"
+            "the bank must hold at least {what} of {global} (train.batch_size, on every rank); use a larger bank or a smaller batch"
         );
         let splits = format!("use a divisor of train.batch_size, which is {batch}");
         let parts = format!(
@@ -45,7 +49,13 @@ impl Config {
                 train.seed,
                 "use a number below 2^63, as TOML has them",
             ),
-            rule(method.bank >= global, "method.bank", method.bank, &bank),
+            rule(method.bank >= entering, "method.bank", method.bank, &bank),
+            rule(
+                method.symmetric || method.bank_keys == BankKeys::KeyView,
+                "method.bank_keys",
+                "both",
+                "only a symmetric loss has keys of both views; set method.symmetric=true, or use key_view",
+            ),
             within(0.0..=1.0, "method.momentum", method.momentum, fraction),
             method
                 .final_momentum
@@ -153,6 +163,7 @@ mod tests {
             ("views.key.early_sizes=[{until_epoch=2,size=0}]", "views.key.early_sizes.size"),
             ("train.accumulate=0", "train.accumulate = 0: use a divisor of compute.bn_splits"),
             ("train.accumulate=2", "train.accumulate = 2: use a divisor of compute.bn_splits, which is 1"),
+            ("method.bank_keys=both", "method.bank_keys = both: only a symmetric loss has keys of both views"),
         ];
         for (text, message) in cases {
             let error = Config::load("demo", &[text.to_owned()]).unwrap().validate().unwrap_err();
@@ -162,6 +173,11 @@ mod tests {
         config.train.seed = 1 << 63;
         let error = config.validate().unwrap_err();
         assert!(error.to_string().starts_with("train.seed = 9223372036854775808: use a number below 2^63"), "{error}");
+        // Of each image two keys enter the bank.
+        let both = ["method={symmetric=true, bank_keys='both', bank=100}", "train.batch_size=64"].map(str::to_owned);
+        let error = Config::load("demo", &both).unwrap().validate().unwrap_err();
+        let message = "method.bank = 100: the bank must hold at least both keys of one batch of 64";
+        assert!(error.to_string().starts_with(message), "{error}");
         // The probe looks at test images too.
         let probe = ["knn={every=0, test_samples=0}", "probe.lr=0.1"].map(str::to_owned);
         let error = Config::load("demo", &probe).unwrap().validate().unwrap_err();

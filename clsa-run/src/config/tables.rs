@@ -138,6 +138,18 @@ pub enum StrongLoss {
     InfoNce,
 }
 
+/// Whose keys enter the memory bank, where the loss is symmetric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BankKeys {
+    /// Those of the key view: one of each image.
+    #[default]
+    KeyView,
+    /// Those of the first weak view, then those of the key view: two of each image, so that the bank reaches half as far back (MoCo's
+    /// notebook for CIFAR-10).
+    Both,
+}
+
 /// The method's own values (paper, section 4.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -157,6 +169,9 @@ pub struct MethodConfig {
     pub alpha: f64,
     /// Adds the other direction: keys of the first weak view, the key view among the queries.
     pub symmetric: bool,
+    /// Whose keys enter the bank, where `symmetric` is set.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bank_keys: BankKeys,
     /// What strong views are compared by.
     pub strong_loss: StrongLoss,
     /// Whether the keys of the batch's other images are negatives too (CLSA); `false`: its own key and the bank are what an image's views
@@ -175,6 +190,7 @@ impl Default for MethodConfig {
             ddm_temperature: 0.2,
             alpha: 1.0,
             symmetric: false,
+            bank_keys: BankKeys::KeyView,
             strong_loss: StrongLoss::Ddm,
             batch_negatives: true,
         }

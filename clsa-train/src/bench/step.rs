@@ -53,6 +53,11 @@ pub struct StepTime {
     arch: &'static str,
     batch: usize,
     precision: Precision,
+    /// What computed the encoders' passes: `cpu`, `cuda` or `portable`.
+    engine: String,
+    /// Why a GPU's kernels did not, in words; none where they did, or were not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_kernels: Option<&'static str>,
     median_s: f64,
     min_s: f64,
     /// Highest resident memory of the process, MB; none where the system does not say.
@@ -65,6 +70,13 @@ pub struct StepTime {
     kernels: Vec<KernelTime>,
 }
 
+impl StepTime {
+    /// Why a GPU measured Candle's operations in the place of its kernels, where that was not asked for.
+    pub fn without_kernels(&self) -> Option<&'static str> {
+        self.without_kernels
+    }
+}
+
 impl StepBench {
     /// Measures after one step that is not counted.
     ///
@@ -74,6 +86,9 @@ impl StepBench {
         tune(device, self.tune)?;
         let method = MethodConfig { bank: self.bank, ..MethodConfig::default() };
         let pair = MomentumPair::new(&self.model, self.compute, method.momentum, 0, device)?;
+        // As a configuration spells it.
+        let engine = format!("{:?}", pair.query.engine()).to_lowercase();
+        let without_kernels = pair.query.without_kernels();
         let bank = MemoryBank::random(self.bank, self.model.dim, 0, DType::F32, device)?;
         let optimizer = Optimizer::new(pair.query.parameters(), &OptimConfig::default())?;
         let mut clsa = Clsa::new(pair, bank, optimizer, &method, Arc::new(SingleProcess), 0);
@@ -94,6 +109,8 @@ impl StepBench {
             arch: self.model.arch.name(),
             batch: self.batch,
             precision: self.compute.precision,
+            engine,
+            without_kernels,
             median_s: times[times.len() / 2],
             min_s: times[0],
             peak_rss_mb: peak_rss_mb(),
@@ -122,4 +139,34 @@ fn profile(device: &Device, call: impl FnOnce() -> Result<()>) -> Result<Vec<Ker
 #[cfg(not(feature = "cuda"))]
 fn profile(_: &Device, _: impl FnOnce() -> Result<()>) -> Result<Vec<KernelTime>> {
     Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clsa_model::{Arch, Backend, Stem};
+
+    #[test]
+    fn a_measurement_names_the_engine_that_it_is_of() {
+        for (backend, engine) in [(Backend::Auto, "cpu"), (Backend::Portable, "portable")] {
+            let bench = StepBench {
+                model: ModelConfig { arch: Arch::Resnet10, stem: Stem::Cifar, width: 0.125, ..ModelConfig::default() },
+                compute: Compute { backend, ..Compute::default() },
+                batch: 2,
+                key: 16,
+                weak: vec![16],
+                strong: Vec::new(),
+                bank: 8,
+                steps: 1,
+                tune: false,
+                profile: false,
+            };
+            let time = bench.run(&Device::Cpu).unwrap();
+            // It was asked for, or there is no GPU whose kernels are missed.
+            assert_eq!(time.without_kernels(), None);
+            let recorded = serde_json::to_value(time).unwrap();
+            assert_eq!(recorded["engine"], engine);
+            assert!(recorded.get("without_kernels").is_none(), "{recorded}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ impl<C: Communicator> Communicator for Twice<C> {
 #[test]
 fn one_rank_over_nccl_has_the_bits_of_one_process() {
     let Some(gpu) = gpu() else { return };
-    let nccl = clsa_train::Nccl::join(&gpu, 0, 1, "127.0.0.1:0", std::time::Duration::from_secs(60)).unwrap();
+    let nccl = clsa_train::Nccl::join(&gpu, "", 0, 1, "127.0.0.1:0", std::time::Duration::from_secs(60)).unwrap();
     for precision in [Precision::F32, Precision::Bf16] {
         let compute = Compute { backend: Backend::Auto, precision, bn_splits: 2 };
         let run = |communicator: Arc<dyn Communicator>| {
@@ -72,7 +72,7 @@ fn one_rank_over_nccl_has_the_bits_of_one_process() {
 #[test]
 fn gradients_that_travel_in_buckets_over_nccl_keep_their_bits() {
     let Some(gpu) = gpu() else { return };
-    let nccl = clsa_train::Nccl::join(&gpu, 0, 1, "127.0.0.1:0", std::time::Duration::from_secs(60)).unwrap();
+    let nccl = clsa_train::Nccl::join(&gpu, "", 0, 1, "127.0.0.1:0", std::time::Duration::from_secs(60)).unwrap();
     for precision in [Precision::F32, Precision::Bf16] {
         let compute = Compute { backend: Backend::Auto, precision, bn_splits: 1 };
         let run = |communicator: Arc<dyn Communicator>| {
@@ -91,7 +91,7 @@ fn gradients_that_travel_in_buckets_over_nccl_keep_their_bits() {
 fn two_gpus_equal_one_with_two_batch_norm_groups() {
     let Some(gpu) = gpu() else { return };
     if clsa_cuda::device_count().unwrap() < 2 {
-        eprintln!("this machine has one GPU");
+        eprintln!("not tested on two GPUs: this machine has one GPU");
         return;
     }
     let compute = |bn_splits| Compute { backend: Backend::Auto, precision: Precision::F32, bn_splits };
@@ -103,7 +103,7 @@ fn two_gpus_equal_one_with_two_batch_norm_groups() {
             std::thread::spawn(move || {
                 let gpu = clsa_cuda::open(rank).unwrap();
                 let patience = std::time::Duration::from_secs(60);
-                let nccl = clsa_train::Nccl::join(&gpu, rank, 2, &format!("127.0.0.1:{port}"), patience).unwrap();
+                let nccl = clsa_train::Nccl::join(&gpu, "", rank, 2, &format!("127.0.0.1:{port}"), patience).unwrap();
                 let mut clsa = clsa_of(compute(1), &gpu, Arc::new(nccl));
                 let part = |images: &Tensor| images.narrow(0, 4 * rank, 4).unwrap();
                 let step = |i| {

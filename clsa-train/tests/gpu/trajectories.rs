@@ -1,4 +1,4 @@
-//! The trajectories of the original implementation.
+//! The first steps of the trajectories of the original implementation.
 
 use crate::gpu;
 use candle_core::Device;
@@ -18,7 +18,7 @@ fn trajectory(name: &str, backend: Backend, precision: Precision, gpu: &Device) 
     (case, got)
 }
 
-fn assert_starts_like_the_original(backend: Backend, precision: Precision, loss: f64, gradients: f64) {
+fn assert_first_step_is_like_the_originals(backend: Backend, precision: Precision, loss: f64, gradients: f64) {
     let Some(gpu) = gpu() else { return };
     for name in ["single-r18-f32", "multi-r18-f32", "single-r50-f32", "moco-r18-f64"] {
         let (case, got) = trajectory(name, backend, precision, &gpu);
@@ -37,12 +37,12 @@ fn assert_starts_like_the_original(backend: Backend, precision: Precision, loss:
 }
 
 #[test]
-fn portable_operations_start_like_the_original_in_f32() {
-    assert_starts_like_the_original(Backend::Portable, Precision::F32, 1e-4, 5e-3);
+fn the_first_step_of_portable_operations_is_like_the_originals_in_f32() {
+    assert_first_step_is_like_the_originals(Backend::Portable, Precision::F32, 1e-4, 5e-3);
 }
 
 #[test]
-fn kernels_start_like_the_original_in_f32_and_near_it_in_bf16() {
-    assert_starts_like_the_original(Backend::Cuda, Precision::F32, 1e-4, 5e-3);
-    assert_starts_like_the_original(Backend::Cuda, Precision::Bf16, 3e-2, 0.3);
+fn the_first_step_of_the_kernels_is_like_the_originals_in_f32_and_near_it_in_bf16() {
+    assert_first_step_is_like_the_originals(Backend::Cuda, Precision::F32, 1e-4, 5e-3);
+    assert_first_step_is_like_the_originals(Backend::Cuda, Precision::Bf16, 3e-2, 0.3);
 }

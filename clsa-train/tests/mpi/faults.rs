@@ -2,6 +2,8 @@
 
 use crate::runs::{on_ranks, small};
 use crate::{mpirun, program, stderr};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -175,4 +177,21 @@ fn a_value_that_is_not_finite_ends_all_with_advice() {
     assert!(said.contains("training diverged") && said.contains("rank ") && said.contains("not finite"), "{said}");
     assert_eq!(output.status.code(), Some(1), "{said}");
     goes_on(folder.path(), &["--set", "optim.lr=0.06"]);
+}
+
+#[test]
+fn a_run_whose_path_ranks_cannot_be_told_is_refused_once_and_none_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let begin = on_ranks(2, &small(2, &["--out", "run", "--until-epoch", "1"]), folder.path());
+    assert!(begin.status.success(), "{}", stderr(&begin));
+    let latin = OsStr::from_bytes(b"caf\xe9");
+    std::fs::rename(folder.path().join("run"), folder.path().join(latin)).unwrap();
+    let mut command = mpirun(2);
+    command.arg(program()).args(["pretrain", "--threads", "1", "--until-epoch", "0", "--resume"]).arg(latin);
+    command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = ended(Running(Some(command.spawn().unwrap())));
+    let said = stderr(&output);
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    assert!(said.contains("error: rank 0: --resume ") && said.contains("is not UTF-8"), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
 }

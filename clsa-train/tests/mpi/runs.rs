@@ -45,7 +45,8 @@ fn a_run_is_the_same_on_two_ranks_and_only_the_first_writes_and_says_it() {
     let said = stderr(&shared);
     assert!(shared.status.success(), "{said}");
     assert_same_losses(&folder.path().join("shared"), &folder.path().join("alone"));
-    for line in ["3 epochs of batches of 8 on each of 2 ranks", "the run is in shared", "by the linear rule"] {
+    let rule = "the learning rate 0.06 is meant for 64; by the linear rule it is 0.06 x 16 / 64 = 0.015,";
+    for line in ["3 epochs of batches of 8 on each of 2 ranks", "the run is in shared", rule] {
         assert_eq!(said.matches(line).count(), 1, "{line}: {said}");
     }
     let mut written: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -82,6 +83,7 @@ fn a_run_goes_on_with_another_number_of_ranks_and_says_what_is_otherwise() {
         let resume: Vec<String> = resume.into_iter().map(str::to_owned).collect();
         let resumed = on_ranks(after, &resume, folder.path());
         assert!(resumed.status.success() && stderr(&resumed).contains(said), "{}", stderr(&resumed));
+        assert!(!stderr(&resumed).contains("linear rule"), "it was begun with: {}", stderr(&resumed));
         assert_same_losses(&folder.path().join(name), &folder.path().join("whole"));
     }
     let resume = ["pretrain", "--resume", "fewer", "--epochs", "4", "--until-epoch", "0"].map(str::to_owned);
@@ -151,10 +153,7 @@ fn ranks_that_were_asked_for_different_things_are_refused_by_what_differs() {
     for (change, words) in [
         (["--seed", "9"], "rank 1 has train.seed = 9 where rank 0 has 0"),
         (["--set", "optim.lr=0.5"], "rank 1 has optim.lr = 0.5 where rank 0 has 0.06"),
-        (
-            ["--data", "procedural:classes=4,train=80,test=16,side=16"],
-            "rank 1 has images.images = 80 where rank 0 has 64",
-        ),
+        (["--data", "procedural:classes=4,train=80,test=16,side=16"], "rank 1 has 80 images in place of 64;"),
     ] {
         let first = small(2, &["--out", "run"]);
         let other = [&first[..], &change.map(str::to_owned)].concat();

@@ -4,7 +4,7 @@ use crate::{mpirun, program, stderr};
 use candle_core::{DType, Device, Tensor, Var};
 use clsa_loss::MemoryBank;
 use clsa_model::{Arch, Backend, Compute, ModelConfig, MomentumPair, Parameter, Precision, Stem};
-use clsa_run::{MethodConfig, OptimConfig};
+use clsa_run::{BankKeys, MethodConfig, OptimConfig};
 use clsa_train::replay::Trajectory;
 use clsa_train::{Clsa, Communicator, Mpi, Optimizer, SingleProcess, Views};
 use std::path::Path;
@@ -32,12 +32,13 @@ fn two_processes_equal_one_with_two_batch_norm_groups_in_every_variant() {
 }
 
 /// The variants of the method, and how many weak and strong views each has.
-fn variants() -> [(&'static str, MethodConfig, usize, usize); 4] {
+fn variants() -> [(&'static str, MethodConfig, usize, usize); 5] {
     let method = || MethodConfig { bank: BANK, momentum: 0.9, alpha: 0.7, ..MethodConfig::default() };
     [
         ("single", method(), 1, 1),
         ("multi", method(), 2, 2),
         ("symmetric", MethodConfig { symmetric: true, ..method() }, 2, 1),
+        ("both keys", MethodConfig { symmetric: true, bank_keys: BankKeys::Both, ..method() }, 1, 0),
         ("MoCo", MethodConfig { batch_negatives: false, ..method() }, 1, 0),
     ]
 }

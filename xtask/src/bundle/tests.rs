@@ -48,6 +48,13 @@ impl Folder {
         (code, self.result(RESULTS))
     }
 
+    /// The checks that `--dry-run` lists, in their order.
+    fn listed(&self, options: &[&str]) -> Vec<String> {
+        let output = self.command(options).arg("--dry-run").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+    }
+
     /// A file that check.sh writes; nothing where there is none yet.
     fn result(&self, file: &str) -> String {
         fs::read_to_string(self.0.join("caller/results").join(file)).unwrap_or_default()
@@ -95,6 +102,25 @@ fn wait_until(is_so: impl Fn() -> bool) {
 
 const MEASURES: &str = "#!/bin/sh\necho '{\"median_s\": 1.5}'\n";
 
+/// Trains to a k-NN accuracy of 50, and evaluates to that on the CPU and to `ON_GPU` on a GPU.
+const TRAINS: &str = r#"#!/bin/sh
+command=$1
+for argument; do
+    case $option in --out) out=$argument ;; --device) device=$argument ;; esac
+    option=$argument
+done
+case $command in
+pretrain)
+    mkdir "$out"
+    echo '{"kind": "step", "loss": 1, "images_per_s": 1}' >"$out/metrics.jsonl"
+    echo '{"kind": "knn", "top1": 50}' >>"$out/metrics.jsonl" ;;
+eval)
+    top1=50
+    [ $device = cpu ] || top1=ON_GPU
+    echo "{\"protocols\": [{\"results\": [{\"top1\": {\"value\": $top1}}]}]}" >"$out" ;;
+esac
+"#;
+
 /// Tests of which two pass.
 const PASSES: &str = "#!/bin/sh\necho 'test result: ok. 2 passed; 0 failed'\n";
 
@@ -115,6 +141,142 @@ fn what_a_check_has_measured_is_kept_where_its_next_command_fails() {
     let (code, lines) = bundle.check(&["--only", "loss"]);
     assert_eq!(code, Some(1));
     assert!(lines.contains("\"ok\": false") && lines.contains("\"measured\": [{\"median_s\": 1.5}]"), "{lines}");
+}
+
+#[test]
+fn a_check_that_is_ended_keeps_its_line_and_its_figures() {
+    let waits = "import os, time\nopen(os.environ['TMPDIR'] + '/begun', 'w').close()\ntime.sleep(80)\n";
+    let Some(bundle) = bundle("cut-off", &[("clsa", MEASURES), ("peers/torch_loss.py", waits)]) else { return };
+    let check = bundle.command(&["--only", "loss,pcie"]).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until(|| bundle.0.join("begun").exists());
+    // Where it is killed without a warning, this is what there is.
+    assert_eq!(bundle.result("measured.jsonl"), "{\"check\": \"loss\", \"measured\": {\"median_s\": 1.5}}\n");
+    // Twice, as `timeout` does.
+    let signals = format!("kill {0}; kill {0}", check.id());
+    assert_eq!(code(Command::new("bash").args(["-c", &signals])), Ok(0));
+    let output = check.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143));
+    let lines = bundle.result(RESULTS);
+    assert_eq!(succeeded(&lines), [false]);
+    assert!(lines.contains("\"error\": \"ended while it ran\", \"measured\": [{\"median_s\": 1.5}]"), "{lines}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.lines().any(|row| row.starts_with("loss ") && row.contains(" FAILED ")), "{printed}");
+}
+
+#[test]
+fn kernels_that_a_kill_has_cut_off_stop_no_later_call() {
+    let Some(bundle) = bundle("kernels", &[("peers/torch_pcie.py", "print('{\"pinned_gb_s\": 1.5}')\n")]) else {
+        return;
+    };
+    bundle.write("caller/results/kernels.json", "{\"resnet18\": [");
+    assert_eq!(bundle.check(&["--only", "pcie"]).0, Some(0));
+}
+
+#[test]
+fn trainings_beside_the_cpu_come_after_all_that_is_measured() {
+    let Some(bundle) = bundle("order", &[]) else { return };
+    let listed = bundle.listed(&[]);
+    assert_eq!(listed[listed.len() - 4..], ["end_to_end", "cifar", "demo", "nccl_tests"]);
+}
+
+#[test]
+fn the_cpus_accuracy_may_be_told_instead_of_trained() {
+    let clsa = TRAINS.replace("pretrain)\n", "pretrain)\n    [ $device != cpu ] || exit 3\n").replace("ON_GPU", "50");
+    let Some(bundle) = bundle("told", &[("clsa", &*clsa)]) else { return };
+    let (_, lines) = bundle.check(&["--only", "demo", "--cpu-knn", "demo=51.5,cifar=31"]);
+    assert_eq!(succeeded(&lines), [true], "{lines}");
+    assert!(lines.contains("\"cpu\": {\"knn\": 51.5}"), "{lines}");
+    // One that is too far from it, and without the option the training that fails here.
+    let (code, lines) = bundle.check(&["--only", "demo", "--cpu-knn", "demo=30"]);
+    assert_eq!(code, Some(1), "{lines}");
+    let (code, lines) = bundle.check(&["--only", "demo"]);
+    assert_eq!(code, Some(1), "{lines}");
+    for figures in ["demo", "demo=high", "demo=nan", "loss=0.3"] {
+        assert_eq!(bundle.check(&["--only", "demo", "--cpu-knn", figures]).0, Some(2), "{figures}");
+    }
+}
+
+#[test]
+fn checks_whose_data_the_bundle_lacks_are_skipped_and_no_failure() {
+    let Some(bundle) = bundle("no-data", &[]) else { return };
+    let checks = ARCHIVES.map(|archive| archive.check).join(",");
+    let (code, lines) = bundle.check(&["--only", &checks]);
+    assert_eq!((code, succeeded(&lines)), (Some(0), vec![false, false]), "{lines}");
+    for Archive { check, option, .. } in ARCHIVES {
+        let line = format!(
+            "{{\"check\": \"{check}\", \"ok\": null, \"skipped\": \"no data (the bundle was made without {option})\""
+        );
+        assert!(lines.contains(&line), "{lines}");
+    }
+    let output = bundle.command(&["--dry-run"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\ncifar: skipped: no data"));
+}
+
+#[test]
+fn bundle_cuda_says_which_checks_have_no_data() {
+    let photos = ("imagenet", PathBuf::from("photos.tar"));
+    assert_eq!(skipped_without(std::slice::from_ref(&photos)), ["without --cifar, check.sh skips the check cifar"]);
+    assert_eq!(skipped_without(&[]).len(), ARCHIVES.len());
+    assert!(skipped_without(&[photos, ("cifar", PathBuf::from("cifar.tar"))]).is_empty());
+}
+
+#[test]
+fn torch_compile_comes_last_where_the_seconds_leave_its_limit() {
+    let scripts = [("clsa", MEASURES), ("peers/torch_step.py", "print('{\"median_s\": 3}')\n")];
+    let Some(bundle) = bundle("compiled-last", &scripts) else { return };
+    let usual = bundle.listed(&[]).join(",");
+    let (code, lines) = bundle.check(&["--skip", &usual, "--seconds", "100"]);
+    assert_eq!((code, lines.matches("s are left\"").count()), (Some(0), 2), "{lines}");
+    let (_, lines) = bundle.check(&["--skip", &usual, "--seconds", "1000"]);
+    // After those of the first call.
+    assert_eq!(succeeded(&lines), [false, false, true, true], "{lines}");
+}
+
+#[test]
+fn a_missed_target_is_told_and_is_no_failure() {
+    let clsa = "#!/bin/sh\necho '{\"median_s\": 1.5, \"extra_peak_gpu_mb\": 1}'\n";
+    let peer = "import sys\nonce = '--once' in sys.argv\n\
+        print('{\"median_s\": %s, \"extra_peak_mb\": 10}' % (1.5 if once else 3))\n";
+    let Some(bundle) = bundle("targets", &[("clsa", clsa), ("peers/torch_loss.py", peer)]) else { return };
+    let (code, lines) = bundle.check(&["--only", "loss"]);
+    assert_eq!(code, Some(0), "{lines}");
+    assert!(lines.contains("\"ratio\": 0.5, \"once_ratio\": 1.0, \"memory_ratio\": 0.1}"), "{lines}");
+    let missed = "\"targets\": {\"ratio\": 0.3, \"memory_ratio\": 0.05}, \
+        \"missed\": [\"ratio 0.5, at most 0.3\", \"memory_ratio 0.1, at most 0.05\"]";
+    assert!(lines.contains(missed), "{lines}");
+}
+
+#[test]
+fn a_test_that_needs_several_gpus_is_not_counted_where_there_is_one() {
+    let tests = "#!/bin/sh\necho 'not tested on two GPUs: this machine has one GPU'\necho 'test result: ok. 3 passed; 0 failed'\n";
+    let Some(bundle) = bundle("one-gpu", &[("training_tests", tests)]) else { return };
+    let (_, lines) = bundle.check(&["--only", "nccl_tests"]);
+    assert!(lines.contains("\"ok\": true, \"detail\": {\"passed\": 2, \"not_tested\": 1}"), "{lines}");
+}
+
+#[test]
+fn the_line_of_the_training_tests_has_the_description_of_the_gpu() {
+    let tests = r#"#!/bin/sh
+printf 'test cudnn_describes_the_gpu ... description {\n "warpSize": 32\n}\nok\n\ntest result: ok. 2 passed; 0 failed\n'
+"#;
+    let Some(bundle) = bundle("description", &[("training_tests", tests)]) else { return };
+    let (_, lines) = bundle.check(&["--only", "training_tests"]);
+    assert!(lines.contains("\"description\": {\"warpSize\": 32}"), "{lines}");
+}
+
+#[test]
+fn versions_that_can_be_told_are_told_without_pytorch_and_the_drivers_tool() {
+    let scripts = [
+        ("torch.py", "raise ImportError('no PyTorch here')\n"),
+        ("nvidia-smi", "#!/bin/sh\nexit 9\n"),
+        ("clsa", "#!/bin/sh\necho clsa 0.1.0\n"),
+    ];
+    let Some(bundle) = bundle("versions", &scripts) else { return };
+    let (code, lines) = bundle.check(&["--only", "versions"]);
+    assert_eq!(code, Some(0), "{lines}");
+    for told in ["\"clsa\": \"clsa 0.1.0\"", "no PyTorch here", "exit code 9"] {
+        assert!(lines.contains(told), "{lines}");
+    }
 }
 
 #[test]
@@ -144,7 +306,7 @@ fn races_are_looked_for_also_where_bad_accesses_were_found() {
     let (code, lines) = bundle.check(&["--only", "sanitizer"]);
     assert_eq!(code, Some(1));
     assert!(lines.contains("memcheck: exit code 9"), "{lines}");
-    assert!(lines.contains("\"measured\": [{\"tool\": \"racecheck\", \"passed\": 2}]"), "{lines}");
+    assert!(lines.contains("\"measured\": [{\"tool\": \"racecheck\", \"passed\": 2, \"not_tested\": 0}]"), "{lines}");
 }
 
 #[test]
@@ -184,24 +346,7 @@ fn a_check_that_has_no_time_left_ends_with_all_that_it_has_started() {
 #[test]
 fn an_encoder_that_the_gpu_evaluates_otherwise_is_no_success() {
     for (on_gpu, succeeds) in [("51", false), ("50.25", true)] {
-        let clsa = r#"#!/bin/sh
-command=$1
-for argument; do
-    case $option in --out) out=$argument ;; --device) device=$argument ;; esac
-    option=$argument
-done
-case $command in
-pretrain)
-    mkdir "$out"
-    echo '{"kind": "step", "loss": 1, "images_per_s": 1}' >"$out/metrics.jsonl"
-    echo '{"kind": "knn", "top1": 50}' >>"$out/metrics.jsonl" ;;
-eval)
-    top1=50
-    [ $device = cpu ] || top1=ON_GPU
-    echo "{\"protocols\": [{\"results\": [{\"top1\": {\"value\": $top1}}]}]}" >"$out" ;;
-esac
-"#;
-        let clsa = clsa.replace("ON_GPU", on_gpu);
+        let clsa = TRAINS.replace("ON_GPU", on_gpu);
         let Some(bundle) = bundle(&format!("evaluated-{on_gpu}"), &[("clsa", &*clsa)]) else { return };
         let (_, lines) = bundle.check(&["--only", "demo"]);
         assert_eq!(succeeded(&lines), [succeeds], "{lines}");
@@ -278,14 +423,16 @@ fn a_relative_folder_for_the_results_is_that_of_the_caller() {
 
 #[test]
 fn each_of_several_trainings_keeps_its_figures_and_weights() {
-    // The third training fails, and its checkpoint is one that is not converted.
+    // The third training fails, and its checkpoint is one that is not converted; the last ends before its last epoch.
     let clsa = r#"#!/bin/sh
 case $1 in
 reproduce)
     mkdir -p "$6/checkpoints"
     echo "$2" >"$6/checkpoints/step-1.safetensors"
     echo '{"kind": "step", "images_per_s": 1}' >"$6/metrics.jsonl"
+    printf '[train]\nepochs = 200\n' >"$6/config.toml"
     [ "$2" != naive-cifar10 ] || { echo "no memory is left"; exit 1; }
+    [ "$2" != moco-symmetric-cifar10 ] || { echo "epoch 1: 1.0, published 1.0"; exit 1; }
     echo "epoch 200: 1.0, published 1.0" ;;
 convert)
     [ ! -e "$3" ] && [ "$(cat "$2")" != naive-cifar10 ] && cp "$2" "$3" ;;
@@ -293,10 +440,11 @@ esac
 "#;
     let Some(bundle) = bundle("long", &[("clsa", clsa)]) else { return };
     bundle.change("50_000", "0");
-    let (_, lines) = bundle.check(&["--long", "moco-cifar10,clsa-cifar10,naive-cifar10"]);
-    assert_eq!(succeeded(&lines), [true, true, false], "{lines}");
+    let (_, lines) = bundle.check(&["--long", "moco-cifar10,clsa-cifar10,naive-cifar10,moco-symmetric-cifar10"]);
+    assert_eq!(succeeded(&lines), [true, true, false, false], "{lines}");
     assert!(lines.contains("no memory is left"), "{lines}");
-    for recipe in ["moco-cifar10", "clsa-cifar10"] {
+    assert!(lines.contains("did not come to its end: epoch 1: 1.0, published 1.0"), "{lines}");
+    for recipe in ["moco-cifar10", "clsa-cifar10", "moco-symmetric-cifar10"] {
         let weights = bundle.0.join(format!("caller/results/{recipe}-0/{recipe}.safetensors.0"));
         assert_eq!(fs::read_to_string(weights).unwrap().trim(), recipe);
     }
@@ -325,23 +473,24 @@ fn tests_of_plans_that_fail_are_told_in_a_sentence() {
 }
 
 #[test]
-fn a_program_for_a_newer_glibc_is_told_from_one_for_that_of_the_other_machine() {
-    let listed = |version: &str| {
-        format!("DF *UND* 0 (GLIBC_2.2.5) memcpy\nDF *UND* 0 ({version}) f\nDF *UND* 0 (GLIBC_PRIVATE) g\n")
-    };
-    assert_eq!(newer_glibc(&listed("GLIBC_2.41")), Some((2, 41)));
-    for version in ["GLIBC_2.39", "GLIBC_2.9", "GLIBCXX_3.4.32"] {
-        assert_eq!(newer_glibc(&listed(version)), None, "{version}");
-    }
+fn a_toolkit_of_the_machine_has_the_stand_in_for_the_driver_too() {
+    let toolkit = Toolkit { folder: "/cuda".into(), libraries: vec!["/cuda/lib64".into()], link: None };
+    let with_stub = with_stub(&toolkit, Path::new("/link"));
+    assert_eq!(with_stub.libraries, ["/cuda/lib64", "/link/stub"].map(PathBuf::from));
 }
 
 #[test]
-fn a_toolkit_of_the_machine_has_the_stand_in_for_the_driver_too() {
-    let folder = Folder::new("stub");
-    for made in ["stub/libcuda.so.1", "lib/libcuda.so"] {
-        folder.write(made, "");
+fn a_bundle_has_a_limit_without_the_option_too() {
+    assert_eq!(requested(&[]).unwrap().limit, LIMIT);
+    assert!(HELP.contains(&format!("by default {LIMIT}\n")));
+    assert_eq!(requested(&["--limit", "7"].map(OsString::from)).unwrap().limit, 7);
+}
+
+#[test]
+fn what_packs_the_bundle_is_asked_for_before_the_build() {
+    assert_eq!(can_pack(&[("true", &[], "coreutils")]), Ok(()));
+    for program in ["false", "clsa-no-such-program"] {
+        let error = can_pack(&[("true", &[], "coreutils"), (program, &[], "such a package")]).unwrap_err();
+        assert_eq!(error, format!("{program}, which packs the bundle, does not start; install such a package"));
     }
-    let toolkit = Toolkit { folder: "/cuda".into(), libraries: vec!["/cuda/lib64".into()], link: None };
-    let with_stub = with_stub(&toolkit, &folder.0).unwrap();
-    assert_eq!(with_stub.libraries, [PathBuf::from("/cuda/lib64"), folder.0.join("stub")]);
 }

@@ -54,7 +54,8 @@ impl Tuned {
         let pass = self.encoder.forward_features(images)?;
         let features = pass.embedding().to_dtype(DType::F32)?;
         let loss = self.classifier.cross_entropy(&features, labels)?;
-        if !loss.value.is_finite() {
+        let value = loss.value()?;
+        if !value.is_finite() {
             // Of the two, the larger one is to be blamed first.
             return Err(EvalError::Diverged { lr: config.lr.max(config.head_lr), epoch });
         }
@@ -67,6 +68,6 @@ impl Tuned {
             .filter_map(|((parameter, velocity), gradient)| Some((&parameter.var, velocity, gradient?)))
             .collect();
         schedule.update(config.lr, epoch).apply_all(&updates)?;
-        Ok(loss.value)
+        Ok(value)
     }
 }

@@ -81,11 +81,12 @@ impl Candidate {
             return Ok(None);
         }
         let loss = self.classifier.cross_entropy(features, labels)?;
-        if !loss.value.is_finite() {
+        let value = loss.value()?;
+        if !value.is_finite() {
             self.set_diverged(epoch)?;
         }
         self.classifier.update(features, &loss, &schedule.update(self.lr, epoch))?;
-        Ok(Some(loss.value))
+        Ok(Some(value))
     }
 }
 

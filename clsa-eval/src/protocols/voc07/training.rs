@@ -98,11 +98,12 @@ impl Training<'_> {
                 let features = Tensor::from_vec(rows, (batch.len(), self.dim), &Device::Cpu)?;
                 let labels: Vec<&[Presence]> = batch.iter().map(|&image| &*self.labels[image as usize]).collect();
                 let loss = classifier.binary_cross_entropy(&features, &labels)?;
-                if !loss.value.is_finite() {
+                let value = loss.value()?;
+                if !value.is_finite() {
                     return Err(EvalError::Diverged { lr, epoch });
                 }
                 classifier.update(&features, &loss, &update)?;
-                sum += loss.value * batch.len() as f64;
+                sum += value * batch.len() as f64;
             }
             train_loss = sum / images.len() as f64;
             (self.progress)(before as u64 * config.epochs + epoch + 1, trainings * config.epochs);

@@ -4,7 +4,7 @@ use crate::arguments::one_of;
 use crate::device::{self, DeviceName};
 use crate::failure::{Failure, request};
 use crate::ranks::Ranks;
-use crate::streams::put;
+use crate::streams::{put, say};
 use clap::{Subcommand, ValueEnum};
 use clsa_augment::{MAX_SIDE, ViewPlan};
 use clsa_data::{Source, Split};
@@ -230,7 +230,11 @@ fn run_step(args: Step) -> Result<(), Failure> {
         tune: args.tune,
         profile: args.profile,
     };
-    print(&bench.run(&device::open(args.device)?)?, args.json)
+    let time = bench.run(&device::open(args.device)?)?;
+    if let Some(why) = time.without_kernels() {
+        say!("note: {why}");
+    }
+    print(&time, args.json)
 }
 
 fn run_loss(args: Loss) -> Result<(), Failure> {

@@ -111,7 +111,7 @@ struct Index {
   clsa data fetch cifar10 --out data/cifar10
   clsa pretrain --preset cifar10 --data cifar-bin:data/cifar10/cifar-10-binary.tar.gz")]
 struct Fetch {
-    /// The data set: cifar10 or fashion-mnist
+    /// The data set: cifar10, cifar100 or fashion-mnist
     name: String,
     /// The folder of its files [default: data/NAME]
     #[arg(long)]

@@ -243,6 +243,15 @@ fn check_images(subject: &Subject, source: &Source, data: &EvalData) -> Result<(
 
 /// The settings, with the run's where none are given.
 fn settings(given: Settings, subject: &Subject) -> Settings {
+    if let Some((_, config)) = &subject.run
+        && config.knn.is_on()
+        && config.knn.stage != subject.stage
+    {
+        let own = &config.knn.stage;
+        say!(
+            "note: the k-NN accuracies of this run's training are of other features than these; those are --stage {own}"
+        );
+    }
     match &subject.run {
         Some((_, config)) => given
             .with_default("k", SettingValue::Count(config.knn.k as u64))

@@ -31,16 +31,17 @@ use std::time::SystemTime;
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(count) = args.ranks {
-        if let Some(launched) = Launched::from_environment(true) {
+        if let Some(launched) = Launched::read(true)? {
             let started = launched.ranks;
             return Err(request(format!(
                 "--ranks: a launcher has started {started} processes already; leave the option out"
             )));
         }
         return match args.device {
-            DeviceName::Cpu => {
-                Err(request(format!("--ranks is for GPUs; on CPUs use `mpirun -n {count} {} pretrain`", program())))
-            }
+            DeviceName::Cpu => Err(request(format!(
+                "--ranks is for GPUs: add --device cuda; on CPUs use `mpirun -n {count} --bind-to none {} pretrain`",
+                program()
+            ))),
             DeviceName::Cuda(0) => start_on_gpus(count.into()),
             DeviceName::Cuda(_) => Err(request("--ranks: each rank has a GPU of its own; use --device cuda")),
         };
@@ -54,7 +55,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     let (mut run, goes_on) = ranks.agree(resumed(args, ranks))?;
     let goes_on = ranks.agree(on_all_ranks(goes_on, ranks))?;
     let prepared = prepared(args, ranks, run.as_ref().map(LockedRun::folder), goes_on.as_ref());
-    let Prepared { config, initial, data, threads, device } = ranks.agree(prepared)?;
+    let Prepared { config, lr_is_for, initial, data, threads, device } = ranks.agree(prepared)?;
     let stop = StopFlag::new()?;
     let ready = match (&run, &goes_on) {
         (Some(run), Some(goes_on)) => check_what_goes_on(run.folder(), goes_on, &config, &data),
@@ -64,7 +65,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     ranks.agree(ready)?;
     let folder = run.as_ref().map(|run| run.folder().clone());
     if let Some(run) = &run {
-        say_what_is_trained(run, &config, data.train.len());
+        say_what_is_trained(run, &config, lr_is_for, data.train.len());
     }
     let (last, epochs) = (config.train.last_epoch(), config.train.epochs);
     let instead = suitable_instead(data.train.as_ref(), data.held_out.as_deref());
@@ -92,7 +93,7 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
     }
     let (path, run) = (folder.path().display(), folder.typed());
     let say_how_to_go_on = |more: &str| {
-        if !args.is_of_study {
+        if !args.is_of_another_command {
             say!("continue with: {} pretrain --resume {run}{more}", program());
         }
     };
@@ -131,6 +132,8 @@ fn pretrain(args: &Args, ranks: &Ranks) -> Result<(), Failure> {
 /// What every rank prepares before the first step. The first knows the run that it goes on with.
 struct Prepared {
     config: Config,
+    /// Images of a step that the learning rate is meant for, where a run begins whose rate nobody has asked for.
+    lr_is_for: Option<usize>,
     initial: Option<InitialWeights>,
     data: Datasets,
     threads: usize,
@@ -153,16 +156,25 @@ fn on_all_ranks(goes_on: Option<GoesOn>, ranks: &Ranks) -> Result<Option<GoesOn>
     if ranks.count() == 1 {
         return Ok(goes_on);
     }
-    let own =
-        goes_on.as_ref().map(|GoesOn { checkpoint, config, config_file }| (&checkpoint.path, config, config_file));
     let told: Option<(PathBuf, String, PathBuf)> =
-        serde_json::from_slice(&ranks.told_by_first(&serde_json::to_vec(&own)?)?)?;
+        serde_json::from_slice(&ranks.told_by_first(to_tell(goes_on.as_ref()))?)?;
     match told {
         Some((path, config, config_file)) if goes_on.is_none() => {
             Ok(Some(GoesOn { checkpoint: Checkpoint::load(&path)?, config, config_file }))
         }
         _ => Ok(goes_on),
     }
+}
+
+/// What a run goes on from, as the first rank tells it, whose paths have to be text.
+fn to_tell(goes_on: Option<&GoesOn>) -> Result<Vec<u8>, Failure> {
+    let Some(GoesOn { checkpoint, config, config_file }) = goes_on else { return Ok(b"null".to_vec()) };
+    serde_json::to_vec(&(&checkpoint.path, config, config_file)).map_err(|_| {
+        let path = checkpoint.path.display();
+        request(format!(
+            "--resume {path}: its path is not UTF-8, in which ranks are told it; give the run's folder another name"
+        ))
+    })
 }
 
 fn prepared(
@@ -172,9 +184,9 @@ fn prepared(
     goes_on: Option<&GoesOn>,
 ) -> Result<Prepared, Failure> {
     let overrides = overrides(args);
-    let mut config = match goes_on {
+    let (mut config, lr_is_for) = match goes_on {
         None => config_to_begin_with(args, &overrides, ranks.count())?,
-        Some(goes_on) => config_to_go_on_with(goes_on, &overrides, ranks.count())?,
+        Some(goes_on) => (config_to_go_on_with(goes_on, &overrides, ranks.count())?, None),
     };
     config.train.ranks = ranks.count();
     if let Some(source) = &args.data {
@@ -188,12 +200,12 @@ fn prepared(
     }
     let data = open(&config)?;
     if let Some(run) = run.filter(|_| !args.other_images) {
-        check_images(run, &data)?;
+        check_images(args, run, &data)?;
     }
     check_data(&config, data.train.as_ref())?;
     let threads = ranks.set_threads(args.threads)?;
     let device = ranks.open(args.device)?;
-    Ok(Prepared { config, initial, data, threads, device })
+    Ok(Prepared { config, lr_is_for, initial, data, threads, device })
 }
 
 /// Checks that a run can go on as it was asked to, and says from where.
@@ -265,7 +277,7 @@ fn check_run_is_beside_images(out: &Path, source: &str) -> Result<(), Failure> {
     }
 }
 
-fn say_what_is_trained(run: &LockedRun, config: &Config, images: usize) {
+fn say_what_is_trained(run: &LockedRun, config: &Config, lr_is_for: Option<usize>, images: usize) {
     let path = run.folder().path().display();
     if !run.is_exclusive() {
         say!("note: the file system of {path} has no locks, so nothing keeps another process from writing this run");
@@ -283,19 +295,30 @@ fn say_what_is_trained(run: &LockedRun, config: &Config, images: usize) {
         train.batch_size,
     );
     let (lr, batch) = (optim.lr, train.global_batch());
-    // With few digits where the rate has few: 0.3 times 3 is 0.8999999999999999 in f64.
-    let scaled = |factor: f64| (lr * factor) as f32;
     if optim.scale_lr {
-        say!("note: optim.scale_lr: the learning rate is {lr} x {batch} / 256 = {}", scaled(optim.lr_factor(batch)));
-    } else if train.ranks > 1 {
-        say!(
-            "note: a step is of {batch} images, {} of each rank; the learning rate stays {lr}, and is {lr} x {} by the linear rule, which \
-             --set optim.lr={} follows",
-            train.batch_size,
-            train.ranks,
-            scaled(train.ranks as f64)
-        );
+        let scaled = short(lr * optim.lr_factor(batch));
+        say!("note: optim.scale_lr: the learning rate is {lr} x {batch} / 256 = {scaled}");
+    } else if let Some(note) = lr_is_for.filter(|_| train.ranks > 1).and_then(|is_for| linear_rule(lr, is_for, batch)) {
+        say!("note: {note}");
     }
+}
+
+/// What the linear rule says of a learning rate that is meant for steps of `is_for` images, in steps of `batch`; none where these are as
+/// many.
+fn linear_rule(lr: f64, is_for: usize, batch: usize) -> Option<String> {
+    if is_for == batch || is_for == 0 {
+        return None;
+    }
+    let scaled = short(lr * batch as f64 / is_for as f64);
+    Some(format!(
+        "a step is of {batch} images, and the learning rate {lr} is meant for {is_for}; by the linear rule it is {lr} x {batch} / {is_for} \
+         = {scaled}, which --set optim.lr={scaled} sets"
+    ))
+}
+
+/// With few digits where a rate has few: 0.3 times 3 is 0.8999999999999999 in f64.
+fn short(lr: f64) -> f32 {
+    lr as f32
 }
 
 /// Names the options of this command in what is wrong with `--resume`.
@@ -345,11 +368,11 @@ fn advised(args: &Args, error: TrainError, run: &RunFolder, later: Option<(PathB
     let is_in_vain = later.is_some() && newest_checkpoint(run) == later;
     // A store may be asked again at once. With images, something is to be done before.
     let condition = if error.is_of_store() { "" } else { "once the images are in order, " };
-    if error.is_of_images() && (is_in_vain || args.is_of_study && run.newest_checkpoint().is_ok()) {
+    if error.is_of_images() && (is_in_vain || args.is_of_another_command && run.newest_checkpoint().is_ok()) {
         say!("{condition}continue with the same command");
         return error.into();
     }
-    if args.is_of_study {
+    if args.is_of_another_command {
         return error.into();
     }
     if error.is_of_images() && run.newest_checkpoint().is_ok() {
@@ -375,15 +398,16 @@ fn advised(args: &Args, error: TrainError, run: &RunFolder, later: Option<(PathB
 }
 
 /// Refuses images that are not those of the run.
-fn check_images(run: &RunFolder, data: &Datasets) -> Result<(), Failure> {
-    match DataIdentity::of(data.train.as_ref()).difference_from(run)? {
-        Some(difference) => Err(request(format!(
-            "--resume {}: the images are not those that this run was trained on ({difference}); name those with --data, or add \
-             --other-images to go on with these",
-            run.path().display()
-        ))),
-        None => Ok(()),
-    }
+fn check_images(args: &Args, run: &RunFolder, data: &Datasets) -> Result<(), Failure> {
+    let Some(difference) = DataIdentity::of(data.train.as_ref()).difference_from(run)? else { return Ok(()) };
+    let (option, more) = match args.is_of_another_command {
+        true => ("", ""),
+        false => ("--resume ", ", or add --other-images to go on with these"),
+    };
+    let path = run.path().display();
+    Err(request(format!(
+        "{option}{path}: the images are not those that this run was trained on ({difference}); name those with --data{more}"
+    )))
 }
 
 /// Tells of later checkpoints that a run which goes back will replace.
@@ -414,7 +438,14 @@ pub fn open(config: &Config) -> Result<Datasets, DataError> {
     let held_out = test.ok();
     let test = held_out.clone().filter(labeled).filter(|_| labeled(&train));
     if test.is_none() && config.knn.is_on() {
-        say!("note: {} has no labeled test images, so there is no k-NN accuracy", config.data.source);
+        let figures_of_trained = match held_out {
+            Some(_) => "",
+            None => {
+                "; effective rank and own-view retrieval are of images that are trained on, for want of a test split"
+            }
+        };
+        let source = &config.data.source;
+        say!("note: {source} has no labeled test images, so there is no k-NN accuracy{figures_of_trained}");
     }
     // Without classes there is no probe at all.
     if test.is_none() && config.probe.lr > 0.0 && labeled(&train) {
@@ -436,5 +467,23 @@ mod tests {
         };
         assert_eq!([ErrorKind::StorageFull, ErrorKind::QuotaExceeded].map(code), [1, 1]);
         assert_eq!([ErrorKind::PermissionDenied, ErrorKind::NotADirectory].map(code), [2, 2]);
+    }
+
+    #[test]
+    fn the_linear_rule_is_told_of_another_batch_than_the_rate_is_meant_for_and_of_no_other() {
+        assert_eq!([linear_rule(0.06, 256, 256), linear_rule(0.06, 0, 256)], [None, None]);
+        for (lr, is_for, batch, words) in [
+            (0.06, 64, 256, "by the linear rule it is 0.06 x 256 / 64 = 0.24, which --set optim.lr=0.24 sets"),
+            (0.3, 64, 192, "by the linear rule it is 0.3 x 192 / 64 = 0.9, which"),
+            (
+                0.03,
+                256,
+                128,
+                "a step is of 128 images, and the learning rate 0.03 is meant for 256; by the linear rule it is 0.03",
+            ),
+        ] {
+            let note = linear_rule(lr, is_for, batch).unwrap();
+            assert!(note.contains(words), "{note}");
+        }
     }
 }

@@ -35,7 +35,7 @@ impl Ranks {
     /// Joins the others, where a launcher has started several. From then on only the first prints how the work goes.
     pub fn join(name: DeviceName) -> Result<Self, Failure> {
         let on_gpu = name != DeviceName::Cpu;
-        let Some(launched) = Launched::from_environment(on_gpu) else {
+        let Some(launched) = Launched::read(on_gpu)? else {
             return Ok(Self { communicator: Arc::new(SingleProcess), joined: None, all_know: Cell::new(false) });
         };
         let ranks = launched.ranks;
@@ -50,7 +50,7 @@ impl Ranks {
             Launcher::Meeting(_) => {
                 return Err(request(format!(
                     "a launcher has started {ranks} processes (RANK and WORLD_SIZE, or SLURM's variables), which on CPUs talk through MPI: use \
-                     `mpirun -n {ranks}`, or `srun --mpi=pmix`; for one process start it without the launcher"
+                     `mpirun -n {ranks} --bind-to none`, or `srun --mpi=pmix`; for one process start it without the launcher"
                 )));
             }
         };
@@ -99,14 +99,15 @@ impl Ranks {
         }
     }
 
-    /// Sets the number of threads that compute, and returns it; 0 means one for each core, or for each of this process's share of them.
+    /// Sets the number of threads that compute, and returns it; 0 means one for each core, or for each of this process's share of them. Says
+    /// where this process may use fewer cores than that.
     pub fn set_threads(&self, threads: usize) -> Result<usize, Failure> {
-        device::set_threads(if threads == 0 { self.default_threads() } else { threads })
-    }
-
-    /// How many threads each computes with where nobody says: 0, one for each core, or the share of the cores of its machine.
-    fn default_threads(&self) -> usize {
-        self.joined.as_ref().map_or(0, |Joined { launched, .. }| share(Cores::of_this_process(), launched.on_machine))
+        let Some(Joined { launched, .. }) = &self.joined else { return device::set_threads(threads) };
+        let Threads { count, note } = Cores::of_this_process().threads(threads, launched.on_machine);
+        if let Some(note) = note {
+            say!("note: {note}");
+        }
+        device::set_threads(count)
     }
 
     /// The result of this process if all have one. If not, all have the error of the first that failed.
@@ -127,15 +128,19 @@ impl Ranks {
             _ => {
                 let reason = String::from_utf8_lossy(&all[rank][1..]).into_owned();
                 let is_request = all[rank][0] == 2;
-                Err(TrainError::OnRank { rank, reason, is_request, is_of_store: false, is_of_images: false }.into())
+                // These say how a training can go on, and none has begun.
+                let (is_of_store, is_of_images, is_divergence) = (false, false, false);
+                Err(TrainError::OnRank { rank, reason, is_request, is_of_store, is_of_images, is_divergence }.into())
             }
         }
     }
 
-    /// What the first process has, on all of them.
-    pub fn told_by_first(&self, own: &[u8]) -> Result<Vec<u8>, Failure> {
-        let own = if self.is_first() { own } else { &[] };
-        Ok(gather_bytes(&*self.communicator, own)?.swap_remove(0))
+    /// What the first process has, on all of them; where it has none, all have its error.
+    pub fn told_by_first(&self, own: Result<Vec<u8>, Failure>) -> Result<Vec<u8>, Failure> {
+        // Before the exchange: one that failed alone would leave the others in it.
+        let own = self.agree(own)?;
+        let own = if self.is_first() { own } else { Vec::new() };
+        Ok(gather_bytes(&*self.communicator, &own)?.swap_remove(0))
     }
 
     /// Ends this process's part; where it has failed as one of several, it ends here. An error that all know is said by the first; one that
@@ -155,14 +160,6 @@ impl Ranks {
         say_always(format_args!("error: rank {}: {}", self.communicator.rank(), failure.sentence()));
         process.abort(failure.exit_code())
     }
-}
-
-/// How many of the cores that each of several processes of a machine may use are its share.
-fn share(Cores { usable, bound, online }: Cores, processes: usize) -> usize {
-    // A quota of time, as containers have, is of all together; a launcher that binds processes to cores has shared those out already.
-    let is_quota = usable < bound.min(online);
-    let all = if is_quota { usable } else { online };
-    usable.min((all / processes).max(1))
 }
 
 /// Numbers of cores.
@@ -185,6 +182,37 @@ impl Cores {
         let online = cores_in(&read("/sys/devices/system/cpu/online")).unwrap_or(usable);
         Self { usable, bound, online }
     }
+
+    /// How many cores are the share of each of several processes of a machine, of which this one may not be able to use all.
+    fn share(self, processes: usize) -> usize {
+        let Self { usable, bound, online } = self;
+        // A quota of time, as containers have, is of all together; a launcher that binds processes to cores has shared those out already.
+        let is_quota = usable < bound.min(online);
+        let all = if is_quota { usable } else { online };
+        (all / processes).max(1)
+    }
+
+    /// With how many threads this one of several processes of a machine computes, where so many are asked for; 0: as its share is.
+    fn threads(self, asked: usize, processes: usize) -> Threads {
+        let Self { usable, online, .. } = self;
+        let share = self.share(processes);
+        let wanted = if asked == 0 { share } else { asked.min(share) };
+        let cores = if usable == 1 { "one core".to_owned() } else { format!("{usable} cores") };
+        let note = (usable < wanted).then(|| {
+            format!(
+                "this rank may use {cores} of {online}, and would compute with {wanted}; if its launcher has bound it, start the ranks by \
+                 `mpirun --bind-to none`, or by srun with more --cpus-per-task"
+            )
+        });
+        Threads { count: if asked == 0 { share.min(usable) } else { asked }, note }
+    }
+}
+
+/// Threads that compute.
+struct Threads {
+    count: usize,
+    /// What is to be said of them.
+    note: Option<String>,
 }
 
 /// On how many cores a process may run, as its status says.
@@ -204,17 +232,94 @@ fn cores_in(list: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Tensor;
+    use clsa_train::PendingMean;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// One of two ranks that are threads of this process. Where one goes, the other's next exchange panics, and waits for nobody.
+    struct OneOfTwo {
+        rank: usize,
+        to_other: Sender<Tensor>,
+        from_other: Mutex<Receiver<Tensor>>,
+    }
+
+    impl Communicator for OneOfTwo {
+        fn rank(&self) -> usize {
+            self.rank
+        }
+
+        fn world_size(&self) -> usize {
+            2
+        }
+
+        fn all_gather(&self, tensor: &Tensor) -> candle_core::Result<Tensor> {
+            self.to_other.send(tensor.clone()).unwrap();
+            let other = self.from_other.lock().unwrap().recv().unwrap();
+            if self.rank == 0 { Tensor::cat(&[tensor, &other], 0) } else { Tensor::cat(&[&other, tensor], 0) }
+        }
+
+        fn begin_mean(&self, values: Tensor) -> candle_core::Result<PendingMean> {
+            Ok(PendingMean::new(move || Ok(values)))
+        }
+    }
+
+    /// What each of two ranks comes to.
+    fn on_two<T: Send + 'static>(work: fn(&Ranks) -> T) -> [T; 2] {
+        let ((to_second, from_first), (to_first, from_second)) = (channel(), channel());
+        let ends = [(to_second, from_second), (to_first, from_first)].into_iter().enumerate();
+        let started: Vec<_> = ends
+            .map(|(rank, (to_other, from_other))| {
+                let one = OneOfTwo { rank, to_other, from_other: Mutex::new(from_other) };
+                std::thread::spawn(move || {
+                    work(&Ranks { communicator: Arc::new(one), joined: None, all_know: Cell::new(false) })
+                })
+            })
+            .collect();
+        let mut done = started.into_iter().map(|rank| rank.join().unwrap());
+        [done.next().unwrap(), done.next().unwrap()]
+    }
+
+    #[test]
+    fn what_the_first_rank_cannot_tell_is_an_error_of_both_and_none_waits() {
+        let told = |ranks: &Ranks| ranks.told_by_first(Ok(vec![1 + ranks.communicator.rank() as u8; 3])).unwrap();
+        assert_eq!(on_two(told), [vec![1u8; 3], vec![1u8; 3]]);
+        let refused = |ranks: &Ranks| {
+            let own = if ranks.is_first() { Err(request("no such path")) } else { Ok(Vec::new()) };
+            let failure = ranks.agree(ranks.told_by_first(own)).unwrap_err();
+            (failure.exit_code(), failure.sentence(), ranks.all_know.get())
+        };
+        let expected = || (2u8, "rank 0: no such path".to_owned(), true);
+        assert_eq!(on_two(refused), [expected(), expected()]);
+    }
 
     #[test]
     fn a_share_is_of_the_machine_where_processes_are_bound_and_of_the_quota_where_there_is_one() {
-        let shares = |usable, bound, online| share(Cores { usable, bound, online }, 4);
+        let shares = |usable, bound, online| Cores { usable, bound, online }.share(4);
         assert_eq!(shares(16, 16, 16), 4);
         assert_eq!(shares(4, 4, 16), 4, "bound to a part of the cores");
-        assert_eq!(shares(2, 2, 16), 2, "bound to fewer than a share");
+        assert_eq!(shares(2, 2, 16), 4, "bound to fewer than a share");
         assert_eq!(shares(4, 64, 64), 1, "a quota of four cores");
         assert_eq!(shares(8, 16, 64), 2, "a quota of eight cores, and bound to more");
         assert_eq!(shares(16, 128, 16), 4, "cores that are off are no quota");
         assert_eq!(shares(2, 2, 2), 1, "more processes than cores");
+    }
+
+    #[test]
+    fn a_rank_that_is_bound_to_fewer_cores_than_its_share_computes_with_those_and_says_so() {
+        let of = |usable, asked| {
+            let Threads { count, note } = Cores { usable, bound: usable, online: 64 }.threads(asked, 2);
+            (count, note.map(|note| note.split_once(';').unwrap().0.to_owned()))
+        };
+        let note = |text: &str| Some(format!("this rank may use {text}"));
+        assert_eq!(of(1, 0), (1, note("one core of 64, and would compute with 32")));
+        assert_eq!(of(16, 0), (16, note("16 cores of 64, and would compute with 32")));
+        assert_eq!(of(1, 8), (8, note("one core of 64, and would compute with 8")));
+        assert_eq!([of(32, 0), of(64, 0)], [(32, None), (32, None)]);
+        // What is asked for is had, or is more than a share.
+        assert_eq!([of(1, 1), of(32, 40)], [(1, None), (40, None)]);
+        let by_quota = Cores { usable: 4, bound: 64, online: 64 };
+        assert!(by_quota.threads(0, 2).note.is_none() && by_quota.threads(8, 2).note.is_none());
     }
 
     #[test]

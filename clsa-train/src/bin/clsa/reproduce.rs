@@ -12,14 +12,15 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clsa_eval::evaluation::{EncoderKind, Evaluation, ProtocolResult};
 use clsa_eval::protocols::LinearConfig;
 use clsa_model::{FeatureStage, Precision};
-use clsa_run::{Comparison, Config, Metrics, Recipe, RecipeMeasure, RunError, RunFolder};
+use clsa_run::{Comparison, Config, DataIdentity, Metrics, Recipe, RecipeMeasure, RunError, RunFolder};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Repeat an experiment that others have published, and compare.
 ///
 /// Trains the preset NAME in runs/NAME-SEED, or resumes the run there, evaluates it as the publication does, and prints each
-/// figure beside the published one. The exit code is 1 if a figure is outside its band.
+/// figure beside the published one. The exit code is 1 if a figure is outside its band, or the run was stopped before the epoch
+/// that was asked for.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   clsa reproduce moco-cifar10 --data imagefolder:/data/cifar10 --until-epoch 20
@@ -57,13 +58,14 @@ pub struct Args {
     #[arg(conflicts_with_all = ["name", "data", "until_epoch", "seed", "precision", "out", "threads", "device"])]
     table: Option<PathBuf>,
     /// With --table: a folder of runs, or of what is kept of them (config.toml, metrics.jsonl and eval.json); may be given several times
-    #[arg(long, value_name = "FOLDER", default_value = "runs", requires = "table")]
+    /// [default: runs and docs/runs, if they exist]
+    #[arg(long, value_name = "FOLDER", requires = "table")]
     runs: Vec<PathBuf>,
 }
 
 /// The names of the recipes, each with its images.
 fn names() -> PossibleValuesParser {
-    Recipe::ALL.map(|recipe| PossibleValue::new(recipe.name).help(recipe.images)).into()
+    Recipe::ALL.map(|recipe| PossibleValue::new(recipe.name).help(recipe.images.name)).into()
 }
 
 /// Runs the command.
@@ -77,13 +79,22 @@ pub fn run(args: Args) -> Result<(), Failure> {
         args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{}", args.seed.unwrap_or(0))));
     train(&args, &recipe, &folder)?;
     let run = RunFolder::open(&folder)?;
-    if recipe.measure == RecipeMeasure::Linear && is_trained(&run)? && !was_asked_to_stop() {
+    if recipe.measure == RecipeMeasure::Linear && is_trained(&run)? {
+        if was_asked_to_stop() {
+            let path = run.path().display();
+            return Err(anyhow!("{path}: stopped before its evaluation; the same command goes on").into());
+        }
         let linear = ["--trained-only", "--protocol", "linear", "--device", &args.device].map(OsString::from);
         let mut options = vec![("--run", folder.clone().into()), ("--out", run.evaluation_file().into())];
         options.extend(data_and_threads(&args));
         eval::run(parsed("eval", &linear, &options)?)?;
     }
-    report(&recipe, &run)
+    report(&recipe, &run, last_epoch(&args, &run.config()?))
+}
+
+/// The epoch that the run is to come to.
+fn last_epoch(args: &Args, config: &Config) -> u64 {
+    if args.until_epoch == 0 { config.train.epochs } else { args.until_epoch }
 }
 
 /// The options that training and evaluation have in common.
@@ -101,7 +112,7 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
         let run = RunFolder::open(folder)?;
         let config = run.config()?;
         check_follows(args, recipe, &run, &config)?;
-        let wanted = if args.until_epoch == 0 { config.train.epochs } else { args.until_epoch };
+        let wanted = last_epoch(args, &config);
         let done = match run.epochs_done() {
             Err(RunError::NotARun { .. }) => return Err(without_checkpoint("", &run)),
             done => done?,
@@ -115,7 +126,8 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
     } else {
         if let Some(data) = &args.data {
             let preset = Config::load(recipe.name, &[format!("data.source={data}")])?;
-            pretrain::open_labeled(&preset, "its")?;
+            let images = DataIdentity::of(pretrain::open_labeled(&preset, "its")?.train.as_ref());
+            check_images(recipe, &images, &format!("--data {data}"))?;
         }
         options.push(("--preset", recipe.name.into()));
         options.push(("--seed", args.seed.unwrap_or(0).to_string().into()));
@@ -123,7 +135,22 @@ fn train(args: &Args, recipe: &Recipe, folder: &Path) -> Result<(), Failure> {
         options.push(("--set", format!("compute.precision={precision}").into()));
         options.push(("--out", folder.into()));
     }
-    pretrain::run(parsed("pretrain", &[], &options)?)
+    let asked: pretrain::Args = parsed("pretrain", &[], &options)?;
+    pretrain::run(pretrain::Args { is_of_another_command: true, ..asked })
+}
+
+/// Refuses images of other classes than the publication's, and says where there are more or fewer.
+fn check_images(recipe: &Recipe, images: &DataIdentity, whose: &str) -> Result<(), Failure> {
+    let Some(difference) = recipe.images.difference(images) else { return Ok(()) };
+    let name = recipe.images.name;
+    if images.classes != recipe.images.classes {
+        return Err(request(format!(
+            "{whose}: {} was published of {name}, and these are other images ({difference}); name those",
+            recipe.name
+        )));
+    }
+    say!("note: what was published of {name} is of all its images, and these are {difference}");
+    Ok(())
 }
 
 /// Refuses a run that is not what was asked for.
@@ -134,6 +161,9 @@ fn check_follows(args: &Args, recipe: &Recipe, run: &RunFolder, config: &Config)
             "--out {path}: the run there does not follow {}; name another folder",
             recipe.name
         )));
+    }
+    if let Some(images) = DataIdentity::read(run)? {
+        check_images(recipe, &images, &format!("--out {path}"))?;
     }
     if let Some(seed) = args.seed.filter(|seed| *seed != config.train.seed) {
         let own = config.train.seed;
@@ -154,16 +184,17 @@ fn check_follows(args: &Args, recipe: &Recipe, run: &RunFolder, config: &Config)
 fn is_measured(recipe: &Recipe, run: &RunFolder, last: u64) -> Result<bool, Failure> {
     let metrics = Metrics::read(&run.metrics_file())?;
     // A run whose images give no accuracy has none of its beginning either.
-    let is_made = metrics.knn_after(last).is_some() || metrics.knn.is_empty();
-    Ok(recipe.measure == RecipeMeasure::Linear || is_made)
+    let measured = recipe.measured(&metrics);
+    Ok(measured.is_empty() || measured.iter().any(|record| record.epoch == last))
 }
 
 fn is_trained(run: &RunFolder) -> Result<bool, Failure> {
     Ok(run.epochs_done()? == run.config()?.train.epochs)
 }
 
-/// Prints each figure that there is; fails where one is outside its band.
-fn report(recipe: &Recipe, run: &RunFolder) -> Result<(), Failure> {
+/// Prints each figure that there is; fails where the run has not come to the epoch that it was to come to, or a figure is outside its
+/// band.
+fn report(recipe: &Recipe, run: &RunFolder, wanted: u64) -> Result<(), Failure> {
     let comparisons = comparisons(recipe, run)?;
     for comparison in &comparisons {
         let Comparison { published, top1, .. } = comparison;
@@ -187,10 +218,17 @@ fn report(recipe: &Recipe, run: &RunFolder) -> Result<(), Failure> {
             say!("note: the run has no figure to compare, which images with labels and a test split would have given");
         }
     }
+    let (path, done, epochs) = (run.path().display(), run.epochs_done()?, run.config()?.train.epochs);
+    if done < wanted {
+        return Err(anyhow!("{path}: stopped in epoch {} of {wanted}; the same command goes on", done + 1).into());
+    }
+    if done < epochs {
+        say!("the same command with a later --until-epoch goes on, with 0 to epoch {epochs}");
+    }
     let outside = comparisons.iter().filter(|comparison| !comparison.is_inside()).count();
     if outside > 0 {
         let text = format!("{outside} of {} figures are outside their band", comparisons.len());
-        return Err(anyhow!("{}: {text}; `{} report` shows the run", run.path().display(), program()).into());
+        return Err(anyhow!("{path}: {text}; `{} report` shows the run", program()).into());
     }
     Ok(())
 }
@@ -198,7 +236,7 @@ fn report(recipe: &Recipe, run: &RunFolder) -> Result<(), Failure> {
 /// The figures of a run beside the published ones, as far as both are there.
 fn comparisons(recipe: &Recipe, run: &RunFolder) -> Result<Vec<Comparison>, Failure> {
     match recipe.measure {
-        RecipeMeasure::Knn => Ok(recipe.compare(&Metrics::read(&run.metrics_file())?)),
+        RecipeMeasure::Knn | RecipeMeasure::Probe => Ok(recipe.compare(&Metrics::read(&run.metrics_file())?)),
         RecipeMeasure::Linear => {
             let (file, Some(last)) = (run.evaluation_file(), recipe.figures.last()) else { return Ok(Vec::new()) };
             let evaluation = if file.is_file() { Some(Evaluation::read(&file)?) } else { None };

@@ -141,7 +141,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if figures.count() + failed < count {
         say!("note: the same command goes on with what is not trained yet");
     }
-    put!("{}", page::table(&study, &figures))?;
+    put!("k-NN accuracy{}, percent:\n\n{}", page::neighbors(&study), page::table(&study, &figures))?;
     if failed > 0 {
         return Err(anyhow!("{failed} of {count} trainings have no figure, as the warnings say").into());
     }
@@ -284,7 +284,7 @@ fn train(args: &Args, study: &Study, variant: &Variant, seed: u64, folder: &Path
         let data = ("--data", OsString::from(&args.data));
         let options: Vec<_> = [data].into_iter().chain(own).chain(set).collect();
         let asked: pretrain::Args = parsed("pretrain", &[], &options)?;
-        pretrain::run(pretrain::Args { threads, device, is_of_study: true, ..asked })
+        pretrain::run(pretrain::Args { threads, device, is_of_another_command: true, ..asked })
     };
     let until = |epoch: u64| ("--until-epoch", OsString::from(epoch.to_string()));
     let go_on = |epoch: u64, set: &[String]| pretrain(vec![("--resume", folder.into()), until(epoch)], set);

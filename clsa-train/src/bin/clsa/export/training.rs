@@ -2,7 +2,7 @@
 
 use crate::source_kind::source_kind;
 use clsa_augment::View;
-use clsa_run::{Checkpoint, Config, DataIdentity, OptimizerKind, RunFolder, Schedule, StrongLoss};
+use clsa_run::{BankKeys, Checkpoint, Config, DataIdentity, OptimizerKind, RunFolder, Schedule, StrongLoss};
 use std::path::Path;
 
 /// What is said of a training, each with its value.
@@ -36,7 +36,11 @@ pub fn rows(run: &RunFolder, config: &Config, checkpoint: &Path) -> Vec<(&'stati
         ));
     }
     let negatives = if method.batch_negatives { " and those of the batch" } else { "" };
-    rows.push(("negatives", format!("{} keys of a memory bank{negatives}", method.bank)));
+    let of_each = match method.bank_keys {
+        BankKeys::KeyView => "",
+        BankKeys::Both => " with two of each image",
+    };
+    rows.push(("negatives", format!("{} keys of a memory bank{of_each}{negatives}", method.bank)));
     let last = method.final_momentum.map(|last| format!(" to {last}")).unwrap_or_default();
     rows.push(("momentum of the key encoder", format!("{}{last}", method.momentum)));
     rows.push(("batch", format!("{} images", train.global_batch())));

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 /// Pretrain an encoder with CLSA.
 ///
 /// Without arguments: the preset `demo`, which generates its own images and takes three to seven minutes on two cores.
+///
+/// Ctrl-C or SIGTERM ends it after its step, with a checkpoint. Where mpirun has started it, send SIGTERM to one of the ranks: mpirun
+/// passes one of its own on, and kills all of them a second later or sooner, where a step may take longer.
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "Examples:
@@ -16,7 +19,7 @@ use std::path::PathBuf;
   clsa pretrain --preset imagenet-multi-200 --data imagefolder:/data/imagenet --device cuda:0
   clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --init resnet50.pth
   clsa pretrain --resume runs/demo-20260101-120000
-  mpirun -n 4 clsa pretrain --preset photos --data flat:photos --batch-size 64
+  mpirun -n 4 --bind-to none clsa pretrain --preset photos --data flat:photos --batch-size 64
   clsa pretrain --preset imagenet-single-200 --data imagefolder:/data/imagenet --device cuda --ranks 8 \\
       --batch-size 32 --set compute.bn_splits=1")]
 pub struct Args {
@@ -64,7 +67,7 @@ pub struct Args {
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
-    /// Whether this is a training of a study, which says itself how to go on.
+    /// Whether this is a training of another command, by which it goes on.
     #[arg(skip)]
-    pub is_of_study: bool,
+    pub is_of_another_command: bool,
 }

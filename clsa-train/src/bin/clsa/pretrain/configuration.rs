@@ -37,8 +37,13 @@ pub fn folder_name(args: &Args) -> String {
     run.unwrap_or_else(|| preset(args).to_owned())
 }
 
-/// The configuration of a new run: a preset's, or that of the run whose weights it begins with, up to its last epoch.
-pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> Result<Config, Failure> {
+/// The configuration of a new run: a preset's, or that of the run whose weights it begins with, up to its last epoch. And of how many images
+/// a step is that its learning rate is meant for, unless that is asked for.
+pub fn config_to_begin_with(
+    args: &Args,
+    overrides: &[String],
+    ranks: usize,
+) -> Result<(Config, Option<usize>), Failure> {
     let named = args.init.as_ref().map(|path| path.display().to_string());
     let mut config = match run_to_begin_with(args) {
         Some(run) => {
@@ -51,6 +56,7 @@ pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> 
     if let Some(weights) = &named {
         config.init = Some(InitConfig { weights: weights.clone(), sha256: String::new() });
     }
+    let lr_is_for = (!asks_for_lr(&config, overrides)?).then(|| config.train.global_batch());
     // A preset is of each rank; the configuration of a run of several is of all of them.
     config = if config.train.ranks == 1 {
         with_overrides(&config, overrides)?
@@ -68,7 +74,7 @@ pub fn config_to_begin_with(args: &Args, overrides: &[String], ranks: usize) -> 
             "--init {named}: --set init.weights={weights} names other weights; leave one out"
         )));
     }
-    Ok(config)
+    Ok((config, lr_is_for))
 }
 
 /// Reads the weights that a configuration begins with, and records what they are.
@@ -132,6 +138,13 @@ fn spread(config: &Config, overrides: &[String], ranks: usize) -> Result<(Config
     Ok((changed, said))
 }
 
+/// Whether a learning rate is asked for: what comes out the same whatever was there.
+fn asks_for_lr(config: &Config, overrides: &[String]) -> Result<bool, Failure> {
+    let mut other = config.clone();
+    other.optim.lr += 1.0;
+    Ok(with_overrides(config, overrides)?.optim.lr == with_overrides(&other, overrides)?.optim.lr)
+}
+
 /// A configuration with what is changed of it.
 fn with_overrides(config: &Config, overrides: &[String]) -> Result<Config, Failure> {
     let changed = Config::parse("the configuration", &config.to_toml(), overrides).map_err(named_by_option)?;
@@ -166,4 +179,33 @@ pub fn overrides(args: &Args) -> Vec<String> {
         args.seed.map(|v| format!("train.seed={v}")),
     ];
     args.overrides.iter().cloned().chain(named.into_iter().flatten()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn the_rate_of_a_preset_is_meant_for_the_batch_of_the_preset_and_one_that_is_asked_for_as_it_is() {
+        let cases: [(&[&str], Option<usize>); 6] = [
+            (&[], Some(64)),
+            (&["--batch-size", "16"], Some(64)),
+            (&["--preset", "cifar10", "--set", "train.batch_size=32", "--set", "optim.momentum=0.8"], Some(256)),
+            (&["--set", "optim.lr=0.5"], None),
+            (&["--set", "optim.lr=0.06"], None),
+            (&["--batch-size", "16", "--set", "optim={lr=0.5}"], None),
+        ];
+        for (words, expected) in cases {
+            let Command { args } = Command::parse_from([&["pretrain"], words].concat());
+            let (_, lr_is_for) = config_to_begin_with(&args, &overrides(&args), 4).unwrap();
+            assert_eq!(lr_is_for, expected, "{words:?}");
+        }
+    }
 }

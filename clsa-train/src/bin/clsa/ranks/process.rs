@@ -65,14 +65,15 @@ pub fn join_nccl(name: DeviceName, ranks: usize, meeting: &Meeting) -> Result<Me
 
     /// Machines of a cluster do not begin at once.
     const PATIENCE: Duration = Duration::from_secs(300);
-    let Meeting { rank, local_rank, address } = meeting;
+    let Meeting { rank, local_rank, address, job } = meeting;
     // A launcher that gives each process a GPU shows it no other.
     let local = if clsa_cuda::device_count()? == 1 { 0 } else { *local_rank };
     if name != DeviceName::Cuda(0) {
         return Err(request("--device: each process has a GPU of its own; use --device cuda"));
     }
     let device = crate::device::open(DeviceName::Cuda(local))?;
-    let nccl = clsa_train::Nccl::join(&device, *rank, ranks, address, PATIENCE).context("the ranks do not meet")?;
+    let nccl =
+        clsa_train::Nccl::join(&device, job, *rank, ranks, address, PATIENCE).context("the ranks do not meet")?;
     Ok((Arc::new(nccl), Process::Nccl, Some(device)))
 }
 

@@ -7,8 +7,8 @@ use crate::source_kind::source_kind;
 use crate::streams::say;
 use anyhow::Context;
 use clsa_model::Precision;
-use clsa_run::{Comparison, Config, Metrics, Recipe, RecipeMeasure, RunFolder};
-use std::collections::BTreeSet;
+use clsa_run::{Comparison, Config, DataIdentity, Metrics, Recipe, RecipeMeasure, RunFolder, file_sha256};
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 /// A run that follows a recipe.
@@ -19,11 +19,22 @@ struct RecipeRun {
     path: PathBuf,
 }
 
+/// The folders of runs that are looked at where none is named.
+const USUAL_FOLDERS: [&str; 2] = ["runs", "docs/runs"];
+
 /// Writes the page from the runs in some folders.
 pub fn write(folders: &[PathBuf], file: &Path) -> Result<(), Failure> {
     output::check_ending("--table", file, "md")?;
     output::check("--table", file)?;
-    let found = found(folders)?;
+    let folders = match folders {
+        [] => USUAL_FOLDERS.map(PathBuf::from).into_iter().filter(|folder| folder.is_dir()).collect(),
+        named => named.to_vec(),
+    };
+    if folders.is_empty() {
+        let usual = USUAL_FOLDERS.join(" nor ");
+        return Err(request(format!("--table: there is neither {usual} here; name folders of runs with --runs")));
+    }
+    let found = found(&folders)?;
     if found.is_empty() {
         let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
         return Err(request(format!("--runs {}: no run there follows an experiment", names.join(", "))));
@@ -42,17 +53,18 @@ fn found(folders: &[PathBuf]) -> Result<Vec<(Recipe, Vec<RecipeRun>)>, Failure> 
             std::fs::read_dir(folder).map_err(|error| request(format!("--runs {}: {error}", folder.display())))?;
         paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    let mut all = Vec::new();
+    let (mut all, mut records) = (Vec::new(), HashSet::new());
     for path in paths {
         let run = RunFolder::at(&path);
-        if !run.config_file().is_file() {
-            continue;
-        }
-        let config = run.config()?;
-        if let Some(recipe) = Recipe::of(&config) {
-            let metrics = Metrics::read(&run.metrics_file())?;
-            let comparisons = comparisons(&recipe, &run)?;
-            all.push((recipe, RecipeRun { config, metrics, comparisons, path }));
+        match read(&run) {
+            // A run and what is kept of it are one.
+            Ok(Some(found)) => {
+                if records.insert(file_sha256(&run.metrics_file())?) {
+                    all.push(found);
+                }
+            }
+            Ok(None) => {}
+            Err(failure) => say!("warning: {}; this run is left out", failure.sentence()),
         }
     }
     all.sort_by_key(|(_, run)| (run.config.train.seed, run.path.clone()));
@@ -66,11 +78,30 @@ fn found(folders: &[PathBuf]) -> Result<Vec<(Recipe, Vec<RecipeRun>)>, Failure> 
     Ok(by_recipe)
 }
 
+/// A run and the recipe that it follows; none for other folders, and for runs on other images.
+fn read(run: &RunFolder) -> Result<Option<(Recipe, RecipeRun)>, Failure> {
+    if !run.config_file().is_file() {
+        return Ok(None);
+    }
+    let config = run.config()?;
+    let Some(recipe) = Recipe::of(&config) else { return Ok(None) };
+    let path = run.path().to_path_buf();
+    if let Some(difference) = DataIdentity::read(run)?.and_then(|images| recipe.images.difference(&images)) {
+        let (path, name) = (path.display(), recipe.images.name);
+        say!("note: {path} follows {}, but not on {name} ({difference}); it is left out", recipe.name);
+        return Ok(None);
+    }
+    let metrics = Metrics::read(&run.metrics_file())?;
+    let comparisons = comparisons(&recipe, run)?;
+    Ok(Some((recipe, RecipeRun { config, metrics, comparisons, path })))
+}
+
 fn page(found: &[(Recipe, Vec<RecipeRun>)]) -> Result<String, Failure> {
     let mut page = String::from(
         "# Results beside published ones\n\n\
-         Written by `cargo xtask reproduce --table` from the runs that follow an experiment of others: the same settings but for the \
-         seed. Top-1 accuracy in percent, with the difference to the published figure, and whether that is in the band.\n",
+         Written by `cargo xtask reproduce --table` from the runs that follow an experiment of others, or one that is to be held \
+         against it. Their settings are the same, but for what has no part in the result, the seed, the arithmetic and how a step is \
+         spread. Top-1 accuracy in percent, with the difference to the published figure, and whether that is in the band.\n",
     );
     for (recipe, runs) in found {
         page += &format!("\n## {}\n\n", recipe.name);
@@ -79,10 +110,13 @@ fn page(found: &[(Recipe, Vec<RecipeRun>)]) -> Result<String, Failure> {
                 let knn = &runs[0].config.knn;
                 format!(
                     "{}; k-NN with k = {} and T = {} on the {}, of all training images for all test images.",
-                    recipe.images, knn.k, knn.temperature, knn.stage
+                    recipe.images.name, knn.k, knn.temperature, knn.stage
                 )
             }
-            RecipeMeasure::Linear => format!("{}; a linear classifier on the frozen backbone.", recipe.images),
+            RecipeMeasure::Probe => {
+                format!("{}; a linear classifier that is trained beside the encoder.", recipe.images.name)
+            }
+            RecipeMeasure::Linear => format!("{}; a linear classifier on the frozen backbone.", recipe.images.name),
         };
         page += &format!(" Published: {}.\n\n", recipe.source);
         page += &table(recipe, runs)?;
@@ -111,9 +145,7 @@ fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
         line += "--:|";
     }
     let mut epochs: BTreeSet<u64> = recipe.figures.iter().map(|figure| figure.epoch).collect();
-    if recipe.measure == RecipeMeasure::Knn {
-        epochs.extend(runs.iter().flat_map(|run| &run.metrics.knn).map(|knn| knn.epoch));
-    }
+    epochs.extend(runs.iter().flat_map(|run| recipe.measured(&run.metrics)).map(|record| record.epoch));
     let mut rows = format!("{head}\n{line}\n");
     for epoch in epochs {
         let published = recipe.figures.iter().find(|figure| figure.epoch == epoch);
@@ -121,13 +153,13 @@ fn table(recipe: &Recipe, runs: &[RecipeRun]) -> Result<String, Failure> {
         rows += &format!("| {epoch} | {text} |");
         for run in runs {
             let compared = run.comparisons.iter().find(|c| c.published.epoch == epoch);
-            let own = run.metrics.knn_after(epoch).filter(|_| recipe.measure == RecipeMeasure::Knn);
+            let own = recipe.measured(&run.metrics).iter().rfind(|record| record.epoch == epoch);
             rows += &match (compared, own) {
                 (Some(compared), _) => {
                     let verdict = if compared.is_inside() { "inside" } else { "outside" };
                     format!(" {:.1} ({:+.1}, {verdict}) |", compared.top1, compared.difference())
                 }
-                (None, Some(knn)) => format!(" {:.1} |", knn.top1),
+                (None, Some(own)) => format!(" {:.1} |", own.top1),
                 (None, None) => " |".to_owned(),
             };
         }

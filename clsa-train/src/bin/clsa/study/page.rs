@@ -19,13 +19,14 @@ pub fn of(name: &str, study: &Study, figures: &Figures) -> String {
     )
 }
 
-/// The settings of k-NN, where all variants have the same.
-fn neighbors(study: &Study) -> String {
+/// The settings of k-NN, if all variants have the same.
+pub fn neighbors(study: &Study) -> String {
     let configs = study.variants.iter().filter_map(|variant| study.last_config(variant).ok());
     let mut settings = configs.map(|Config { knn, .. }| {
         format!(" (k = {}, T = {}, {} features)", knn.neighbors_among(usize::MAX), knn.temperature, knn.stage)
     });
-    settings.next().filter(|first| settings.all(|other| other == *first)).unwrap_or_default()
+    let of_all = settings.next().filter(|first| settings.all(|other| other == *first));
+    of_all.unwrap_or_else(|| " (with settings that the variants change)".to_owned())
 }
 
 /// A row for each variant.
