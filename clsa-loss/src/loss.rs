@@ -152,7 +152,7 @@ impl ClsaLoss {
     /// The DDM terms of strong views, by the targets that weak views have set against the same candidates.
     ///
     /// # Errors
-    /// As [`Self::begin`], and if there is no strong view or the targets are of other samples or on another device.
+    /// As [`Self::begin`], and if there is no strong view or the targets are of other samples, another precision or on another device.
     pub fn begin_ddm(
         &self,
         strong: &[Tensor],
@@ -160,8 +160,9 @@ impl ClsaLoss {
         candidates: Candidates<'_>,
     ) -> Result<PendingLoss, LossError> {
         let embeddings = Embeddings::new(&[], strong)?.ok_or(LossError::NoViews { argument: "strong" })?;
-        targets.check(&[embeddings.batch, embeddings.dim], &embeddings.rows)?;
         let (constants, engine) = self.resolved(&embeddings, candidates)?;
+        let precision = engine.precision(embeddings.rows.dtype());
+        targets.check(&[embeddings.batch, embeddings.dim], precision, &embeddings.rows)?;
         let terms = keys_and_bank::ddm_terms(constants, engine, &embeddings, targets, candidates)?;
         PendingLoss::new(self.alpha, embeddings, terms, Some(candidates.keys))
     }

@@ -193,11 +193,12 @@ impl Recipe {
     }
 
     /// The recipe that a run of this configuration follows. What has no part in the result is free, and so are the seed, the
-    /// arithmetic of the encoders, when the run is stopped and evaluated, and how a step is spread over ranks and parts. The probe has a
-    /// part where the figures are its own.
+    /// arithmetic of the encoders, when the run is stopped and evaluated, and how a step is spread over ranks and parts. Where the figures
+    /// are those of the probe, its settings are not free, nor is the number of ranks: it learns from the images of the first alone.
     pub fn of(config: &Config) -> Option<Self> {
-        let is_measured =
-            |recipe: &Self, own: &Config| recipe.measure != RecipeMeasure::Probe || own.probe == config.probe;
+        let is_measured = |recipe: &Self, own: &Config| {
+            recipe.measure != RecipeMeasure::Probe || own.probe == config.probe && own.train.ranks == config.train.ranks
+        };
         Self::ALL.into_iter().find(|recipe| {
             recipe.config().is_some_and(|own| own.is_but_for_free_keys(config) && is_measured(recipe, &own))
         })
@@ -342,6 +343,9 @@ mod tests {
         );
         let other = Config::load(recipe.name, &["probe.lr=0.1".to_owned()]).unwrap();
         assert_eq!(Recipe::of(&other), None);
+        let on_ranks =
+            Config::load(recipe.name, &["train.ranks=2".to_owned(), "train.batch_size=128".to_owned()]).unwrap();
+        assert_eq!(Recipe::of(&on_ranks), None, "the probe has seen half of the images");
         let of_free_probe = Config::load("moco-cifar10", &["probe.lr=0.1".to_owned()]).unwrap();
         assert_eq!(Recipe::of(&of_free_probe).map(|recipe| recipe.name), Some("moco-cifar10"));
     }

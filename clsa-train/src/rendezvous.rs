@@ -49,7 +49,7 @@ impl Display for Group {
     }
 }
 
-/// Listens where the first process is to be met, `HOST:PORT`: at a loopback address alone where the host is named by one, and else at all
+/// Listens where the first process is to be met, `HOST:PORT`: at a loopback address alone where the host is given as one, and else at all
 /// networks of this machine, of any of which the name may be.
 ///
 /// # Errors
@@ -59,9 +59,9 @@ pub fn listen(address: &str) -> Result<TcpListener> {
         return Err(Error::new(ErrorKind::InvalidInput, "no port is named"));
     };
     let port = port.parse::<u16>().map_err(|error| Error::new(ErrorKind::InvalidInput, error))?;
-    // A machine may know its own name as a loopback address, which the others do not.
+    // A machine may know its own name as a loopback address, which the others do not; or as `localhost`, which the others do not call it.
     let is_loopback = |host: &str| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if host == "localhost" || is_loopback(host.trim_start_matches('[').trim_end_matches(']')) {
+    if is_loopback(host.trim_start_matches('[').trim_end_matches(']')) {
         return TcpListener::bind(address);
     }
     // Linux hears both kinds of addresses at the first, where it has the newer one at all.
@@ -354,11 +354,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_process_listens_at_loopback_alone_where_its_host_is_named_so() {
+    fn the_first_process_listens_at_loopback_alone_where_its_host_is_such_an_address() {
         let ip = |address: &str| listen(address).unwrap().local_addr().unwrap().ip();
-        assert!(ip("127.0.0.1:0").is_loopback() && ip("localhost:0").is_loopback());
+        assert!(ip("127.0.0.1:0").is_loopback());
         // A name is for others to look up, and may be of any network.
-        assert!(ip("node7.example:0").is_unspecified() && ip("10.0.0.1:0").is_unspecified());
+        assert!(["localhost:0", "node7.example:0", "10.0.0.1:0"].iter().all(|address| ip(address).is_unspecified()));
         for wrong in ["node7", "node7:", "node7:abc", "node7:65536"] {
             assert_eq!(listen(wrong).unwrap_err().kind(), ErrorKind::InvalidInput, "{wrong}");
         }

@@ -111,13 +111,20 @@ fn the_recorded_accuracy_is_that_of_an_evaluation_of_the_same_encoder() {
         let data = "data.source=procedural:classes=4,train=64,test=160,side=16";
         pretrain(&run, &["--set", data, "--set", &knn]).success();
         let of = ["--protocol", "knn", "--k", k, "--temperature", t, "--stage", stage, "--trained-only"];
-        clsa().arg("eval").arg("--run").arg(&run).args(of).assert().success();
+        let said = stderr(&clsa().arg("eval").arg("--run").arg(&run).args(of).assert().success());
+        assert!(!said.contains("of other features"), "{said}");
         let eval: serde_json::Value = serde_json::from_str(&fs::read_to_string(run.join(file)).unwrap()).unwrap();
         let expected = eval["protocols"][0]["results"][0]["top1"]["value"].as_f64().unwrap();
         let got = records(&run, "knn").pop().unwrap()["top1"].as_f64().unwrap();
         // Rounding may move one image.
         assert!((got - expected).abs() < 100.0 / 160.0 + 1e-9, "{stage}: {got}, evaluated {expected}");
     }
+    let of_backbone = |protocol: &str| {
+        let args = ["--protocol", protocol, "--trained-only"];
+        stderr(&clsa().arg("eval").arg("--run").arg(folder.path().join("embedding")).args(args).assert().success())
+    };
+    let note = "note: the k-NN accuracies of this run's training are of other features than these; those are --stage embedding";
+    assert!(of_backbone("knn").contains(note) && !of_backbone("linear-features").contains(note));
 }
 
 #[test]
@@ -133,6 +140,9 @@ fn a_folder_of_images_without_labels_gets_a_verdict() {
         picture.save(images.join(format!("{number}.png"))).unwrap();
     }
     let log = stderr(&pretrain(&run, &["--data", &format!("flat:{}", images.display())]).success());
+    let trained_on =
+        "so there is no k-NN accuracy; effective rank and own-view retrieval are of images that are trained on";
+    assert!(log.contains(trained_on), "{log}");
     // What is advised works.
     let advised = log.lines().find_map(|line| line.strip_prefix("evaluate it with: clsa ")).unwrap();
     assert!(advised.ends_with(" --protocol retrieval"), "{log}");

@@ -192,7 +192,7 @@ def versions(bench):
     commit = None
     with contextlib.suppress(OSError), open(HERE + "/commit") as file:
         commit = file.read().strip() or None
-    return dict(
+    versions = dict(
         gpu=told(lambda: bench.run(*smi).strip()),
         cores=bench.cores,
         torch=told(lambda: importlib.import_module("torch").__version__),
@@ -200,9 +200,11 @@ def versions(bench):
         cudnn=told(cudnn),
         nccl=told(nccl),
         glibc=os.confstr("CS_GNU_LIBC_VERSION"),
-        clsa=told(lambda: bench.clsa("--version").strip()),
         commit=commit,
     )
+    bench.keep(versions)
+    # Where the programs do not start, that is a failure, and the first to be seen.
+    return dict(versions, clsa=bench.clsa("--version").strip())
 
 
 @check(60)

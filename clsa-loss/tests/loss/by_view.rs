@@ -111,6 +111,11 @@ fn a_term_without_views_and_targets_of_other_samples_are_refused_by_name() {
     let error = loss.begin_ddm(&others.strong, &targets, Candidates::new(&others.keys)).unwrap_err();
     assert!(matches!(&error, LossError::Shape { argument, .. } if argument == "targets"), "{error}");
     let (_, of_others) = loss.begin_contrastive(&others.weak, Candidates::new(&others.keys)).unwrap();
+    // The portable pass has the precision of its views.
+    let portable = ClsaLoss { backend: Backend::Portable, ..loss };
+    let single = batch.to_dtype(DType::F32);
+    let error = portable.begin_ddm(&single.strong, &targets, Candidates::new(&single.keys)).unwrap_err();
+    assert_eq!(error.to_string(), "`targets` is F64, where F32 is needed");
     let error = targets.and(&of_others).unwrap_err();
     assert!(error.is_request() && error.to_string().starts_with("`targets` has shape [6, 8]"), "{error}");
 }

@@ -94,6 +94,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let subject = Subject::of(&args.encoder, args.stage.as_deref(), [pixels("resize")?, pixels("crop")?])?;
     let settings = settings(given, &subject);
+    if protocols.iter().any(|protocol| protocol.name() == "knn") {
+        say_of_other_features(&subject);
+    }
     for protocol in &protocols {
         protocol.check_settings(&settings).map_err(named_as_options)?;
     }
@@ -241,8 +244,8 @@ fn check_images(subject: &Subject, source: &Source, data: &EvalData) -> Result<(
     }
 }
 
-/// The settings, with the run's where none are given.
-fn settings(given: Settings, subject: &Subject) -> Settings {
+/// Says where the k-NN accuracies of a run's training are no match for these.
+fn say_of_other_features(subject: &Subject) {
     if let Some((_, config)) = &subject.run
         && config.knn.is_on()
         && config.knn.stage != subject.stage
@@ -252,6 +255,10 @@ fn settings(given: Settings, subject: &Subject) -> Settings {
             "note: the k-NN accuracies of this run's training are of other features than these; those are --stage {own}"
         );
     }
+}
+
+/// The settings, with the run's where none are given.
+fn settings(given: Settings, subject: &Subject) -> Settings {
     match &subject.run {
         Some((_, config)) => given
             .with_default("k", SettingValue::Count(config.knn.k as u64))

@@ -200,7 +200,7 @@ impl Cores {
         let cores = if usable == 1 { "one core".to_owned() } else { format!("{usable} cores") };
         let note = (usable < wanted).then(|| {
             format!(
-                "this rank may use {cores} of {online}, and would compute with {wanted}; if its launcher has bound it, start the ranks by \
+                "this rank may use {cores} of {online}, fewer than the {wanted} of its share; if its launcher has bound it, start the ranks by \
                  `mpirun --bind-to none`, or by srun with more --cpus-per-task"
             )
         });
@@ -312,9 +312,9 @@ mod tests {
             (count, note.map(|note| note.split_once(';').unwrap().0.to_owned()))
         };
         let note = |text: &str| Some(format!("this rank may use {text}"));
-        assert_eq!(of(1, 0), (1, note("one core of 64, and would compute with 32")));
-        assert_eq!(of(16, 0), (16, note("16 cores of 64, and would compute with 32")));
-        assert_eq!(of(1, 8), (8, note("one core of 64, and would compute with 8")));
+        assert_eq!(of(1, 0), (1, note("one core of 64, fewer than the 32 of its share")));
+        assert_eq!(of(16, 0), (16, note("16 cores of 64, fewer than the 32 of its share")));
+        assert_eq!(of(1, 8), (8, note("one core of 64, fewer than the 8 of its share")));
         assert_eq!([of(32, 0), of(64, 0)], [(32, None), (32, None)]);
         // What is asked for is had, or is more than a share.
         assert_eq!([of(1, 1), of(32, 40)], [(1, None), (40, None)]);

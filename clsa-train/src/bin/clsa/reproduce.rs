@@ -206,21 +206,24 @@ fn report(recipe: &Recipe, run: &RunFolder, wanted: u64) -> Result<(), Failure> 
             published.band
         )?;
     }
+    let (path, done, epochs) = (run.path().display(), run.epochs_done()?, run.config()?.train.epochs);
+    if done < wanted {
+        return Err(anyhow!("{path}: stopped in epoch {} of {wanted}; the same command goes on", done + 1).into());
+    }
+    if was_asked_to_stop() && !is_measured(recipe, run, done)? {
+        return Err(anyhow!("{path}: stopped before the evaluation of epoch {done}; the same command goes on").into());
+    }
     if recipe.figures.is_empty() {
         for knn in Metrics::read(&run.metrics_file())?.knn {
             put!("epoch {}: {:.1}, none published", knn.epoch, knn.top1)?;
         }
     } else if comparisons.is_empty() {
         let first = recipe.figures[0].epoch;
-        if run.epochs_done()? < first {
+        if done < first {
             say!("note: the first published figure is of epoch {first}, which this run has not reached");
         } else {
             say!("note: the run has no figure to compare, which images with labels and a test split would have given");
         }
-    }
-    let (path, done, epochs) = (run.path().display(), run.epochs_done()?, run.config()?.train.epochs);
-    if done < wanted {
-        return Err(anyhow!("{path}: stopped in epoch {} of {wanted}; the same command goes on", done + 1).into());
     }
     if done < epochs {
         say!("the same command with a later --until-epoch goes on, with 0 to epoch {epochs}");

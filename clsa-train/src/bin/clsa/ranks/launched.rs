@@ -168,7 +168,8 @@ impl Variables {
         // In a step, that is under srun: a job's own script has the variables of its tasks too. Where mpirun starts its processes by a step
         // of SLURM's, that has a task for each machine.
         let step = self.text("SLURM_STEP_ID").filter(|step| step.parse::<u64>().is_ok());
-        let Some(step) = step.filter(|_| !OF_MPIRUN.iter().any(|name| self.has(name))) else { return Ok(None) };
+        let is_of_mpirun = OF_MPIRUN.iter().any(|name| self.has(name)) && self.tasks_on_machine() == Some(1);
+        let Some(step) = step.filter(|_| !is_of_mpirun) else { return Ok(None) };
         let Some(ranks) = self.tasks()?.filter(|&ranks| ranks > 1) else { return Ok(None) };
         let rank = self.needed("SLURM_PROCID")?;
         check_rank("SLURM_PROCID", rank, "the number of tasks", ranks)?;
@@ -351,9 +352,12 @@ mod tests {
         assert_eq!(launched(true, &[&SRUN[..], &alone].concat()), several);
         let torchrun = [&TORCHRUN[..], &[("PMIX_RANK", "0"), ("SLURM_NTASKS", "1")]].concat();
         assert_eq!(launched(false, &torchrun), meeting(at(9, 1, "node7:1234", ""), 16, 8));
+        let shell_of_mpirun = [("OMPI_COMM_WORLD_SIZE", "1"), ("OMPI_COMM_WORLD_LOCAL_SIZE", "1")];
+        assert_eq!(launched(true, &[&SRUN[..], &shell_of_mpirun].concat()), several);
         // A step of mpirun's own has a task for each machine, whatever mpirun was asked for.
         for (size, expected) in [("1", None), ("16", mpi(16, 4))] {
-            let mpirun = [("OMPI_COMM_WORLD_SIZE", size), ("OMPI_COMM_WORLD_LOCAL_SIZE", "4")];
+            let of_step = ("SLURM_STEP_TASKS_PER_NODE", "1(x2)");
+            let mpirun = [("OMPI_COMM_WORLD_SIZE", size), ("OMPI_COMM_WORLD_LOCAL_SIZE", "4"), of_step];
             for on_gpu in [false, true] {
                 assert_eq!(launched(on_gpu, &[&SRUN[..], &mpirun].concat()), expected);
             }

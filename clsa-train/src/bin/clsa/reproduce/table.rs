@@ -8,6 +8,7 @@ use crate::streams::say;
 use anyhow::Context;
 use clsa_model::Precision;
 use clsa_run::{Comparison, Config, DataIdentity, Metrics, Recipe, RecipeMeasure, RunFolder, file_sha256};
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ struct RecipeRun {
     metrics: Metrics,
     comparisons: Vec<Comparison>,
     path: PathBuf,
+    /// SHA-256 of its records.
+    records: String,
 }
 
 /// The folders of runs that are looked at where none is named.
@@ -53,20 +56,19 @@ fn found(folders: &[PathBuf]) -> Result<Vec<(Recipe, Vec<RecipeRun>)>, Failure> 
             std::fs::read_dir(folder).map_err(|error| request(format!("--runs {}: {error}", folder.display())))?;
         paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    let (mut all, mut records) = (Vec::new(), HashSet::new());
+    let mut all: Vec<(Recipe, RecipeRun)> = Vec::new();
     for path in paths {
-        let run = RunFolder::at(&path);
-        match read(&run) {
-            // A run and what is kept of it are one.
-            Ok(Some(found)) => {
-                if records.insert(file_sha256(&run.metrics_file())?) {
-                    all.push(found);
-                }
-            }
-            Ok(None) => {}
+        match read(&RunFolder::at(&path)) {
+            Ok(found) => all.extend(found),
             Err(failure) => say!("warning: {}; this run is left out", failure.sentence()),
         }
     }
+    // A run and what is kept of it are one, which has what either has.
+    all.sort_by_key(|(_, run)| (Reverse(run.comparisons.len()), run.path.clone()));
+    let mut records = HashSet::new();
+    all.retain(|(_, run)| {
+        run.metrics.steps.is_empty() && run.metrics.knn.is_empty() || records.insert(run.records.clone())
+    });
     all.sort_by_key(|(_, run)| (run.config.train.seed, run.path.clone()));
     let mut by_recipe: Vec<_> = Recipe::ALL.map(|recipe| (recipe, Vec::new())).into();
     for (recipe, run) in all {
@@ -93,7 +95,8 @@ fn read(run: &RunFolder) -> Result<Option<(Recipe, RecipeRun)>, Failure> {
     }
     let metrics = Metrics::read(&run.metrics_file())?;
     let comparisons = comparisons(&recipe, run)?;
-    Ok(Some((recipe, RecipeRun { config, metrics, comparisons, path })))
+    let records = file_sha256(&run.metrics_file())?;
+    Ok(Some((recipe, RecipeRun { config, metrics, comparisons, path, records })))
 }
 
 fn page(found: &[(Recipe, Vec<RecipeRun>)]) -> Result<String, Failure> {
