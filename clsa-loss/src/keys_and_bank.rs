@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use crate::embeddings::Embeddings;
 use crate::engine::Engine;
-use crate::exact::HighLow;
+use crate::exact::{HighLow, Products};
 use crate::own_keys::OwnKeys;
 use crate::statistics::{Queries, Statistics};
 use crate::terms::{Constants, Terms};
@@ -75,6 +75,8 @@ struct Pass<'a> {
     exact: Tensor,
     /// (N, D), of the engine's precision.
     positives: Tensor,
+    /// View · positive: of the weak views, and of the first strong one where there are none, (views, N).
+    positive_scores: Products,
     /// Of all rows of the pass.
     statistics: Statistics,
     first_weak_at_tau2: usize,
@@ -95,9 +97,10 @@ impl<'a> Pass<'a> {
         let precision = engine.precision(z.dtype());
         let exact = z.to_dtype(precision)?.reshape((weak + strong, batch, dim))?;
         let positives = candidates.positives(batch, precision)?;
+        let scored = exact.narrow(0, 0, weak.max(1))?;
+        let positive_scores = HighLow::new(&scored)?.row_products(&HighLow::new(&positives)?)?;
         // Retrieval is counted for the first view. It is that of a weak one that is reported.
-        let first_scores = HighLow::new(&exact.get(0)?)?.row_products(&HighLow::new(&positives)?)?;
-        let positive_logits = (first_scores.sum()? / if weak > 0 { tau } else { tau2 })?;
+        let positive_logits = (positive_scores.sum()?.get(0)? / if weak > 0 { tau } else { tau2 })?;
 
         let weak_rows = weak * batch;
         let (rows, first_weak_at_tau2) = match has_targets && tau != tau2 {
@@ -116,7 +119,16 @@ impl<'a> Pass<'a> {
             own.added_to(engine.statistics(&Queries { rows, inverse_temperatures, positive_logits, candidates })?)?
         };
         let first_strong = first_weak_at_tau2 + weak_rows;
-        Ok(Self { constants, embeddings, exact, positives, statistics, first_weak_at_tau2, first_strong })
+        Ok(Self {
+            constants,
+            embeddings,
+            exact,
+            positives,
+            positive_scores,
+            statistics,
+            first_weak_at_tau2,
+            first_strong,
+        })
     }
 
     /// A statistic of some views from a row on: (views, N).
@@ -135,9 +147,7 @@ impl<'a> Pass<'a> {
     fn contrastive(&self) -> Result<OfViews, LossError> {
         let Embeddings { weak, batch, .. } = *self.embeddings;
         let (tau, Statistics { shift, log_sum, .. }) = (self.constants.temperature, &self.statistics);
-        let weak_rows = self.exact.narrow(0, 0, weak)?;
-        let positive_scores = HighLow::new(&weak_rows)?.row_products(&HighLow::new(&self.positives)?)?;
-        let above_positives = positive_scores.subtract_from(&self.of_views(shift, 0, weak)?)?;
+        let above_positives = self.positive_scores.subtract_from(&self.of_views(shift, 0, weak)?)?;
         let terms = ((above_positives / tau)? + self.of_views(log_sum, 0, weak)?)?.mean(1)?;
         let away = self.means_of_views(0, weak)?.broadcast_sub(&self.positives)?;
         Ok(OfViews { terms, gradient: (away / (tau * batch as f64))? })

@@ -86,31 +86,9 @@ pub fn sentence(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::communicator::PendingMean;
-    use candle_core::Result as TensorResult;
+    use crate::second_rank::BesideSecond;
     use clsa_data::SampleError;
     use clsa_run::CheckpointError;
-
-    /// The first of two ranks, of which the other has the same.
-    struct Twice;
-
-    impl Communicator for Twice {
-        fn rank(&self) -> usize {
-            0
-        }
-
-        fn world_size(&self) -> usize {
-            2
-        }
-
-        fn all_gather(&self, tensor: &Tensor) -> TensorResult<Tensor> {
-            Tensor::cat(&[tensor, tensor], 0)
-        }
-
-        fn begin_mean(&self, values: Tensor) -> TensorResult<PendingMean> {
-            Ok(PendingMean::new(move || Ok(values)))
-        }
-    }
 
     #[test]
     fn an_error_that_all_ranks_have_is_still_of_its_kind() {
@@ -126,7 +104,7 @@ mod tests {
         ] {
             assert_eq!(kinds(&error), expected, "{error}");
             let words = format!("rank 0: {error}");
-            let told = together(&Twice, Err::<(), _>(error)).unwrap_err();
+            let told = together(&BesideSecond(|own| own), Err::<(), _>(error)).unwrap_err();
             assert_eq!((kinds(&told), told.to_string()), (expected, words));
         }
     }

@@ -30,6 +30,8 @@ pub mod replay;
 #[cfg(any(test, feature = "mpi", feature = "nccl"))]
 mod route;
 mod same_everywhere;
+#[cfg(test)]
+mod second_rank;
 mod setup;
 mod shuffle_bn;
 mod trainer;

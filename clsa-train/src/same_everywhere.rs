@@ -97,42 +97,15 @@ fn digests(state: &TrainingState<'_>) -> Result<(Vec<String>, Vec<[u8; DIGEST]>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::communicator::PendingMean;
-    use candle_core::{DType, Device, Result as TensorResult};
+    use crate::second_rank::BesideSecond;
+    use candle_core::{DType, Device};
     use clsa_data::{Source, Split};
     use clsa_loss::MemoryBank;
     use clsa_model::{Arch, Compute, Encoder, ModelConfig, Stem};
 
-    /// Two ranks, of which the second has what the first has, after this change.
-    struct Second<F>(F);
-
-    impl<F: Fn(Vec<u8>) -> Vec<u8> + Send + Sync> Communicator for Second<F> {
-        fn rank(&self) -> usize {
-            0
-        }
-
-        fn world_size(&self) -> usize {
-            2
-        }
-
-        fn all_gather(&self, tensor: &Tensor) -> TensorResult<Tensor> {
-            if tensor.dtype() != DType::U8 {
-                return Tensor::cat(&[tensor, tensor], 0);
-            }
-            let own = tensor.to_vec1::<u8>()?;
-            let all = [own.clone(), (self.0)(own)].concat();
-            let len = all.len();
-            Tensor::from_vec(all, len, &Device::Cpu)
-        }
-
-        fn begin_mean(&self, values: Tensor) -> TensorResult<PendingMean> {
-            Ok(PendingMean::new(move || Ok(values)))
-        }
-    }
-
     /// Texts in place of others of the same length, one after the other.
-    fn replaced(changes: Vec<(String, String)>) -> Second<impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync> {
-        Second(move |own| {
+    fn replaced(changes: Vec<(String, String)>) -> BesideSecond<impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync> {
+        BesideSecond(move |own| {
             let own = String::from_utf8(own).unwrap();
             let changed = changes.iter().fold(own, |own, (from, to)| {
                 assert!(from.len() == to.len() && own.contains(from), "{from}: {own}");
@@ -167,7 +140,7 @@ mod tests {
             let error = check_request(&replaced(changes), &config, &images).unwrap_err();
             assert!(error.is_request() && error.is_of_all_ranks() && error.to_string().starts_with(words), "{error}");
         }
-        check_request(&Second(|own| own), &config, &images).unwrap();
+        check_request(&BesideSecond(|own| own), &config, &images).unwrap();
     }
 
     #[test]
@@ -184,10 +157,10 @@ mod tests {
             probe: &[],
             statistics_of_ranks: None,
         };
-        check_state(&Second(|own| own), &state, 3).unwrap();
+        check_state(&BesideSecond(|own| own), &state, 3).unwrap();
         let names = digests(&state).unwrap().0;
         for place in [0, names.len() - 1] {
-            let second = Second(move |mut own: Vec<u8>| {
+            let second = BesideSecond(move |mut own: Vec<u8>| {
                 own[place * DIGEST + 1] ^= 1;
                 own
             });

@@ -533,42 +533,9 @@ fn at_step(error: TrainError, step: u64, lr: f64) -> TrainError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::communicator::PendingMean;
-    use candle_core::{DType, Result as TensorResult};
+    use crate::second_rank::BesideSecond;
     use clsa_data::{Limits, Source};
     use serde_json::Value;
-
-    /// The first of two ranks, of which the other has been asked for the same and has come to another state.
-    struct BesideDrifted;
-
-    impl Communicator for BesideDrifted {
-        fn rank(&self) -> usize {
-            0
-        }
-
-        fn world_size(&self) -> usize {
-            2
-        }
-
-        fn all_gather(&self, tensor: &Tensor) -> TensorResult<Tensor> {
-            if tensor.dtype() != DType::U8 {
-                return Tensor::cat(&[tensor, tensor], 0);
-            }
-            let own = tensor.to_vec1::<u8>()?;
-            let mut other = own.clone();
-            // What was asked for is JSON, and digests are not.
-            if serde_json::from_slice::<Value>(&own).is_err() {
-                other[0] ^= 1;
-            }
-            let all = [own, other].concat();
-            let len = all.len();
-            Tensor::from_vec(all, len, &Device::Cpu)
-        }
-
-        fn begin_mean(&self, values: Tensor) -> TensorResult<PendingMean> {
-            Ok(PendingMean::new(move || Ok(values)))
-        }
-    }
 
     struct Silent;
 
@@ -589,7 +556,14 @@ mod tests {
         let config = Config::load("demo", &changes.map(str::to_owned)).unwrap();
         let images: Source = "procedural:classes=2,train=16,test=4,side=32".parse().unwrap();
         let data = Datasets { train: images.open_splits(Limits::default()).unwrap().train, test: None, held_out: None };
-        let (run, communicator) = (Some(LockedRun::begin(&path).unwrap()), Arc::new(BesideDrifted));
+        // The other has been asked for the same, which is JSON, and has come to another state, which digests are of.
+        let communicator = Arc::new(BesideSecond(|mut own: Vec<u8>| {
+            if serde_json::from_slice::<Value>(&own).is_err() {
+                own[0] ^= 1;
+            }
+            own
+        }));
+        let run = Some(LockedRun::begin(&path).unwrap());
         let trainer = TrainerConfig { config, pair: None, run, data, device: Device::Cpu, threads: 1, communicator };
         let error = Trainer::new(trainer, None).unwrap().run(&AtomicBool::new(true), &mut Silent).unwrap_err();
         assert!(matches!(error, TrainError::Drifted { epoch: 1, rank: 1, .. }), "{error}");
